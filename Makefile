@@ -1,0 +1,45 @@
+# make train | test | test-all | test-peers | lint: each does its own set-up, once.
+PYTHON ?= python3
+ACCELERATOR ?= cpu
+WORKDIR ?= runs/dates
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PLATFORM := $(filter-out cpu,$(ACCELERATOR))
+comma := ,
+
+.PHONY: train test test-all test-peers lint clean
+.DELETE_ON_ERROR:
+
+train: $(VENV)/.experiments-$(ACCELERATOR)
+	$(RUN) -m experiments.train --config=configs/dates.py --workdir=$(WORKDIR) $(FLAGS)
+
+test: $(VENV)/.dev-$(ACCELERATOR)
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not full and not peers" $(FLAGS)
+
+test-all: $(VENV)/.dev-$(ACCELERATOR)
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not peers" $(FLAGS)
+
+test-peers: $(VENV)/.peers-$(ACCELERATOR)
+	$(RUN) -m pytest -n 2 --dist loadfile -m peers $(FLAGS)
+
+lint: $(VENV)/.dev-$(ACCELERATOR)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12"; exit 2; }
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+
+# A set-up is redone when the requirements change; its stamp says for which extras and accelerator it was done.
+$(VENV)/.%-$(ACCELERATOR): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@case "$(ACCELERATOR)" in cpu|cuda|tpu) ;; \
+	  *) echo "ACCELERATOR=$(ACCELERATOR) is not known; it is one of cpu, cuda, tpu"; exit 2;; esac
+	@echo "installing transformer[$*] for $(ACCELERATOR)"
+	@$(INSTALL) --editable ".[$*$(if $(PLATFORM),$(comma)$(PLATFORM))]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info

@@ -1,0 +1,75 @@
+"""What the architectures share: masks from a batch, the output head, caches."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from transformer.errors import problem
+from transformer.nn.parameters import Table, find_axes, sizes, start
+from transformer.ops import cache, masks
+from transformer.ops.linear import logits, unembed
+
+Batch = dict[str, Array]
+Tree = dict[str, Any]
+
+
+def require(batch: Batch, *names: str) -> list[Array]:
+    """The entries of a batch, or a UserError that says which are missing."""
+    missing = [name for name in names if name not in batch]
+    if missing:
+        raise problem(f"the batch has no {', '.join(missing)}", got=sorted(batch), expected=", ".join(names))
+    return [batch[name] for name in names]
+
+
+def visible(batch: Batch, side: str, window: int | None = None) -> masks.Mask:
+    """What self-attention may see in `source` or `target` without regard to order: lengths, segments, window."""
+    mask = masks.everything()
+    if f"{side}_lengths" in batch:
+        mask = mask & masks.padding(batch[f"{side}_lengths"])
+    if f"{side}_segments" in batch:
+        mask = mask & masks.segments(batch[f"{side}_segments"])
+    return mask if window is None else mask & masks.window(window)
+
+
+def causal_mask(batch: Batch, window: int | None) -> masks.Mask:
+    """What a decoder's self-attention may see: causal, or with a prefix that sees both ways where the batch has one."""
+    order = masks.prefix(batch["prefix_lengths"]) if "prefix_lengths" in batch else masks.causal()
+    return order & visible(batch, "target", window)
+
+
+def cross_mask(batch: Batch) -> masks.Mask:
+    """What cross-attention may see of the source."""
+    mask = masks.everything()
+    if "source_lengths" in batch:
+        mask = mask & masks.padding(batch["source_lengths"])
+    if "source_segments" in batch and "target_segments" in batch:
+        mask = mask & masks.segments(batch["target_segments"], batch["source_segments"])
+    return mask
+
+
+class Head(nn.Module):
+    """Logits, float32: from the embedding table where tied, else from a kernel of its own."""
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, hidden_BTD: Array, table_VD: Array) -> Array:
+        if self.config.tie_embeddings:
+            return unembed(hidden_BTD, table_VD)
+        axes = find_axes("head", "kernel")
+        size = sizes(self.config)
+        kernel_DV = self.param("kernel", start(axes), tuple(size[a] for a in axes.letters))
+        return logits(hidden_BTD, kernel_DV)
+
+
+def token_table(config: Any, name: str) -> Table:
+    """The shell of a token table, of a module that has `name`."""
+    return Table(config, "embedding", name=name)
+
+
+def empty_cache(config: Any, layers: int, batch: int, length: int) -> Tree:
+    """Self-attention's cache for `length` positions, with a leading L."""
+    slots = cache.empty(batch, length, config.num_kv_heads, config.head_width, config.compute_dtype)
+    return {"self": {name: jnp.broadcast_to(x, (layers, *x.shape)) for name, x in slots.items()}}

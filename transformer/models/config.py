@@ -1,0 +1,159 @@
+"""What a model is made of: one frozen dataclass, checked before anything is built.
+
+Settings left at None are derived (see `ModelConfig.resolved`). Each architecture declares what it does not read, in UNREAD.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from transformer import schema
+from transformer.errors import problem
+from transformer.nn.feed_forward import ACTIVATIONS
+from transformer.nn.positions import POSITIONS
+from transformer.ops.attend import KERNELS
+from transformer.ops.norms import NORMS
+from transformer.ops.scores import SCORES
+from transformer.schema import above, at_least, fraction, setting
+
+UNREAD: dict[str, frozenset[str]] = {
+    "encoder_only": frozenset({"num_encoder_layers", "num_decoder_layers", "cross_attention"}),
+    "decoder_only": frozenset(
+        {"num_encoder_layers", "num_decoder_layers", "cross_attention", "embedding.types"}
+    ),
+    "seq2seq": frozenset(),
+}
+"""Architecture -> the settings of `model` that it does not read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingConfig:
+    """How tokens become vectors."""
+
+    scale: bool = setting(False, "multiply embeddings by sqrt(width), as the Transformer of 2017 does")
+    norm: bool = setting(False, "normalise after positions are added, as BERT does")
+    types: int = setting(0, "number of token types (BERT's sentences A and B); 0: none", check=at_least(0))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """All settings of a model. `transformer.build` takes one, or a dict of its fields."""
+
+    architecture: str = setting("seq2seq", "encoder_only, decoder_only or seq2seq", allowed=UNREAD)
+    vocab_size: int | None = setting(None, "V, number of tokens; none: the tokenizer's", check=at_least(1))
+    max_length: int | None = setting(
+        None,
+        "P, longest sequence that learned positions can tell; none: what the data needs",
+        check=at_least(1),
+    )
+    num_layers: int = setting(2, "L, blocks in each stack", check=at_least(1))
+    num_encoder_layers: int | None = setting(
+        None, "blocks of the encoder; none: num_layers", check=at_least(1)
+    )
+    num_decoder_layers: int | None = setting(
+        None, "blocks of the decoder; none: num_layers", check=at_least(1)
+    )
+    width: int = setting(128, "D, width of the residual stream", check=at_least(1))
+    num_heads: int = setting(4, "N, query heads", check=at_least(1))
+    num_kv_heads: int | None = setting(
+        None, "K, key/value heads, N = K x G; none: num_heads", check=at_least(1)
+    )
+    head_width: int | None = setting(None, "H; none: width / num_heads", check=at_least(1))
+    feed_forward_width: int | None = setting(None, "F; none: 4 x width", check=at_least(1))
+    score: str = setting("scaled_dot", "how a key answers a query", allowed=SCORES, by_path=True)
+    position: str = setting("sinusoidal", "how positions enter", allowed=POSITIONS)
+    rotary_base: float = setting(10_000.0, "base of rotary positions' wavelengths", check=above(1.0))
+    window: int | None = setting(None, "self-attention sees less than this far; none: all", check=at_least(1))
+    norm: str = setting("layer", "layer norm or RMS norm", allowed=NORMS)
+    norm_placement: str = setting("pre", "norm before or after each sublayer", allowed=("pre", "post"))
+    norm_epsilon: float = setting(1e-5, "added to the variance", check=above(0.0))
+    activation: str = setting("relu", "of the feed-forward", allowed=ACTIVATIONS)
+    bias: bool = setting(True, "biases in linear maps and layer norms")
+    dropout: float | None = setting(
+        None, "rate on embeddings, weights and sublayers; none: no dropout", check=fraction
+    )
+    cross_attention: bool = setting(True, "False: the decoder sees nothing of the source (a control)")
+    tie_embeddings: bool = setting(True, "one table for source, target and output")
+    dtype: str = setting("float32", "compute type; parameters stay float32", allowed=("float32", "bfloat16"))
+    kernels: str = setting(
+        "plain", "plain definition, or fused attention", allowed=KERNELS, changes_result=False
+    )
+    unroll: bool = setting(False, "unroll the scan over layers; changes no checkpoint", changes_result=False)
+    remat: bool = setting(
+        False, "recompute blocks in the backward pass, to save memory", changes_result=False
+    )
+    embedding: EmbeddingConfig = setting(EmbeddingConfig, "how tokens become vectors")
+
+    @property
+    def compute_dtype(self) -> jnp.dtype:
+        return jnp.dtype(self.dtype)
+
+    @property
+    def query_heads_per_group(self) -> int:
+        """G."""
+        return self.num_heads // self.num_kv_heads
+
+    def resolved(self) -> "ModelConfig":
+        """The config with every derivable None filled in, and checked as a whole.
+
+        Raises:
+            UserError: settings that contradict each other.
+        """
+        if self.head_width is None and self.width % self.num_heads:
+            raise problem(
+                "model.width is not divisible by model.num_heads",
+                got=f"width {self.width}, num_heads {self.num_heads}",
+                expected="width = num_heads x head_width",
+                do=f"Try width {-(-self.width // self.num_heads) * self.num_heads}, or set model.head_width.",
+            )
+        kv_heads = self.num_kv_heads or self.num_heads
+        if self.num_heads % kv_heads:
+            raise problem(
+                "model.num_heads is not divisible by model.num_kv_heads",
+                got=f"num_heads {self.num_heads}, num_kv_heads {kv_heads}",
+                expected="num_kv_heads that divides num_heads",
+            )
+        config = dataclasses.replace(
+            self,
+            num_kv_heads=kv_heads,
+            head_width=self.head_width or self.width // self.num_heads,
+            feed_forward_width=self.feed_forward_width or 4 * self.width,
+        )
+        if self.architecture == "seq2seq":
+            config = dataclasses.replace(
+                config,
+                num_encoder_layers=self.num_encoder_layers or self.num_layers,
+                num_decoder_layers=self.num_decoder_layers or self.num_layers,
+            )
+        if config.position == "rotary" and config.head_width % 2:
+            raise problem(
+                "rotary positions turn pairs of entries",
+                got=f"head_width {config.head_width}",
+                expected="even",
+            )
+        return config
+
+
+def model_config(values: Mapping[str, Any]) -> ModelConfig:
+    """A ModelConfig from a dict of its fields, resolved.
+
+    Raises:
+        UserError: an unknown, mistyped, contradictory or unread setting.
+    """
+    config = schema.from_dict(ModelConfig, values, "model")
+    unread = UNREAD[config.architecture] & set(schema.flatten(values))
+    for name in sorted(unread):
+        raise not_read(name, config.architecture)
+    return config.resolved()
+
+
+def not_read(name: str, architecture: str) -> Exception:
+    """The error for a setting that the architecture has no use for."""
+    readers = [other for other, names in UNREAD.items() if name not in names]
+    return problem(
+        f"model.{name} is not read by architecture {architecture!r}",
+        expected=f"it only with {', '.join(readers)}",
+        do="Leave it out, or change model.architecture.",
+    )

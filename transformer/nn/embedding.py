@@ -1,0 +1,61 @@
+"""Tokens to vectors, and vectors to logits."""
+
+from typing import Any
+
+import flax.linen as nn
+from jax import Array
+
+from transformer.errors import problem
+from transformer.nn.noise import Noise
+from transformer.nn.parameters import Norm, Table
+from transformer.nn.positions import POSITIONS
+from transformer.ops.linear import embed
+from transformer.ops.positions import sinusoidal
+
+
+class Embedding(nn.Module):
+    """Token embeddings with positions and token types; B T -> B T D.
+
+    The table is the caller's, since source, target and output may share one. `typed`: add the token types' table.
+    """
+
+    config: Any
+    typed: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens_BT: Array,
+        table_VD: Array,
+        *,
+        positions: Array,
+        noise: Noise,
+        types_BT: Array | None = None,
+    ) -> Array:
+        config = self.config
+        x_BTD = embed(tokens_BT, table_VD, config.compute_dtype)
+        if config.embedding.scale:
+            x_BTD = x_BTD * config.width**0.5
+        adds = POSITIONS[config.position].adds
+        if adds == "table":
+            check_length(config, tokens_BT.shape[1])
+            x_BTD = x_BTD + embed(positions, Table(config, "positions", name="positions")(), x_BTD.dtype)
+        elif adds == "code":
+            x_BTD = x_BTD + sinusoidal(positions, config.width).astype(x_BTD.dtype)
+        if self.typed and config.embedding.types:
+            types_BT = tokens_BT * 0 if types_BT is None else types_BT
+            x_BTD = x_BTD + embed(types_BT, Table(config, "types", name="types")(), x_BTD.dtype)
+        if config.embedding.norm:
+            x_BTD = Norm(config, name="norm")(x_BTD)
+        return noise(x_BTD, 0)
+
+
+def check_length(config: Any, length: int) -> None:
+    """Raises a UserError for a sequence that learned positions cannot tell."""
+    if POSITIONS[config.position].adds == "table" and length > config.max_length:
+        raise problem(
+            "the sequence is longer than the table of learned positions",
+            got=f"{length} tokens",
+            expected=f"at most model.max_length = {config.max_length}",
+            do="Set model.max_length higher, or model.position to one without a table.",
+        )

@@ -1,0 +1,51 @@
+"""The position-wise feed-forward.
+
+relu, gelu, gelu_tanh   down(activation(up(x)))                  Vaswani et al. 2017; GPT-2 has the tanh GELU
+swiglu, geglu           down(activation(gate(x)) * up(x))        Shazeer 2020, https://arxiv.org/abs/2002.05202
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax import Array
+
+from transformer.nn.parameters import Linear
+from transformer.nn.watch import Watch
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """A row: the function, and whether it gates a second product."""
+
+    function: Callable[[Array], Array]
+    gated: bool = False
+
+
+ACTIVATIONS = {
+    "relu": Activation(jax.nn.relu),
+    "gelu": Activation(functools.partial(jax.nn.gelu, approximate=False)),
+    "gelu_tanh": Activation(functools.partial(jax.nn.gelu, approximate=True)),
+    "swiglu": Activation(jax.nn.silu, gated=True),
+    "geglu": Activation(functools.partial(jax.nn.gelu, approximate=False), gated=True),
+}
+
+
+class FeedForward(nn.Module):
+    """B T D -> B T D through a width of F."""
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, x_BTD: Array, watch: Watch) -> Array:
+        row = ACTIVATIONS[self.config.activation]
+        up_BTF = Linear(self.config, "up", name="up")(x_BTD)
+        if row.gated:
+            hidden_BTF = row.function(Linear(self.config, "gate", name="gate")(x_BTD)) * up_BTF
+        else:
+            hidden_BTF = row.function(up_BTF)
+        hidden_BTF = watch("feed_forward.hidden", hidden_BTF)
+        return watch("feed_forward.output", Linear(self.config, "down", name="down")(hidden_BTF))

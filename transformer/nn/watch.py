@@ -1,0 +1,169 @@
+"""Names of activations, and the request to capture or replace some.
+
+    encoder|decoder . layer . self|cross . query|key|value|scores|weights|head|output [. head number]
+    encoder|decoder . layer . feed_forward . hidden|output
+    encoder|decoder . layer . residual
+
+A layer and a head are a number or `*`; a missing head is all. Captured arrays have a leading L: the layers asked for.
+`weights` are after the mask and before dropout, `scores` before bias and mask, `head` is what each head mixes, `output` what the
+sublayer adds to the residual stream, `residual` the stream after the block.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import jax.numpy as jnp
+from jax import Array
+
+from transformer.errors import problem, unknown
+
+HEAD_AXIS = {"query": 2, "key": 2, "value": 2, "head": 2, "scores": 1, "weights": 1}
+"""The axis of the heads, counted in an activation without L."""
+
+SITES = tuple(
+    [f"{sublayer}.{name}" for sublayer in ("self", "cross") for name in (*HEAD_AXIS, "output")]
+    + ["feed_forward.hidden", "feed_forward.output", "residual"]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Name:
+    """One activation's name; None stands for `*`."""
+
+    stack: str
+    layer: int | None
+    site: str
+    head: int | None
+
+    @property
+    def needs_weights(self) -> bool:
+        return self.site.endswith((".scores", ".weights"))
+
+
+def parse_name(text: str) -> Name:
+    """Reads a name such as "decoder.3.self.head.5".
+
+    Raises:
+        UserError: it does not follow the grammar above.
+    """
+    parts = text.split(".")
+    if len(parts) < 3 or parts[0] not in ("encoder", "decoder"):
+        raise problem(
+            "not the name of an activation", got=repr(text), expected="encoder|decoder.LAYER|*.NAME"
+        )
+    head = None
+    if len(parts) == 5:
+        head = _number(parts.pop(), text)
+        if parts[3] not in HEAD_AXIS:
+            raise problem(
+                f"{parts[3]!r} has no heads", got=repr(text), expected="a head of " + ", ".join(HEAD_AXIS)
+            )
+    site = ".".join(parts[2:])
+    if site not in SITES:
+        raise unknown(f"activation in {text!r}", site, SITES)
+    return Name(parts[0], _number(parts[1], text), site, head)
+
+
+def _number(part: str, text: str) -> int | None:
+    if part != "*" and not part.isdigit():
+        raise problem(f"a layer and a head are a number or *, in {text!r}", got=repr(part))
+    return None if part == "*" else int(part)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to capture and what to replace; hashable, so that it can be part of a module."""
+
+    capture: tuple[tuple[str, Name], ...] = ()
+    replace: tuple[tuple[Name, Callable[[Array], Array]], ...] = ()
+
+    @property
+    def names(self) -> list[Name]:
+        return [name for _, name in self.capture] + [name for name, _ in self.replace]
+
+
+def request(
+    capture: Sequence[str] = (), replace: Mapping[str, Callable[[Array], Array]] | None = None
+) -> Request:
+    """A Request from names.
+
+    Raises:
+        UserError: a name that does not follow the grammar, or one string where a tuple of names is meant.
+    """
+    if isinstance(capture, str):
+        raise problem(
+            "capture takes a tuple of names", got=repr(capture), do=f"Write capture=({capture!r},)."
+        )
+    replacements = tuple((parse_name(text), function) for text, function in (replace or {}).items())
+    return Request(tuple((text, parse_name(text)) for text in capture), replacements)
+
+
+def check(asked: Request, layers: Mapping[str, int], cross: bool, num_heads: int, num_kv_heads: int) -> None:
+    """Raises a UserError if a model does not have an activation that is asked for.
+
+    Args:
+        layers: stack -> number of layers.
+        cross: whether the decoder has cross-attention.
+    """
+    for name in asked.names:
+        if name.stack not in layers:
+            raise problem(
+                f"this model has no {name.stack}", expected="a name that begins with " + " or ".join(layers)
+            )
+        if name.layer is not None and name.layer >= layers[name.stack]:
+            last = layers[name.stack] - 1
+            raise problem(f"no such layer in the {name.stack}", got=name.layer, expected=f"0 to {last}, or *")
+        if name.site.startswith("cross.") and not (cross and name.stack == "decoder"):
+            raise problem(f"the {name.stack} of this model has no cross-attention", got=name.site)
+        heads = num_kv_heads if name.site.endswith((".key", ".value")) else num_heads
+        if name.head is not None and name.head >= heads:
+            raise problem(f"no such head of {name.site}", got=name.head, expected=f"0 to {heads - 1}, or *")
+
+
+class Watch:
+    """Carries out a request within one block: `x = watch("self.query", x)`.
+
+    It is made where the block is called and given up there; what it has seen is the block's result.
+    """
+
+    def __init__(self, asked: Request, stack: str, layer: Array | int):
+        self.captured = [(text, name) for text, name in asked.capture if name.stack == stack]
+        self.replaced = [(name, function) for name, function in asked.replace if name.stack == stack]
+        self.layer = layer
+        self.seen: dict[str, Array] = {}
+
+    def wants_weights(self, sublayer: str) -> bool:
+        """Whether scores or weights of this sublayer are asked for, so the plain path must be taken."""
+        names = [name for _, name in self.captured] + [name for name, _ in self.replaced]
+        return any(name.needs_weights and name.site.startswith(sublayer + ".") for name in names)
+
+    def __call__(self, site: str, x: Array) -> Array:
+        axis = HEAD_AXIS.get(site.rpartition(".")[2])
+        for name, function in self.replaced:
+            if name.site == site:
+                x = self._replace(x, name, function, axis)
+        for text, name in self.captured:
+            if name.site == site:
+                self.seen[text] = x if name.head is None else jnp.take(x, name.head, axis=axis)
+        return x
+
+    def _replace(self, x: Array, name: Name, function: Callable[[Array], Array], axis: int | None) -> Array:
+        part = x if name.head is None else jnp.take(x, name.head, axis=axis)
+        new = jnp.asarray(function(part))
+        if new.shape != part.shape:
+            raise problem(
+                f"the replacement of {name.site} has another shape", got=new.shape, expected=part.shape
+            )
+        new = new.astype(x.dtype)
+        if name.head is not None:
+            new = x.at[(slice(None),) * axis + (name.head,)].set(new)
+        return new if name.layer is None else jnp.where(self.layer == name.layer, new, x)
+
+
+def chosen_layers(seen: dict[str, Array], asked: Request) -> dict[str, Array]:
+    """Stacked activations (leading L) cut to the layers that each name asks for."""
+    names = dict(asked.capture)
+    return {
+        text: x if names[text].layer is None else x[names[text].layer : names[text].layer + 1]
+        for text, x in seen.items()
+    }

@@ -1,0 +1,187 @@
+"""Attention, C = Attn(X, X'): queries from the target X', keys and values from the source X.
+
+    scores_ts  = score(q_t, k_s) + bias_ts
+    weights_ts = exp(scores_ts) / sum over the s that t may see of exp(scores_ts); 0 where t may not see s
+    c_t        = sum over s of weights_ts v_s
+
+Self-attention is X' = X. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, write it with Q, K, V.
+Grouped heads: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245 (K = 1: Shazeer 2019).
+
+Two answers differ from jax.nn.dot_product_attention and Flax: a query that may see nothing gets exactly zero output and
+exactly zero gradient (there: the mean of what it may not see), and scores and softmax are float32 whatever the inputs.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from transformer.axes import check_shape
+from transformer.errors import problem
+from transformer.ops import scores as score_functions
+from transformer.ops.dropout import dropout as apply_dropout
+from transformer.ops.masks import Mask
+
+KERNELS = ("plain", "fast")
+
+
+def raw_scores(
+    query_BTNH: Float[Array, "B T N H"],
+    key_BSKH: Float[Array, "B S K H"],
+    score: "str | score_functions.Score | score_functions.ScoreFunction" = "scaled_dot",
+    parameters: dict[str, Array] | None = None,
+) -> Float[Array, "B N T S"]:
+    """Scores before bias and mask, float32.
+
+    Raises:
+        UserError: N is not a multiple of K, or the score function gave another shape than B N T S.
+    """
+    sizes: dict[str, int] = {}
+    check_shape("query", query_BTNH, "B T N H", sizes)
+    check_shape("key", key_BSKH, "B S K H", sizes)
+    B, T, N, H = query_BTNH.shape
+    S, K = sizes["S"], sizes["K"]
+    if N % K:
+        raise problem(
+            "query heads must share key/value heads evenly", got=f"N={N}, K={K}", expected="N = K x G"
+        )
+    G = N // K
+    function = score_functions.find(score).function
+    parameters = parameters or {}
+    if G == 1:
+        scores_BNTS = function(query_BTNH, key_BSKH, **parameters)
+    else:  # query head n = k G + g reads key head k: mapped over g, the function sees equal numbers of heads
+        query_BTKGH = query_BTNH.reshape(B, T, K, G, H)
+        grouped = {name: value.reshape(K, G, *value.shape[1:]) for name, value in parameters.items()}
+        mapped = jax.vmap(lambda q, p: function(q, key_BSKH, **p), in_axes=(3, 1), out_axes=2)
+        scores_BNTS = mapped(query_BTKGH, grouped)
+        if scores_BNTS.shape == (B, K, G, T, S):
+            scores_BNTS = scores_BNTS.reshape(B, N, T, S)
+    if scores_BNTS.shape != (B, N, T, S):
+        raise problem(
+            f"score {getattr(score, '__name__', score)!r} gave another shape",
+            got=scores_BNTS.shape if G == 1 else f"{scores_BNTS.shape} (B K G T S, mapped over the group)",
+            expected=f"B N T S = {(B, N, T, S)}",
+        )
+    return scores_BNTS.astype(jnp.float32)
+
+
+def masked_softmax(
+    scores_BNTS: Float[Array, "B N T S"], allowed: Bool[Array, "..."] | None
+) -> Float[Array, "B N T S"]:
+    """Softmax over the allowed keys, float32; exactly zero where not allowed, also in rows that allow nothing.
+
+    Rows that allow something sum to 1. The gradient is finite everywhere and zero wherever the weight is masked.
+    """
+    scores_BNTS = scores_BNTS.astype(jnp.float32)
+    if allowed is None:
+        return jax.nn.softmax(scores_BNTS, axis=-1)
+    allowed = jnp.broadcast_to(allowed, scores_BNTS.shape)
+    # A finite stand-in keeps inf - inf out of the gradient; the second `where` makes the masked weights exactly zero.
+    low = jnp.finfo(jnp.float32).min
+    highest = jnp.max(scores_BNTS, axis=-1, keepdims=True, where=allowed, initial=low)
+    shifted = jnp.where(allowed, scores_BNTS - jax.lax.stop_gradient(highest), 0.0)
+    exponentials = jnp.where(allowed, jnp.exp(shifted), 0.0)
+    total = jnp.sum(exponentials, axis=-1, keepdims=True)
+    return exponentials / jnp.where(total == 0.0, 1.0, total)
+
+
+def mix(
+    weights_BNTS: Float[Array, "B N T S"], value_BSKH: Float[Array, "B S K H"]
+) -> Float[Array, "B T N H"]:
+    """Sum of the values by the weights, in the values' type; accumulated in float32."""
+    B, N, T, S = weights_BNTS.shape
+    K, H = value_BSKH.shape[2:]
+    weights_BKGTS = weights_BNTS.astype(value_BSKH.dtype).reshape(B, K, N // K, T, S)
+    mixed = jnp.einsum("BKGTS,BSKH->BTKGH", weights_BKGTS, value_BSKH, preferred_element_type=jnp.float32)
+    return mixed.reshape(B, T, N, H).astype(value_BSKH.dtype)
+
+
+def attention_weights(
+    query_BTNH: Float[Array, "B T N H"],
+    key_BSKH: Float[Array, "B S K H"],
+    *,
+    mask: Mask | None = None,
+    bias: Float[Array, "..."] | None = None,
+    score: "str | score_functions.Score | score_functions.ScoreFunction" = "scaled_dot",
+    parameters: dict[str, Array] | None = None,
+    query_positions: Array | None = None,
+) -> Float[Array, "B N T S"]:
+    """The plain definition of the weights, float32.
+
+    Args:
+        mask: which keys each query may see; None is all.
+        bias: added to the scores; broadcasts to B N T S.
+        score: a row of SCORES, a dotted path, a Score or a function (query_BTNH, key_BSNH) -> scores_BNTS.
+        parameters: those of a learned score, each with a leading N.
+        query_positions: T or B T; 0 .. T - 1 if absent. Keys stand at 0 .. S - 1.
+    """
+    scores_BNTS = raw_scores(query_BTNH, key_BSKH, score, parameters)
+    if bias is not None:
+        scores_BNTS = scores_BNTS + bias
+    return masked_softmax(scores_BNTS, allowed_keys(mask, query_BTNH, key_BSKH, query_positions))
+
+
+def attend(
+    query_BTNH: Float[Array, "B T N H"],
+    key_BSKH: Float[Array, "B S K H"],
+    value_BSKH: Float[Array, "B S K H"],
+    *,
+    mask: Mask | None = None,
+    bias: Float[Array, "..."] | None = None,
+    score: "str | score_functions.Score | score_functions.ScoreFunction" = "scaled_dot",
+    parameters: dict[str, Array] | None = None,
+    query_positions: Array | None = None,
+    dropout: float | Array | None = None,
+    key: Array | None = None,
+    kernels: str = "plain",
+) -> Float[Array, "B T N H"]:
+    """Attention: `attention_weights`, dropout on them, then `mix`.
+
+    Args:
+        dropout: rate on the weights; None compiles to nothing. Needs `key`.
+        kernels: "plain" is the definition; "fast" takes the platform's fused attention where the score is q . k times a
+            constant and nothing drops out, and computes the same.
+        others: as for `attention_weights`.
+
+    Raises:
+        UserError: shapes that do not fit each other, N not a multiple of K, an unknown score.
+    """
+    check_shape("value", value_BSKH, "B S K H", dict(zip("BSK", key_BSKH.shape, strict=False)))
+    if kernels not in KERNELS:
+        raise problem("unknown kernels", got=repr(kernels), expected=" or ".join(KERNELS))
+    scale = score_functions.find(score).dot_scale
+    if kernels == "fast" and scale is not None and dropout is None:
+        return _fused(
+            query_BTNH, key_BSKH, value_BSKH, mask, bias, scale(query_BTNH.shape[-1]), query_positions
+        )
+    weights_BNTS = attention_weights(
+        query_BTNH,
+        key_BSKH,
+        mask=mask,
+        bias=bias,
+        score=score,
+        parameters=parameters,
+        query_positions=query_positions,
+    )
+    return mix(apply_dropout(weights_BNTS, dropout, key), value_BSKH)
+
+
+def allowed_keys(mask: Mask | None, query: Array, key: Array, positions: Array | None) -> Array | None:
+    """The mask as booleans that broadcast to B N T S; None where all is allowed."""
+    if mask is None:
+        return None
+    positions = jnp.arange(query.shape[1]) if positions is None else positions
+    return mask.allowed(positions, key.shape[1])
+
+
+def _fused(query, key, value, mask, bias, scale, positions) -> Array:
+    """jax.nn.dot_product_attention, with rows that see nothing set to zero (and their gradient with them)."""
+    allowed = allowed_keys(mask, query, key, positions)
+    if bias is not None:
+        bias = bias.astype(query.dtype)
+    mixed = jax.nn.dot_product_attention(query, key, value, bias=bias, mask=allowed, scale=scale)
+    if allowed is None:
+        return mixed
+    sees_BTN1 = jnp.swapaxes(jnp.any(allowed, axis=-1, keepdims=True), 1, 2)
+    return jnp.where(sees_BTN1, mixed, 0)

@@ -1,0 +1,30 @@
+"""Dropout: each entry is zero with probability `rate`, else divided by 1 - rate. Srivastava et al. 2014."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from transformer.errors import problem
+
+
+def dropout(
+    x: Float[Array, "*shape"], rate: "float | Float[Array, ''] | None", key: Array | None
+) -> Float[Array, "*shape"]:
+    """Drops entries of `x`; the rate may be a traced array, so a sweep can vary it in one program.
+
+    Args:
+        rate: from 0 to below 1. None compiles to nothing; 0.0 changes nothing.
+        key: a typed key; needed unless the rate is None.
+
+    Raises:
+        UserError: a rate without a key.
+    """
+    if rate is None:
+        return x
+    if key is None:
+        raise problem(
+            "dropout needs a random key", got=f"rate {rate} and no key", do="Pass key=jax.random.key(...)."
+        )
+    kept = jax.random.uniform(key, x.shape) >= rate
+    return jnp.where(kept, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)

@@ -1,0 +1,47 @@
+"""Products with parameters, y = x W + b: the one place that decides how a platform gets its matrices.
+
+The kernel's axes are inputs then outputs (D -> N H, N H -> D, D -> F ...). Everything is flattened to one matrix product,
+in the type of x, accumulated in float32.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+
+def linear(
+    x: Float[Array, "..."],
+    kernel: Float[Array, "..."],
+    bias: Float[Array, "..."] | None = None,
+    *,
+    inputs: int = 1,
+) -> Float[Array, "..."]:
+    """Contracts the last `inputs` axes of x with the first `inputs` axes of the kernel, then adds the bias.
+
+    Returns:
+        An array of x's type, with x's other axes and then the kernel's others.
+    """
+    outer, outputs = x.shape[: x.ndim - inputs], kernel.shape[inputs:]
+    width = math.prod(kernel.shape[:inputs])
+    product = jnp.matmul(x.reshape(-1, width), kernel.astype(x.dtype).reshape(width, -1))
+    y = product.reshape(*outer, *outputs)
+    return y if bias is None else y + bias.astype(x.dtype)
+
+
+def embed(ids: Int[Array, "..."], table_VD: Float[Array, "V D"], dtype: jnp.dtype) -> Float[Array, "... D"]:
+    """Rows of a table, in the compute type."""
+    return jnp.take(table_VD, ids, axis=0, mode="clip").astype(dtype)
+
+
+def unembed(x_BTD: Float[Array, "... D"], table_VD: Float[Array, "V D"]) -> Float[Array, "... V"]:
+    """Logits from an embedding table (tied output), float32."""
+    return logits(x_BTD, table_VD.T)
+
+
+def logits(x_BTD: Float[Array, "... D"], kernel_DV: Float[Array, "D V"]) -> Float[Array, "... V"]:
+    """x W with a float32 result, whatever the compute type."""
+    flat = x_BTD.reshape(-1, x_BTD.shape[-1])
+    product = jnp.matmul(flat, kernel_DV.astype(x_BTD.dtype), preferred_element_type=jnp.float32)
+    return product.reshape(*x_BTD.shape[:-1], kernel_DV.shape[1])

@@ -1,0 +1,33 @@
+"""Losses over tokens, as sums with their weights, so that batches and accumulated parts combine exactly.
+
+cross entropy   -log p(label);  with smoothing e:  (1 - e) (-log p(label)) + e mean over V of (-log p(v))
+                Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+
+def cross_entropy(
+    logits_BTV: Float[Array, "*outer V"],
+    labels_BT: Int[Array, "*outer"],
+    smoothing: "float | Float[Array, ''] | None" = None,
+) -> Float[Array, "*outer"]:
+    """Nats per token, float32. Smoothing spreads a share of the target over the vocabulary; None compiles to nothing."""
+    logits_BTV = logits_BTV.astype(jnp.float32)
+    normaliser = jax.nn.logsumexp(logits_BTV, axis=-1)
+    label_logit = jnp.take_along_axis(logits_BTV, labels_BT[..., None], axis=-1)[..., 0]
+    loss = normaliser - label_logit
+    if smoothing is None:
+        return loss
+    return (1.0 - smoothing) * loss + smoothing * (normaliser - jnp.mean(logits_BTV, axis=-1))
+
+
+def weighted_sum(
+    values: Float[Array, "*outer"], weights: Float[Array, "*outer"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(sum of weight x value, sum of weights); entries of weight 0 add exactly nothing, whatever their value."""
+    kept = jnp.where(weights > 0, values, 0.0)
+    return jnp.sum(kept * weights), jnp.sum(weights)

@@ -1,0 +1,37 @@
+"""Normalisation over the model width; statistics in float32.
+
+layer_norm   (x - mean) / sqrt(variance + epsilon) * scale + bias     Ba et al. 2016, https://arxiv.org/abs/1607.06450
+rms_norm     x / sqrt(mean(x^2) + epsilon) * scale                    Zhang and Sennrich 2019, 1910.07467
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+
+def layer_norm(
+    x: Float[Array, "... D"],
+    scale: Float[Array, "D"],
+    bias: Float[Array, "D"] | None = None,
+    epsilon: float = 1e-5,
+) -> Float[Array, "... D"]:
+    """Mean 0 and variance 1 over D (biased variance), then scale and bias; in x's type."""
+    wide = x.astype(jnp.float32)
+    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    y = centred * jax.lax.rsqrt(variance + epsilon) * scale
+    return (y if bias is None else y + bias).astype(x.dtype)
+
+
+def rms_norm(
+    x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float = 1e-5
+) -> Float[Array, "... D"]:
+    """Mean square 1 over D, then scale; in x's type."""
+    wide = x.astype(jnp.float32)
+    mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    return (wide * jax.lax.rsqrt(mean_square + epsilon) * scale).astype(x.dtype)
+
+
+NORMS = {"layer": (layer_norm, ("scale", "bias")), "rms": (rms_norm, ("scale",))}
+"""Name -> the function, and its parameters, each of width D; `scale` starts at 1, `bias` at 0."""

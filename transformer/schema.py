@@ -1,0 +1,258 @@
+"""Settings as frozen dataclasses: each field has a type, a default, a meaning and what it allows.
+
+A schema is a frozen dataclass whose fields are made by `setting`. `from_dict` turns a nested dict into an
+instance and `parse` turns the text of a flag into a value; both check, and say what is wrong with the
+setting's full name. `show` is the inverse of `parse`.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from transformer.errors import problem, unknown
+
+T = typing.TypeVar("T")
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    allowed: Iterable[str] | None = None,
+    check: Callable[[Any], str | None] | None = None,
+    by_path: bool = False,
+    changes_result: bool = True,
+) -> Any:
+    """A field of a schema.
+
+    Args:
+        default: an immutable value, or a schema class for a sub-section.
+        meaning: one line for `--help`.
+        allowed: the values, where they are a list (a table's rows, for instance); a tuple's parts are among them.
+        check: given a value, what was expected if it is not allowed, else None; `--help` prints a `Check`'s.
+        by_path: a `package.module:attribute` is allowed beside the values listed.
+        changes_result: False where the setting cannot change the mathematics, so may differ on resume.
+    """
+    metadata = {
+        "meaning": meaning,
+        "allowed": tuple(allowed) if allowed is not None else None,
+        "check": check,
+        "by_path": by_path,
+        "changes_result": changes_result,
+    }
+    if dataclasses.is_dataclass(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A test of one value, with what it expects in words."""
+
+    holds: Callable[[Any], bool]
+    expected: str
+
+    def __call__(self, value: Any) -> str | None:
+        return None if self.holds(value) else self.expected
+
+
+def at_least(low: float) -> Check:
+    """A check: a finite number, `low` or more."""
+    return Check(lambda value: low <= value < math.inf, f"a number of at least {low}")
+
+
+def above(low: float) -> Check:
+    """A check: a finite number, more than `low`."""
+    return Check(lambda value: low < value < math.inf, f"a number above {low}")
+
+
+fraction = Check(lambda value: 0.0 <= value < 1.0, "a number from 0 to below 1")
+"""A check: 0 <= value < 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One leaf of a schema, as `--help` and the checks see it."""
+
+    name: str
+    type: Any
+    default: Any
+    meaning: str
+    allowed: tuple[str, ...] | None
+    check: Callable[[Any], str | None] | None
+    by_path: bool
+    changes_result: bool
+
+    @property
+    def optional(self) -> bool:
+        return type(None) in typing.get_args(self.type)
+
+    @property
+    def plain_type(self) -> Any:
+        """The type without `| None`."""
+        if self.optional:
+            return next(t for t in typing.get_args(self.type) if t is not type(None))
+        return self.type
+
+    @property
+    def part_type(self) -> Any:
+        """The type of a tuple's parts; of anything else, its own."""
+        plain = self.plain_type
+        return typing.get_args(plain)[0] if self.is_tuple else plain
+
+    @property
+    def is_tuple(self) -> bool:
+        return typing.get_origin(self.plain_type) is tuple
+
+    @property
+    def type_name(self) -> str:
+        text = f"{self.part_type.__name__},..." if self.is_tuple else self.part_type.__name__
+        return f"{text} or none" if self.optional else text
+
+    @property
+    def expected_type(self) -> str:
+        """The type in words, for an error."""
+        words = {bool: "true or false", int: "int (a whole number)", float: "float (a number)"}
+        text = words.get(self.part_type, self.part_type.__name__)
+        text = f"values of type {text}, separated by commas" if self.is_tuple else text
+        return f"{text}, or none" if self.optional else text
+
+
+def sections(schema: type) -> dict[str, type]:
+    """The sub-sections of a schema: name -> schema."""
+    hints = typing.get_type_hints(schema)
+    return {
+        f.name: hints[f.name] for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])
+    }
+
+
+def settings(schema: type, prefix: str = "") -> dict[str, Setting]:
+    """Every leaf of a schema by its full name, in order, sub-sections included."""
+    hints = typing.get_type_hints(schema)
+    found = {}
+    for field in dataclasses.fields(schema):
+        name = prefix + field.name
+        if dataclasses.is_dataclass(hints[field.name]):
+            found.update(settings(hints[field.name], name + "."))
+        else:
+            found[name] = Setting(name, hints[field.name], field.default, **field.metadata)
+    return found
+
+
+def parse(text: str, leaf: Setting) -> Any:
+    """The value that the text of a flag stands for; `none` unsets what may be absent.
+
+    Raises:
+        UserError: the text is not of the setting's type.
+    """
+    if leaf.optional and text.strip().lower() == "none":
+        return None
+    try:
+        if leaf.is_tuple:
+            return tuple(
+                _parse_part(part.strip(), leaf.part_type) for part in text.split(",") if part.strip()
+            )
+        return _parse_part(text, leaf.part_type)
+    except (ValueError, KeyError) as error:
+        raise problem(
+            f"{leaf.name} has the wrong type", got=repr(text), expected=leaf.expected_type
+        ) from error
+
+
+def _parse_part(text: str, kind: Any) -> Any:
+    if kind is bool:
+        return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+    if kind is int and "e" in text.lower():  # 1e5 steps
+        return int(number) if (number := float(text)).is_integer() else int(text)
+    return kind(text)
+
+
+def show(value: Any) -> str:
+    """The text that `parse` reads as `value`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(show(part) for part in value)
+    return str(value)
+
+
+def checked(value: Any, leaf: Setting) -> Any:
+    """`value` as the leaf's type (an int stands for a float, a list for a tuple).
+
+    Raises:
+        UserError: a value of another type, or one that the setting does not allow.
+    """
+    if value is None and leaf.optional:
+        return None
+    if leaf.is_tuple:
+        right = isinstance(value, tuple | list)
+        parts = value = tuple(_as_type(part, leaf.part_type) for part in value) if right else value
+    else:
+        right = True
+        value = _as_type(value, leaf.part_type)
+        parts = (value,)
+    if not right or not all(_is_type(part, leaf.part_type) for part in parts):
+        given = f"{value!r} ({type(value).__name__})"
+        raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type)
+    for part in parts if leaf.allowed is not None else ():
+        if part not in leaf.allowed and not (leaf.by_path and ":" in part):
+            raise unknown(f"value of {leaf.name}", str(part), leaf.allowed)
+    if leaf.check is not None and (expected := leaf.check(value)) is not None:
+        raise problem(f"{leaf.name} is out of range", got=repr(value), expected=expected)
+    return value
+
+
+def _is_type(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _as_type(value: Any, kind: Any) -> Any:
+    return float(value) if kind is float and _is_type(value, int) else value
+
+
+def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
+    """An instance of `schema` from a nested dict; what is absent takes its default.
+
+    Raises:
+        UserError: a name that the schema does not have, or a value that it does not allow.
+    """
+    prefix = name + "." if name else ""
+    parts, leaves = sections(schema), settings(schema)
+    known = [f.name for f in dataclasses.fields(schema)]
+    made = {}
+    for key, value in values.items():
+        if key not in known:
+            raise unknown(f"setting of {name}" if name else "setting", str(key), known)
+        if key in parts:
+            if isinstance(value, parts[key]):
+                value = to_dict(value)
+            if not isinstance(value, Mapping):
+                expected = "a dict of its settings"
+                raise problem(f"{prefix}{key} is a section", got=repr(value), expected=expected)
+            made[key] = from_dict(parts[key], value, prefix + key)
+        else:
+            made[key] = checked(value, dataclasses.replace(leaves[key], name=prefix + key))
+    return schema(**made)
+
+
+def to_dict(instance: Any) -> dict[str, Any]:
+    """The nested dict of an instance; tuples become lists, as in JSON."""
+    values = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"width": 8}} -> {"model.width": 8}."""
+    flat = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
