@@ -26,9 +26,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     spelled = {plain_spelling(n): n for n in names}
     name = plain_spelling(name)
     close = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
-    if (
-        not close and len(name) > 3
-    ):  # num_layer -> num_layers is close as a whole; layers -> num_layers only as a part
+    if not close and len(name) > 3:  # num_layer -> num_layers is close as a whole; layers -> num_layers only as a part
         close = [n for n in spelled if n and (name in n or n in name)]
     return spelled[close[0]] if close else None
 
@@ -59,7 +57,7 @@ def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise problem(
             f"{what} {name!r} cannot be imported: {error}",
             expected="package.module:attribute, importable from here",

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from transformer.errors import problem, unknown
+from transformer.errors import look_up, problem, unknown
 
 T = typing.TypeVar("T")
 
@@ -30,7 +30,7 @@ def setting(
     Args:
         default: an immutable value, or a schema class for a sub-section.
         meaning: one line for `--help`.
-        allowed: the values, where they are a list (a table's rows, for instance); a tuple's parts are among them.
+        allowed: the values, where they are a list (a table's rows, for instance); a tuple's are among them.
         check: given a value, what was expected if it is not allowed, else None; `--help` prints a `Check`'s.
         by_path: a `package.module:attribute` is allowed beside the values listed.
         changes_result: False where the setting cannot change the mathematics, so may differ on resume.
@@ -42,7 +42,7 @@ def setting(
         "by_path": by_path,
         "changes_result": changes_result,
     }
-    if dataclasses.is_dataclass(default):
+    if isinstance(default, type) and dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -60,12 +60,12 @@ class Check:
 
 def at_least(low: float) -> Check:
     """A check: a finite number, `low` or more."""
-    return Check(lambda value: low <= value < math.inf, f"a number of at least {low}")
+    return Check(lambda value: low <= value < math.inf, f"a number of at least {low:g}")
 
 
 def above(low: float) -> Check:
     """A check: a finite number, more than `low`."""
-    return Check(lambda value: low < value < math.inf, f"a number above {low}")
+    return Check(lambda value: low < value < math.inf, f"a number above {low:g}")
 
 
 fraction = Check(lambda value: 0.0 <= value < 1.0, "a number from 0 to below 1")
@@ -123,9 +123,7 @@ class Setting:
 def sections(schema: type) -> dict[str, type]:
     """The sub-sections of a schema: name -> schema."""
     hints = typing.get_type_hints(schema)
-    return {
-        f.name: hints[f.name] for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])
-    }
+    return {f.name: hints[f.name] for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])}
 
 
 def settings(schema: type, prefix: str = "") -> dict[str, Setting]:
@@ -151,14 +149,10 @@ def parse(text: str, leaf: Setting) -> Any:
         return None
     try:
         if leaf.is_tuple:
-            return tuple(
-                _parse_part(part.strip(), leaf.part_type) for part in text.split(",") if part.strip()
-            )
+            return tuple(_parse_part(part.strip(), leaf.part_type) for part in text.split(",") if part.strip())
         return _parse_part(text, leaf.part_type)
     except (ValueError, KeyError) as error:
-        raise problem(
-            f"{leaf.name} has the wrong type", got=repr(text), expected=leaf.expected_type
-        ) from error
+        raise problem(f"{leaf.name} has the wrong type", got=repr(text), expected=leaf.expected_type) from error
 
 
 def _parse_part(text: str, kind: Any) -> Any:
@@ -197,7 +191,9 @@ def checked(value: Any, leaf: Setting) -> Any:
         given = f"{value!r} ({type(value).__name__})"
         raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type)
     for part in parts if leaf.allowed is not None else ():
-        if part not in leaf.allowed and not (leaf.by_path and ":" in part):
+        if leaf.by_path and ":" in part:
+            look_up(leaf.name, {}, part)
+        elif part not in leaf.allowed:
             raise unknown(f"value of {leaf.name}", str(part), leaf.allowed)
     if leaf.check is not None and (expected := leaf.check(value)) is not None:
         raise problem(f"{leaf.name} is out of range", got=repr(value), expected=expected)

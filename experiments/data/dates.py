@@ -1,0 +1,168 @@
+"""Dates in many languages, to be read: "vendredi 20 novembre 2026" -> "2026-11-20".
+
+The Unicode Common Locale Data Repository (CLDR, through Babel) says how each locale writes a day in full, at length and
+at medium length; the target is ISO 8601. Every string of the default locales and formats stands for one day only
+(`ceiling` measures it, a test holds it), so a model can reach an exact match of 1. Short formats write 11/5/26 for two
+different days in two locales, so they are not among the defaults.
+"""
+
+import collections
+import dataclasses
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
+from babel.localedata import locale_identifiers
+
+from experiments.data.examples import Pair, Splits
+from transformer.errors import UserError, nearest, problem
+from transformer.schema import setting
+
+if TYPE_CHECKING:
+    from experiments.data.sources import DataConfig
+
+LOCALES_OF_SCRIPTS = {
+    "Latin": "en_US en_GB de fr es pt_BR nl sv fi is lt pl cs hu ro tr vi id sw",
+    "Cyrillic": "ru uk bg sr kk",
+    "Greek, Georgian, Armenian, Ethiopic": "el ka hy am",
+    "Arabic, Hebrew": "ar fa ur he",
+    "Korean, Japanese, Chinese": "ko ja zh_Hans zh_Hant",
+    "of South Asia": "hi mr bn gu pa ta te kn ml si",
+    "of South-East Asia": "th lo my km",
+}
+LOCALES = tuple(name for names in LOCALES_OF_SCRIPTS.values() for name in names.split())
+FORMATS = ("full", "long", "medium", "short")
+HELD_OUT = 0.05
+"""Share of the days that validation has to itself; the test has as many."""
+
+
+def _locales_check(names: Sequence[str]) -> str | None:
+    try:
+        find_locales(names)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _formats_check(names: Sequence[str]) -> str | None:
+    return None if names and set(names) <= set(FORMATS) else "one or more of " + ", ".join(FORMATS)
+
+
+def _year_check(year: int) -> str | None:
+    return (
+        None
+        if datetime.MINYEAR <= year <= datetime.MAXYEAR
+        else f"a year from {datetime.MINYEAR} to {datetime.MAXYEAR}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DatesConfig:
+    """Which days, written how."""
+
+    locales: tuple[str, ...] = setting(LOCALES, "CLDR locales that days are written in", check=_locales_check)
+    formats: tuple[str, ...] = setting(
+        FORMATS[:3], "CLDR formats: full, long, medium; short is ambiguous between locales", check=_formats_check
+    )
+    first_year: int = setting(1950, "days start on 1 January of this year", check=_year_check)
+    last_year: int = setting(2049, "days end on 31 December of this year", check=_year_check)
+
+
+def dates(config: "DataConfig", seed: int) -> Splits:
+    """Draws (day, locale, format) uniformly; training, validation and test have no day in common.
+
+    A function of the config and the seed alone; validation and test do not depend on how many training examples
+    are drawn.
+
+    Raises:
+        UserError: an unknown locale or format, or years that end before they start.
+    """
+    writers = _writers(config.dates)
+    days = every_day(config.dates)
+    order = np.random.default_rng((seed, 0)).permutation(len(days))
+    held_out = max(1, round(HELD_OUT * len(days)))
+    validation, test, train = np.split(order, (held_out, 2 * held_out))
+    parts = ((train, config.examples), (validation, config.evaluation_examples), (test, config.evaluation_examples))
+    return Splits(
+        *(
+            _draw([days[i] for i in part], writers, count, np.random.default_rng((seed, stream)))
+            for stream, (part, count) in enumerate(parts, start=1)
+        )
+    )
+
+
+def every_day(config: DatesConfig) -> list[datetime.date]:
+    """The days of the config's years, in order.
+
+    Raises:
+        UserError: the last year is before the first.
+    """
+    if config.last_year < config.first_year:
+        raise problem(
+            "data.dates.last_year is before data.dates.first_year",
+            got=f"{config.first_year} to {config.last_year}",
+            expected="first_year <= last_year",
+        )
+    first, last = datetime.date(config.first_year, 1, 1), datetime.date(config.last_year, 12, 31)
+    return [datetime.date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
+
+
+def find_locales(names: Sequence[str]) -> list[Locale]:
+    """The locales of these names, with _ or - between their parts.
+
+    Raises:
+        UserError: CLDR does not have one of them; says the nearest name that it has. Or there are none.
+    """
+    if not names:
+        raise problem("data.dates.locales is empty", expected="at least one locale, such as fr or pt_BR")
+    return [_find_locale(name) for name in names]
+
+
+def ceiling(config: DatesConfig, days: Iterable[datetime.date]) -> float:
+    """The highest exact match that a reader of the strings alone can reach on these days (1: none is ambiguous).
+
+    Over all locales and formats, each as likely as another; the reader says of each string the day that it stands
+    for most often.
+    """
+    meanings: dict[str, collections.Counter[datetime.date]] = {}
+    for locale, style in _writers(config):
+        for day in days:
+            meanings.setdefault(format_date(day, style, locale), collections.Counter())[day] += 1
+    right = sum(max(counter.values()) for counter in meanings.values())
+    return right / sum(counter.total() for counter in meanings.values())
+
+
+def _find_locale(name: str) -> Locale:
+    try:
+        return Locale.parse(name.replace("-", "_"))
+    except (UnknownLocaleError, ValueError) as error:
+        guess = nearest(name.replace("-", "_"), locale_identifiers())
+        raise problem(
+            "unknown locale in data.dates.locales",
+            got=repr(name),
+            expected="a CLDR locale, such as fr or pt_BR",
+            do=f"Did you mean {guess!r}?" if guess else None,
+        ) from error
+
+
+def _writers(config: DatesConfig) -> list[tuple[Locale, str]]:
+    """Every (locale, format) of the config."""
+    if (expected := _formats_check(config.formats)) is not None:
+        raise problem("unknown format in data.dates.formats", got=config.formats, expected=expected)
+    return [(locale, style) for locale in find_locales(config.locales) for style in config.formats]
+
+
+def _draw(
+    days: list[datetime.date], writers: list[tuple[Locale, str]], count: int, rng: np.random.Generator
+) -> list[Pair]:
+    chosen_days = rng.integers(len(days), size=count).tolist()
+    chosen_writers = rng.integers(len(writers), size=count).tolist()
+    names = [str(locale) for locale, _ in writers]
+    pairs = []
+    for day, writer in zip((days[i] for i in chosen_days), chosen_writers, strict=True):
+        locale, style = writers[writer]
+        pairs.append(Pair(format_date(day, style, locale), day.isoformat(), names[writer]))
+    return pairs

@@ -1,0 +1,57 @@
+"""Settings as text: an aligned table of names, types, defaults, meanings and allowed values."""
+
+import textwrap
+from collections.abc import Iterable
+
+from transformer import schema
+from transformer.schema import Check, Setting
+
+GAP = "  "
+WIDEST_DEFAULT = 14
+
+
+def table(leaves: Iterable[Setting], *, prefix: str = "", width: int = 100, required: object = None) -> str:
+    """One row for each setting; meanings are wrapped, so that no line is longer than `width` characters.
+
+    Args:
+        leaves: the settings.
+        prefix: written before each name, `--` for flags.
+        width: characters of a line.
+        required: the default that stands for "must be given".
+    """
+    heads = ("setting", "type", "default")
+    rows = [(prefix + leaf.name, leaf.type_name, _default(leaf, required)) for leaf in leaves]
+    sizes = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    lines = [_row(heads, ["meaning"], sizes)]
+    room = width - len(GAP) * (len(heads) + 1) - sum(sizes)
+    for row, leaf in zip(rows, leaves, strict=True):
+        text = [_meaning(leaf, row[2]), *_choices(leaf)]
+        lines.append(_row(row, [line for part in text for line in textwrap.wrap(part, max(room, 20))], sizes))
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str], text: list[str], sizes: list[int]) -> str:
+    first = GAP + GAP.join(cell.ljust(size) for cell, size in zip(cells, sizes, strict=True)) + GAP
+    return "\n".join(((first if i == 0 else " " * len(first)) + line).rstrip() for i, line in enumerate(text))
+
+
+def _default(leaf: Setting, required: object) -> str:
+    text = "required" if required is not None and leaf.default is required else schema.show(leaf.default)
+    return text if 0 < len(text) <= WIDEST_DEFAULT else "(below)" if text else "(empty)"
+
+
+def _meaning(leaf: Setting, default: str) -> str:
+    parts = [leaf.meaning]
+    if isinstance(leaf.check, Check):
+        parts.append(leaf.check.expected.removeprefix("a number ").removeprefix("of "))
+    if default == "(below)":
+        parts.append(f"default: {schema.show(leaf.default).replace(',', ', ')}")
+    if not leaf.changes_result:
+        parts.append("may differ on resume")
+    return "; ".join(parts)
+
+
+def _choices(leaf: Setting) -> list[str]:
+    if leaf.allowed is None:
+        return []
+    return [f"one of: {', '.join(leaf.allowed)}{' or package.module:attribute' if leaf.by_path else ''}"]

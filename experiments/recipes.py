@@ -1,0 +1,74 @@
+"""Recipes: Python files, anywhere, whose `get_config()` returns a ConfigDict."""
+
+import traceback
+import types
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from transformer.errors import UserError, nearest, problem
+
+
+def load_recipe(path: str | Path) -> ConfigDict:
+    """What `get_config()` of the recipe at `path` returns.
+
+    The file is compiled from its source, so that a recipe that was changed a moment ago is never taken from
+    a bytecode cache, and nothing is written beside it.
+
+    Raises:
+        UserError: no such file, not Python, an error inside it (says the line), or no ConfigDict comes of it.
+    """
+    path = Path(path)
+    source = _read(path)
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+        get_config = module.__dict__.get("get_config")
+        config = get_config() if callable(get_config) else None
+    except Exception as error:  # whatever a user's file raises is an error of that file
+        raise _failed(path, error) from error
+    if not callable(get_config):
+        names = [name for name, value in vars(module).items() if isinstance(value, types.FunctionType)]
+        guess = nearest("get_config", names)
+        do = f"Did you mean {guess}? " if guess else ""
+        raise problem(f"recipe {path} does not define get_config", do=f"{do}It takes nothing and returns a ConfigDict.")
+    if not isinstance(config, ConfigDict):
+        raise problem(
+            f"get_config of recipe {path} returns another type",
+            got="None" if config is None else type(config).__name__,
+            expected="ml_collections.ConfigDict",
+            do="Start it with `c = defaults(...)` and end it with `return c`.",
+        )
+    return config
+
+
+def _read(path: Path) -> bytes:
+    if path.is_file() and path.suffix == ".py":
+        return path.read_bytes()
+    folder = path if path.is_dir() else path.parent
+    recipes = sorted(str(found) for found in folder.glob("*.py"))
+    guess = nearest(str(path.with_suffix(".py")), recipes)
+    if path.is_dir():
+        there = ", ".join(recipes) or "no recipe"
+        raise problem(f"recipe {path} is a folder", expected="a Python file", do=f"It holds {there}.")
+    what = "is not a Python file (its name ends in .py)" if path.is_file() else "does not exist"
+    if not folder.is_dir():
+        do = f"There is no folder {folder}; this is {Path.cwd()}."
+    else:
+        do = f"Did you mean {guess}?" if guess else f"The current folder is {Path.cwd()}."
+    raise problem(f"recipe {path} {what}", do=do)
+
+
+def _failed(path: Path, error: Exception) -> UserError:
+    """The line of the recipe that failed, and how."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line, how = error.lineno, error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        # An error of calling get_config itself, for instance since it takes arguments, has no line there.
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
+        how = str(error)
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    where = f"recipe {path}, line {line}" if line is not None else f"recipe {path}"
+    return UserError(f"{where}: {kind}{how}")

@@ -1,0 +1,253 @@
+"""A recipe and its flags -> one checked, frozen `Config`.
+
+The schema is made of the dataclasses that lie beside what they configure. A recipe is a Python file whose
+`get_config()` returns an `ml_collections.ConfigDict`; flags override it. Whatever is wrong is said before
+anything compiles or is written.
+"""
+
+import copy
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.data.sources import DataConfig
+from experiments.data.tokenizers import TokenizerConfig
+from experiments.help_table import table
+from experiments.recipes import load_recipe
+from experiments.tasks import framing
+from experiments.tasks.framing import TaskConfig
+from experiments.training.config import TrainingConfig
+from experiments.training.optimizers import OptimizerConfig
+from transformer import schema
+from transformer.decoding import DecodingConfig
+from transformer.errors import UserError, nearest, problem
+from transformer.models import config as models
+from transformer.models.config import ModelConfig
+from transformer.schema import Setting, at_least, setting
+
+__all__ = [
+    "Config",
+    "defaults",
+    "differences",
+    "find",
+    "from_json_dict",
+    "help_text",
+    "load_recipe",
+    "nearest_setting",
+    "resolve",
+    "to_json_dict",
+]
+
+UNREAD = {"model": models.UNREAD, "task": framing.UNREAD}
+"""Section -> architecture -> the settings of that section that it does not read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that defines an experiment."""
+
+    model: ModelConfig = setting(ModelConfig, "architecture, sizes, attention, positions, norms")
+    task: TaskConfig = setting(TaskConfig, "what is learned from the data")
+    data: DataConfig = setting(DataConfig, "where examples come from, and their batches")
+    tokenizer: TokenizerConfig = setting(TokenizerConfig, "how text becomes tokens")
+    optimizer: OptimizerConfig = setting(OptimizerConfig, "how parameters move; learning rate and schedule")
+    training: TrainingConfig = setting(TrainingConfig, "how long, in what batches, what is written when")
+    decoding: DecodingConfig = setting(DecodingConfig, "how outputs are generated")
+    seed: int = setting(0, "of parameters, data order and dropout", check=at_least(0))
+
+
+def defaults(task: str = "text_to_text", data: str = "dates") -> ConfigDict:
+    """All settings at their defaults, for a recipe to start from.
+
+    Types are not held by the ConfigDict (a setting at None may be given a number); `resolve` checks them.
+
+    Raises:
+        UserError: an unknown task or data source.
+    """
+    config = schema.from_dict(Config, {"task": {"name": task}, "data": {"source": data}})
+    return ConfigDict(schema.to_dict(config), type_safe=False)
+
+
+def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tuple[Config, list[str]]:
+    """The checked config of a recipe, and one line for each setting of the recipe that is left out.
+
+    Args:
+        recipe: nested settings; what is absent takes its default. It is not changed.
+        overrides: full names, such as "model.width", and the text given for each.
+
+    Raises:
+        UserError: an unknown, mistyped or contradictory setting, or one given by an override that the
+            architecture does not read.
+    """
+    _check_recipe(recipe)
+    merged = copy.deepcopy(recipe)
+    given = [(name, schema.parse(text, find(name))) for name, text in overrides]
+    for name, value in given:
+        _put(merged, name, value)
+    config = schema.from_dict(Config, merged.to_dict())
+    config, notes = _leave_out_unread(config, {name for name, _ in given})
+    config.model.resolved()
+    training = config.training
+    if training.batch_size % training.accumulation:
+        raise problem(
+            "training.batch_size is not divisible by training.accumulation",
+            got=f"batch_size {training.batch_size}, accumulation {training.accumulation}",
+            expected="parts of equal size",
+        )
+    return config, notes
+
+
+def _check_recipe(recipe: ConfigDict) -> None:
+    """Names and types of the recipe alone, so that its mistakes are not taken for a flag's."""
+    try:
+        for name in schema.flatten(recipe.to_dict()):
+            if name not in schema.sections(Config):
+                find(name)
+        schema.from_dict(Config, recipe.to_dict())
+    except UserError as error:
+        raise UserError(f"in the recipe: {error}") from error
+
+
+def _put(config: ConfigDict, name: str, value: Any) -> None:
+    """Sets a value by its full name; other settings of a recipe that refer to it follow."""
+    *path, last = name.split(".")
+    with config.unlocked(), config.ignore_type():
+        for part in path:
+            if part not in config:
+                config[part] = ConfigDict(type_safe=False)
+            config = config[part]
+        config[last] = value
+
+
+def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str]]:
+    """Settings that the architecture does not read go back to their defaults, unless a flag gave them."""
+    architecture = config.model.architecture
+    unread = [f"{section}.{name}" for section in UNREAD for name in sorted(UNREAD[section][architecture])]
+    for name in unread:
+        if name in given:
+            raise _not_read(name, architecture)
+    values = to_json_dict(config)
+    old, default = schema.flatten(values), schema.flatten(to_json_dict(Config()))
+    changed = [name for name in unread if old[name] != default[name]]
+    for name in changed:
+        _remove(values, name)
+    notes = [
+        f"{name} = {schema.show(old[name])} of the recipe is left out: architecture {architecture!r} does not read it."
+        for name in changed
+    ]
+    return from_json_dict(values), notes
+
+
+def _not_read(name: str, architecture: str) -> UserError:
+    section, _, rest = name.partition(".")
+    readers = [other for other, names in UNREAD[section].items() if rest not in names]
+    return problem(
+        f"{name} is not read by architecture {architecture!r}",
+        expected=f"it only with {', '.join(readers)}",
+        do="Leave it out, or change model.architecture.",
+    )
+
+
+def _remove(values: dict[str, Any], name: str) -> None:
+    """Takes a setting out of a nested dict, by its full name."""
+    *path, last = name.split(".")
+    for part in path:
+        values = values[part]
+    del values[last]
+
+
+def find(name: str) -> Setting:
+    """The setting of a full name, such as "model.width".
+
+    Raises:
+        UserError: there is none, or it is a section; says the nearest one.
+    """
+    leaves = schema.settings(Config)
+    if name in leaves:
+        return leaves[name]
+    inside = [leaf for leaf in leaves if leaf.startswith(name + ".")]
+    if inside:
+        raise problem(
+            f"{name} is a section, not a setting",
+            expected=f"one of its settings, such as {inside[0]}",
+            do=f"--help={name} lists them.",
+        )
+    guess = nearest_setting(name, leaves)
+    section = (guess or name).partition(".")[0]
+    if section in schema.sections(Config):
+        do = f"--help={section} lists the settings of {section}."
+    else:
+        do = f"A name is SECTION.NAME, where SECTION is one of {', '.join(schema.sections(Config))}."
+    raise problem(f"unknown setting {name or repr(name)}", do=f"Did you mean {guess}? {do}" if guess else do)
+
+
+def nearest_setting(name: str, names: Iterable[str]) -> str | None:
+    """The full name that was most likely meant: a setting of another section, or another spelling."""
+    names = list(names)
+    section, _, last = name.rpartition(".")
+    exact = [n for n in names if _last(n) == last]
+    beside = [n for n in names if section and n.startswith(section + ".")]
+    for pool in (exact, beside, names):
+        match = nearest(last, dict.fromkeys(map(_last, pool)))
+        if match is not None:
+            alike = [n for n in pool if _last(n) == match]
+            return max(alike, key=lambda n: difflib.SequenceMatcher(None, name, n).ratio())
+    return None
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def to_json_dict(config: Config) -> dict[str, Any]:
+    """The nested dict of a config, of what JSON can hold."""
+    return schema.to_dict(config)
+
+
+def from_json_dict(values: Mapping[str, Any]) -> Config:
+    """The config that `to_json_dict` was given.
+
+    Raises:
+        UserError: a setting that this version does not have or allow.
+    """
+    return schema.from_dict(Config, values)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
+    """Where two configs, as nested dicts, differ: (full name, old, new, whether it can change the result).
+
+    A setting that one of them lacks, since another version wrote it, counts as its default.
+    """
+    leaves = schema.settings(Config)
+    default = schema.flatten(to_json_dict(Config()))
+    old, new = schema.flatten(old), schema.flatten(new)
+    found = []
+    for name in dict.fromkeys([*default, *old, *new]):
+        before, after = (values.get(name, default.get(name)) for values in (old, new))
+        if before != after:
+            found.append((name, before, after, name not in leaves or leaves[name].changes_result))
+    return found
+
+
+def help_text(section: str | None = None) -> str:
+    """What `--help` prints of the config: the sections, or every setting of one section (or one setting).
+
+    Raises:
+        UserError: an unknown section.
+    """
+    leaves = schema.settings(Config)
+    if section is not None:
+        section = section.removeprefix("config.")
+        chosen = [leaf for name, leaf in leaves.items() if f"{name}.".startswith(f"{section}.")]
+        if not chosen:
+            names = list(schema.sections(Config))
+            guess = nearest(section, names) or nearest_setting(section, leaves)
+            did_you_mean = f"Did you mean --help={guess}?" if guess else None
+            raise problem(f"unknown section {section!r}", expected=", ".join(names), do=did_you_mean)
+        return f"{table(chosen)}\n\n  Set one by --config.{chosen[0].name}=VALUE, and so on."
+    meanings = {field.name: field.metadata["meaning"] for field in dataclasses.fields(Config)}
+    lines = [f"  {name.ljust(max(map(len, meanings)))}  {text}" for name, text in meanings.items()]
+    return "\n".join(["Sections of the config; --help=SECTION lists the settings of one:", *lines])

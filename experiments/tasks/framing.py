@@ -1,0 +1,226 @@
+"""How (source, target) is posed for each architecture: the one place that knows.
+
+    seq2seq       source  x1 .. xn <end>                   target  <begin> y1 .. ym
+                                                           labels  y1 .. ym <end>
+    decoder_only  target  x1 .. xn <separator> y1 .. ym    (one sequence, without its last token)
+                  labels  x2 .. <separator> y1 .. ym <end> (weight 1 from y1 on)
+    encoder_only  source  x1 .. xn <separator> <mask> .. <mask>
+                  labels  0  .. 0  0           y1 .. ym <end> 0 .. (weight 1 on y1 to <end>)
+
+The number of mask slots is the longest training target with its end token, never this example's own length, which the
+model could otherwise read off. In all three, the model says m + 1 tokens for a target of m: the end token counts.
+Padding is never a label of weight above 0.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float32, Int, Int32
+
+from experiments.data.tokenizers import SpecialTokens
+from transformer.errors import look_up, problem
+from transformer.schema import setting
+
+Source = Int32[np.ndarray, "S"]
+Target = Int32[np.ndarray, "T"]
+Example = dict[str, Int32[np.ndarray, "_"] | Float32[np.ndarray, "_"] | int]
+"""Key of the batch -> the array or the length of one example."""
+
+UNREAD: dict[str, frozenset[str]] = {
+    "encoder_only": frozenset({"bidirectional_prefix"}),
+    "decoder_only": frozenset(),
+    "seq2seq": frozenset({"bidirectional_prefix"}),
+}
+"""Architecture -> the settings of `task` that it does not read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """What is learned, and how it is posed."""
+
+    name: str = setting("text_to_text", "the task", allowed=("text_to_text",))
+    bidirectional_prefix: bool = setting(False, "decoder_only: the source sees both ways, as a prefix")
+
+
+@dataclasses.dataclass(frozen=True)
+class Seq2Seq:
+    """The encoder reads the source; the decoder writes the target."""
+
+    config: TaskConfig
+    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "source": ("source",),
+        "target": ("target", "labels", "loss_weights"),
+    }
+    """Axis that is padded -> the batch's keys along it; batches are bucketed by the first axis."""
+
+    def example(self, source: Source, target: Target, slots: int) -> Example:
+        """One example to learn from."""
+        labels = _join(target, SpecialTokens.end)
+        return {
+            "source": _join(source, SpecialTokens.end),
+            "target": _join(SpecialTokens.begin, target),
+            "labels": labels,
+            "loss_weights": np.ones(len(labels), np.float32),
+            "source_lengths": len(source) + 1,
+            "target_lengths": len(labels),
+        }
+
+    def prompt(self, source: Source, slots: int) -> Example:
+        """What generation starts from."""
+        return {
+            "source": _join(source, SpecialTokens.end),
+            "target": _join(SpecialTokens.begin),
+            "source_lengths": len(source) + 1,
+            "target_lengths": 1,
+        }
+
+    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
+        """The lengths along `axes` that `example` will have for texts of these lengths."""
+        return np.stack([source_lengths + 1, target_lengths + 1], axis=1)
+
+    def capacity(self, source_length: int, slots: int) -> int:
+        """The longest sequence in the model while it writes `slots` tokens for a source of this length."""
+        return max(source_length + 1, slots)
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderOnly:
+    """One sequence: the source, a separator, the target. The loss is on the target only."""
+
+    config: TaskConfig
+    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": ("target", "labels", "loss_weights")}
+
+    def example(self, source: Source, target: Target, slots: int) -> Example:
+        """One example to learn from."""
+        sequence = _join(source, SpecialTokens.separator, target, SpecialTokens.end)
+        weights = np.zeros(len(sequence) - 1, np.float32)
+        weights[len(source) :] = 1.0  # the separator's label is the first token of the target
+        return {
+            "target": sequence[:-1],
+            "labels": sequence[1:],
+            "loss_weights": weights,
+            "target_lengths": len(weights),
+            **self._prefix(source),
+        }
+
+    def prompt(self, source: Source, slots: int) -> Example:
+        """What generation starts from."""
+        sequence = _join(source, SpecialTokens.separator)
+        return {"target": sequence, "target_lengths": len(sequence), **self._prefix(source)}
+
+    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
+        """See Seq2Seq.lengths."""
+        return (source_lengths + 1 + target_lengths)[:, None]
+
+    def capacity(self, source_length: int, slots: int) -> int:
+        """See Seq2Seq.capacity; the last token that is written is not read."""
+        return source_length + slots
+
+    def _prefix(self, source: Source) -> Example:
+        return {"prefix_lengths": len(source) + 1} if self.config.bidirectional_prefix else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderOnly:
+    """The source, a separator, and mask slots that are all filled at once."""
+
+    config: TaskConfig
+    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("source", "labels", "loss_weights")}
+
+    def example(self, source: Source, target: Target, slots: int) -> Example:
+        """One example to learn from.
+
+        Raises:
+            UserError: the target with its end token does not fit the slots.
+        """
+        _check_slots(len(target), slots)
+        prompt = self._slotted(source, slots)
+        first, end = len(source) + 1, len(source) + 1 + len(target) + 1
+        labels = np.zeros(prompt["source_lengths"], np.int32)
+        labels[first:end] = _join(target, SpecialTokens.end)
+        weights = np.zeros(len(labels), np.float32)
+        weights[first:end] = 1.0
+        return {**prompt, "labels": labels, "loss_weights": weights}
+
+    def prompt(self, source: Source, slots: int) -> Example:
+        """What generation starts from: the slots follow the prefix."""
+        return {**self._slotted(source, slots), "prefix_lengths": len(source) + 1}
+
+    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
+        """See Seq2Seq.lengths.
+
+        Raises:
+            UserError: a target with its end token does not fit the slots.
+        """
+        _check_slots(int(target_lengths.max(initial=0)), slots)
+        return (source_lengths + 1 + slots)[:, None]
+
+    def capacity(self, source_length: int, slots: int) -> int:
+        """See Seq2Seq.capacity."""
+        return source_length + 1 + slots
+
+    def _slotted(self, source: Source, slots: int) -> Example:
+        masks = np.full(slots, SpecialTokens.mask, np.int32)
+        sequence = _join(source, SpecialTokens.separator, masks)
+        return {"source": sequence, "source_lengths": len(sequence)}
+
+
+FRAMES = {"encoder_only": EncoderOnly, "decoder_only": DecoderOnly, "seq2seq": Seq2Seq}
+"""Architecture -> class with `axes`, `example`, `prompt`, `lengths` and `capacity`."""
+
+
+def frame_for(config: TaskConfig, architecture: str) -> Seq2Seq | DecoderOnly | EncoderOnly:
+    """The architecture's row of FRAMES.
+
+    Raises:
+        UserError: an unknown architecture, or a setting that it does not read.
+    """
+    frame = look_up("architecture", FRAMES, architecture)(config)
+    if config.bidirectional_prefix and "bidirectional_prefix" in UNREAD.get(architecture, ()):
+        raise problem(
+            f"task.bidirectional_prefix is not read by architecture {architecture!r}",
+            expected="it only with decoder_only",
+            do="Leave it out, or change model.architecture.",
+        )
+    return frame
+
+
+def collate(examples: Sequence[Example], length: int | Mapping[str, int]) -> dict[str, np.ndarray]:
+    """A batch: arrays are padded with 0 to `length` (or to `length[key]`) and stacked, numbers are stacked.
+
+    Raises:
+        UserError: an array is longer than its length.
+    """
+    return {key: _stack(key, [example[key] for example in examples], length) for key in examples[0]}
+
+
+def _stack(key: str, values: Sequence, length: int | Mapping[str, int]) -> np.ndarray:
+    if isinstance(values[0], int):
+        return np.array(values, np.int32)
+    size = length if isinstance(length, int) else length[key]
+    longest = max(len(value) for value in values)
+    if longest > size:
+        raise problem(
+            f"an example's {key} is longer than its bucket", got=f"{longest} tokens", expected=f"at most {size}"
+        )
+    stacked = np.zeros((len(values), size), values[0].dtype)
+    for row, value in zip(stacked, values, strict=True):
+        row[: len(value)] = value
+    return stacked
+
+
+def _join(*parts: Int32[np.ndarray, "_"] | int) -> Int32[np.ndarray, "_"]:
+    """One sequence of ids from arrays and single ids."""
+    return np.concatenate([np.atleast_1d(np.asarray(part, np.int32)) for part in parts])
+
+
+def _check_slots(target_length: int, slots: int) -> None:
+    if target_length + 1 > slots:
+        raise problem(
+            "a target is longer than the slots of an encoder-only model",
+            got=f"{target_length} tokens and its end token",
+            expected=f"at most {slots}, the longest training target with its end token",
+            do="Leave the example out, or take another model.architecture.",
+        )

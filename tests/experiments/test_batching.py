@@ -1,0 +1,147 @@
+import itertools
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.data.batching import MULTIPLE, Batches, Plan, bucket_lengths, evaluation_batches, make_buckets
+from transformer.errors import UserError
+
+LENGTHS = st.lists(st.integers(1, 61), min_size=1, max_size=70).map(np.array)
+
+
+def plan_of(lengths, batch_size=5, num_buckets=3, seed=0):
+    lengths = np.array(lengths)
+    lengths = lengths if lengths.ndim == 2 else lengths[:, None]
+    return Plan(lengths, batch_size, make_buckets(lengths, num_buckets), seed)
+
+
+def some_lengths(count=103):
+    rng = np.random.default_rng(7)
+    return np.stack([rng.integers(3, 60, count), rng.integers(2, 12, count)], axis=1)
+
+
+def padding(lengths, buckets):
+    return sum(min(b for b in buckets if b >= length) - length for length in lengths)
+
+
+@given(lengths=LENGTHS, num_buckets=st.integers(1, 4))
+def test_buckets_are_the_allowed_ones_with_least_padding(lengths, num_buckets):
+    buckets = bucket_lengths(lengths, num_buckets)
+    longest = lengths.max()
+    assert buckets == sorted(set(buckets))
+    assert len(buckets) <= num_buckets
+    assert buckets[-1] == longest
+    assert all(b % MULTIPLE == 0 for b in buckets[:-1])
+    allowed = range(MULTIPLE, longest, MULTIPLE)
+    best = min(
+        padding(lengths, [*some, longest])
+        for count in range(min(num_buckets, len(allowed) + 1))
+        for some in itertools.combinations(allowed, count)
+    )
+    assert padding(lengths, buckets) == best
+
+
+def test_only_the_first_axis_has_several_lengths():
+    lengths = some_lengths()
+    buckets = make_buckets(lengths, 3)
+    assert len({bucket[0] for bucket in buckets}) == 3
+    assert {bucket[1] for bucket in buckets} == {lengths[:, 1].max()}
+
+
+@settings(max_examples=60)
+@given(lengths=LENGTHS, batch_size=st.integers(1, 9), num_buckets=st.integers(1, 4), seed=st.integers(0, 3))
+def test_epoch_has_each_example_once_but_for_fewer_than_a_batch(lengths, batch_size, num_buckets, seed):
+    if len(lengths) < batch_size:
+        return
+    plan = plan_of(lengths, batch_size, num_buckets, seed)
+    for epoch in (0, 1):
+        steps = range(epoch * plan.batches_per_epoch, (epoch + 1) * plan.batches_per_epoch)
+        rows = np.concatenate([plan.batch(i)[0] for i in steps])
+        assert len(set(rows.tolist())) == len(rows) > len(lengths) - batch_size
+
+
+@given(lengths=LENGTHS, num_buckets=st.integers(1, 4))
+def test_examples_fit_their_bucket(lengths, num_buckets):
+    plan = plan_of(lengths, 1 + len(lengths) // 7, num_buckets)
+    for i in range(plan.batches_per_epoch):
+        rows, bucket = plan.batch(i)
+        assert (lengths[rows] <= bucket[0]).all()
+
+
+def test_most_batches_of_short_examples_are_short():
+    plan = plan_of([5] * 50 + [50] * 50, batch_size=5, num_buckets=2)
+    assert sorted(plan.batch(i)[1] for i in range(20)) == [(8,)] * 10 + [(50,)] * 10
+    assert plan.shapes == [(8,), (50,)]
+
+
+def test_bucket_that_never_fills_a_batch_is_no_shape():
+    plan = plan_of([5] * 3 + [50] * 50, batch_size=5, num_buckets=2)
+    assert plan.shapes == [(50,)]
+
+
+def test_batch_is_a_function_of_seed_and_step_whatever_was_asked_before():
+    plan, steps = plan_of(some_lengths()), list(range(90))
+    shuffled = steps[:]
+    random.Random(0).shuffle(shuffled)
+    again = plan_of(some_lengths())
+    seen = {i: again.batch(i) for i in shuffled}
+    for i in steps:
+        np.testing.assert_array_equal(plan.batch(i)[0], seen[i][0])
+        assert plan.batch(i)[1] == seen[i][1]
+
+
+def test_epochs_and_seeds_have_other_orders():
+    plan, other = plan_of(some_lengths()), plan_of(some_lengths(), seed=1)
+    first = [plan.batch(i)[0].tolist() for i in range(plan.batches_per_epoch)]
+    second = [plan.batch(plan.batches_per_epoch + i)[0].tolist() for i in range(plan.batches_per_epoch)]
+    third = [other.batch(i)[0].tolist() for i in range(plan.batches_per_epoch)]
+    assert sorted(first) != sorted(second)
+    assert sorted(first) != sorted(third)
+
+
+def test_what_an_epoch_leaves_out_is_not_always_the_same():
+    plan = plan_of(some_lengths(103))
+    left = []
+    for epoch in range(6):
+        rows, _ = plan.epoch(epoch)
+        left.append(frozenset(range(103)) - set(rows.ravel().tolist()))
+    assert {len(rows) for rows in left} == {103 % 5}
+    assert len(set(left)) > 1
+
+
+def test_buckets_are_mixed_within_an_epoch():
+    plan = plan_of([5] * 100 + [50] * 100, batch_size=5, num_buckets=2)
+    order = [plan.batch(i)[1] for i in range(40)]
+    assert order not in (sorted(order), sorted(order, reverse=True))
+
+
+def test_starting_at_a_step_gives_what_a_run_from_the_start_gives_there():
+    plan = plan_of(some_lengths())
+    batches = Batches(plan, lambda indices, bucket: (indices.tolist(), bucket), num_threads=2, ahead=3)
+    whole = list(itertools.islice(batches.starting_at(0), 50))
+    assert list(itertools.islice(batches.starting_at(17), 33)) == whole[17:]
+    assert list(batches.starting_at(17, stop=21)) == whole[17:21]
+    assert whole == [(plan.batch(i)[0].tolist(), plan.batch(i)[1]) for i in range(50)]
+
+
+def test_fewer_examples_than_a_batch_is_a_user_error_that_says_how_many():
+    with pytest.raises(UserError, match=r"got 4 examples.*batch_size = 5.*at most 4"):
+        plan_of([3, 9, 4, 2])
+
+
+def test_example_beyond_the_last_bucket_is_refused():
+    with pytest.raises(UserError, match="longer than the longest bucket"):
+        Plan(np.array([[3], [9]]), 1, [(8,)], 0)
+
+
+@given(count=st.integers(0, 40), batch_size=st.integers(1, 9))
+def test_evaluation_reads_each_example_once_in_order_in_batches_of_one_size(count, batch_size):
+    batches = list(evaluation_batches(count, batch_size))
+    assert all(len(rows) == len(weights) == batch_size for rows, weights in batches)
+    counted = [int(row) for rows, weights in batches for row, weight in zip(rows, weights, strict=True) if weight]
+    assert counted == list(range(count))
+    assert all(0 <= row < count for rows, _ in batches for row in rows)
+    assert {float(w) for _, weights in batches for w in weights} <= {0.0, 1.0}

@@ -1,0 +1,388 @@
+"""A recipe and its flags give one checked config; every mistake is said before anything starts."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
+from experiments import settings
+from experiments.settings import Config, defaults, resolve
+from transformer import schema
+from transformer.errors import UserError
+
+LEAVES = schema.settings(Config)
+RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+
+
+def error_of(function, *arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def override_error(*overrides: tuple[str, str]) -> str:
+    return error_of(resolve, defaults(), overrides)
+
+
+def recipe_error(folder: Path, source: str) -> str:
+    path = folder / "mine.py"
+    path.write_text(textwrap.dedent(source))
+    return error_of(settings.load_recipe, path)
+
+
+@st.composite
+def overrides(draw):
+    """The name of one setting, and a value that it allows."""
+    leaf = draw(st.sampled_from(list(LEAVES.values())))
+    values = {
+        bool: st.booleans(),
+        int: st.integers(1, 5000),
+        float: st.floats(1e-6, 2.0),
+        str: st.sampled_from(leaf.allowed or ("a", "b")),
+    }[leaf.part_type]
+    if leaf.check is not None:
+        values = values.filter(lambda value: leaf.check(value) is None)
+    if leaf.is_tuple:
+        values = st.just(leaf.default[:1])
+    return leaf.name, draw(values)
+
+
+# The schema
+
+
+@pytest.mark.parametrize("leaf", LEAVES.values(), ids=LEAVES)
+def test_every_setting_has_a_meaning_and_an_allowed_default_of_its_type(leaf):
+    assert leaf.meaning
+    assert schema.checked(leaf.default, leaf) == leaf.default
+
+
+@pytest.mark.parametrize("leaf", LEAVES.values(), ids=LEAVES)
+def test_the_text_of_every_default_is_read_as_the_default(leaf):
+    assert schema.parse(schema.show(leaf.default), leaf) == leaf.default
+
+
+def test_the_sections_have_their_fixed_names():
+    names = ["model", "task", "data", "tokenizer", "optimizer", "training", "decoding"]
+    assert list(schema.sections(Config)) == names
+
+
+@hypothesis.settings(deadline=None)
+@given(overrides())
+def test_a_config_with_any_setting_changed_comes_back_from_json(override):
+    name, value = override
+    values = {}
+    section = values
+    *path, last = name.split(".")
+    for part in path:
+        section = section.setdefault(part, {})
+    section[last] = value
+    config = settings.from_json_dict(values)
+    again = settings.from_json_dict(json.loads(json.dumps(settings.to_json_dict(config))))
+    assert again == config
+    assert schema.flatten(settings.to_json_dict(again))[name] == (list(value) if isinstance(value, tuple) else value)
+
+
+# Recipes
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_resolves_without_notes(path):
+    config, notes = resolve(settings.load_recipe(path))
+    assert isinstance(config, Config)
+    assert notes == []
+
+
+def test_a_recipe_may_lie_anywhere_and_nothing_is_written_beside_it(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from experiments.settings import defaults\ndef get_config():\n    return defaults()\n")
+    assert resolve(settings.load_recipe(path))[0] == Config()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_recipe_changed_a_moment_ago_is_read_again(tmp_path):
+    path = tmp_path / "mine.py"
+    source = "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'seed': %d})\n"
+    for seed in (3, 5):
+        path.write_text(source % seed)
+        assert resolve(settings.load_recipe(path))[0].seed == seed
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("x = 1", ["does not define get_config"]),
+        ("get_config = 1", ["does not define get_config"]),
+        ("def get_confg(): pass", ["does not define get_config", "Did you mean get_confg?"]),
+        ("def get_config(): pass", ["returns another type", "got None", "ConfigDict", "return c"]),
+        ("def get_config(): return {}", ["returns another type", "got dict"]),
+        ("def get_config(size): return {}", ["TypeError", "size"]),
+        ("x = 1\nimport no_such_package", ["line 2", "ModuleNotFoundError", "no_such_package"]),
+        ("x = 1\n\ndef get_config(:", ["line 3", "SyntaxError"]),
+        ("x = 'a\0b'", ["SyntaxError", "null bytes"]),
+        ("def f():\n    return 1 / 0\ndef get_config():\n    return f()", ["line 2", "ZeroDivisionError"]),
+        (
+            "from experiments.settings import defaults\ndef get_config():\n    return defaults(task='text_to_txt')",
+            ["line 3: unknown value of task.name", "'text_to_txt'", "Did you mean 'text_to_text'?"],
+        ),
+        (
+            "from experiments.settings import defaults\ndef get_config():\n    return defaults().modle",
+            ["line 3", "modle"],
+        ),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_said_with_its_line(tmp_path, source, parts):
+    line = recipe_error(tmp_path, source)
+    assert line.startswith(("recipe ", "get_config of recipe "))
+    for part in ["mine.py", *parts]:
+        assert part in line
+
+
+def test_a_recipe_that_is_not_there_is_said_with_the_nearest_one(tmp_path):
+    (tmp_path / "dates.py").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    for name in ("date.py", "dates", "dates.yaml", "Dates.py"):
+        line = error_of(settings.load_recipe, tmp_path / name)
+        assert f"{name} does not exist" in line
+        assert f"Did you mean {tmp_path / 'dates.py'}?" in line
+    assert "not a Python file" in error_of(settings.load_recipe, tmp_path / "notes.txt")
+    assert str(tmp_path / "dates.py") in error_of(settings.load_recipe, tmp_path)
+    assert f"no folder {tmp_path / 'no'}" in error_of(settings.load_recipe, tmp_path / "no" / "dates.py")
+
+
+def test_a_setting_at_none_can_be_given_a_number_in_a_recipe_and_unset_again():
+    recipe = defaults()
+    recipe.model.dropout = 0
+    recipe.model.dropout = 0.25
+    recipe.optimizer.clip_norm = None
+    recipe.optimizer.learning_rate = 1
+    config, _ = resolve(recipe)
+    assert config.model.dropout == 0.25
+    assert config.optimizer.clip_norm is None
+    assert config.optimizer.learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda c: c.model.update(widht=8), ["unknown setting model.widht", "Did you mean model.width?"]),
+        (lambda c: c.update(modle={"width": 8}), ["unknown setting modle.width", "Did you mean model.width?"]),
+        (lambda c: c.model.update(steps=8), ["model.steps", "Did you mean training.steps?"]),
+        (lambda c: setattr(c, "model", 3), ["model is a section", "3"]),
+        (lambda c: c.model.update(width="wide"), ["model.width has the wrong type", "'wide' (str)", "int"]),
+        (lambda c: c.model.update(width={}), ["model.width has the wrong type"]),
+        (lambda c: c.training.update(steps=0), ["training.steps is out of range", "at least 1"]),
+    ],
+)
+def test_a_wrong_setting_of_a_recipe_is_not_taken_for_a_flags(change, parts):
+    recipe = defaults()
+    change(recipe)
+    line = error_of(resolve, recipe, [("seed", "3")])
+    assert line.startswith("in the recipe: ")
+    for part in parts:
+        assert part in line
+
+
+# Flags over recipes
+
+
+@hypothesis.settings(deadline=None)
+@given(overrides())
+def test_a_flag_wins_over_the_recipe_and_changes_nothing_else(override):
+    name, value = override
+    recipe = defaults()
+    before = recipe.to_dict()
+    try:
+        config, notes = resolve(recipe, [(name, schema.show(value))])
+    except UserError as error:  # what no setting is wrong about alone
+        known = any(said in str(error) for said in ("is not read by", "is not divisible by"))
+        if not known:
+            raise
+        return
+    assert recipe.to_dict() == before
+    assert notes == []
+    changed = settings.differences(before, settings.to_json_dict(config))
+    assert [row[0] for row in changed] in ([name], [])
+    assert schema.flatten(schema.to_dict(config))[name] == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_flags_set_what_is_none_and_unset_what_is_not():
+    config, _ = resolve(defaults(), [("model.dropout", "0.1"), ("optimizer.clip_norm", "none")])
+    assert config.model.dropout == 0.1
+    assert config.optimizer.clip_norm is None
+
+
+def test_what_refers_to_a_setting_follows_the_flag():
+    recipe = defaults()
+    recipe.model.feed_forward_width = recipe.model.get_ref("width") * 3
+    config, _ = resolve(recipe, [("model.width", "64")])
+    assert config.model.feed_forward_width == 192
+    assert recipe.model.feed_forward_width == 3 * recipe.model.width == 384
+
+
+def test_what_a_recipe_leaves_out_takes_its_default():
+    config, _ = resolve(ConfigDict({"model": {"width": 64}}), [("training.output.keep_last", "3")])
+    assert (config.model.width, config.training.output.keep_last) == (64, 3)
+    assert config.data == Config().data
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "parts"),
+    [
+        ("model.widht", "8", ["unknown setting model.widht", "Did you mean model.width?", "--help=model"]),
+        ("modle.width", "8", ["unknown setting modle.width", "Did you mean model.width?"]),
+        ("optimiser.name", "adamw", ["Did you mean optimizer.name?"]),
+        ("model.batch_size", "8", ["Did you mean training.batch_size?"]),
+        ("training.log_every", "8", ["Did you mean training.output.log_every?"]),
+        ("width", "8", ["Did you mean model.width?"]),
+        ("zzz.qqq", "8", ["unknown setting zzz.qqq", "model, task, data"]),
+        ("", "8", ["unknown setting ''"]),
+        ("model", "8", ["model is a section", "model.architecture", "--help=model"]),
+        ("model.embedding", "8", ["model.embedding is a section", "model.embedding.scale"]),
+        ("model.width.x", "8", ["unknown setting model.width.x"]),
+        ("model.width", "wide", ["model.width has the wrong type", "'wide'", "int"]),
+        ("model.width", "none", ["model.width has the wrong type", "'none'", "int"]),
+        ("model.bias", "maybe", ["model.bias", "'maybe'", "true or false"]),
+        ("model.dropout", "1.0", ["model.dropout is out of range", "1.0", "0 to below 1"]),
+        ("model.score", "no_such_package:cosine", ["model.score", "No module named 'no_such_package'"]),
+        ("model.norm", "lyaer", ["model.norm", "'lyaer'", "layer, rms", "Did you mean 'layer'?"]),
+        ("model.width", "130", ["width 130", "num_heads 4", "model.head_width"]),
+        ("model.num_kv_heads", "3", ["num_heads 4", "num_kv_heads 3"]),
+        ("training.accumulation", "5", ["batch_size 64", "accumulation 5"]),
+    ],
+)
+def test_a_wrong_flag_is_said_with_its_setting_what_was_given_and_what_is_allowed(name, text, parts):
+    line = override_error((name, text))
+    for part in parts:
+        assert part in line
+
+
+def test_contradictions_between_recipe_and_flag_are_seen():
+    recipe = defaults()
+    recipe.model.num_heads = 8
+    assert resolve(recipe, [("model.width", "120")])[0].model.width == 120
+    assert "not divisible" in error_of(resolve, recipe, [("model.width", "132")])
+
+
+UNREAD = [
+    (architecture, f"{section}.{name}")
+    for section, table in settings.UNREAD.items()
+    for architecture, names in table.items()
+    for name in sorted(names)
+]
+
+
+def another(name: str):
+    """A value of the setting that is not its default."""
+    leaf = LEAVES[name]
+    return not leaf.default if leaf.part_type is bool else 3
+
+
+@pytest.mark.parametrize(("architecture", "name"), UNREAD)
+def test_a_flag_that_the_architecture_does_not_read_is_an_error(architecture, name):
+    for value in (another(name), LEAVES[name].default):
+        line = override_error(("model.architecture", architecture), (name, schema.show(value)))
+        assert f"{name} is not read by architecture '{architecture}'" in line
+        assert "expected it only with " in line
+
+
+@pytest.mark.parametrize(("architecture", "name"), UNREAD)
+def test_a_recipes_setting_that_the_architecture_does_not_read_is_left_out_and_noted(architecture, name):
+    recipe = defaults()
+    section = recipe
+    *path, last = name.split(".")
+    for part in path:
+        section = section[part]
+    section[last] = another(name)
+    config, notes = resolve(recipe, [("model.architecture", architecture)])
+    assert schema.flatten(schema.to_dict(config))[name] == LEAVES[name].default
+    assert len(notes) == 1
+    assert f"{name} = {schema.show(another(name))}" in notes[0]
+    assert architecture in notes[0]
+
+
+# Two configs
+
+
+def test_differences_are_named_with_both_values_and_whether_they_matter():
+    old = settings.to_json_dict(resolve(defaults(), [("model.width", "64")])[0])
+    new = settings.to_json_dict(resolve(defaults(), [("training.output.log_every", "7")])[0])
+    assert settings.differences(old, new) == [
+        ("model.width", 64, 128, True),
+        ("training.output.log_every", 50, 7, False),
+    ]
+    assert settings.differences(old, old) == []
+
+
+def test_a_setting_that_an_older_version_lacked_counts_as_its_default():
+    old, new = settings.to_json_dict(Config()), settings.to_json_dict(Config())
+    del old["seed"], old["model"]["norm"]
+    assert settings.differences(old, new) == []
+    new["seed"] = 5
+    assert settings.differences(old, new) == [("seed", 0, 5, True)]
+    old["model"]["gone"] = 3
+    assert settings.differences(old, new)[1:] == [("model.gone", 3, None, True)]
+
+
+# Help
+
+
+def test_help_names_every_section_in_one_line_each():
+    lines = settings.help_text().splitlines()
+    for name in [*schema.sections(Config), "seed"]:
+        assert sum(line.split()[0] == name for line in lines) == 1
+    assert "--help=SECTION" in lines[0]
+
+
+@pytest.mark.parametrize("section", schema.sections(Config))
+def test_help_of_a_section_lists_all_of_each_setting_within_100_columns(section):
+    text = settings.help_text(section)
+    assert max(map(len, text.splitlines())) <= 100
+    words = "".join(text.split())  # wrapping may break any line
+    inside = [leaf for leaf in LEAVES.values() if leaf.name.startswith(section + ".")]
+    assert inside
+    for leaf in inside:
+        row = next(line for line in text.splitlines() if line.split()[:1] == [leaf.name])
+        assert leaf.type_name in row
+        for said in (leaf.meaning, schema.show(leaf.default), ",".join(leaf.allowed or ())):
+            assert "".join(said.split()) in words
+
+
+def test_help_says_ranges_paths_and_what_may_differ_on_resume():
+    text = settings.help_text("model")
+    assert "at least 1" in text
+    assert "from 0 to below 1" in " ".join(text.split())
+    assert "package.module:attribute" in text
+    assert "may differ on resume" in " ".join(text.split())
+
+
+def test_help_of_a_sub_section_or_a_setting_lists_only_that():
+    assert "model.embedding.scale" in settings.help_text("model.embedding")
+    assert "model.width" not in settings.help_text("model.embedding")
+    assert "num_heads" not in settings.help_text("config.model.width").partition("width / num_heads")[0]
+    assert "at least 0" in settings.help_text("seed")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("modle", "model"), ("training.outputs", "training"), ("width", "model.width")]
+)
+def test_help_of_an_unknown_section_says_the_nearest(typed, meant):
+    line = error_of(settings.help_text, typed)
+    assert f"Did you mean --help={meant}" in line
+    assert "model, task, data" in line
+
+
+def test_help_is_quick_since_nothing_heavy_is_imported():
+    heavy = ["orbax", "grain", "matplotlib", "tensorboardX", "torch"]
+    code = f"import sys, experiments.settings; print([m for m in {heavy} if m in sys.modules])"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.strip() == "[]"
