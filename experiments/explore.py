@@ -1,0 +1,40 @@
+"""Draws where a trained model looks while it answers a text of the user's own."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.command_line import REQUIRED, parse, run
+from experiments.compilation import use_compilation_cache
+from experiments.runs import draw_attention, open_run
+from transformer.errors import problem
+from transformer.schema import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ExploreFlags:
+    """Draws a model's attention: python -m experiments.explore --workdir=runs/dates --input="20. November 2026" """
+
+    workdir: str = setting(REQUIRED, "the directory that the model was trained in")
+    input: str | None = setting(None, "the text; none: the first test example")
+    layer: int = setting(-1, "the layer to draw; -1 is the last")
+    output: str | None = setting(None, "the PNG to write; none: plots/explore.png of the working directory")
+    checkpoint: str = setting("best", "best, last or a step")
+
+
+def main(argv: Sequence[str]) -> None:
+    flags, _ = parse(argv, ExploreFlags, overridable=False)
+    path = Path(flags.output) if flags.output else Path(flags.workdir) / "plots" / "explore.png"
+    if path.suffix != ".png":
+        raise problem("--output is not a PNG", got=str(path), expected="a name that ends in .png")
+    use_compilation_cache()
+    opened = open_run(flags.workdir, flags.checkpoint)
+    source = opened.experiment.task.splits.test[0].source if flags.input is None else flags.input
+    opened.refuse([source])
+    answer = draw_attention(opened, source, path, flags.layer)
+    print(f"{source} -> {answer}")
+    print(f"picture: {path}")
+
+
+if __name__ == "__main__":
+    run(main)

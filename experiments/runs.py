@@ -1,0 +1,138 @@
+"""A finished or running experiment, read back from its working directory."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments import settings
+from experiments.attention_maps import attention_map
+from experiments.data import tokenizers
+from experiments.pictures import coverable, font_for, readable_tokens, save
+from experiments.training import reporting
+from experiments.training.checkpoints import Checkpoints
+from experiments.training.evaluation import Evaluation
+from experiments.training.experiment import Experiment, set_up
+from experiments.training.workdir import read_config
+from transformer.errors import problem
+from transformer.inspection.plots import attention_maps, curves
+from transformer.nn.positions import POSITIONS
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An experiment with trained parameters (the average where there is one)."""
+
+    experiment: Experiment
+    params: Any
+    step: int
+    workdir: Path
+
+    def answers(self, sources: list[str]) -> list[Any]:
+        """The token ids of each answer, up to and including its end token."""
+        task = self.experiment.task
+        evaluation = Evaluation(self.experiment.model, task, self.experiment.config.decoding)
+        return [task.up_to_end(row) for row in evaluation.answers(self.params, sources)]
+
+    def refuse(self, texts: list[str]) -> None:
+        """Raises a UserError for a text that the model cannot take: an empty one, or one that is too long for it."""
+        task, config = self.experiment.task, self.experiment.config.model
+        for number, text in enumerate(texts, start=1):
+            if not text.strip():
+                raise problem(f"text {number} is empty", expected="something to read")
+            length = task.frame.capacity(len(task.tokenizer.encode(text)), task.slots)
+            if POSITIONS[config.position].adds == "table" and length > config.max_length:
+                raise problem(
+                    f"text {number} is longer than the model's table of learned positions",
+                    got=f"{length} tokens with its answer",
+                    expected=f"at most model.max_length = {config.max_length}",
+                    do="Shorten it.",
+                )
+
+
+def open_run(workdir: str, checkpoint: str = "best") -> Run:
+    """Reads a working directory.
+
+    Args:
+        checkpoint: "best", "last" or a step.
+
+    Raises:
+        UserError: no run there, no such checkpoint, or none that can be read.
+    """
+    config = settings.from_json_dict(read_config(workdir))
+    path = Path(workdir)
+    step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
+    if isinstance(step, str) and step != "best":
+        if not step.isdecimal():
+            raise problem("unknown checkpoint", got=repr(checkpoint), expected="best, last or a step")
+        step = int(step)
+    experiment = set_up(config, tokenizers.from_json(_read_tokenizer(path)))
+    example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
+    output = config.training.output
+    with Checkpoints(
+        path / "checkpoints", output.keep_last, output.best, best_mode(output.best), read_only=True
+    ) as saved:
+        found = saved.restore(example, step)
+    return Run(experiment, found.state.evaluated_params, found.step, path)
+
+
+def best_mode(metric: str) -> str:
+    """Whether more or less of a metric is better."""
+    return "min" if metric == "loss" else "max"
+
+
+def _read_tokenizer(path: Path) -> str:
+    try:
+        return (path / TOKENIZER).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise problem(f"{path} holds no {TOKENIZER}, so training never began there", do="Train first.") from error
+
+
+def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> dict[str, Path]:
+    """The pictures at the end of training: curves, and the attention of a test example that the fonts here can show."""
+    pictures = {"curves": workdir / "plots" / "curves.png"}
+    save(curves(series(workdir, "loss"), series(workdir, "exact_match")), pictures["curves"])
+    if experiment.model.config.architecture == "seq2seq" and not experiment.model.config.cross_attention:
+        return pictures
+    pictures["attention"] = workdir / "plots" / "attention.png"
+    examples = [pair.source for pair in experiment.task.splits.test[:500]]
+    shown = next((text for text in examples if coverable(text)), examples[0])
+    draw_attention(Run(experiment, params, step, workdir), shown, pictures["attention"])
+    return pictures
+
+
+def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
+    """A metric's curves: split -> (steps, values)."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for line in reporting.read(workdir):
+        if metric in line and line["split"] in ("train", "validation"):
+            steps, values = found.setdefault(line["split"], ([], []))
+            steps.append(line["step"])
+            values.append(line[metric])
+    return found
+
+
+def draw_attention(run: Run, source: str, path: Path, layer: int = -1) -> str:
+    """Draws where the model looks while it reads `source` aloud, to a PNG; returns the answer's text."""
+    (ids,) = run.answers([source])
+    task = run.experiment.task
+    drawn = attention_map(run.experiment.model, run.params, task, source, ids)
+    layers = len(drawn.weights_LNTS)
+    if not -layers <= layer < layers:
+        raise problem("no such layer", got=layer, expected=f"{-layers} to {layers - 1}; -1 is the last")
+    number = layer % layers
+    answer = task.decode(ids)
+    figure = attention_maps(
+        drawn.weights_LNTS[number],
+        readable_tokens(drawn.answer_tokens),
+        readable_tokens(drawn.source_tokens),
+        title=f"{drawn.name.replace('*', str(number))}, step {run.step}",
+        query_label="answer",
+        key_label="source",
+        font_family=font_for("".join(drawn.answer_tokens + drawn.source_tokens)),
+    )
+    save(figure, path)
+    return answer

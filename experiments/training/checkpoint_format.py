@@ -1,0 +1,97 @@
+"""What one checkpoint holds: `state`, the arrays, and `extra`, a JSON record.
+
+The record has what the caller adds, the metrics, and the name, shape and type of each array, so that a checkpoint of
+another model is told before anything is read. JSON keeps floats exactly (Python writes the shortest text that reads
+back to the same bits; NaN and the infinities included).
+"""
+
+import errno
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from transformer.errors import problem
+
+READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+"""What Orbax and TensorStore raise on files that are damaged."""
+
+
+PROBE_BYTES = 1 << 20
+"""Room for what is not an array: records, checksums, the metrics of the run."""
+
+
+def save_arguments(
+    state: Any, extra: Mapping[str, Any], metrics: Mapping[str, float] | None
+) -> ocp.args.CheckpointArgs:
+    """What Orbax is to write."""
+    record = {"extra": extra, "metrics": metrics, "arrays": shapes(state)}
+    copy = json.loads(json.dumps(record))  # written in the background, when the caller may have changed its own
+    return ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(copy))
+
+
+def require_space(directory: Path, state: Any) -> None:
+    """Raises OSError with the path if a checkpoint would not fit on the disk.
+
+    Asked before anything is written, because Orbax's own threads print what goes wrong in the middle of a save. The
+    probe finds what the number of free bytes does not tell, a quota for instance.
+    """
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + PROBE_BYTES
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        what = f"the checkpoint needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left"
+        raise OSError(errno.ENOSPC, what, str(directory))
+    probe = directory / ".probe"
+    try:
+        probe.write_bytes(bytes(PROBE_BYTES))
+    except OSError as error:
+        raise OSError(error.errno, f"no checkpoint can be written: {error.strerror}", str(directory)) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """{"extra", "metrics", "arrays"} of the checkpoint at `path`; raises one of READ_ERRORS where it is damaged."""
+    record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
+    return {key: record[key] for key in ("extra", "metrics", "arrays")}
+
+
+def read_state(path: Path, example: Any) -> Any:
+    """The arrays of the checkpoint at `path`, placed as `example` is; raises one of READ_ERRORS where it is damaged."""
+    with ocp.StandardCheckpointer() as reader:
+        return reader.restore(path / "state", jax.tree.map(_target, example))
+
+
+def shapes(state: Any) -> dict[str, list]:
+    """Name of each array -> [shape, dtype], in the order of the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): [list(leaf.shape), str(leaf.dtype)]
+        for path, leaf in leaves
+    }
+
+
+def refuse_other_shapes(path: Path, saved: Mapping[str, list], wanted: Mapping[str, list]) -> None:
+    """Raises UserError that names the first array in which a checkpoint and the model differ."""
+    for name in (*wanted, *saved):
+        if saved.get(name) != wanted.get(name):
+            raise problem(
+                f"the checkpoint {path} is of another model: {name} is {_in_words(saved.get(name))} in the checkpoint,"
+                f" {_in_words(wanted.get(name))} in this model",
+                do="Use the settings that it was made with (config.json in its --workdir), or another --workdir.",
+            )
+
+
+def _in_words(array: list | None) -> str:
+    return "absent" if array is None else f"{tuple(array[0])} {array[1]}"
+
+
+def _target(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape, type and sharding to restore an array to; a struct without a sharding goes to the first device."""
+    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -1,0 +1,37 @@
+"""Settings of the training loop and of what it writes."""
+
+import dataclasses
+
+from transformer.schema import above, at_least, fraction, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputConfig:
+    """What is written when; nothing here changes what is computed."""
+
+    log_every: int = setting(50, "steps between lines of metrics.jsonl", check=at_least(1), changes_result=False)
+    evaluate_every: int = setting(500, "steps between evaluations", check=at_least(1))
+    best: str = setting("exact_match", "validation metric that the best checkpoint is kept by")
+    checkpoint_seconds: float = setting(
+        120.0,
+        "seconds between checkpoints; the first comes within the first minute",
+        check=above(0.0),
+        changes_result=False,
+    )
+    keep_last: int = setting(2, "newest checkpoints kept, beside the best", check=at_least(1), changes_result=False)
+    tensorboard: bool = setting(True, "write event files", changes_result=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How long, in what batches, and what is written when."""
+
+    steps: int = setting(2_000, "updates", check=at_least(1))
+    batch_size: int = setting(64, "examples per update", check=at_least(1))
+    accumulation: int = setting(1, "parts that a batch is computed in, one after another", check=at_least(1))
+    label_smoothing: float | None = setting(
+        None, "share of the target spread over all tokens; none: no", check=fraction
+    )
+    initial_scale: float = setting(1.0, "factor on the initial matrices and embeddings", check=above(0.0))
+    ema_decay: float | None = setting(None, "decay of the averaged parameters; none: no average", check=fraction)
+    output: OutputConfig = setting(OutputConfig, "what is written when")

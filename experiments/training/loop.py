@@ -1,0 +1,189 @@
+"""The training loop: everything with a side effect around the pure `update`.
+
+A run is a function of its config: killed at any moment and started again, it continues from the newest checkpoint and ends
+with the same bits. So whatever lies between two checkpoints is either in the state, or recomputed, or (the metrics since
+the last line was written) in the checkpoint's record.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.training.checkpoints import Checkpoints
+from experiments.training.evaluation import Evaluation
+from experiments.training.experiment import Experiment
+from experiments.training.progress import Progress
+from experiments.training.reporting import Metrics
+from experiments.training.signals import StopRequest
+from experiments.training.update import State
+
+FIRST_CHECKPOINT_SECONDS = 20.0
+"""After this much training at the latest, so that a run can be continued from early on."""
+
+QUICK_EXAMPLES = 512
+"""Validation examples that are looked at while training; all of them are at the end."""
+
+Step = dict[str, Any]
+
+
+class NotFiniteError(Exception):
+    """The loss or the gradient is not finite; the message says where, and how to go on."""
+
+
+@dataclasses.dataclass
+class Window:
+    """The metrics of the steps since the last line was written: device arrays until they are asked for."""
+
+    steps: list[Step]
+
+    def add(self, metrics: Step) -> None:
+        self.steps.append(metrics)
+
+    def fetch(self) -> list[dict[str, float]]:
+        """The same as numbers; waits for the steps to be done."""
+        self.steps = [{name: float(value) for name, value in step.items()} for step in self.steps]
+        return self.steps
+
+    def summary(self) -> dict[str, float]:
+        """Means over tokens of loss and accuracy, means over steps of the others, the last learning rate."""
+        steps = self.fetch()
+        tokens = sum(step["tokens"] for step in steps)
+        over_tokens = {
+            name: sum(step[name] * step["tokens"] for step in steps) / max(tokens, 1.0) for name in ("loss", "accuracy")
+        }
+        return {
+            **over_tokens,
+            "gradient_norm": sum(step["gradient_norm"] for step in steps) / len(steps),
+            "learning_rate": steps[-1]["learning_rate"],
+            "tokens": tokens,
+        }
+
+
+def restore_or_start(experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics) -> tuple[State, Window]:
+    """The newest state that can be read, with the written metrics cut back to it; or the initial one."""
+    start = experiment.initial_state
+    if checkpoints.latest_step() is None:
+        metrics.cut_back(0)
+        return jax.jit(start)(experiment.hyperparameters), Window([])
+    step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
+    metrics.cut_back(step)
+    return state, Window(extra["window"])
+
+
+class Loop:
+    """Updates, and at their intervals metrics, evaluations and checkpoints.
+
+    Args:
+        experiment: what is trained.
+        config_dict: the resolved config, stored with each checkpoint.
+        stop: read between steps.
+        say: prints a line.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        config_dict: dict,
+        checkpoints: Checkpoints,
+        metrics: Metrics,
+        stop: StopRequest,
+        say: Callable[[str], None],
+    ):
+        self.experiment, self.config_dict = experiment, config_dict
+        self.training = experiment.config.training
+        self.checkpoints, self.metrics, self.stop, self.say = checkpoints, metrics, stop, say
+        self.evaluation = Evaluation(experiment.model, experiment.task, experiment.config.decoding)
+        self._started = self._saved_at = time.monotonic()
+        self._saved_once = False
+
+    def run(self, state: State, window: Window, progress: Progress) -> State:
+        """Trains from `state` to the last step, or until asked to stop; what it returns is saved.
+
+        Raises:
+            NotFiniteError: a loss or gradient is not finite. Nothing after it was saved.
+        """
+        update = self.experiment.update()
+        first, last = int(state.step), self.training.steps
+        if first >= last:
+            return state
+        before: Step | None = None
+        for step, batch in enumerate(self.experiment.task.training_batches(first), start=first + 1):
+            state, metrics = update(state, batch, self.experiment.hyperparameters)
+            window.add(metrics)
+            if before is not None:  # one step behind, so that the device always has work
+                self._check(step - 1, before)
+                progress.update(step - 1, loss=float(before["loss"]), **_size(batch))
+            before = metrics
+            if self._boundary(step, state, window, progress):
+                break
+        return state
+
+    def _boundary(self, step: int, state: State, window: Window, progress: Progress) -> bool:
+        """What is due after a step; whether to stop."""
+        last = step == self.training.steps
+        if step % self.training.output.log_every == 0 or last:
+            self._check_all(step, window)
+            self.metrics.write(step, "train", window.summary())
+            window.steps = []
+        scores = None
+        if step % self.training.output.evaluate_every == 0 or last:
+            self._check_all(step, window)
+            scores = self._evaluate(step, state, last)
+            self.say(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        stopping = self.stop.received is not None
+        if scores is not None or stopping or self._checkpoint_is_due():
+            self._save(step, state, window, scores)
+        return stopping or last
+
+    def _evaluate(self, step: int, state: State, last: bool) -> dict[str, float]:
+        """Validation scores; at the end of all examples, and of the test split too."""
+        splits, params = self.experiment.task.splits, state.evaluated_params
+        pairs = splits.validation if last else splits.validation[:QUICK_EXAMPLES]
+        scores = self.evaluation.score(params, pairs)
+        self.metrics.write(step, "validation", {**scores, "examples": len(pairs)})
+        if last:
+            self.metrics.write(
+                step, "test", {**self.evaluation.score(params, splits.test), "examples": len(splits.test)}
+            )
+        return scores
+
+    def _checkpoint_is_due(self) -> bool:
+        interval = self.training.output.checkpoint_seconds
+        wait = interval if self._saved_once else min(interval, FIRST_CHECKPOINT_SECONDS)
+        return time.monotonic() - self._saved_at >= wait
+
+    def _save(self, step: int, state: State, window: Window, scores: dict[str, float] | None) -> None:
+        self._check_all(step, window)
+        self.metrics.flush()
+        self.checkpoints.save(step, state, {"config": self.config_dict, "window": window.fetch()}, scores)
+        self._saved_at, self._saved_once = time.monotonic(), True
+
+    def _check_all(self, step: int, window: Window) -> None:
+        """Waits for the window's steps, and raises if one of them was not finite."""
+        steps = window.fetch()
+        for number, metrics in enumerate(steps, start=step - len(steps) + 1):
+            self._check(number, metrics)
+
+    def _check(self, step: int, metrics: Step) -> None:
+        bad = [name for name in ("loss", "gradient_norm") if not math.isfinite(float(metrics[name]))]
+        if not bad:
+            return
+        self.checkpoints.wait()
+        safe = self.checkpoints.latest_step()
+        kept = f"The last good checkpoint is of step {safe}" if safe is not None else "There is no checkpoint yet"
+        raise NotFiniteError(
+            f"step {step}: the {' and the '.join(name.replace('_', ' ') for name in bad)} is not finite "
+            f"(learning rate {float(metrics['learning_rate']):.3g}). {kept}. Try a lower optimizer.learning_rate, a longer "
+            "optimizer.warmup_steps or a lower optimizer.clip_norm, in another --workdir."
+        )
+
+
+def _size(batch: dict[str, np.ndarray]) -> dict[str, int]:
+    """Examples, and tokens that are not padding."""
+    lengths = [batch[name] for name in ("source_lengths", "target_lengths") if name in batch]
+    return {"examples": len(batch["labels"]), "tokens": int(sum(length.sum() for length in lengths))}

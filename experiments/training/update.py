@@ -1,0 +1,145 @@
+"""One step of training, `update(state, batch, hyperparameters) -> (state, metrics)`: pure, to be jitted, donating the state.
+
+    loss = sum over tokens of weight x nats / sum of weights
+
+Randomness is a function of (seed, step). A batch computed in parts adds up sums, so it has the gradient of the whole batch
+whatever the parts' weights.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from experiments.training.hyperparameters import Hyperparameters
+from experiments.training.optimizers import OptimizerConfig, optimizer
+from experiments.training.schedules import SCHEDULES, learning_rate
+from transformer import Model
+from transformer.ops.losses import cross_entropy, weighted_sum
+
+Batch = Mapping[str, Array]
+Metrics = dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that training carries from step to step.
+
+    Attributes:
+        step: updates done, int32.
+        params: the parameters.
+        optimizer: optax's state.
+        average: exponential moving average of the parameters, or None.
+    """
+
+    step: Array
+    params: Any
+    optimizer: Any
+    average: Any
+
+    @property
+    def evaluated_params(self) -> Any:
+        """The parameters to evaluate: the average where there is one."""
+        return self.params if self.average is None else self.average
+
+
+def initial_state(
+    model: Model, config: OptimizerConfig, hyperparameters: Hyperparameters, ema_decay: float | None
+) -> State:
+    """The state before the first update, a function of the hyperparameters' seed and initial scale."""
+    params = model.init(jax.random.key(hyperparameters.seed), hyperparameters.initial_scale)
+    transform = optimizer(config, hyperparameters, model.parameter_axes(params))
+    average = None if ema_decay is None else jax.tree.map(jnp.copy, params)
+    return State(jnp.zeros((), jnp.int32), params, transform.init(params), average)
+
+
+def token_sums(
+    model: Model,
+    params: Any,
+    batch: Batch,
+    *,
+    key: Array | None = None,
+    dropout: Array | None = None,
+    smoothing: Array | None = None,
+) -> tuple[Array, Metrics]:
+    """Sums over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights)."""
+    logits = model.apply(params, batch, key=key, dropout=dropout)["logits"]
+    labels, weights = batch["labels"], batch["loss_weights"]
+    nats, tokens = weighted_sum(cross_entropy(logits, labels), weights)
+    correct, _ = weighted_sum((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32), weights)
+    objective = nats if smoothing is None else weighted_sum(cross_entropy(logits, labels, smoothing), weights)[0]
+    return objective, {"nats": nats, "correct": correct, "tokens": tokens}
+
+
+def make_update(
+    model: Model, config: OptimizerConfig, *, steps: int, accumulation: int = 1, ema_decay: float | None = None
+) -> Callable[[State, Batch, Hyperparameters], tuple[State, Metrics]]:
+    """The update of a model and an optimizer.
+
+    Args:
+        steps: length of the schedule.
+        accumulation: parts that the batch is computed in; must divide it.
+        ema_decay: of the averaged parameters; at step t at most (1 + t) / (10 + t), so that the start is forgotten.
+
+    Returns:
+        `update`. Its metrics: loss (nats per token, without smoothing), accuracy (of tokens), gradient_norm, learning_rate,
+        tokens.
+    """
+
+    def gradients(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:
+        def objective(params: Any) -> tuple[Array, Metrics]:
+            return token_sums(model, params, batch, key=key, dropout=h.dropout, smoothing=h.label_smoothing)
+
+        return jax.grad(objective, has_aux=True)(params)
+
+    def accumulated(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:
+        parts = jax.tree.map(lambda x: x.reshape(accumulation, x.shape[0] // accumulation, *x.shape[1:]), dict(batch))
+        part = lambda i: jax.tree.map(lambda x: x[i], parts)  # noqa: E731
+        add = lambda a, b: jax.tree.map(jnp.add, a, b)  # noqa: E731
+
+        def one(total: Any, i: Array) -> tuple[Any, None]:
+            return add(total, gradients(params, part(i), jax.random.fold_in(key, i), h)), None
+
+        first = gradients(params, part(0), jax.random.fold_in(key, 0), h)
+        return jax.lax.scan(one, first, jnp.arange(1, accumulation))[0]
+
+    def update(state: State, batch: Batch, hyperparameters: Hyperparameters) -> tuple[State, Metrics]:
+        h = hyperparameters
+        key = jax.random.fold_in(jax.random.key(h.seed), state.step)
+        compute = gradients if accumulation == 1 else accumulated
+        gradient, sums = compute(state.params, batch, key, h)
+        total = jnp.maximum(sums["tokens"], 1e-9)
+        gradient = jax.tree.map(lambda g: g / total, gradient)
+        rate = learning_rate(
+            SCHEDULES[config.schedule],
+            state.step,
+            peak=h.learning_rate,
+            warmup_steps=h.warmup_steps,
+            steps=steps,
+            final=config.final_fraction,
+        )
+        transform = optimizer(config, h, model.parameter_axes(state.params))
+        direction, optimizer_state = transform.update(gradient, state.optimizer, state.params)
+        params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+        average = state.average if ema_decay is None else averaged(state.average, params, state.step, ema_decay)
+        metrics = {
+            "loss": sums["nats"] / total,
+            "accuracy": sums["correct"] / total,
+            "gradient_norm": optax.tree.norm(gradient),
+            "learning_rate": rate,
+            "tokens": sums["tokens"],
+        }
+        return State(state.step + 1, params, optimizer_state, average), metrics
+
+    return update
+
+
+def averaged(average: Any, params: Any, step: Array, decay: float) -> Any:
+    """The moving average after one more step."""
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, average, params)

@@ -1,0 +1,207 @@
+"""A working directory: one run at a time, one config, and a record of what made its results.
+
+DIR/lock           held (flock) by the run that is writing; the kernel releases it when that run ends, however it ends
+DIR/config.json    "config": the resolved config; "versions", "git", "devices" of the latest start;
+                   "earlier_starts": the same of the starts before it that differed
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformer.errors import UserError, problem
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel")
+
+Difference = tuple[str, Any, Any, bool]
+"""Name of a setting, its old value, its new value, and whether it changes the result."""
+
+
+class Workdir(NamedTuple):
+    """A working directory that this process holds until `close`, or until it ends."""
+
+    path: Path
+    resumed: bool
+    """It held a config before, so an earlier run may be continued."""
+    lock: int
+    """File descriptor of the lock."""
+
+    def close(self) -> None:
+        """Lets another run have the directory."""
+        os.close(self.lock)
+
+    def __enter__(self) -> "Workdir":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_workdir(
+    path: str | os.PathLike,
+    config: Mapping[str, Any],
+    *,
+    differences: Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[Difference]],
+    devices: str,
+) -> Workdir:
+    """Makes the directory if need be, locks it, and writes `config.json`; on an error nothing is left behind.
+
+    Args:
+        path: the directory.
+        config: the resolved config, as JSON can hold it.
+        differences: (old config, new config) -> the settings that differ.
+        devices: the platform and its devices, in words.
+
+    Raises:
+        UserError: another run holds it, it was made with another config, or it cannot be written.
+    """
+    path = Path(path).absolute()
+    if path.exists() and not path.is_dir():
+        raise problem(f"--workdir {path} is not a directory", do="Choose another --workdir.")
+    made = [p for p in (path, *path.parents) if not p.exists()]
+    lock_existed = (path / "lock").exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            resumed = _enter(path, lock, config, differences, devices)
+        except BaseException as error:
+            os.close(lock)
+            if not lock_existed and not isinstance(error, _HeldError):
+                (path / "lock").unlink()
+            raise
+    except BaseException as error:
+        for directory in made:  # deepest first; one that is not empty stays
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        if isinstance(error, OSError):
+            raise problem(
+                f"--workdir {path} cannot be written: {error.strerror or error}",
+                do="Free some space, or choose another --workdir.",
+            ) from error
+        raise
+    return Workdir(path, resumed, lock)
+
+
+class _HeldError(UserError):
+    """Another run holds the lock."""
+
+
+def _enter(path: Path, lock: int, config: Mapping, differences: Callable, devices: str) -> bool:
+    """Takes the lock, compares the configs, writes config.json; whether there was one before."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 32, 0).decode().strip() or "unknown"
+        what = f"another run (process {holder}) is writing to --workdir {path}"
+        raise _HeldError(str(problem(what, do="Wait until it ends, stop it, or choose another --workdir."))) from error
+    resumed = (path / "config.json").exists()
+    start = {"versions": versions(), "git": git_state(), "devices": devices}
+    earlier = []
+    if resumed:
+        record = _read(path)
+        refuse_other_config(path, differences(record["config"], config))
+        earlier = record.get("earlier_starts", [])
+        last = {key: record.get(key) for key in start}
+        earlier = [*earlier, last] if last != start else earlier
+    record = {"config": config, **start, "earlier_starts": earlier}
+    write_text_atomically(path / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return resumed
+
+
+def refuse_other_config(path: Path, differences: Iterable[Difference]) -> None:
+    """Raises UserError if a setting that changes the result differs, and lists each one."""
+    refused = [f"  {name}: {old!r} -> {new!r}" for name, old, new, changes_result in differences if changes_result]
+    if refused:
+        raise UserError(
+            "\n".join(
+                [
+                    f"--workdir {path} was made with another config:",
+                    *refused,
+                    "Choose another --workdir, or set "
+                    + ("this setting to its" if len(refused) == 1 else "these settings to their")
+                    + " old value"
+                    + ("." if len(refused) == 1 else "s."),
+                ]
+            )
+        )
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """The resolved config that a working directory was made with.
+
+    Raises:
+        UserError: no such directory, or no config in it.
+    """
+    path = Path(path).absolute()
+    train = f"Train first: python -m experiments.train --config=configs/NAME.py --workdir={path}"
+    if not path.is_dir():
+        raise problem(f"--workdir {path} does not exist", do=train)
+    if not (path / "config.json").exists():
+        raise problem(f"--workdir {path} holds no config.json, so no run was started in it", do=train)
+    return _read(path)["config"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The record in config.json."""
+    try:
+        record = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise _unreadable(path, "it has no section 'config'")
+    return record
+
+
+def _unreadable(path: Path, why: str) -> UserError:
+    return problem(f"{path / 'config.json'} cannot be read: {why}", do="Restore the file, or choose another --workdir.")
+
+
+def write_text_atomically(path: str | os.PathLike, text: str) -> None:
+    """Writes a file so that at every moment it holds the old text or the new, never a part.
+
+    Raises:
+        OSError: it could not be written; the error names the path, and the old text is still there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each library that results may depend on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of this code, and whether its tree was clean; None outside git, or without git."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        clean = not _git(here, "status", "--porcelain", "--untracked-files=normal")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "clean": clean}
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(directory), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
