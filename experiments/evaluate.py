@@ -1,4 +1,4 @@
-"""Scores a trained model on a split: nats per token, token accuracy, exact match, and the groups that it finds hardest."""
+"""Scores a trained model on a split: nats per token, token accuracy, exact match, the groups it finds hardest."""
 
 import dataclasses
 from collections.abc import Sequence

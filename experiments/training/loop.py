@@ -1,8 +1,8 @@
 """The training loop: everything with a side effect around the pure `update`.
 
-A run is a function of its config: killed at any moment and started again, it continues from the newest checkpoint and ends
-with the same bits. So whatever lies between two checkpoints is either in the state, or recomputed, or (the metrics since
-the last line was written) in the checkpoint's record.
+A run is a function of its config: killed at any moment and started again, it continues from the newest checkpoint and
+ends with the same bits. So whatever lies between two checkpoints is either in the state, or recomputed, or (the
+metrics since the last line was written) in the checkpoint's record.
 """
 
 import dataclasses
@@ -177,9 +177,9 @@ class Loop:
         safe = self.checkpoints.latest_step()
         kept = f"The last good checkpoint is of step {safe}" if safe is not None else "There is no checkpoint yet"
         raise NotFiniteError(
-            f"step {step}: the {' and the '.join(name.replace('_', ' ') for name in bad)} is not finite "
-            f"(learning rate {float(metrics['learning_rate']):.3g}). {kept}. Try a lower optimizer.learning_rate, a longer "
-            "optimizer.warmup_steps or a lower optimizer.clip_norm, in another --workdir."
+            f"step {step}: not finite: {' and '.join(name.replace('_', ' ') for name in bad)} "
+            f"(learning rate {float(metrics['learning_rate']):.3g}). {kept}. Try a lower optimizer.learning_rate, "
+            "a longer optimizer.warmup_steps or a lower optimizer.clip_norm, in another --workdir."
         )
 
 

@@ -1,7 +1,7 @@
 """Optimizers as rows; whatever a sweep may vary is an argument, never a constant of the program.
 
-A row is a function (OptimizerConfig, Hyperparameters, decayed) -> optax transformation of gradients into a direction, which
-the update scales by the learning rate. Its state must not depend on the hyperparameters.
+A row is a function (OptimizerConfig, Hyperparameters, decayed) -> optax transformation of gradients into a direction,
+which the update scales by the learning rate. Its state must not depend on the hyperparameters.
 """
 
 import dataclasses

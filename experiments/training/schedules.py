@@ -1,6 +1,7 @@
-"""Learning-rate schedules: functions of the step and of arrays, so that a sweep can vary peak and warm-up in one program.
+"""Learning-rate schedules: functions of the step and of arrays, so that one program serves every peak and warm-up.
 
-    rate(t) = peak * min(1, (t + 1) / (warmup + 1)) * shape(progress),   progress = (t - warmup) / (steps - warmup), in [0, 1]
+    rate(t)  = peak * min(1, (t + 1) / (warmup + 1)) * shape(progress)
+    progress = (t - warmup) / (steps - warmup), in [0, 1]
 
     constant   1
     linear     1 - (1 - final) progress

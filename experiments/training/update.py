@@ -1,9 +1,9 @@
-"""One step of training, `update(state, batch, hyperparameters) -> (state, metrics)`: pure, to be jitted, donating the state.
+"""One step of training, `update(state, batch, hyperparameters) -> (state, metrics)`: pure, jitted by the caller.
 
     loss = sum over tokens of weight x nats / sum of weights
 
-Randomness is a function of (seed, step). A batch computed in parts adds up sums, so it has the gradient of the whole batch
-whatever the parts' weights.
+Randomness is a function of (seed, step). A batch computed in parts adds up sums, so it has the gradient of the whole
+batch whatever the parts' weights.
 """
 
 import dataclasses
@@ -87,8 +87,8 @@ def make_update(
         ema_decay: of the averaged parameters; at step t at most (1 + t) / (10 + t), so that the start is forgotten.
 
     Returns:
-        `update`. Its metrics: loss (nats per token, without smoothing), accuracy (of tokens), gradient_norm, learning_rate,
-        tokens.
+        `update`. Its metrics: loss (nats per token, without smoothing), accuracy (of tokens), gradient_norm,
+        learning_rate, tokens.
     """
 
     def gradients(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:

@@ -82,8 +82,8 @@ def test_a_batch_that_is_repeated_is_learned(architecture, config):
 
 @pytest.mark.parametrize("smoothing", [None, 0.1])
 def test_four_parts_give_the_update_of_one_batch(model, smoothing):
-    # The parts hold different numbers of weighted tokens, so a mean of means would differ. Softmax ignores key biases: their
-    # gradient is rounding alone, which AdamW would divide by its own size but for a large epsilon.
+    # The parts hold different numbers of weighted tokens, so a mean of means would differ. Softmax ignores key biases:
+    # their gradient is rounding alone, which AdamW would divide by its own size but for a large epsilon.
     config = OptimizerConfig(epsilon=1e-2)
     h, batches = hyper(label_smoothing=smoothing), [batch_for("seq2seq", seed) for seed in range(3)]
     whole, metrics = run(model, config, h, batches)

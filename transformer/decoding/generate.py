@@ -7,7 +7,6 @@ The loop is a `while` in one compiled program; nothing is computed after the las
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from transformer.errors import problem
-from transformer.models.build import Model
+from transformer.models.build import Batch, Model
 from transformer.schema import at_least, setting
 
 
@@ -36,19 +35,17 @@ class DecodingConfig:
     """How text is generated."""
 
     strategy: str = setting("greedy", "how the next token is chosen", allowed=STRATEGIES)
-    max_new_tokens: int | None = setting(
-        None, "most tokens generated; none: the longest target", check=at_least(1)
-    )
+    max_new_tokens: int | None = setting(None, "most tokens generated; none: the longest target", check=at_least(1))
 
 
 def generate(
     model: Model,
     params: Any,
-    batch: Mapping[str, Array],
+    batch: Batch,
     *,
     steps: int,
     end: int,
-    strategy: Greedy = Greedy(),  # noqa: B008
+    strategy: Greedy = Greedy(),
     padding: int = 0,
 ) -> Int[Array, "B steps"]:
     """Continues each example of a batch; pure, to be jitted with `steps` static.
@@ -84,9 +81,9 @@ def generate(
     return jax.lax.while_loop(going, advance, state)[2]
 
 
-def _last_of_prompt(batch: Mapping[str, Array]) -> Array:
+def _last_of_prompt(batch: Batch) -> Array:
     """The token that the first step reads; an encoder-only model has none and ignores it."""
-    if "target" not in batch:
-        return batch["source"][:, 0].astype(jnp.int32) * 0
-    last_B1 = batch["target_lengths"][:, None] - 1
-    return jnp.take_along_axis(batch["target"], last_B1, axis=1)[:, 0].astype(jnp.int32)
+    if "target_lengths" not in batch:
+        return jnp.zeros(len(batch["source"]), jnp.int32)
+    last_B1 = jnp.asarray(batch["target_lengths"])[:, None] - 1
+    return jnp.take_along_axis(jnp.asarray(batch["target"]), last_B1, axis=1)[:, 0].astype(jnp.int32)

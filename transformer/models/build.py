@@ -8,9 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from transformer.errors import problem
-from transformer.models.config import ModelConfig, model_config
+from transformer.models.common import entries
+from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
 from transformer.models.seq2seq import Seq2Seq
@@ -18,6 +20,7 @@ from transformer.nn.noise import Noise
 from transformer.nn.parameters import parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.watch import Request, check, request
+from transformer.ops.scores import find
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -26,7 +29,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 }
 
 Params = dict[str, Any]
-Batch = Mapping[str, Array]
+Batch = Mapping[str, ArrayLike]
 Replace = Mapping[str, Callable[[Array], Array]]
 
 
@@ -73,7 +76,7 @@ class Model:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
         noise = Noise() if rate is None else Noise(rate, key)
-        out = self._asking(capture, replace).apply({"params": params}, dict(batch), noise)
+        out = self._asking(capture, replace).apply({"params": params}, entries(batch), noise)
         captured = {"captured": out["seen"]} if capture else {}
         return {"logits": out["logits"], "hidden": out["hidden"], **captured}
 
@@ -97,7 +100,7 @@ class Model:
             The cache; with `capture`, a pair of it and of what was captured.
         """
         module = self._asking(capture, replace)
-        cache = module.apply({"params": params}, dict(batch), steps, method="start")
+        cache = module.apply({"params": params}, entries(batch), steps, method="start")
         return _split(cache, capture)
 
     def step(
@@ -148,11 +151,10 @@ def build(config: ModelConfig | Mapping[str, Any]) -> Model:
     Raises:
         UserError: an unknown, mistyped, contradictory, missing or unread setting.
     """
-    config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
+    config = model_config(changed(config) if isinstance(config, ModelConfig) else config)
+    find(config.score)
     if config.vocab_size is None:
-        raise problem(
-            "model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size."
-        )
+        raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
     if POSITIONS[config.position].adds == "table" and config.max_length is None:
         raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")
     return Model(config, ARCHITECTURES[config.architecture](config))

@@ -1,11 +1,14 @@
 """What the architectures share: masks from a batch, the output head, caches."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
+from transformer.axes import check_shape
 from transformer.errors import problem
 from transformer.nn.parameters import Table, find_axes, sizes, start
 from transformer.ops import cache, masks
@@ -13,6 +16,32 @@ from transformer.ops.linear import logits, unembed
 
 Batch = dict[str, Array]
 Tree = dict[str, Any]
+
+
+ENTRIES = {
+    "source": "B S",
+    "source_lengths": "B",
+    "source_segments": "B S",
+    "source_types": "B S",
+    "target": "B T",
+    "target_lengths": "B",
+    "target_segments": "B T",
+    "prefix_lengths": "B",
+}
+"""What models read of a batch, and its axes."""
+
+
+def entries(batch: Mapping[str, ArrayLike]) -> Batch:
+    """What models read of a batch, as arrays that fit each other.
+
+    Raises:
+        UserError: an entry of another shape than ENTRIES says.
+    """
+    read = {name: jnp.asarray(batch[name]) for name in ENTRIES if name in batch}
+    sizes: dict[str, int] = {}
+    for name, array in read.items():
+        check_shape(f"batch[{name!r}]", array, ENTRIES[name], sizes)
+    return read
 
 
 def require(batch: Batch, *names: str) -> list[Array]:

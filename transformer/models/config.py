@@ -1,6 +1,7 @@
 """What a model is made of: one frozen dataclass, checked before anything is built.
 
-Settings left at None are derived (see `ModelConfig.resolved`). Each architecture declares what it does not read, in UNREAD.
+Settings left at None are derived (see `ModelConfig.resolved`). Each architecture declares what it does not read, in
+UNREAD.
 """
 
 import dataclasses
@@ -20,9 +21,7 @@ from transformer.schema import above, at_least, fraction, setting
 
 UNREAD: dict[str, frozenset[str]] = {
     "encoder_only": frozenset({"num_encoder_layers", "num_decoder_layers", "cross_attention"}),
-    "decoder_only": frozenset(
-        {"num_encoder_layers", "num_decoder_layers", "cross_attention", "embedding.types"}
-    ),
+    "decoder_only": frozenset({"num_encoder_layers", "num_decoder_layers", "cross_attention", "embedding.types"}),
     "seq2seq": frozenset(),
 }
 """Architecture -> the settings of `model` that it does not read."""
@@ -49,17 +48,11 @@ class ModelConfig:
         check=at_least(1),
     )
     num_layers: int = setting(2, "L, blocks in each stack", check=at_least(1))
-    num_encoder_layers: int | None = setting(
-        None, "blocks of the encoder; none: num_layers", check=at_least(1)
-    )
-    num_decoder_layers: int | None = setting(
-        None, "blocks of the decoder; none: num_layers", check=at_least(1)
-    )
+    num_encoder_layers: int | None = setting(None, "blocks of the encoder; none: num_layers", check=at_least(1))
+    num_decoder_layers: int | None = setting(None, "blocks of the decoder; none: num_layers", check=at_least(1))
     width: int = setting(128, "D, width of the residual stream", check=at_least(1))
     num_heads: int = setting(4, "N, query heads", check=at_least(1))
-    num_kv_heads: int | None = setting(
-        None, "K, key/value heads, N = K x G; none: num_heads", check=at_least(1)
-    )
+    num_kv_heads: int | None = setting(None, "K, key/value heads, N = K x G; none: num_heads", check=at_least(1))
     head_width: int | None = setting(None, "H; none: width / num_heads", check=at_least(1))
     feed_forward_width: int | None = setting(None, "F; none: 4 x width", check=at_least(1))
     score: str = setting("scaled_dot", "how a key answers a query", allowed=SCORES, by_path=True)
@@ -71,19 +64,13 @@ class ModelConfig:
     norm_epsilon: float = setting(1e-5, "added to the variance", check=above(0.0))
     activation: str = setting("relu", "of the feed-forward", allowed=ACTIVATIONS)
     bias: bool = setting(True, "biases in linear maps and layer norms")
-    dropout: float | None = setting(
-        None, "rate on embeddings, weights and sublayers; none: no dropout", check=fraction
-    )
+    dropout: float | None = setting(None, "rate on embeddings, weights and sublayers; none: no dropout", check=fraction)
     cross_attention: bool = setting(True, "False: the decoder sees nothing of the source (a control)")
     tie_embeddings: bool = setting(True, "one table for source, target and output")
     dtype: str = setting("float32", "compute type; parameters stay float32", allowed=("float32", "bfloat16"))
-    kernels: str = setting(
-        "plain", "plain definition, or fused attention", allowed=KERNELS, changes_result=False
-    )
+    kernels: str = setting("plain", "plain definition, or fused attention", allowed=KERNELS, changes_result=False)
     unroll: bool = setting(False, "unroll the scan over layers; changes no checkpoint", changes_result=False)
-    remat: bool = setting(
-        False, "recompute blocks in the backward pass, to save memory", changes_result=False
-    )
+    remat: bool = setting(False, "recompute blocks in the backward pass, to save memory", changes_result=False)
     embedding: EmbeddingConfig = setting(EmbeddingConfig, "how tokens become vectors")
 
     @property
@@ -147,6 +134,16 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
     for name in sorted(unread):
         raise not_read(name, config.architecture)
     return config.resolved()
+
+
+def changed(config: ModelConfig) -> dict[str, Any]:
+    """The settings of a config that are not at their defaults, as a nested dict."""
+    values, defaults = schema.to_dict(config), schema.to_dict(ModelConfig())
+    own = {name: value for name, value in values.items() if value != defaults[name]}
+    for section in schema.sections(ModelConfig):
+        part = values[section]
+        own[section] = {name: value for name, value in part.items() if value != defaults[section][name]}
+    return own
 
 
 def not_read(name: str, architecture: str) -> Exception:

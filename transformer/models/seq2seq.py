@@ -73,9 +73,7 @@ class Seq2Seq(nn.Module):
         x_BSD, _, seen = self.encoder(x_BSD, noise=noise.within(1), self_mask=mask, positions=positions)
         return x_BSD, seen
 
-    def decode(
-        self, batch: Batch, memory_BSD: Array, noise: Noise = Noise(), cache: Tree | None = None
-    ) -> Tree:
+    def decode(self, batch: Batch, memory_BSD: Array, noise: Noise = Noise(), cache: Tree | None = None) -> Tree:
         """The decoder over the whole target. With an empty cache, also its keys and values."""
         (target_BT,) = require(batch, "target")
         table_VD = self.target_table()

@@ -3,8 +3,8 @@
     pre   x + f(norm(x))       GPT-2, Xiong et al. 2020; the stack ends with a norm
     post  norm(x + f(x))       Vaswani et al. 2017, BERT
 
-One layout of parameters: every block's arrays have a leading L and run under `nn.scan`, so compile time does not grow with
-depth; `unroll` and `remat` change the program and no parameter.
+One layout of parameters: every block's arrays have a leading L and run under `nn.scan`, so compile time does not grow
+with depth; `unroll` and `remat` change the program and no parameter.
 """
 
 from collections.abc import Callable
@@ -104,7 +104,7 @@ class Stack(nn.Module):
         cross_mask: Mask | None = None,
         cache: Tree | None = None,
         cache_position_B: Array | None = None,
-    ) -> tuple[Array, Tree, dict[str, Array]]:
+    ) -> tuple[Array, Tree | None, dict[str, Array]]:
         """The residual stream after L blocks, the new cache (leading L), and what was captured."""
         block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
         scanned = nn.scan(

@@ -16,13 +16,13 @@ class Noise:
     rate: Array | float | None = None
     key: Array | None = None
 
-    def __call__(self, x: Array, place: int) -> Array:
+    def __call__(self, x: Array, place: int | Array) -> Array:
         return dropout(x, self.rate, self.at(place))
 
-    def at(self, place: int) -> Array | None:
+    def at(self, place: int | Array) -> Array | None:
         """The key of a place."""
         return None if self.rate is None else jax.random.fold_in(self.key, place)
 
-    def within(self, place: int) -> "Noise":
+    def within(self, place: int | Array) -> "Noise":
         """The noise of a part of the model, or of a layer: another key, the same rate."""
         return self if self.rate is None else Noise(self.rate, self.at(place))

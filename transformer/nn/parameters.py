@@ -1,9 +1,9 @@
 """The table of every parameter's axes, and the shells that make parameters by it.
 
-A row reads `owner.parameter: inputs -> outputs`. With an arrow it is a matrix that is applied; "V, D" is a table that is
-looked up; anything else is a vector (biases and scales), whatever its number of axes. Weight decay, optimizers that treat
-matrices, sharding and interop read this table; nothing is inferred from `ndim`. The stacked layers' leading L is never an
-axis of a matrix.
+A row reads `owner.parameter: inputs -> outputs`. With an arrow it is a matrix that is applied; "V, D" is a table that
+is looked up; anything else is a vector (biases and scales), whatever its number of axes. Weight decay, optimizers
+that treat matrices, sharding and interop read this table; nothing is inferred from `ndim`. The stacked layers'
+leading L is never an axis of a matrix.
 """
 
 import dataclasses

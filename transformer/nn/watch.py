@@ -5,8 +5,8 @@
     encoder|decoder . layer . residual
 
 A layer and a head are a number or `*`; a missing head is all. Captured arrays have a leading L: the layers asked for.
-`weights` are after the mask and before dropout, `scores` before bias and mask, `head` is what each head mixes, `output` what the
-sublayer adds to the residual stream, `residual` the stream after the block.
+`weights` are after the mask and before dropout, `scores` before bias and mask, `head` is what each head mixes,
+`output` what the sublayer adds to the residual stream, `residual` the stream after the block.
 """
 
 import dataclasses
@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem, unknown
+
+STACKS = ("encoder", "decoder")
 
 HEAD_AXIS = {"query": 2, "key": 2, "value": 2, "head": 2, "scores": 1, "weights": 1}
 """The axis of the heads, counted in an activation without L."""
@@ -47,17 +49,15 @@ def parse_name(text: str) -> Name:
         UserError: it does not follow the grammar above.
     """
     parts = text.split(".")
-    if len(parts) < 3 or parts[0] not in ("encoder", "decoder"):
-        raise problem(
-            "not the name of an activation", got=repr(text), expected="encoder|decoder.LAYER|*.NAME"
-        )
+    if parts[0] not in STACKS:
+        raise unknown(f"stack in {text!r}", parts[0], STACKS)
+    if len(parts) < 3:
+        raise problem("not the name of an activation", got=repr(text), expected="encoder|decoder.LAYER|*.NAME")
     head = None
     if len(parts) == 5:
         head = _number(parts.pop(), text)
-        if parts[3] not in HEAD_AXIS:
-            raise problem(
-                f"{parts[3]!r} has no heads", got=repr(text), expected="a head of " + ", ".join(HEAD_AXIS)
-            )
+        if parts[3] in ("hidden", "output"):
+            raise problem(f"{parts[3]!r} has no heads", got=repr(text), expected="a head of " + ", ".join(HEAD_AXIS))
     site = ".".join(parts[2:])
     if site not in SITES:
         raise unknown(f"activation in {text!r}", site, SITES)
@@ -82,18 +82,14 @@ class Request:
         return [name for _, name in self.capture] + [name for name, _ in self.replace]
 
 
-def request(
-    capture: Sequence[str] = (), replace: Mapping[str, Callable[[Array], Array]] | None = None
-) -> Request:
+def request(capture: Sequence[str] = (), replace: Mapping[str, Callable[[Array], Array]] | None = None) -> Request:
     """A Request from names.
 
     Raises:
         UserError: a name that does not follow the grammar, or one string where a tuple of names is meant.
     """
     if isinstance(capture, str):
-        raise problem(
-            "capture takes a tuple of names", got=repr(capture), do=f"Write capture=({capture!r},)."
-        )
+        raise problem("capture takes a tuple of names", got=repr(capture), do=f"Write capture=({capture!r},).")
     replacements = tuple((parse_name(text), function) for text, function in (replace or {}).items())
     return Request(tuple((text, parse_name(text)) for text in capture), replacements)
 
@@ -107,9 +103,7 @@ def check(asked: Request, layers: Mapping[str, int], cross: bool, num_heads: int
     """
     for name in asked.names:
         if name.stack not in layers:
-            raise problem(
-                f"this model has no {name.stack}", expected="a name that begins with " + " or ".join(layers)
-            )
+            raise problem(f"this model has no {name.stack}", expected="a name that begins with " + " or ".join(layers))
         if name.layer is not None and name.layer >= layers[name.stack]:
             last = layers[name.stack] - 1
             raise problem(f"no such layer in the {name.stack}", got=name.layer, expected=f"0 to {last}, or *")
@@ -151,9 +145,7 @@ class Watch:
         part = x if name.head is None else jnp.take(x, name.head, axis=axis)
         new = jnp.asarray(function(part))
         if new.shape != part.shape:
-            raise problem(
-                f"the replacement of {name.site} has another shape", got=new.shape, expected=part.shape
-            )
+            raise problem(f"the replacement of {name.site} has another shape", got=new.shape, expected=part.shape)
         new = new.astype(x.dtype)
         if name.head is not None:
             new = x.at[(slice(None),) * axis + (name.head,)].set(new)

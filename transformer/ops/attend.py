@@ -36,15 +36,9 @@ def raw_scores(
     Raises:
         UserError: N is not a multiple of K, or the score function gave another shape than B N T S.
     """
-    sizes: dict[str, int] = {}
-    check_shape("query", query_BTNH, "B T N H", sizes)
-    check_shape("key", key_BSKH, "B S K H", sizes)
+    check_shapes(query_BTNH, key_BSKH)
     B, T, N, H = query_BTNH.shape
-    S, K = sizes["S"], sizes["K"]
-    if N % K:
-        raise problem(
-            "query heads must share key/value heads evenly", got=f"N={N}, K={K}", expected="N = K x G"
-        )
+    S, K = key_BSKH.shape[1:3]
     G = N // K
     function = score_functions.find(score).function
     parameters = parameters or {}
@@ -66,9 +60,7 @@ def raw_scores(
     return scores_BNTS.astype(jnp.float32)
 
 
-def masked_softmax(
-    scores_BNTS: Float[Array, "B N T S"], allowed: Bool[Array, "..."] | None
-) -> Float[Array, "B N T S"]:
+def masked_softmax(scores_BNTS: Float[Array, "B N T S"], allowed: Bool[Array, "..."] | None) -> Float[Array, "B N T S"]:
     """Softmax over the allowed keys, float32; exactly zero where not allowed, also in rows that allow nothing.
 
     Rows that allow something sum to 1. The gradient is finite everywhere and zero wherever the weight is masked.
@@ -86,9 +78,7 @@ def masked_softmax(
     return exponentials / jnp.where(total == 0.0, 1.0, total)
 
 
-def mix(
-    weights_BNTS: Float[Array, "B N T S"], value_BSKH: Float[Array, "B S K H"]
-) -> Float[Array, "B T N H"]:
+def mix(weights_BNTS: Float[Array, "B N T S"], value_BSKH: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
     """Sum of the values by the weights, in the values' type; accumulated in float32."""
     B, N, T, S = weights_BNTS.shape
     K, H = value_BSKH.shape[2:]
@@ -147,14 +137,12 @@ def attend(
     Raises:
         UserError: shapes that do not fit each other, N not a multiple of K, an unknown score.
     """
-    check_shape("value", value_BSKH, "B S K H", dict(zip("BSK", key_BSKH.shape, strict=False)))
+    check_shapes(query_BTNH, key_BSKH, value_BSKH)
     if kernels not in KERNELS:
         raise problem("unknown kernels", got=repr(kernels), expected=" or ".join(KERNELS))
     scale = score_functions.find(score).dot_scale
     if kernels == "fast" and scale is not None and dropout is None:
-        return _fused(
-            query_BTNH, key_BSKH, value_BSKH, mask, bias, scale(query_BTNH.shape[-1]), query_positions
-        )
+        return _fused(query_BTNH, key_BSKH, value_BSKH, mask, bias, scale(query_BTNH.shape[-1]), query_positions)
     weights_BNTS = attention_weights(
         query_BTNH,
         key_BSKH,
@@ -165,6 +153,18 @@ def attend(
         query_positions=query_positions,
     )
     return mix(apply_dropout(weights_BNTS, dropout, key), value_BSKH)
+
+
+def check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
+    """Raises a UserError if query B T N H, key and value B S K H do not fit each other, or K does not divide N."""
+    sizes: dict[str, int] = {}
+    check_shape("query", query, "B T N H", sizes)
+    check_shape("key", key, "B S K H", sizes)
+    if value is not None:
+        check_shape("value", value, "B S K H", sizes)
+    if sizes["N"] % sizes["K"]:
+        got = f"N={sizes['N']}, K={sizes['K']}"
+        raise problem("query heads must share key/value heads evenly", got=got, expected="N = K x G")
 
 
 def allowed_keys(mask: Mask | None, query: Array, key: Array, positions: Array | None) -> Array | None:

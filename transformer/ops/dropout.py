@@ -23,8 +23,6 @@ def dropout(
     if rate is None:
         return x
     if key is None:
-        raise problem(
-            "dropout needs a random key", got=f"rate {rate} and no key", do="Pass key=jax.random.key(...)."
-        )
+        raise problem("dropout needs a random key", got=f"rate {rate} and no key", do="Pass key=jax.random.key(...).")
     kept = jax.random.uniform(key, x.shape) >= rate
     return jnp.where(kept, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)

@@ -1,7 +1,7 @@
 """Products with parameters, y = x W + b: the one place that decides how a platform gets its matrices.
 
-The kernel's axes are inputs then outputs (D -> N H, N H -> D, D -> F ...). Everything is flattened to one matrix product,
-in the type of x, accumulated in float32.
+The kernel's axes are inputs then outputs (D -> N H, N H -> D, D -> F ...). Everything is flattened to one matrix
+product, in the type of x, accumulated in float32.
 """
 
 import math

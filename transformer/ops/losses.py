@@ -15,7 +15,7 @@ def cross_entropy(
     labels_BT: Int[Array, "*outer"],
     smoothing: "float | Float[Array, ''] | None" = None,
 ) -> Float[Array, "*outer"]:
-    """Nats per token, float32. Smoothing spreads a share of the target over the vocabulary; None compiles to nothing."""
+    """Nats per token, float32. Smoothing spreads a share of the target over the vocabulary; None: no smoothing."""
     logits_BTV = logits_BTV.astype(jnp.float32)
     normaliser = jax.nn.logsumexp(logits_BTV, axis=-1)
     label_logit = jnp.take_along_axis(logits_BTV, labels_BT[..., None], axis=-1)[..., 0]
@@ -29,5 +29,5 @@ def weighted_sum(
     values: Float[Array, "*outer"], weights: Float[Array, "*outer"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(sum of weight x value, sum of weights); entries of weight 0 add exactly nothing, whatever their value."""
-    kept = jnp.where(weights > 0, values, 0.0)
+    kept = jnp.where(weights != 0, values, 0.0)
     return jnp.sum(kept * weights), jnp.sum(weights)

@@ -2,9 +2,9 @@
 
     allowed[b, t, s] = every rule allows (t, s) in example b
 
-A mask is a tuple of rules, not an array: `attend` turns it into booleans, or hands it to a fused kernel as flags. Positions
-are indices into the sequence, so that the same description serves the whole sequence at once and one query at a time
-against a cache. A query that may see nothing gets exactly zero (see `attend`).
+A mask is a tuple of rules, not an array: `attend` turns it into booleans, or hands it to a fused kernel as flags.
+Positions are indices into the sequence, so that the same description serves the whole sequence at once and one query
+at a time against a cache. A query that may see nothing gets exactly zero (see `attend`).
 """
 
 import dataclasses
@@ -90,7 +90,7 @@ class Mask:
         return Mask(self.rules + other.rules)
 
     def allowed(self, query_positions: Array, key_length: int) -> Bool[Array, "..."] | None:
-        """Booleans that broadcast to B N T S, or None where everything is allowed.
+        """Booleans of four axes that broadcast to B N T S, or None where everything is allowed.
 
         Args:
             query_positions: T, or B T where examples stand at different positions.
@@ -103,8 +103,15 @@ class Mask:
         result = jnp.ones((), bool)
         for rule in self.rules:
             allowed = rule(query, key)
-            result = result & (allowed[:, None] if allowed.ndim == 3 else allowed)
+            result = result & _with_heads(allowed)
         return result
+
+
+def _with_heads(allowed: Array) -> Array:
+    """T S, B T S or B N T S as four axes."""
+    if allowed.ndim == 4:
+        return allowed
+    return allowed[:, None] if allowed.ndim == 3 else allowed[None, None]
 
 
 def everything() -> Mask:

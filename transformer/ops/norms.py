@@ -24,9 +24,7 @@ def layer_norm(
     return (y if bias is None else y + bias).astype(x.dtype)
 
 
-def rms_norm(
-    x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float = 1e-5
-) -> Float[Array, "... D"]:
+def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float = 1e-5) -> Float[Array, "... D"]:
     """Mean square 1 over D, then scale; in x's type."""
     wide = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)

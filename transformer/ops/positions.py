@@ -3,8 +3,8 @@
     sinusoidal   code[p, i] = sin(p / 10000^(i / (D/2))), then the cosines   Vaswani et al. 2017, section 3.5
     rotary       (x_i, x_{i+H/2}) turned by the angle p / base^(i / (H/2))   Su et al. 2021, https://arxiv.org/abs/2104.09864
 
-Sines and cosines stand in two halves here, interleaved in the papers: the same code up to an order of the columns, which
-the first matrix product absorbs. Learned positions are a table, so they live in `nn`.
+Sines and cosines stand in two halves here, interleaved in the papers: the same code up to an order of the columns,
+which the first matrix product absorbs. Learned positions are a table, so they live in `nn`.
 """
 
 import jax.numpy as jnp

@@ -5,12 +5,12 @@
     bilinear      q^T W k                  Luong et al. 2015 ("general")
     additive      v . tanh(q + k)          Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473
 
-In the papers additive and bilinear take decoder and encoder states; here q and k are already projected, so Bahdanau's W_a
-and U_a are the query and key projections, and his v_a is `vector`, one for each head.
+In the papers additive and bilinear take decoder and encoder states; here q and k are already projected, so Bahdanau's
+W_a and U_a are the query and key projections, and his v_a is `vector`, one for each head.
 
-A score is a function (query_BTNH, key_BSNH, **parameters) -> scores_BNTS. Its parameters have a leading axis N. It never
-sees grouped heads: `attend` maps it over the G queries of a key head. A new score is such a function and a row of SCORES;
-one of the user's own, without parameters, needs only the function.
+A score is a function (query_BTNH, key_BSNH, **parameters) -> scores_BNTS. Its parameters have a leading axis N. It
+never sees grouped heads: `attend` maps it over the G queries of a key head. A new score is such a function and a row
+of SCORES; one of the user's own, without parameters, needs only the function.
 """
 
 import dataclasses
@@ -53,9 +53,7 @@ def dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) 
     return jnp.einsum("BTNH,BSNH->BNTS", query_BTNH, key_BSNH, preferred_element_type=jnp.float32)
 
 
-def scaled_dot(
-    query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]
-) -> Float[Array, "B N T S"]:
+def scaled_dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
     """q . k / sqrt(H): variance 1 where the entries of q and k have variance 1."""
     return dot(query_BTNH * (query_BTNH.shape[-1] ** -0.5), key_BSNH)
 
