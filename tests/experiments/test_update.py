@@ -224,9 +224,9 @@ def test_schedules_rise_then_follow_their_formula_with_traced_arguments(name):
 
 
 def test_weights_count_tokens_and_smoothing_is_not_in_the_reported_loss(model):
-    batch = jax.tree.map(jnp.asarray, batch_for("seq2seq"))
+    batch = batch_for("seq2seq")
     params = model.init(jax.random.key(0))
-    objective, sums = token_sums(model, params, batch, smoothing=jnp.asarray(0.3))
+    objective, sums = token_sums(model, params, jax.tree.map(jnp.asarray, batch), smoothing=jnp.asarray(0.3))
     logits = np.asarray(model.apply(params, batch)["logits"], np.float64)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     nats = -np.take_along_axis(log_p, batch["labels"][..., None], -1)[..., 0]
