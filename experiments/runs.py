@@ -12,6 +12,7 @@ from experiments.data import tokenizers
 from experiments.pictures import coverable, font_for, readable_tokens, save
 from experiments.training import reporting
 from experiments.training.checkpoints import Checkpoints
+from experiments.training.config import BEST_MODE
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.workdir import read_config
@@ -73,15 +74,10 @@ def open_run(workdir: str, checkpoint: str = "best") -> Run:
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     output = config.training.output
     with Checkpoints(
-        path / "checkpoints", output.keep_last, output.best, best_mode(output.best), read_only=True
+        path / "checkpoints", output.keep_last, output.best, BEST_MODE[output.best], read_only=True
     ) as saved:
         found = saved.restore(example, step)
     return Run(experiment, found.state.evaluated_params, found.step, path)
-
-
-def best_mode(metric: str) -> str:
-    """Whether more or less of a metric is better."""
-    return "min" if metric == "loss" else "max"
 
 
 def _read_tokenizer(path: Path) -> str:

@@ -10,9 +10,10 @@ import jax
 from rich.console import Console
 
 from experiments import settings
-from experiments.runs import TOKENIZER, best_mode, draw_run
+from experiments.runs import TOKENIZER, draw_run
 from experiments.training import reporting, signals
 from experiments.training.checkpoints import Checkpoints
+from experiments.training.config import BEST_MODE
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.loop import Loop, NotFiniteError, restore_or_start
 from experiments.training.progress import duration, final_table, print_next, print_paths, progress, say
@@ -45,7 +46,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
             workdir / "checkpoints",
             output.keep_last,
             output.best,
-            best_mode(output.best),
+            BEST_MODE[output.best],
             say=lambda line: say(console, line),
         ) as checkpoints,
         reporting.Metrics(workdir, output.tensorboard) as metrics,

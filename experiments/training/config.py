@@ -4,6 +4,9 @@ import dataclasses
 
 from transformer.schema import above, at_least, fraction, setting
 
+BEST_MODE = {"exact_match": "max", "accuracy": "max", "loss": "min"}
+"""Validation metric -> whether more or less of it is better."""
+
 
 @dataclasses.dataclass(frozen=True)
 class OutputConfig:
@@ -11,7 +14,7 @@ class OutputConfig:
 
     log_every: int = setting(50, "steps between lines of metrics.jsonl", check=at_least(1), changes_result=False)
     evaluate_every: int = setting(500, "steps between evaluations", check=at_least(1))
-    best: str = setting("exact_match", "validation metric that the best checkpoint is kept by")
+    best: str = setting("exact_match", "validation metric that the best checkpoint is kept by", allowed=BEST_MODE)
     checkpoint_seconds: float = setting(
         120.0,
         "seconds between checkpoints; the first comes within the first minute",

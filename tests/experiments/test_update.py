@@ -1,7 +1,6 @@
 """The update: what it computes, what it must not depend on, and that a sweep can vary it without recompiling."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +8,13 @@ import numpy as np
 import pytest
 
 from experiments.training.hyperparameters import Hyperparameters
-from experiments.training.optimizers import OptimizerConfig
+from experiments.training.optimizers import OptimizerConfig, optimizer
 from experiments.training.schedules import SCHEDULES, learning_rate
 from experiments.training.update import State, averaged, initial_state, make_update, token_sums
+from tests.golden.files import load
 from transformer import build
+from transformer.nn.parameters import parameter_axes
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 B, S, T, V = 8, 7, 5, 23
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq")
 
@@ -254,3 +254,31 @@ def test_state_holds_arrays_only(model, config):
     state = initial_state(model, config, hyper(), 0.9)
     assert isinstance(state, State)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+
+
+def test_adamw_with_clipping_follows_torch():
+    """The golden steps hold gradients on both sides of the clip norm, and vectors that are not decayed."""
+    golden = load("adamw")
+    names = [name.removeprefix("initial.") for name in golden if name.startswith("initial.")]
+
+    def tree(prefix: str, step: int | None = None) -> dict:
+        nested: dict = {}
+        for name in names:
+            *path, last = name.split(".")
+            inner = nested
+            for part in path:
+                inner = inner.setdefault(part, {})
+            value = golden[f"{prefix}.{name}"]
+            inner[last] = jnp.asarray(value if step is None else value[step])
+        return nested
+
+    config = OptimizerConfig(epsilon=float(golden["epsilon"]), clip_norm=float(golden["clip_norm"]))
+    h = hyper(**{name: float(golden[name]) for name in ("beta1", "beta2", "weight_decay")})
+    params = tree("initial")
+    transform = optimizer(config, h, parameter_axes(params))
+    state = transform.init(params)
+    for step, rate in enumerate(golden["learning_rate"]):
+        direction, state = transform.update(tree("gradient", step), state, params)
+        params = jax.tree.map(lambda p, d, r=rate: p - r * d, params, direction)
+        # torch divides by the norm + 1e-6 as it clips, so a relative difference of 1e-6 is its own.
+        assert_trees_close(params, tree("after", step), rtol=1e-5, atol=1e-6)

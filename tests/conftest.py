@@ -1,0 +1,27 @@
+"""What all tests share: annotations checked as the code runs, compiled programs kept, examples that do not change."""
+
+import os
+from pathlib import Path
+
+# In the environment, and before JAX is imported, so that processes which a test starts share the programs.
+CACHE = Path(__file__).resolve().parent.parent / ".cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import hypothesis  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+
+from tests import typecheck  # noqa: E402
+
+jaxtyping.install_import_hook("transformer", f"{typecheck.__name__}.check")
+
+hypothesis.settings.register_profile("tests", deadline=None, max_examples=25, derandomize=True, database=None)
+hypothesis.settings.load_profile("tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Two workers may meet at one entry of the compilation cache; the loser compiles for itself.
+    for verb in ("reading", "writing"):
+        config.addinivalue_line("filterwarnings", f"ignore:Error {verb} persistent compilation cache entry")

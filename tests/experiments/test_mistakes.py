@@ -1,0 +1,148 @@
+"""Mistakes on the command lines: one clear line or two, exit code 2, no traceback, nothing half-written."""
+
+import errno
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import evaluate, explore, generate, train
+from experiments.command_line import run
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "tiny_recipe.py"
+
+MISTAKES = {
+    "unknown flag": (["--wrkdir=x"], ["unknown flag --wrkdir", "--workdir"]),
+    "unknown section": (["--config.modle.width=64"], ["modle", "model.width"]),
+    "unknown setting": (["--config.model.num_layer=3"], ["model.num_layer", "model.num_layers"]),
+    "wrong type": (["--config.model.width=wide"], ["model.width", "'wide'", "int"]),
+    "wrong row": (["--config.model.score=cosin"], ["model.score", "scaled_dot"]),
+    "out of range": (["--config.model.dropout=1.5"], ["model.dropout", "1.5", "below 1"]),
+    "width and heads": (["--config.model.width=13"], ["width 13", "num_heads 3", "Try width 15"]),
+    "heads and kv heads": (["--config.model.num_kv_heads=2"], ["num_heads 3", "num_kv_heads 2"]),
+    "unread": (
+        ["--config.model.architecture=decoder_only", "--config.model.num_encoder_layers=2"],
+        ["model.num_encoder_layers", "decoder_only", "seq2seq"],
+    ),
+    "unread by the task": (["--config.task.bidirectional_prefix=true"], ["task.bidirectional_prefix", "decoder_only"]),
+    "short table": (
+        ["--config.model.position=learned", "--config.model.max_length=7"],
+        ["model.max_length", "7", "31 or more"],
+    ),
+    "small vocabulary": (["--config.model.vocab_size=9"], ["model.vocab_size", "9", "63 or more"]),
+    "parts": (["--config.training.accumulation=3"], ["batch_size 8", "accumulation 3"]),
+    "batch too large": (["--config.training.batch_size=600"], ["500 examples", "600"]),
+    "locale": (["--config.data.dates.locales=en,xx"], ["xx"]),
+    "score that is not there": (["--config.model.score=nowhere.at_all:cosine"], ["nowhere.at_all:cosine"]),
+    "years": (["--config.data.dates.first_year=2010"], ["2010"]),
+    "best metric": (["--config.training.output.best=bleu"], ["bleu", "exact_match"]),
+}
+
+
+def fails(main, argv: list[str], capsys) -> str:
+    """What a command prints as it exits with code 2."""
+    with pytest.raises(SystemExit) as stop:
+        run(main, argv)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2, error
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_with_what_was_given_and_what_is_allowed(mistake, tmp_path, capsys):
+    flags, expected = MISTAKES[mistake]
+    workdir = tmp_path / "run"
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={workdir}", *flags], capsys)
+    for part in expected:
+        assert part in error, error
+    assert len(error.strip().splitlines()) <= 2
+    assert not workdir.exists()
+
+
+RECIPES = {
+    "missing": (None, "does not exist"),
+    "without get_config": ("x = 1\n", "get_config"),
+    "broken": ("def get_config(:\n", "line 1"),
+    "of another kind": ("def get_config():\n    return 3\n", "ConfigDict"),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_that_is_none_is_named(recipe, tmp_path, capsys):
+    text, expected = RECIPES[recipe]
+    path = tmp_path / "recipe.py"
+    if text is not None:
+        path.write_text(text)
+    error = fails(train.main, [f"--config={path}", f"--workdir={tmp_path / 'run'}"], capsys)
+    assert expected in error
+    assert str(path) in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_of_the_recipe_that_is_not_read_is_left_out_with_a_line(tmp_path):
+    from experiments import settings
+
+    recipe = settings.load_recipe(str(TINY))
+    recipe.model.cross_attention = False
+    config, notes = settings.resolve(recipe, [("model.architecture", "decoder_only")])
+    assert config.model.cross_attention
+    assert len(notes) == 1
+    assert "cross_attention" in notes[0]
+
+
+@pytest.mark.parametrize("command", [evaluate, generate, explore])
+def test_a_directory_without_a_run_is_named(command, tmp_path, capsys):
+    argv = [f"--workdir={tmp_path / 'none'}"] + (["--input=x"] if command is generate else [])
+    error = fails(command.main, argv, capsys)
+    assert str(tmp_path / "none") in error
+    assert "Train first" in error
+
+
+def test_workdir_that_is_a_file_or_cannot_be_written(tmp_path, capsys):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={path}"], capsys)
+    assert "not a directory" in error
+    assert path.read_text() == "mine"
+    error = fails(train.main, [f"--config={TINY}", "--workdir=/proc/nowhere"], capsys)
+    assert "/proc/nowhere" in error
+
+
+def test_a_read_only_directory_is_named(tmp_path, capsys, monkeypatch):
+    """By a file system that says so, since permissions do not bind root."""
+    real = os.open
+
+    def read_only(path, flags, *args, **kwargs):
+        if str(tmp_path) in str(path) and flags & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", read_only)
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={tmp_path / 'run'}"], capsys)
+    assert "Read-only file system" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_stops_the_run_with_one_line(tmp_path):
+    """By a limit on the size of files, which the system enforces as it does a full disk."""
+    command = [sys.executable, "-m", "experiments.train", f"--config={TINY}", f"--workdir={tmp_path / 'run'}"]
+    result = subprocess.run(
+        ["bash", "-c", f"ulimit -f 60; exec {shlex.join(command)}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    error = result.stderr.strip().splitlines()
+    assert len(error) <= 2, result.stderr
+    assert str(tmp_path / "run") in error[0]
+    assert "File too large" in error[0]

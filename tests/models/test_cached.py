@@ -1,0 +1,88 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.tiny import ARCHITECTURES, B, batch, tiny
+
+STEPS = 4
+PROMPTS = np.array([3, 1, 2])
+"""Tokens of each prompt: different in one batch."""
+
+
+def step_by_step(model, inputs, tokens):
+    """Logits B STEPS V, reading given tokens one at a time."""
+
+    @jax.jit
+    def run(params, inputs, tokens_SB):
+        cache = model.model.start(params, inputs, steps=STEPS)
+
+        def one(cache, tokens_B):
+            logits, cache = model.model.step(params, tokens_B, cache)
+            return cache, logits
+
+        return jnp.moveaxis(jax.lax.scan(one, cache, tokens_SB)[1], 0, 1)
+
+    return np.asarray(run(model.params, inputs, tokens.T))
+
+
+SETTINGS = [
+    {"position": "learned"},
+    {"position": "rotary", "window": 2, "norm": "rms", "bias": False},
+    {"position": "sinusoidal", "num_kv_heads": 1, "score": "additive", "norm_placement": "post"},
+    {"position": "none", "num_kv_heads": 4, "kernels": "fast", "tie_embeddings": False, "unroll": True},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("architecture", ["decoder_only", "seq2seq"])
+def test_cached_is_full_step_by_step(architecture, settings):
+    model, inputs = tiny(architecture, **settings), batch()
+    full = model({**inputs, "target_lengths": jnp.array(PROMPTS + STEPS)})
+    at = PROMPTS[:, None] - 1 + np.arange(STEPS)
+    tokens = jnp.take_along_axis(inputs["target"], at, axis=1)
+    # Behind the shorter prompts stand other tokens, which must not be seen.
+    prompt = jnp.where(np.arange(3) < PROMPTS[:, None], inputs["target"][:, :3], 21)
+    stepped = step_by_step(model, {**inputs, "target": prompt, "target_lengths": jnp.array(PROMPTS)}, tokens)
+    expected = np.take_along_axis(full, at[..., None], axis=1)
+    np.testing.assert_allclose(stepped, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", SETTINGS[:2], ids=str)
+def test_cached_is_full_with_a_prefix_that_sees_both_ways(settings):
+    model, inputs = tiny("decoder_only", **settings), batch()
+    prefix = jnp.array([3, 1, 1])
+    full = model({**inputs, "target_lengths": jnp.array(PROMPTS + STEPS), "prefix_lengths": prefix})
+    at = PROMPTS[:, None] - 1 + np.arange(STEPS)
+    prompt = {"target": inputs["target"][:, :3], "target_lengths": jnp.array(PROMPTS), "prefix_lengths": prefix}
+    stepped = step_by_step(model, prompt, jnp.take_along_axis(inputs["target"], at, axis=1))
+    np.testing.assert_allclose(stepped, np.take_along_axis(full, at[..., None], axis=1), rtol=1e-4, atol=1e-4)
+    causal = model({**inputs, "target_lengths": jnp.array(PROMPTS + STEPS)})
+    assert np.abs(full - causal)[0, :3].max() > 1e-3
+
+
+@pytest.mark.parametrize("settings", SETTINGS[:2], ids=str)
+def test_an_encoder_only_model_gives_the_logits_of_its_slots_in_order(settings):
+    model, inputs = tiny("encoder_only", **settings), batch()
+    inputs = {"source": inputs["source"]}
+    slots = np.array([1, 0, 1])
+    stepped = step_by_step(model, {**inputs, "prefix_lengths": jnp.array(slots)}, jnp.zeros((B, STEPS), jnp.int32))
+    at = slots[:, None] + np.arange(STEPS)
+    np.testing.assert_allclose(stepped, np.take_along_axis(model(inputs), at[..., None], axis=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_bfloat16_cache_is_the_full_model_up_to_rounding(architecture):
+    model, inputs = tiny(architecture, position="rotary", dtype="bfloat16"), batch()
+    if architecture == "encoder_only":
+        inputs = {"source": inputs["source"], "prefix_lengths": jnp.array([1, 0, 1])}
+        at = np.array([1, 0, 1])[:, None] + np.arange(STEPS)
+        tokens = jnp.zeros((B, STEPS), jnp.int32)
+    else:
+        at = PROMPTS[:, None] - 1 + np.arange(STEPS)
+        tokens = jnp.take_along_axis(inputs["target"], at, axis=1)
+    full = model({name: x for name, x in inputs.items() if not name.startswith(("target_l", "prefix"))})
+    prompt = {**inputs, "target_lengths": jnp.array(PROMPTS)}
+    stepped = step_by_step(model, prompt, tokens)
+    assert stepped.dtype == np.float32
+    np.testing.assert_allclose(stepped, np.take_along_axis(full, at[..., None], axis=1), rtol=0.1, atol=0.15)

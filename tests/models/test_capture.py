@@ -1,0 +1,250 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.numpy_forward import forward
+from tests.models.tiny import B, T, batch, tiny
+from transformer.errors import UserError
+from transformer.nn.watch import SITES
+
+CASES = {
+    "encoder_only": {"position": "learned", "norm_placement": "post", "embedding": ("norm", True)},
+    "decoder_only": {"position": "rotary", "norm": "rms", "activation": "swiglu", "tie_embeddings": False, "window": 3},
+    "seq2seq": {"position": "sinusoidal", "score": "additive", "embedding": ("scale", True), "num_encoder_layers": 3},
+}
+
+
+def model_of(architecture, **more):
+    settings = {**CASES[architecture], **more}
+    if "embedding" in settings:
+        settings["embedding"] = frozendict([settings["embedding"]])
+    return tiny(architecture, **settings)
+
+
+class frozendict(dict):  # noqa: N801
+    """A dict that can be hashed, as `tiny` keeps its models by their settings."""
+
+    def __hash__(self):
+        return hash(tuple(self.items()))
+
+
+def stacks(architecture):
+    return {"encoder_only": ["encoder"], "decoder_only": ["decoder"], "seq2seq": ["encoder", "decoder"]}[architecture]
+
+
+def all_names(architecture):
+    sites = [(stack, site) for stack in stacks(architecture) for site in SITES]
+    cross = lambda stack: stack == "decoder" and architecture == "seq2seq"  # noqa: E731
+    return tuple(f"{stack}.*.{site}" for stack, site in sites if cross(stack) or not site.startswith("cross."))
+
+
+def inputs_of(architecture):
+    return {**batch(), "prefix_lengths": jnp.array([3, 0, 2])} if architecture == "decoder_only" else batch()
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("architecture", CASES)
+def test_capture_returns_what_a_plain_numpy_forward_computes(architecture, unroll):
+    model, inputs, names = model_of(architecture, unroll=unroll), inputs_of(architecture), all_names(architecture)
+    out = jax.jit(lambda p, b: model.model.apply(p, b, capture=names))(model.params, inputs)
+    logits, seen = forward(model.model.config, model.params, inputs)
+    assert set(out["captured"]) == set(names)
+    for name, stacked in out["captured"].items():
+        layers = [name.replace("*", str(i)) for i in range(len(stacked))]
+        assert name.replace("*", str(len(stacked))) not in seen
+        np.testing.assert_allclose(stacked, [seen[layer] for layer in layers], rtol=2e-4, atol=2e-5, err_msg=name)
+    assert len(out["captured"][f"{stacks(architecture)[0]}.*.residual"]) == (3 if architecture == "seq2seq" else 2)
+    np.testing.assert_allclose(out["logits"], logits, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(model(inputs), logits, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "geglu"])
+def test_activations_and_biases_are_those_of_the_numpy_forward(activation):
+    model = tiny("decoder_only", activation=activation)
+    expected, _ = forward(model.model.config, model.params, batch())
+    np.testing.assert_allclose(model(batch()), expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("architecture", ["decoder_only", "seq2seq"])
+def test_capture_while_decoding_is_that_of_the_whole_sequence(architecture):
+    model, steps = model_of(architecture), 3
+    names = tuple(name for name in all_names(architecture) if name.startswith("decoder"))
+    prompts = np.array([4, 2, 3])
+    whole = {**batch(), "target_lengths": jnp.array(prompts + steps)}
+    _, seen = forward(model.model.config, model.params, whole)
+    prompt = {**whole, "target": whole["target"][:, :4], "target_lengths": jnp.array(prompts)}
+    begin = jax.jit(lambda p, b: model.model.start(p, b, steps=steps, capture=names))
+    step = jax.jit(lambda p, tokens, cache: model.model.step(p, tokens, cache, capture=names))
+
+    cache, captured = begin(model.params, prompt)
+    for b in range(B):
+        compare(captured, seen, b, slice(0, prompts[b]), slice(0, prompts[b]), prompts[b])
+    for i in range(steps):
+        at = prompts - 1 + i
+        _, cache, captured = step(model.params, whole["target"][np.arange(B), at], cache)
+        assert set(captured) == set(names)
+        for b in range(B):
+            compare(captured, seen, b, slice(0, 1), slice(at[b], at[b] + 1), at[b] + 1)
+
+
+def compare(captured, seen, b, rows, full_rows, keys):
+    """The rows of example b; of its self-attention, the keys that are filled."""
+    for name, stacked in captured.items():
+        sublayer, _, part = name.removeprefix("decoder.*.").partition(".")
+        for layer, x in enumerate(stacked):
+            got, expected = np.asarray(x[b]), seen[name.replace("*", str(layer))][b]
+            filled = keys if sublayer == "self" else expected.shape[-1 if part in ("scores", "weights") else 0]
+            if part in ("scores", "weights"):
+                got, expected = got[:, rows, :filled], expected[:, full_rows, :filled]
+            elif part in ("key", "value"):
+                got, expected = got[:filled], expected[:filled]
+            else:
+                got, expected = got[rows], expected[full_rows]
+            np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+def test_an_encoder_only_model_is_captured_when_decoding_starts():
+    model, name = model_of("encoder_only"), "encoder.1.self.weights"
+    inputs = {**batch(), "prefix_lengths": jnp.array([2, 1, 1])}
+    _, captured = model.model.start(model.params, inputs, steps=2, capture=(name,))
+    _, seen = forward(model.model.config, model.params, batch())
+    np.testing.assert_allclose(captured[name], seen[name][None], rtol=2e-4, atol=2e-5)
+
+
+def test_a_layer_and_a_head_are_cut_out_with_a_leading_layer_axis():
+    model, inputs = tiny("decoder_only", position="rotary"), batch()
+    names = ("decoder.1.self.weights.3", "decoder.*.self.key.1", "decoder.0.self.head.*", "decoder.1.residual")
+    captured = model.model.apply(model.params, inputs, capture=names)["captured"]
+    _, seen = forward(model.model.config, model.params, inputs)
+    expected = [
+        seen["decoder.1.self.weights"][None, :, 3],
+        np.stack([seen[f"decoder.{i}.self.key"][:, :, 1] for i in range(2)]),
+        seen["decoder.0.self.head"][None],
+        seen["decoder.1.residual"][None],
+    ]
+    for name, value in zip(names, expected, strict=True):
+        np.testing.assert_allclose(captured[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+def test_weights_are_captured_before_dropout_and_used_after_it():
+    model, inputs, name = tiny("decoder_only", position="rotary"), batch(), "decoder.0.self.weights"
+
+    def run(capture):
+        def apply(params, key):
+            return model.model.apply(params, inputs, key=key, dropout=0.5, capture=capture)
+
+        return jax.jit(apply)(model.params, jax.random.key(0))
+
+    plain, seen = run(()), run((name,))
+    weights = np.asarray(seen["captured"][name])[0]
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(seen["logits"], plain["logits"], rtol=1e-4, atol=1e-4)
+
+
+def test_asked_for_nothing_the_compiled_program_is_the_one_without():
+    model, inputs = tiny("seq2seq"), batch()
+
+    def lowered(**asked):
+        run = jax.jit(lambda params, inputs: model.model.apply(params, inputs, **asked)["logits"])
+        return run.lower(model.params, inputs)
+
+    bare, empty = lowered(), lowered(capture=(), replace={})
+    assert empty.as_text() == bare.as_text()
+    assert instructions(empty) == instructions(bare)
+    assert lowered(replace={"decoder.0.residual": lambda x: 2 * x}).as_text() != bare.as_text()
+
+
+def instructions(lowered):
+    """Those of the compiled program, without the lines of source that they come from."""
+    lines = [re.sub(r", metadata=\{[^}]*\}", "", line) for line in lowered.compile().as_text().splitlines()]
+    kept = [line for line in lines if " = " in line]
+    assert len(kept) > 100
+    return kept
+
+
+def test_replacing_an_activation_by_itself_changes_nothing():
+    model, inputs = tiny("decoder_only", position="rotary"), batch()
+    names = tuple(name for name in all_names("decoder_only"))
+    before = model(inputs)
+    captured = model.model.apply(model.params, inputs, capture=names)["captured"]
+    for layer in range(2):
+        values = {name.replace("*", str(layer)): (lambda x, v=v[layer]: v) for name, v in captured.items()}
+        out = jax.jit(lambda p, b, values=values: model.model.apply(p, b, replace=values))(model.params, inputs)
+        np.testing.assert_allclose(out["logits"], before, rtol=1e-5, atol=1e-5)
+
+
+def test_replacing_one_head_changes_only_what_depends_on_it():
+    model, inputs = tiny("decoder_only", position="rotary", num_layers=5, num_heads=6), batch()
+    names = ("decoder.*.self.head", "decoder.*.self.output", "decoder.*.residual")
+
+    def run(replace):
+        apply = jax.jit(lambda params: model.model.apply(params, inputs, capture=names, replace=replace)["captured"])
+        return apply(model.params)
+
+    before, after = run({}), run({"decoder.3.self.head.5": lambda x: x * 0 + 7})
+    heads = (np.asarray(before[names[0]]) == np.asarray(after[names[0]])).all(axis=(1, 2, 4))
+    assert heads[:3].all()
+    assert heads[3].tolist() == [True] * 5 + [False]
+    assert not heads[4].any()
+    assert (np.asarray(after[names[0]])[3, :, :, 5] == 7).all()
+    for name in names[1:]:
+        layers = [np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True)]
+        assert layers == [True, True, True, False, False]
+
+
+def test_replacing_weights_steers_what_is_mixed():
+    model, inputs = tiny("seq2seq"), batch()
+    first = lambda weights: jnp.zeros_like(weights).at[..., 0].set(1.0)  # noqa: E731
+    names = ("decoder.*.cross.head", "decoder.*.cross.value")
+    captured = model.model.apply(model.params, inputs, capture=names, replace={"decoder.*.cross.weights": first})
+    head, value = (np.asarray(captured["captured"][name]) for name in names)
+    for n in range(4):
+        expected = np.broadcast_to(value[:, :, :1, n // 2], (2, B, T, 6))
+        np.testing.assert_allclose(head[:, :, :, n], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("decoder.*.self.wieghts", "Did you mean 'self.weights'"),
+        ("decoder.0.feedforward.output", "Did you mean 'feed_forward.output'"),
+        ("decodr.0.self.weights", "Did you mean 'decoder'"),
+        ("encoder.0.self.weights", "no encoder"),
+        ("decoder.2.self.weights", "expected 0 to 1"),
+        ("decoder.0.self.weights.4", "no such head.*expected 0 to 3"),
+        ("decoder.0.self.key.2", "no such head.*expected 0 to 1"),
+        ("decoder.0.cross.weights", "no cross-attention"),
+        ("decoder.first.self.weights", "a number or"),
+        ("decoder.0.self.output.1", "has no heads"),
+        ("decoder.0", "not the name"),
+    ],
+)
+def test_a_bad_name_is_an_error_that_helps(name, says):
+    model = tiny("decoder_only", position="rotary")
+    with pytest.raises(UserError, match=says):
+        model.model.apply(model.params, batch(), capture=(name,))
+    with pytest.raises(UserError, match=says):
+        model.model.apply(model.params, batch(), replace={name: lambda x: x})
+
+
+def test_one_string_is_not_a_tuple_of_names():
+    model = tiny("decoder_only", position="rotary")
+    with pytest.raises(UserError, match="tuple of names"):
+        model.model.apply.__wrapped__(model.model, model.params, batch(), capture="decoder.0.residual")
+
+
+def test_a_replacement_of_another_shape_is_refused():
+    model = tiny("decoder_only", position="rotary")
+    with pytest.raises(UserError, match="another shape"):
+        model.model.apply(model.params, batch(), replace={"decoder.0.residual": lambda x: x[:, :1]})
+
+
+@pytest.mark.parametrize("site", ["weights", "scores"])
+def test_asking_fused_kernels_for_weights_is_an_error(site):
+    model = tiny("decoder_only", kernels="fast")
+    with pytest.raises(UserError, match="kernels='plain'"):
+        model.model.apply(model.params, batch(), capture=(f"decoder.0.self.{site}",))
+    assert model.model.apply(model.params, batch(), capture=("decoder.0.self.head",))["captured"]

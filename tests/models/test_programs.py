@@ -1,0 +1,100 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from flax.nnx import bridge
+
+from tests.models.tiny import ARCHITECTURES, V, batch, tiny
+
+CLOSE = {"rtol": 2e-4, "atol": 2e-5}
+
+
+def value_and_slopes(model, dropout=None):
+    def loss(params, inputs, key):
+        logits = model.model.apply(params, inputs, key=key, dropout=dropout)["logits"]
+        return jnp.mean(jax.nn.log_softmax(logits) * jnp.arange(1.0, V + 1))
+
+    return jax.jit(jax.value_and_grad(loss))(model.params, batch(), None if dropout is None else jax.random.key(1))
+
+
+@pytest.mark.parametrize("other", [{"unroll": True}, {"remat": True}])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_scanned_is_unrolled_is_rematerialised(architecture, other):
+    scanned, changed = tiny(architecture, position="rotary"), tiny(architecture, position="rotary", **other)
+    dropout = 0.3 if architecture == "decoder_only" else None
+    value, slopes = value_and_slopes(scanned, dropout)
+    assert jax.tree.map(jnp.shape, scanned.params) == jax.tree.map(jnp.shape, changed.params)
+    if dropout is not None:
+        assert abs(value - value_and_slopes(scanned)[0]) > 1e-3
+    compared = zip(jax.tree.leaves((value, slopes)), jax.tree.leaves(value_and_slopes(changed, dropout)), strict=True)
+    for one, two in compared:
+        np.testing.assert_allclose(one, two, **CLOSE)
+
+
+def test_unrolled_has_no_loop_and_rematerialised_has_less_to_keep():
+    def text(**settings):
+        model = tiny("decoder_only", position="rotary", **settings).model
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        return jax.jit(jax.grad(lambda p: model.apply(p, batch())["logits"].sum())).lower(shapes).as_text()
+
+    assert "stablehlo.while" in text()
+    assert "stablehlo.while" not in text(unroll=True)
+    remat = jax.make_jaxpr(lambda p: tiny("decoder_only", remat=True).model.apply(p, batch()))
+    assert "remat" in str(remat(tiny("decoder_only", remat=True).params))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_fast_kernels_are_the_plain_ones(architecture):
+    plain, fast = (tiny(architecture, position="rotary", kernels=kernels) for kernels in ("plain", "fast"))
+    one, two = value_and_slopes(plain), value_and_slopes(fast)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), one, two)
+
+
+@pytest.mark.parametrize("architecture", ["decoder_only", "seq2seq"])
+def test_dropout_of_zero_changes_nothing_and_none_compiles_to_no_random_operation(architecture):
+    model, key = tiny(architecture), jax.random.key(1)
+    run = jax.jit(lambda rate: model.model.apply(model.params, batch(), key=key, dropout=rate)["logits"])
+    np.testing.assert_allclose(run(jnp.array(0.0)), model(batch()), rtol=1e-5, atol=1e-5)
+    assert np.abs(run(jnp.array(0.5)) - model(batch())).max() > 0.01
+
+    def program(rate):
+        return str(
+            jax.make_jaxpr(lambda p: model.model.apply(p, batch(), key=key, dropout=rate)["logits"])(model.params)
+        )
+
+    assert "random" not in program(None)
+    assert "random" in program(0.0)
+
+
+def test_the_same_key_drops_the_same_and_layers_drop_differently():
+    model, inputs = tiny("decoder_only", position="none"), batch()
+    names = ("decoder.*.self.weights", "decoder.*.self.output")
+
+    def run(seed):
+        apply = lambda p, key: model.model.apply(p, inputs, key=key, dropout=0.5, capture=names)  # noqa: E731
+        return jax.jit(apply)(model.params, jax.random.key(seed))["logits"]
+
+    np.testing.assert_array_equal(run(0), run(0))
+    assert (np.asarray(run(0)) != np.asarray(run(1))).any()
+    doubled = jax.tree.map(lambda x: jnp.stack([x[0], x[0]]), model.params["decoder"]["blocks"])
+    twin = {**model.params, "decoder": {**model.params["decoder"], "blocks": doubled}}
+    # x + f(x) with f's output dropped: were both layers' keys the same, both would drop the same entries.
+    difference = {}
+    for layer in (0, 1):
+        seen = jax.jit(
+            lambda p, key: model.model.apply(p, inputs, key=key, dropout=0.5, capture=("decoder.*.residual",))
+        )(twin, jax.random.key(0))["captured"]["decoder.*.residual"]
+        difference[layer] = np.asarray(seen[layer])
+    assert (difference[0] != difference[1]).any()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_linen_module_wrapped_for_nnx_gives_the_same_logits(architecture):
+    model, inputs = tiny(architecture), batch()
+    wrapped = bridge.ToNNX(model.model.module, rngs=nnx.Rngs(0)).lazy_init(inputs)
+    state = nnx.state(wrapped, nnx.Param)
+    own = jax.tree.map(lambda _, value: value, nnx.to_pure_dict(state), model.params)
+    nnx.replace_by_pure_dict(state, own)
+    nnx.update(wrapped, state)
+    np.testing.assert_allclose(wrapped(inputs)["logits"], model(inputs), rtol=1e-5, atol=1e-5)

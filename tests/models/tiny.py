@@ -1,0 +1,81 @@
+"""Tiny models and batches: sizes that are all different, and no parameter at a value that would hide a mistake."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+import transformer
+from transformer import Model
+
+ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq")
+B, T, S, V, P = 3, 7, 5, 23, 31
+SIZES = {
+    "vocab_size": V,
+    "max_length": P,
+    "num_layers": 2,
+    "width": 12,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "head_width": 6,
+    "feed_forward_width": 17,
+    "activation": "gelu_tanh",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """A model, its parameters, and `apply` compiled."""
+
+    model: Model
+    params: Any
+    apply: Callable[..., Any]
+
+    def __call__(self, batch: dict[str, Array], params: Any = None) -> np.ndarray:
+        """Logits."""
+        return np.asarray(self.apply(self.params if params is None else params, batch)["logits"])
+
+
+@functools.cache
+def tiny(architecture: str, **settings: Any) -> Tiny:
+    """A model of SIZES with other settings; the parameters depend on their names and shapes alone."""
+    model = transformer.build({**SIZES, "architecture": architecture, **settings})
+    return Tiny(model, randomised(jax.eval_shape(model.init, jax.random.key(0))), jax.jit(model.apply))
+
+
+def randomised(shapes: Any, seed: int = 0) -> Any:
+    """Random parameters of given shapes: scales near 1, biases near 0 but neither, all else of variance 1 / 8."""
+
+    def one(path: tuple, leaf: Any) -> Array:
+        name = jax.tree_util.keystr(path)
+        values = np.random.default_rng([seed, *name.encode()]).normal(size=leaf.shape) * 8**-0.5
+        return jnp.asarray(values + ("scale" in name), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(one, shapes)
+
+
+def batch(seed: int = 0) -> dict[str, Array]:
+    """Random source and target tokens with lengths, the first of each full."""
+    random = np.random.default_rng(seed)
+    return {
+        "source": jnp.array(random.integers(1, V, (B, S))),
+        "target": jnp.array(random.integers(1, V, (B, T))),
+        "source_lengths": jnp.array([S, 3, 1]),
+        "target_lengths": jnp.array([T, 2, 4]),
+    }
+
+
+def side(architecture: str) -> str:
+    """The side whose positions carry the logits."""
+    return "source" if architecture == "encoder_only" else "target"
+
+
+def valid(inputs: dict[str, Array], architecture: str) -> np.ndarray:
+    """B x positions: which logits are of real tokens."""
+    name = side(architecture)
+    return np.arange(inputs[name].shape[1]) < np.asarray(inputs[f"{name}_lengths"])[:, None]

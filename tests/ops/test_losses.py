@@ -1,0 +1,80 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.ops.arrays import check_gradients, normal
+from transformer.ops.losses import cross_entropy, weighted_sum
+
+B, T, V = 2, 3, 7
+LOGITS, LABELS = normal(0, B, T, V) * 3, jnp.array([[0, 3, 6], [5, 5, 1]])
+
+
+def log_softmax(logits):
+    wide = np.asarray(logits, np.float64)
+    shifted = wide - wide.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+@given(st.floats(0, 1, width=32), st.sampled_from([1.0, 50.0]))
+def test_cross_entropy_is_that_with_the_smoothed_distribution(smoothing, scale):
+    target = (1 - smoothing) * np.eye(V)[np.asarray(LABELS)] + smoothing / V
+    expected = -(target * log_softmax(LOGITS * scale)).sum(-1)
+    loss = cross_entropy(LOGITS * scale, LABELS, jnp.array(smoothing, jnp.float32))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_smoothing_cross_entropy_is_minus_the_log_probability_of_the_label():
+    expected = -np.take_along_axis(log_softmax(LOGITS), np.asarray(LABELS)[..., None], -1)[..., 0]
+    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS, 0.0), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_smoothing_compiles_to_less_than_smoothing_of_zero():
+    plain = str(jax.make_jaxpr(lambda x: cross_entropy(x, LABELS))(LOGITS))
+    smoothed = str(jax.make_jaxpr(lambda x: cross_entropy(x, LABELS, jnp.array(0.0)))(LOGITS))
+    assert len(plain) < len(smoothed)
+
+
+def test_losses_are_float32_and_huge_logits_do_not_overflow():
+    loss = cross_entropy(LOGITS.astype(jnp.bfloat16) * 1000, LABELS)
+    assert loss.dtype == jnp.float32
+    assert np.isfinite(loss).all()
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_tokens_of_weight_zero_contribute_exactly_nothing_whatever_their_loss(bad):
+    values, weights = normal(1, B, T), jnp.array([[1.0, 0.0, 0.5], [0.0, 2.0, 1.0]])
+    spoilt = jnp.where(weights == 0, bad, values)
+    total, weight = weighted_sum(spoilt, weights)
+    np.testing.assert_allclose(total, (np.asarray(values) * np.asarray(weights)).sum(), rtol=1e-6)
+    np.testing.assert_array_equal(weighted_sum(jnp.where(weights == 0, 0.0, values), weights)[0], total)
+    assert weight == 4.5
+    slope = jax.grad(lambda x: weighted_sum(x, weights)[0])(spoilt)
+    np.testing.assert_array_equal(slope, weights)
+
+
+def test_an_impossible_label_of_weight_zero_gives_exactly_zero_gradient():
+    weights = jnp.array([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    logits = LOGITS.at[0, 1, LABELS[0, 1]].set(-jnp.inf)
+    slope = jax.grad(lambda x: weighted_sum(cross_entropy(x, LABELS), weights)[0])(logits)
+    assert np.isfinite(slope).all()
+    assert not np.asarray(slope[0, 1]).any()
+    assert np.asarray(slope[0, 0]).any()
+
+
+def test_parts_of_a_batch_add_up():
+    values, weights = normal(1, B, T), jnp.abs(normal(2, B, T))
+    parts = [weighted_sum(values[b : b + 1], weights[b : b + 1]) for b in range(B)]
+    np.testing.assert_allclose(np.sum(parts, axis=0), weighted_sum(values, weights), rtol=1e-5)
+
+
+def test_an_empty_batch_sums_to_zero():
+    assert weighted_sum(jnp.zeros((0, T)), jnp.zeros((0, T))) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("smoothing", [None, 0.3])
+def test_gradients_of_losses_are_those_of_finite_differences(smoothing):
+    check_gradients(lambda x: cross_entropy(x, LABELS, smoothing), LOGITS)

@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.ops.arrays import B, H, N, T, check_gradients, normal
+from transformer.ops.positions import rotary, sinusoidal
+from transformer.ops.scores import dot
+
+
+@pytest.mark.parametrize("width", [8, 14])
+def test_the_sinusoidal_code_is_that_of_the_paper_up_to_the_order_of_columns(width):
+    positions = np.array([0, 1, 2, 7, 101])
+    paper = np.zeros((len(positions), width))
+    for row, position in enumerate(positions):
+        for i in range(width // 2):
+            angle = position / 10_000 ** (2 * i / width)
+            paper[row, 2 * i], paper[row, 2 * i + 1] = np.sin(angle), np.cos(angle)
+    halves = np.concatenate([paper[:, 0::2], paper[:, 1::2]], axis=1)
+    np.testing.assert_allclose(sinusoidal(jnp.array(positions), width), halves, atol=2e-5)
+
+
+@given(st.lists(st.integers(0, 100_000), min_size=3, max_size=3), st.sampled_from([1, 2, 7, 12]))
+def test_the_sinusoidal_code_stays_between_minus_one_and_one(positions, width):
+    code = sinusoidal(jnp.array(positions), width)
+    assert code.shape == (3, width)
+    assert code.dtype == jnp.float32
+    assert np.abs(code).max() <= 1.0
+
+
+def test_two_positions_never_share_a_code():
+    code = np.asarray(sinusoidal(jnp.arange(300), 12))
+    distance = np.abs(code[:, None] - code[None]).max(axis=-1)
+    assert distance[~np.eye(300, dtype=bool)].min() > 1e-3
+
+
+def rotary_by_complex_numbers(x, positions):
+    """x_i + i x_{i + H/2} times exp(i angle), float64."""
+    half = x.shape[-1] // 2
+    z = np.asarray(x, np.float64)[..., :half] + 1j * np.asarray(x, np.float64)[..., half:]
+    z = z * np.exp(1j * np.asarray(positions)[..., None, None] / 10_000 ** (np.arange(half) / half))
+    return np.concatenate([z.real, z.imag], axis=-1)
+
+
+@pytest.mark.parametrize("positions", [jnp.arange(T), jnp.array([[0, 1, 2, 0, 1, 2, 3], [4, 3, 2, 1, 0, 9, 50]])])
+def test_rotary_turns_pairs_by_their_angles(positions):
+    x = normal(0, B, T, N, H)
+    np.testing.assert_allclose(rotary(x, positions), rotary_by_complex_numbers(x, positions), rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 500))
+def test_the_product_of_rotated_queries_and_keys_depends_on_their_distance_alone(query_at, key_at, shift):
+    query, key = normal(0, 1, 1, N, H), normal(1, 1, 1, N, H)
+
+    def product(shift):
+        return dot(rotary(query, jnp.array([query_at + shift])), rotary(key, jnp.array([key_at + shift])))
+
+    np.testing.assert_allclose(product(shift), product(0), rtol=1e-3, atol=1e-3)
+
+
+def test_the_product_of_rotated_queries_and_keys_does_depend_on_their_distance():
+    query, key = normal(0, 1, 1, N, H), normal(1, 1, 1, N, H)
+    near = dot(rotary(query, jnp.array([5])), rotary(key, jnp.array([4])))
+    far = dot(rotary(query, jnp.array([5])), rotary(key, jnp.array([2])))
+    assert np.abs(near - far).min() > 1e-4
+
+
+def test_rotary_keeps_lengths_and_leaves_position_zero():
+    x = normal(0, B, T, N, H)
+    turned = rotary(x, jnp.arange(T))
+    np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
+    np.testing.assert_array_equal(turned[:, 0], x[:, 0])
+    assert rotary(x.astype(jnp.bfloat16), jnp.arange(T)).dtype == jnp.bfloat16
+
+
+def test_gradients_of_rotary_are_those_of_finite_differences():
+    check_gradients(lambda x: rotary(x, jnp.arange(T)), normal(0, 1, T, 2, H))
+
+
+@pytest.mark.parametrize("base", [100.0, 1e6])
+def test_the_base_sets_the_slowest_turn(base):
+    x = jax.nn.one_hot(jnp.full((1, 1, 1), 2), 6)
+    angle = 3 / base ** (2 / 3)
+    np.testing.assert_allclose(rotary(x, jnp.array([3]), base)[0, 0, 0, [2, 5]], [np.cos(angle), np.sin(angle)], 1e-4)

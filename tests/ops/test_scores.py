@@ -1,0 +1,122 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.ops.arrays import B, G, H, K, N, S, T, normal, query_key_value, score_parameters
+from transformer.errors import UserError
+from transformer.ops import scores
+from transformer.ops.attend import attend, attention_weights, raw_scores
+from transformer.ops.scores import SCORES, Score
+
+NUMPY = {
+    "dot": lambda q, k: q @ k,
+    "scaled_dot": lambda q, k: q @ k / np.sqrt(len(q)),
+    "bilinear": lambda q, k, matrix: q @ matrix @ k,
+    "additive": lambda q, k, vector: vector @ np.tanh(q + k),
+}
+"""Score of one query and one key."""
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_score_is_its_equation_in_float64(name):
+    query, key, _ = query_key_value()
+    parameters = score_parameters(name)
+    wide = {n: np.asarray(x, np.float64) for n, x in parameters.items()}
+    q, k = np.asarray(query, np.float64), np.asarray(key, np.float64)
+    expected = np.zeros((B, N, T, S))
+    for b, n, t, s in np.ndindex(expected.shape):
+        one = {name: value[n] for name, value in wide.items()}
+        expected[b, n, t, s] = NUMPY[name](q[b, t, n], k[b, s, n // G], **one)
+    np.testing.assert_allclose(raw_scores(query, key, name, parameters), expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_grouped_heads_are_repeated_heads(name):
+    query, key, value = query_key_value()
+    parameters = score_parameters(name)
+    grouped = attend(query, key, value, score=name, parameters=parameters)
+    key, value = jnp.repeat(key, G, axis=2), jnp.repeat(value, G, axis=2)
+    repeated = attend(query, key, value, score=name, parameters=parameters)
+    np.testing.assert_allclose(grouped, repeated, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_are_float32_whatever_the_inputs(name):
+    query, key, _ = (x.astype(jnp.bfloat16) for x in query_key_value())
+    narrow = raw_scores(query, key, name, score_parameters(name))
+    wide = raw_scores(query.astype(jnp.float32), key.astype(jnp.float32), name, score_parameters(name))
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, wide, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_row_declares_the_factor_on_the_dot_product_only_if_that_is_all_it_is(name):
+    scale = SCORES[name].dot_scale
+    query, key, _ = query_key_value(heads=K)
+    if scale is None:
+        assert SCORES[name].parameters
+    else:
+        expected = scale(H) * scores.dot(query, key)
+        np.testing.assert_allclose(raw_scores(query, key, name), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_learned_scores_start_with_the_spread_of_the_scaled_dot_product():
+    query, key = normal(0, 40, 3, K, H), normal(1, 40, 4, K, H)
+    matrix = SCORES["bilinear"].parameters["matrix"].start(jax.random.key(0), (K, H, H))
+    spread = np.std(scores.bilinear(query, key, matrix)), np.std(scores.scaled_dot(query, key))
+    np.testing.assert_allclose(spread[0], spread[1], rtol=0.4)
+
+
+def cosine(query_BTNH, key_BSNH):
+    """A score of somebody's own."""
+    unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    return jnp.einsum("BTNH,BSNH->BNTS", unit(query_BTNH), unit(key_BSNH))
+
+
+def transposed(query_BTNH, key_BSNH):
+    """Gives B N S T by mistake."""
+    return jnp.swapaxes(cosine(query_BTNH, key_BSNH), 2, 3)
+
+
+not_a_function = 3
+
+
+@pytest.mark.parametrize("kv_heads", [K, N])
+def test_a_score_of_the_users_own_is_a_function_a_row_or_a_dotted_path(kv_heads):
+    query, key, _ = query_key_value(kv_heads=kv_heads)
+    q, k = np.asarray(query), np.repeat(np.asarray(key), N // kv_heads, axis=2)
+    expected = np.einsum("BTNH,BSNH->BNTS", q, k) / np.einsum(
+        "BTN,BSN->BNTS", np.linalg.norm(q, axis=-1), np.linalg.norm(k, axis=-1)
+    )
+    for score in (cosine, Score(cosine), "tests.ops.test_scores:cosine"):
+        np.testing.assert_allclose(raw_scores(query, key, score), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernels", ["plain", "fast"])
+def test_weights_of_a_score_of_the_users_own_are_used_by_attend(kernels):
+    query, key, value = query_key_value()
+    weights = attention_weights(query, key, score=cosine)
+    mixed = np.einsum("BNTS,BSNH->BTNH", weights, np.repeat(np.asarray(value), G, axis=2))
+    np.testing.assert_allclose(attend(query, key, value, score=cosine, kernels=kernels), mixed, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kv_heads", [K, N])
+def test_a_score_of_another_shape_is_named(kv_heads):
+    query, key, _ = query_key_value(kv_heads=kv_heads)
+    with pytest.raises(UserError, match=r"transposed.*another shape.*expected B N T S"):
+        raw_scores(query, key, transposed)
+
+
+@pytest.mark.parametrize(
+    ("score", "says"),
+    [
+        ("scaled_dt", "Did you mean 'scaled_dot'"),
+        ("no.such.module:cosine", "cannot be imported"),
+        ("tests.ops.test_scores:kosine", "cannot be imported"),
+        ("tests.ops.test_scores:not_a_function", "is a int"),
+    ],
+)
+def test_a_score_that_cannot_be_found_says_why(score, says):
+    with pytest.raises(UserError, match=says):
+        scores.find(score)

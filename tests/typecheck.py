@@ -1,0 +1,5 @@
+"""How annotations are checked in the tests: an int stands for a float, as it does in Python's own type checkers."""
+
+from beartype import BeartypeConf, beartype
+
+check = beartype(conf=BeartypeConf(is_pep484_tower=True))
