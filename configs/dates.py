@@ -10,6 +10,8 @@ from experiments.settings import defaults
 
 def get_config() -> ConfigDict:
     c = defaults(task="text_to_text", data="dates")
-    c.model.update(architecture="seq2seq", num_layers=2, width=128, num_heads=4)
-    c.training.update(steps=2000, batch_size=64)
+    # Four blocks in every architecture: 2 + 2 of seq2seq, 4 in the one stack of the others.
+    c.model.update(architecture="seq2seq", num_layers=4, num_encoder_layers=2, num_decoder_layers=2)
+    c.model.update(width=128, num_heads=4, unroll=True)
+    c.training.update(steps=2500, batch_size=64)
     return c

@@ -31,6 +31,11 @@ def coverable(text: str) -> bool:
     return font_for(text) is not None
 
 
+def easy_to_read(text: str) -> bool:
+    """Whether the fonts cover a text that is written from left to right, as the columns of a picture are."""
+    return coverable(text) and not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
+
+
 def readable_tokens(tokens: Sequence[str]) -> list[str]:
     """The tokens, with U+XXXX for each character that no font covers, or that is there but cannot be seen."""
     _, missing = _cover("".join(tokens))

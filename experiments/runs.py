@@ -9,7 +9,7 @@ import jax
 from experiments import settings
 from experiments.attention_maps import attention_map
 from experiments.data import tokenizers
-from experiments.pictures import coverable, font_for, readable_tokens, save
+from experiments.pictures import easy_to_read, font_for, readable_tokens, save
 from experiments.training import reporting
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.config import BEST_MODE
@@ -95,7 +95,7 @@ def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> d
         return pictures
     pictures["attention"] = workdir / "plots" / "attention.png"
     examples = [pair.source for pair in experiment.task.splits.test[:500]]
-    shown = next((text for text in examples if coverable(text)), examples[0])
+    shown = next((text for text in examples if len(text) > 20 and easy_to_read(text)), examples[0])
     draw_attention(Run(experiment, params, step, workdir), shown, pictures["attention"])
     return pictures
 

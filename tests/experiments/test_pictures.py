@@ -10,7 +10,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.image import imread
 
-from experiments.pictures import coverable, font_for, readable_tokens, save
+from experiments.pictures import coverable, easy_to_read, font_for, readable_tokens, save
 from transformer.inspection.plots import attention_maps
 
 GLYPHLESS = "\U0010fffd"  # a private character, so that no font of any machine has it
@@ -93,3 +93,9 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one_and_names_the_path(
     with pytest.raises(OSError, match="File exists") as error:
         save(figure, path / "below.png")
     assert error.value.filename == str(path / "below.png")
+
+
+def test_a_text_that_runs_from_right_to_left_is_not_easy_to_read():
+    assert easy_to_read("vendredi 20 novembre 2026")
+    assert not easy_to_read("20 نوفمبر 2026")
+    assert not easy_to_read("20 \U0010ffff 2026")

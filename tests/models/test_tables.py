@@ -55,11 +55,10 @@ def outputs_and_slopes(settings):
     return model, logits, slopes, params
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
-def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, row, dtype):
+def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, row):
     settings = settings_of(table, row)
-    model, logits, slopes, params = outputs_and_slopes({**settings, "dtype": dtype})
+    model, logits, slopes, params = outputs_and_slopes(settings)
     assert logits.shape == (2, B, S if side(settings["architecture"]) == "source" else T, V)
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()
@@ -146,7 +145,5 @@ def test_parameters_start_with_variance_one_over_fan_in_and_the_initial_scale_ma
             fan_in = np.prod([letters[a] for a in axes.inputs]) if axes.kind == "matrix" else 60
             np.testing.assert_allclose(np.std(one), fan_in**-0.5, rtol=0.1)
             np.testing.assert_allclose(two, np.asarray(one) * 0.5, rtol=1e-6)
-    kernel = np.asarray(params["encoder"]["blocks"]["up"]["kernel"] if "up" in params["encoder"]["blocks"] else
-                        params["encoder"]["blocks"]["feed_forward"]["up"]["kernel"])  # fmt: skip
-    assert np.abs(kernel[0] - kernel[1]).min(axis=None) >= 0
-    assert (kernel[0] != kernel[1]).any()
+    first, second = params["encoder"]["blocks"]["feed_forward"]["up"]["kernel"]
+    assert (np.asarray(first) != np.asarray(second)).any()

@@ -49,12 +49,14 @@ def tiny(architecture: str, **settings: Any) -> Tiny:
 
 
 def randomised(shapes: Any, seed: int = 0) -> Any:
-    """Random parameters of given shapes: scales near 1, biases near 0 but neither, all else of variance 1 / 8."""
+    """Random parameters of given shapes: scales about 1 and biases about 0, tables of variance 1, matrices of 1 / 8."""
+    spreads = {"scale": 0.3, "bias": 0.1, "table": 1.0}
 
     def one(path: tuple, leaf: Any) -> Array:
-        name = jax.tree_util.keystr(path)
-        values = np.random.default_rng([seed, *name.encode()]).normal(size=leaf.shape) * 8**-0.5
-        return jnp.asarray(values + ("scale" in name), jnp.float32)
+        last = path[-1].key
+        random = np.random.default_rng([seed, *jax.tree_util.keystr(path).encode()])
+        values = random.normal(size=leaf.shape) * spreads.get(last, 8**-0.5)
+        return jnp.asarray(values + (last == "scale"), jnp.float32)
 
     return jax.tree_util.tree_map_with_path(one, shapes)
 

@@ -44,9 +44,9 @@ def generate(
     batch: Batch,
     *,
     steps: int,
-    end: int,
+    end: int | Array,
     strategy: Greedy = Greedy(),
-    padding: int = 0,
+    padding: int | Array = 0,
 ) -> Int[Array, "B steps"]:
     """Continues each example of a batch; pure, to be jitted with `steps` static.
 

@@ -31,9 +31,17 @@ UNREAD: dict[str, frozenset[str]] = {
 class EmbeddingConfig:
     """How tokens become vectors."""
 
-    scale: bool = setting(False, "multiply embeddings by sqrt(width), as the Transformer of 2017 does")
+    scale: bool | None = setting(None, "multiply embeddings by sqrt(width); none: with sinusoidal positions")
     norm: bool = setting(False, "normalise after positions are added, as BERT does")
     types: int = setting(0, "number of token types (BERT's sentences A and B); 0: none", check=at_least(0))
+
+    def resolved(self, position: str) -> "EmbeddingConfig":
+        """With `scale` filled in.
+
+        A table's rows have length 1, a sinusoidal code sqrt(D / 2), which would drown them: so Vaswani et al. scale.
+        """
+        scale = POSITIONS[position].adds == "code" if self.scale is None else self.scale
+        return dataclasses.replace(self, scale=scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +115,7 @@ class ModelConfig:
             num_kv_heads=kv_heads,
             head_width=self.head_width or self.width // self.num_heads,
             feed_forward_width=self.feed_forward_width or 4 * self.width,
+            embedding=self.embedding.resolved(self.position),
         )
         if self.architecture == "seq2seq":
             config = dataclasses.replace(

@@ -1,0 +1,176 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import transformer
+from tests.models.tiny import ARCHITECTURES, SIZES, B, T, batch, tiny
+from transformer import ModelConfig, UserError
+from transformer.models.config import EmbeddingConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"num_layer": 3}, "Did you mean 'num_layers'"),
+        ({"embedding": {"scales": True}}, "Did you mean 'scale'"),
+        ({"architecture": "decoder"}, "Did you mean 'decoder_only'"),
+        ({"position": "RoPE"}, "unknown value of model.position.*rotary"),
+        ({"score": "scaled-dot"}, "Did you mean 'scaled_dot'"),
+        ({"num_layers": "3"}, "model.num_layers has the wrong type.*'3'.*int"),
+        ({"num_layers": 2.5}, "model.num_layers has the wrong type"),
+        ({"cross_attention": 1}, "model.cross_attention has the wrong type"),
+        ({"embedding": 3}, "model.embedding is a section"),
+        ({"num_layers": 0}, "model.num_layers is out of range"),
+        ({"dropout": 1.0}, "model.dropout is out of range"),
+        ({"width": 13, "head_width": None}, "not divisible by model.num_heads.*Try width 16"),
+        ({"num_kv_heads": 3}, "not divisible by model.num_kv_heads"),
+        ({"head_width": 5, "position": "rotary"}, "rotary.*head_width 5.*even"),
+        ({"vocab_size": None}, "model.vocab_size is not set"),
+        ({"position": "learned", "max_length": None}, "learned positions need model.max_length"),
+        ({"score": "no.such.module:score"}, "cannot be imported"),
+        ({"architecture": "decoder_only", "num_encoder_layers": 2}, "model.num_encoder_layers is not read by"),
+        ({"architecture": "decoder_only", "embedding": {"types": 2}}, "model.embedding.types is not read by"),
+        ({"architecture": "encoder_only", "cross_attention": False}, "not read.*only with .*seq2seq"),
+    ],
+)
+def test_a_bad_setting_is_an_error_that_names_it(settings, says):
+    with pytest.raises(UserError, match=says):
+        transformer.build({**SIZES, **settings})
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (ModelConfig(architecture="decoder", vocab_size=5), "Did you mean 'decoder_only'"),
+        (ModelConfig(num_layers=0, vocab_size=5), "model.num_layers is out of range"),
+        (ModelConfig(architecture="decoder_only", cross_attention=False, vocab_size=5), "is not read by"),
+        (ModelConfig(width=13, num_heads=2, vocab_size=5), "not divisible"),
+        (ModelConfig(), "model.vocab_size is not set"),
+    ],
+)
+def test_a_config_object_is_checked_as_a_dict_is(config, says):
+    with pytest.raises(UserError, match=says):
+        transformer.build(config)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_dict_a_config_and_its_resolved_form_build_the_same_model(architecture):
+    settings = {**SIZES, "architecture": architecture}
+    model = transformer.build({**settings, "embedding": {"scale": True}})
+    config = ModelConfig(**settings, embedding=EmbeddingConfig(scale=True))
+    assert transformer.build(config) == transformer.build(config.resolved()) == model
+    assert transformer.build({**settings, "embedding": EmbeddingConfig(scale=True)}) == model
+
+
+def test_settings_left_at_none_are_derived():
+    config = transformer.build({"vocab_size": 5, "width": 24, "num_heads": 3, "num_layers": 7}).config
+    assert (config.num_kv_heads, config.head_width, config.feed_forward_width) == (3, 8, 96)
+    assert (config.num_encoder_layers, config.num_decoder_layers) == (7, 7)
+    given = {"num_kv_heads": 1, "head_width": 5, "feed_forward_width": 7, "num_decoder_layers": 2}
+    config = transformer.build({"vocab_size": 5, "width": 24, "num_heads": 3, "num_layers": 7, **given}).config
+    assert (config.num_kv_heads, config.head_width, config.feed_forward_width) == (1, 5, 7)
+    assert (config.num_encoder_layers, config.num_decoder_layers) == (7, 2)
+
+
+def test_gpt2_bert_and_the_transformer_of_2017_are_settings():
+    heads = {"vocab_size": 50, "width": 768, "num_heads": 12, "num_layers": 1, "max_length": 9}
+    gpt2 = {"architecture": "decoder_only", "position": "learned", "activation": "gelu_tanh"}
+    bert = {"architecture": "encoder_only", "position": "learned", "activation": "gelu", "norm_placement": "post",
+            "embedding": {"norm": True, "types": 2}}  # fmt: skip
+    original = {"architecture": "seq2seq", "norm_placement": "post", "embedding": {"scale": True}}
+    found = []
+    for settings in (gpt2, bert, original):
+        shapes = jax.eval_shape(transformer.build({**heads, **settings}).init, jax.random.key(0))
+        found.append({jax.tree_util.keystr(p, simple=True, separator="."): x.shape for p, x in leaves(shapes)})
+    assert found[0]["decoder.blocks.self.query.kernel"] == (1, 768, 12, 64)
+    assert found[0]["input.positions.table"] == (9, 768)
+    assert "head.kernel" not in found[0]
+    assert found[1]["input.types.table"] == (2, 768)
+    assert not any("final_norm" in name for name in found[1] | found[2])
+    assert "decoder.final_norm.scale" in found[0]
+    assert "decoder.blocks.cross.key.kernel" in found[2]
+
+
+def leaves(tree):
+    return jax.tree_util.tree_leaves_with_path(tree)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_sequence_longer_than_the_table_of_learned_positions_is_an_error(architecture):
+    model = tiny(architecture, position="learned", max_length=4)
+    with pytest.raises(UserError, match=r"longer than the table.*model.max_length = 4"):
+        model.model.apply(model.params, batch())
+    short = {name: x[:, :4] if x.ndim == 2 else x for name, x in batch().items()}
+    assert np.isfinite(model(short)).all()
+    long_prompt = {**batch(), "prefix_lengths": jnp.ones(B, int)}
+    with pytest.raises(UserError, match="longer than the table"):
+        model.model.start(model.params, long_prompt, steps=1)
+    if architecture != "encoder_only":
+        model.model.start(model.params, short, steps=1)
+        with pytest.raises(UserError, match="longer than the table"):
+            model.model.start(model.params, short, steps=2)
+
+
+@pytest.mark.parametrize("position", ["rotary", "sinusoidal", "none"])
+def test_other_positions_have_no_longest_sequence(position):
+    model = tiny("decoder_only", position=position, max_length=4)
+    assert np.isfinite(model(batch())).all()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "missing"), [("encoder_only", "source"), ("decoder_only", "target"), ("seq2seq", "source")]
+)
+def test_a_batch_without_what_the_architecture_reads_says_so(architecture, missing):
+    model, inputs = tiny(architecture), {name: x for name, x in batch().items() if name != missing}
+    with pytest.raises(UserError, match=f"the batch has no {missing}"):
+        model.model.apply(model.params, inputs)
+
+
+@pytest.mark.parametrize(
+    ("entry", "shape", "says"),
+    [
+        ("source_lengths", (B + 1,), "has another batch axis"),
+        ("target_segments", (B, T + 1), "has another query position axis"),
+        ("target", (T,), "has 1 axes"),
+        ("source_lengths", (), "has 0 axes"),
+    ],
+)
+def test_entries_of_a_batch_that_do_not_fit_are_named(entry, shape, says):
+    model = tiny("seq2seq")
+    with pytest.raises(UserError, match=rf"batch\['{entry}'\] {says}"):
+        model.model.apply(model.params, {**batch(), entry: jnp.ones(shape, int)})
+
+
+def test_a_batch_may_hold_numpy_arrays_and_what_models_do_not_read():
+    model = tiny("seq2seq")
+    inputs = {**{name: np.asarray(x) for name, x in batch().items()}, "labels": np.ones((B, T)), "texts": ["a", "b"]}
+    np.testing.assert_array_equal(
+        model.model.apply(model.params, inputs)["logits"], model.model.apply(model.params, batch())["logits"]
+    )
+
+
+def test_dropout_without_a_key_is_an_error_and_the_configs_rate_needs_one():
+    model = tiny("decoder_only", dropout=0.5)
+    with pytest.raises(UserError, match="key"):
+        model.model.apply(model.params, batch(), dropout=0.1)
+    np.testing.assert_array_equal(model(batch()), tiny("decoder_only")(batch()))
+    dropped = jax.jit(lambda p: model.model.apply(p, batch(), key=jax.random.key(0))["logits"])(model.params)
+    assert np.abs(dropped - model(batch())).max() > 0.01
+
+
+def test_a_score_of_the_users_own_runs_in_a_model():
+    inputs = batch()
+    named, own = tiny("seq2seq", score="scaled_dot"), tiny("seq2seq", score="tests.models.test_build:as_scaled_dot")
+    np.testing.assert_allclose(own(inputs), named(inputs), rtol=1e-4, atol=1e-4)
+    wrong = transformer.build({**SIZES, "score": "tests.models.test_build:of_another_shape"})
+    with pytest.raises(UserError, match=r"of_another_shape.*another shape.*expected B N T S"):
+        wrong.apply(own.params, inputs)
+
+
+def as_scaled_dot(query_BTNH, key_BSNH):
+    return jnp.einsum("BTNH,BSNH->BNTS", query_BTNH, key_BSNH) / query_BTNH.shape[-1] ** 0.5
+
+
+def of_another_shape(query_BTNH, key_BSNH):
+    return jnp.einsum("BTNH,BSNH->BNT", query_BTNH, key_BSNH)

@@ -1,0 +1,43 @@
+"""What the README shows runs as it stands, and what it points to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_of_the_readme_runs():
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    assert "attend(" in code
+    assert "generate(" in code
+    # GPT-2's block at a width and a vocabulary that take no time.
+    small = code.replace("width=768", "width=24").replace("vocab_size=50257", "vocab_size=97")
+    assert small != code
+    names: dict = {}
+    exec(compile(small, "README.md", "exec"), names)
+    assert names["c"].shape == (2, 5, 8, 64)
+    assert names["w"].shape == (2, 8, 5, 5)
+    assert names["out"]["logits"].shape == (2, 7, 97)
+    assert names["tokens"].shape == (2, 20)
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)|`((?:transformer|experiments|configs)/[\w/.]+)`", README))
+def test_files_that_the_readme_names_exist(path):
+    assert (ROOT / (path[0] or path[1])).exists()
+
+
+def test_every_row_of_the_tables_is_in_the_readme():
+    from experiments.training.optimizers import OPTIMIZERS
+    from experiments.training.schedules import SCHEDULES
+    from transformer.models.config import UNREAD
+    from transformer.nn.feed_forward import ACTIVATIONS
+    from transformer.nn.positions import POSITIONS
+    from transformer.ops.norms import NORMS
+    from transformer.ops.scores import SCORES
+
+    for table in (OPTIMIZERS, SCHEDULES, UNREAD, ACTIVATIONS, POSITIONS, NORMS, SCORES):
+        for row in table:
+            assert f"`{row}`" in README
