@@ -1,6 +1,16 @@
-"""Dates in dozens of languages, read into ISO 8601 by a Seq2Seq Transformer.
+"""Dates in 50 languages, read into ISO 8601 ("vendredi 20 novembre 2026" -> "2026-11-20").
 
 python -m experiments.train --config=configs/dates.py --workdir=runs/dates
+
+Exact match (the end token included) on 2,000 test examples, whose days no training example names, after 2,500 steps:
+
+    seq2seq        99.9 %    1,026,432 parameters   1 min 59 s
+    decoder_only  100.0 %      893,568 parameters   3 min  6 s    --config.model.architecture=decoder_only
+    encoder_only   99.25 %     893,568 parameters   4 min 32 s    --config.model.architecture=encoder_only
+
+One run each, seed 0, started by `make train`, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7,
+JAX 0.10.2. From command to first step: 13.6 s with an empty compilation cache, 4.5 s with a warm one. Seq2seq passed 98 %
+on validation at step 1,500.
 """
 
 from ml_collections import ConfigDict
