@@ -1,4 +1,4 @@
-"""Dates in 50 languages, read into ISO 8601 ("vendredi 20 novembre 2026" -> "2026-11-20").
+"""Dates in 50 locales of 48 languages, read into ISO 8601 ("vendredi 20 novembre 2026" -> "2026-11-20").
 
 python -m experiments.train --config=configs/dates.py --workdir=runs/dates
 

@@ -54,6 +54,7 @@ WHAT_TO_DO = {
     errno.EACCES: "Change the permissions, or choose another path.",
     errno.EPERM: "Change the permissions, or choose another path.",
     errno.ENOTDIR: "A part of this path is a file; choose another path.",
+    errno.EEXIST: "A part of this path is a file; choose another path.",
     errno.EISDIR: "A file was expected; choose another path.",
     errno.ENAMETOOLONG: "Choose a shorter path.",
     errno.ELOOP: "Links go round in a circle; choose another path.",

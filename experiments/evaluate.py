@@ -32,15 +32,15 @@ def main(argv: Sequence[str]) -> None:
     experiment, task = opened.experiment, opened.experiment.task
     pairs = getattr(task.splits, flags.split)[: flags.examples]
     evaluation = Evaluation(experiment.model, task, experiment.config.decoding)
-    scores = evaluation.score(opened.params, pairs)
+    answers = evaluation.answers(opened.params, pairs)
+    scores = evaluation.score(opened.params, pairs, answers)
     console = Console(highlight=False)
     console.print(f"{flags.split} split, {len(pairs):,} examples, checkpoint of step {opened.step}")
     table = Table("metric", "value")
     for name, unit in (("loss", " nats per token"), ("accuracy", " of tokens"), ("exact_match", " of answers")):
         table.add_row(name, f"{scores[name]:.4f}{unit}")
     console.print(table)
-    answers = evaluation.answers(opened.params, pairs)
-    right = task.exact_match(answers, [pair.target for pair in pairs])
+    right = evaluation.matches(answers, pairs)
     groups = np.array([pair.group for pair in pairs])
     hardest = sorted((right[groups == group].mean(), group, (groups == group).sum()) for group in set(groups))
     console.print(

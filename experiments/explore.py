@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     opened = open_run(flags.workdir, flags.checkpoint)
     source = opened.experiment.task.splits.test[0].source if flags.input is None else flags.input
-    opened.refuse([source])
+    opened.check([source])
     answer = draw_attention(opened, source, path, flags.layer)
     print(f"{source} -> {answer}")
     print(f"picture: {path}")

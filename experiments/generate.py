@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     opened = open_run(flags.workdir, flags.checkpoint)
     texts = [flags.input] if flags.input is not None else read_lines()
-    opened.refuse(texts)
+    opened.check(texts)
     for ids in opened.answers(texts):
         print(opened.experiment.task.decode(ids))
 

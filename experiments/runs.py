@@ -1,6 +1,7 @@
 """A finished or running experiment, read back from its working directory."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from transformer.nn.positions import POSITIONS
 
 TOKENIZER = "tokenizer.json"
 
+LONGEST = 16
+"""A text of the user's own may be this many times longer than the data; memory grows with the square."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -38,13 +42,25 @@ class Run:
         evaluation = Evaluation(self.experiment.model, task, self.experiment.config.decoding)
         return [task.up_to_end(row) for row in evaluation.answers(self.params, sources)]
 
-    def refuse(self, texts: list[str]) -> None:
-        """Raises a UserError for a text that the model cannot take: an empty one, or one that is too long for it."""
+    def check(self, texts: list[str]) -> None:
+        """Raises a UserError for a text that the model cannot take; warns of characters that it has never seen."""
         task, config = self.experiment.task, self.experiment.config.model
+        answer = self.experiment.config.decoding.max_new_tokens or task.slots
+        unknown = sorted({c for text in texts for c in text if task.tokenizer.unknown in task.tokenizer.encode(c)})
+        if unknown:
+            shown = " ".join(unknown[:20])
+            print(f"warning: training never showed these characters, which read as unknown: {shown}", file=sys.stderr)
         for number, text in enumerate(texts, start=1):
             if not text.strip():
                 raise problem(f"text {number} is empty", expected="something to read")
-            length = task.frame.capacity(len(task.tokenizer.encode(text)), task.slots)
+            length = task.frame.capacity(len(task.tokenizer.encode(text)), answer)
+            if length > LONGEST * task.longest:
+                raise problem(
+                    f"text {number} is far longer than anything in training",
+                    got=f"{length} tokens with its answer",
+                    expected=f"at most {LONGEST} x {task.longest}",
+                    do="Shorten it.",
+                )
             if POSITIONS[config.position].adds == "table" and length > config.max_length:
                 raise problem(
                     f"text {number} is longer than the model's table of learned positions",
@@ -84,7 +100,8 @@ def _read_tokenizer(path: Path) -> str:
     try:
         return (path / TOKENIZER).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise problem(f"{path} holds no {TOKENIZER}, so training never began there", do="Train first.") from error
+        do = "Run the command that trained it once more: it writes the file."
+        raise problem(f"{path} holds no {TOKENIZER}", do=do) from error
 
 
 def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> dict[str, Path]:
@@ -125,7 +142,7 @@ def draw_attention(run: Run, source: str, path: Path, layer: int = -1) -> str:
         drawn.weights_LNTS[number],
         readable_tokens(drawn.answer_tokens),
         readable_tokens(drawn.source_tokens),
-        title=f"{drawn.name.replace('*', str(number))}, step {run.step}",
+        title=f"{drawn.activation.replace('*', str(number))}, step {run.step}",
         query_label="answer",
         key_label="source",
         font_family=font_for("".join(drawn.answer_tokens + drawn.source_tokens)),

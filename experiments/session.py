@@ -26,7 +26,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
     Args:
         config: resolved from a recipe and flags.
         notes: lines about what was left out of the recipe.
-        command: the words of the command line, for "continue with".
+        command: the module and the words of the command line, for "continue with".
 
     Returns:
         The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
@@ -35,6 +35,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
         UserError, OSError: mistakes of the user's, and full or read-only disks.
     """
     console = Console()
+    notes = [*notes]
     experiment = set_up(config)
     stored = settings.to_json_dict(experiment.config)
     output = experiment.config.training.output
@@ -47,7 +48,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
             output.keep_last,
             output.best,
             BEST_MODE[output.best],
-            say=lambda line: say(console, line),
+            say=notes.append,
         ) as checkpoints,
         reporting.Metrics(workdir, output.tensorboard) as metrics,
     ):
@@ -66,11 +67,19 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
         checkpoints.wait()
         if stop.received is not None:
             say(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
-            say(console, f"  {shlex.join(command)}")
+            say(console, f"  {shown_command(command[0], *command[1:])}")
             return signals.exit_code(stop.received)
         pictures = draw_run(experiment, state.evaluated_params, int(state.step), workdir)
     finish(console, experiment, workdir, time.monotonic() - began, pictures)
     return 0
+
+
+def shown_command(module: str, *words: str) -> str:
+    """A command that can be pasted: with the interpreter that runs now, by its path from here if it is below."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-m", module, *words])
 
 
 def announce(
@@ -93,7 +102,8 @@ def announce(
     sizes = [len(split) for split in (task.splits.train, task.splits.validation, task.splits.test)]
     say(console, f"{sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test examples, padded to {shapes}")
     say(
-        console, f"programs that compile: {task.num_programs} of the update, 1 of the start, 2 shapes x 2 of evaluation"
+        console,
+        f"programs that compile: 1 of the start, {task.num_programs} of the update, 1 of losses, 2 of generation",
     )
 
 
@@ -113,7 +123,7 @@ def finish(console: Console, experiment: Experiment, workdir: Path, seconds: flo
     print_next(
         console,
         [
-            f"python -m experiments.evaluate --workdir={workdir}",
-            f"python -m experiments.explore --workdir={workdir} --input={shlex.quote(example)}",
+            shown_command("experiments.evaluate", f"--workdir={workdir}"),
+            shown_command("experiments.explore", f"--workdir={workdir}", f"--input={example}"),
         ],
     )

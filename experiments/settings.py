@@ -26,7 +26,7 @@ from transformer.decoding import DecodingConfig
 from transformer.errors import UserError, nearest, problem
 from transformer.models import config as models
 from transformer.models.config import ModelConfig
-from transformer.schema import Setting, at_least, setting
+from transformer.schema import Check, Setting, setting
 
 __all__ = [
     "Config",
@@ -56,7 +56,11 @@ class Config:
     optimizer: OptimizerConfig = setting(OptimizerConfig, "how parameters move; learning rate and schedule")
     training: TrainingConfig = setting(TrainingConfig, "how long, in what batches, what is written when")
     decoding: DecodingConfig = setting(DecodingConfig, "how outputs are generated")
-    seed: int = setting(0, "of parameters, data order and dropout", check=at_least(0))
+    seed: int = setting(
+        0,
+        "of parameters, data order and dropout",
+        check=Check(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2^32 - 1"),
+    )
 
 
 def defaults(task: str = "text_to_text", data: str = "dates") -> ConfigDict:

@@ -28,8 +28,7 @@ def main(argv: Sequence[str]) -> int:
     flags, overrides = parse(argv, TrainFlags)
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    command = ["python", "-m", "experiments.train", *argv]
-    return train(config, Path(flags.workdir), notes, command)
+    return train(config, Path(flags.workdir), notes, ["experiments.train", *argv])
 
 
 if __name__ == "__main__":

@@ -57,9 +57,9 @@ def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+    except Exception as error:  # the module is the user's own, and may raise anything
         raise problem(
-            f"{what} {name!r} cannot be imported: {error}",
+            f"{what} {name!r} cannot be imported: {type(error).__name__}: {error}",
             expected="package.module:attribute, importable from here",
             do="Check the spelling, and that its folder is on PYTHONPATH.",
         ) from error

@@ -43,7 +43,7 @@ def _locales_check(names: Sequence[str]) -> str | None:
     try:
         find_locales(names)
     except UserError as error:
-        return str(error)
+        return f"CLDR locales ({error})"
     return None
 
 

@@ -124,9 +124,12 @@ def from_json(text: str) -> Characters:
     """The tokenizer that some tokenizer's `to_json` described.
 
     Raises:
-        UserError: it names an unknown tokenizer.
+        UserError: it is not what a tokenizer writes, or names an unknown one.
     """
-    return look_up("tokenizer", TOKENIZERS, json.loads(text)["name"]).from_json(text)
+    try:
+        return look_up("tokenizer", TOKENIZERS, json.loads(text)["name"]).from_json(text)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise problem(f"not the description of a tokenizer: {error}", got=repr(text[:40])) from error
 
 
 def _codes(text: str) -> np.ndarray:

@@ -45,10 +45,31 @@ class TaskConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """Where the source and the answer of one example stand in the weights of an activation.
+
+    Attributes:
+        batch: what the model is applied to, without the batch axis.
+        activation: name of the weights, T S of each layer and head.
+        rows: queries that say the answer, one for each of its tokens.
+        columns: keys of the source.
+        keys: the source's tokens, one for each column.
+    """
+
+    batch: Example
+    activation: str
+    rows: slice
+    columns: slice
+    keys: Int32[np.ndarray, "S"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Seq2Seq:
     """The encoder reads the source; the decoder writes the target."""
 
     config: TaskConfig
+    fixed_slots: ClassVar[bool] = False
+    """Whether an answer cannot be longer than `slots`."""
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "source": ("source",),
         "target": ("target", "labels", "loss_weights"),
@@ -76,6 +97,12 @@ class Seq2Seq:
             "target_lengths": 1,
         }
 
+    def look(self, source: Source, answer: Target, slots: int) -> Look:
+        """Cross-attention, from each token of the answer (its end token the last) to the source."""
+        keys = _join(source, SpecialTokens.end)
+        batch = {"source": keys, "target": _join(SpecialTokens.begin, answer[:-1])}
+        return Look(batch, "decoder.*.cross.weights", slice(len(answer)), slice(len(keys)), keys)
+
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """The lengths along `axes` that `example` will have for texts of these lengths."""
         return np.stack([source_lengths + 1, target_lengths + 1], axis=1)
@@ -90,6 +117,7 @@ class DecoderOnly:
     """One sequence: the source, a separator, the target. The loss is on the target only."""
 
     config: TaskConfig
+    fixed_slots: ClassVar[bool] = False
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": ("target", "labels", "loss_weights")}
 
     def example(self, source: Source, target: Target, slots: int) -> Example:
@@ -110,6 +138,13 @@ class DecoderOnly:
         sequence = _join(source, SpecialTokens.separator)
         return {"target": sequence, "target_lengths": len(sequence), **self._prefix(source)}
 
+    def look(self, source: Source, answer: Target, slots: int) -> Look:
+        """Self-attention, from the positions that say the answer to those of the source."""
+        keys = _join(source, SpecialTokens.separator)
+        batch = {"target": _join(keys, answer[:-1]), **self._prefix(source)}
+        first = len(source)
+        return Look(batch, "decoder.*.self.weights", slice(first, first + len(answer)), slice(len(keys)), keys)
+
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """See Seq2Seq.lengths."""
         return (source_lengths + 1 + target_lengths)[:, None]
@@ -127,6 +162,7 @@ class EncoderOnly:
     """The source, a separator, and mask slots that are all filled at once."""
 
     config: TaskConfig
+    fixed_slots: ClassVar[bool] = True
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("source", "labels", "loss_weights")}
 
     def example(self, source: Source, target: Target, slots: int) -> Example:
@@ -148,6 +184,12 @@ class EncoderOnly:
         """What generation starts from: the slots follow the prefix."""
         return {**self._slotted(source, slots), "prefix_lengths": len(source) + 1}
 
+    def look(self, source: Source, answer: Target, slots: int) -> Look:
+        """Self-attention, from the slots of the answer to the source."""
+        keys, first = _join(source, SpecialTokens.separator), len(source) + 1
+        batch = self._slotted(source, slots)
+        return Look(batch, "encoder.*.self.weights", slice(first, first + len(answer)), slice(first), keys)
+
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """See Seq2Seq.lengths.
 
@@ -168,7 +210,7 @@ class EncoderOnly:
 
 
 FRAMES = {"encoder_only": EncoderOnly, "decoder_only": DecoderOnly, "seq2seq": Seq2Seq}
-"""Architecture -> class with `axes`, `example`, `prompt`, `lengths` and `capacity`."""
+"""Architecture -> class with `axes`, `example`, `prompt`, `look`, `lengths` and `capacity`."""
 
 
 def frame_for(config: TaskConfig, architecture: str) -> Seq2Seq | DecoderOnly | EncoderOnly:

@@ -37,7 +37,11 @@ class TextToText:
     @property
     def longest(self) -> int:
         """The longest sequence that the model must hold, in training, evaluation and generation (tokens)."""
-        return max(*self.whole, self.frame.capacity(self.longest_source, self.slots))
+        return self.longest_with(self.slots)
+
+    def longest_with(self, answer: int) -> int:
+        """The same if generation writes up to `answer` tokens."""
+        return max(*self.whole, self.frame.capacity(self.longest_source, max(answer, self.slots)))
 
     @property
     def num_programs(self) -> int:

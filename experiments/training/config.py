@@ -13,8 +13,10 @@ class OutputConfig:
     """What is written when; nothing here changes what is computed."""
 
     log_every: int = setting(50, "steps between lines of metrics.jsonl", check=at_least(1), changes_result=False)
-    evaluate_every: int = setting(500, "steps between evaluations", check=at_least(1))
-    best: str = setting("exact_match", "validation metric that the best checkpoint is kept by", allowed=BEST_MODE)
+    evaluate_every: int = setting(500, "steps between evaluations", check=at_least(1), changes_result=False)
+    best: str = setting(
+        "exact_match", "validation metric that the best checkpoint is kept by", allowed=BEST_MODE, changes_result=False
+    )
     checkpoint_seconds: float = setting(
         120.0,
         "seconds between checkpoints; the first comes within the first minute",

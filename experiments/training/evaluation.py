@@ -29,23 +29,27 @@ class Evaluation:
         continue_ = functools.partial(generate, model, steps=steps, end=task.tokenizer.end, strategy=strategy)
         self._generate = jax.jit(lambda params, batch: continue_(params, batch))
 
-    def score(self, params: Any, pairs: Sequence[Pair]) -> dict[str, float]:
-        """loss (nats per token), accuracy (of tokens, given the true ones before) and exact_match, the end included."""
+    def score(self, params: Any, pairs: Sequence[Pair], answers: np.ndarray | None = None) -> dict[str, float]:
+        """loss (nats per token), accuracy (of tokens, given the true ones before) and exact_match, the end included.
+
+        Args:
+            answers: those of `answers`, where they are there already.
+        """
         totals = {"nats": 0.0, "correct": 0.0, "tokens": 0.0}
         for batch in self.task.evaluation_batches(pairs, min(BATCH_SIZE, len(pairs))):
             sums = self._sums(params, _arrays(batch))
             totals = {name: total + float(sums[name]) for name, total in totals.items()}
         tokens = max(totals["tokens"], 1.0)
-        matches = self.matches(params, pairs)
+        answers = self.answers(params, pairs) if answers is None else answers
         return {
             "loss": totals["nats"] / tokens,
             "accuracy": totals["correct"] / tokens,
-            "exact_match": float(np.mean(matches)),
+            "exact_match": float(np.mean(self.matches(answers, pairs))),
         }
 
-    def matches(self, params: Any, pairs: Sequence[Pair]) -> np.ndarray:
-        """Whether each example's target is generated exactly."""
-        return self.task.exact_match(self.answers(params, pairs), [pair.target for pair in pairs])
+    def matches(self, answers: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
+        """Whether each answer is exactly its example's target."""
+        return self.task.exact_match(answers, [pair.target for pair in pairs])
 
     def answers(self, params: Any, sources: Sequence[Pair | str]) -> np.ndarray:
         """The tokens generated for each source, I M; padded with 0 after the end token."""

@@ -63,11 +63,21 @@ def set_up(config: Any, tokenizer: Characters | None = None) -> Experiment:
         num_buckets=config.data.num_buckets,
         seed=config.seed,
     )
-    config = dataclasses.replace(config, model=_fill_in(config.model, tokenizer, task).resolved())
-    return Experiment(config, task, build(config.model), hyperparameters(config))
+    answer = config.decoding.max_new_tokens or task.slots
+    if task.frame.fixed_slots and answer > task.slots:
+        raise problem(
+            f"architecture {config.model.architecture!r} has a slot for each token of the longest training target",
+            got=f"decoding.max_new_tokens {answer}",
+            expected=f"at most {task.slots}, or none",
+        )
+    model = _fill_in(config.model, tokenizer, task.longest_with(answer)).resolved()
+    config = dataclasses.replace(config, model=model)
+    experiment = Experiment(config, task, build(model), hyperparameters(config))
+    jax.eval_shape(experiment.initial_state, experiment.hyperparameters)  # a score of the user's own may fail here
+    return experiment
 
 
-def _fill_in(model: Any, tokenizer: Characters, task: TextToText) -> Any:
+def _fill_in(model: Any, tokenizer: Characters, longest: int) -> Any:
     """The model's settings that the data decides, or errors where those given do not fit it."""
     vocab_size = model.vocab_size or tokenizer.size
     if vocab_size < tokenizer.size:
@@ -80,12 +90,12 @@ def _fill_in(model: Any, tokenizer: Characters, task: TextToText) -> Any:
     model = dataclasses.replace(model, vocab_size=vocab_size)
     if POSITIONS[model.position].adds != "table":
         return model
-    max_length = model.max_length or task.longest
-    if max_length < task.longest:
+    max_length = model.max_length or longest
+    if max_length < longest:
         raise problem(
-            "model.max_length, the table of learned positions, is shorter than the data's longest sequence",
+            "model.max_length, the table of learned positions, is shorter than the longest sequence",
             got=max_length,
-            expected=f"{task.longest} or more",
+            expected=f"{longest} or more",
             do="Leave it out: it is then taken from the data. Or set model.position to one without a table.",
         )
     return dataclasses.replace(model, max_length=max_length)

@@ -25,9 +25,6 @@ from experiments.training.update import State
 FIRST_CHECKPOINT_SECONDS = 20.0
 """After this much training at the latest, so that a run can be continued from early on."""
 
-QUICK_EXAMPLES = 512
-"""Validation examples that are looked at while training; all of them are at the end."""
-
 Step = dict[str, Any]
 
 
@@ -98,7 +95,7 @@ class Loop:
         self.training = experiment.config.training
         self.checkpoints, self.metrics, self.stop, self.say = checkpoints, metrics, stop, say
         self.evaluation = Evaluation(experiment.model, experiment.task, experiment.config.decoding)
-        self._started = self._saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         self._saved_once = False
 
     def run(self, state: State, window: Window, progress: Progress) -> State:
@@ -119,11 +116,12 @@ class Loop:
                 self._check(step - 1, before)
                 progress.update(step - 1, loss=float(before["loss"]), **_size(batch))
             before = metrics
-            if self._boundary(step, state, window, progress):
+            if self._boundary(step, state, window):
+                progress.update(step, loss=float(metrics["loss"]), **_size(batch))
                 break
         return state
 
-    def _boundary(self, step: int, state: State, window: Window, progress: Progress) -> bool:
+    def _boundary(self, step: int, state: State, window: Window) -> bool:
         """What is due after a step; whether to stop."""
         last = step == self.training.steps
         if step % self.training.output.log_every == 0 or last:
@@ -141,15 +139,12 @@ class Loop:
         return stopping or last
 
     def _evaluate(self, step: int, state: State, last: bool) -> dict[str, float]:
-        """Validation scores; at the end of all examples, and of the test split too."""
+        """Scores of the validation split; at the end of the test split too."""
         splits, params = self.experiment.task.splits, state.evaluated_params
-        pairs = splits.validation if last else splits.validation[:QUICK_EXAMPLES]
-        scores = self.evaluation.score(params, pairs)
-        self.metrics.write(step, "validation", {**scores, "examples": len(pairs)})
+        scores = self.evaluation.score(params, splits.validation)
+        self.metrics.write(step, "validation", scores)
         if last:
-            self.metrics.write(
-                step, "test", {**self.evaluation.score(params, splits.test), "examples": len(splits.test)}
-            )
+            self.metrics.write(step, "test", self.evaluation.score(params, splits.test))
         return scores
 
     def _checkpoint_is_due(self) -> bool:

@@ -3,13 +3,14 @@
 import errno
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from experiments import evaluate, explore, generate, train
+from experiments import evaluate, explore, generate, settings, train
 from experiments.command_line import run
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,20 @@ MISTAKES = {
     "locale": (["--config.data.dates.locales=en,xx"], ["xx"]),
     "score that is not there": (["--config.model.score=nowhere.at_all:cosine"], ["nowhere.at_all:cosine"]),
     "years": (["--config.data.dates.first_year=2010"], ["2010"]),
+    "seed": (["--config.seed=5000000000"], ["seed", "5000000000", "2^32"]),
+    "more tokens than slots": (
+        ["--config.model.architecture=encoder_only", "--config.decoding.max_new_tokens=30"],
+        ["decoding.max_new_tokens 30", "at most 11"],
+    ),
+    "more tokens than the table": (
+        ["--config.model.position=learned", "--config.model.max_length=40", "--config.decoding.max_new_tokens=60"],
+        ["model.max_length", "40", "60 or more"],
+    ),
+    "score of another shape": (
+        ["--config.model.score=tests.experiments.own_scores:wrong_shape"],
+        ["wrong_shape", "B N T S"],
+    ),
+    "score whose module fails": (["--config.model.score=tests.experiments.own_scores_broken:f"], ["NameError"]),
     "best metric": (["--config.training.output.best=bleu"], ["bleu", "exact_match"]),
 }
 
@@ -86,8 +101,6 @@ def test_a_recipe_that_is_none_is_named(recipe, tmp_path, capsys):
 
 
 def test_a_setting_of_the_recipe_that_is_not_read_is_left_out_with_a_line(tmp_path):
-    from experiments import settings
-
     recipe = settings.load_recipe(str(TINY))
     recipe.model.cross_attention = False
     config, notes = settings.resolve(recipe, [("model.architecture", "decoder_only")])
@@ -102,6 +115,50 @@ def test_a_directory_without_a_run_is_named(command, tmp_path, capsys):
     error = fails(command.main, argv, capsys)
     assert str(tmp_path / "none") in error
     assert "Train first" in error
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run of one step with fused kernels, which give no weights: its pictures are drawn all the same."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    flags = ["--config.training.steps=1", "--config.model.kernels=fast", "--config.model.dropout=none"]
+    with pytest.raises(SystemExit) as stop:
+        run(train.main, [f"--config={TINY}", f"--workdir={workdir}", *flags])
+    assert stop.value.code == 0
+    assert (workdir / "plots" / "attention.png").stat().st_size > 1000
+    return workdir
+
+
+LOOKING = {
+    "an empty text": (generate, ["--input="], "empty"),
+    "a text that is far too long": (generate, ["--input=" + "1" * 60_000], "far longer"),
+    "an unknown checkpoint": (evaluate, ["--checkpoint=newest"], "best, last or a step"),
+    "a checkpoint that is not there": (evaluate, ["--checkpoint=77"], "there are 1"),
+    "a layer that is not there": (explore, ["--layer=3"], "-1 to 0"),
+    "a picture below a file": (explore, [f"--output={TINY}/x.png"], "is a file"),
+    "a picture of another kind": (explore, ["--output=x.svg"], ".png"),
+}
+
+
+@pytest.mark.parametrize("mistake", LOOKING)
+def test_a_mistake_in_looking_at_a_run_is_named(mistake, trained, capsys):
+    command, flags, expected = LOOKING[mistake]
+    assert expected in fails(command.main, [f"--workdir={trained}", *flags], capsys)
+
+
+def test_characters_that_training_never_showed_are_named(trained, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(generate.main, [f"--workdir={trained}", "--input=12 Ж 2004"])
+    assert stop.value.code == 0
+    assert "Ж" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_is_cut_or_gone_is_named(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "tokenizer.json").write_text('{"name": "chara')
+    assert "not the description of a tokenizer" in fails(evaluate.main, [f"--workdir={tmp_path / 'run'}"], capsys)
+    (tmp_path / "run" / "tokenizer.json").unlink()
+    assert "tokenizer.json" in fails(evaluate.main, [f"--workdir={tmp_path / 'run'}"], capsys)
 
 
 def test_workdir_that_is_a_file_or_cannot_be_written(tmp_path, capsys):

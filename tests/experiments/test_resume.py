@@ -146,6 +146,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(never_killed, tmp_path):
     largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:100])
     output = finish(workdir)
+    assert output.splitlines()[0].startswith("Continuing from step 50 of 60")
     assert f"checkpoint {STEPS} is damaged" in output
     assert lines(workdir) == lines(never_killed)
 

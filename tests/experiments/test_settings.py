@@ -368,7 +368,7 @@ def test_help_of_a_sub_section_or_a_setting_lists_only_that():
     assert "model.embedding.scale" in settings.help_text("model.embedding")
     assert "model.width" not in settings.help_text("model.embedding")
     assert "num_heads" not in settings.help_text("config.model.width").partition("width / num_heads")[0]
-    assert "at least 0" in settings.help_text("seed")
+    assert "from 0 to 2^32" in settings.help_text("seed")
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,9 @@ class ModelConfig:
     tie_embeddings: bool = setting(True, "one table for source, target and output")
     dtype: str = setting("float32", "compute type; parameters stay float32", allowed=("float32", "bfloat16"))
     kernels: str = setting("plain", "plain definition, or fused attention", allowed=KERNELS, changes_result=False)
-    unroll: bool = setting(False, "unroll the scan over layers; changes no checkpoint", changes_result=False)
+    unroll: bool = setting(
+        False, "unroll the scan over layers, unless remat; changes no checkpoint", changes_result=False
+    )
     remat: bool = setting(False, "recompute blocks in the backward pass, to save memory", changes_result=False)
     embedding: EmbeddingConfig = setting(EmbeddingConfig, "how tokens become vectors")
 

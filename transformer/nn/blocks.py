@@ -113,7 +113,7 @@ class Stack(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
             length=self.num_layers,
-            unroll=self.num_layers if self.config.unroll else 1,
+            unroll=self.num_layers if self.config.unroll and not self.config.remat else 1,
         )
         shared = {
             "noise": noise,

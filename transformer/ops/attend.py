@@ -9,6 +9,7 @@ Grouped heads: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245 (K = 1: Sha
 
 Two answers differ from jax.nn.dot_product_attention and Flax: a query that may see nothing gets exactly zero output and
 exactly zero gradient (there: the mean of what it may not see), and scores and softmax are float32 whatever the inputs.
+Masked keys may hold anything; values must be finite also where masked, since 0 x inf is NaN.
 """
 
 import jax
@@ -131,7 +132,7 @@ def attend(
     Args:
         dropout: rate on the weights; None compiles to nothing. Needs `key`.
         kernels: "plain" is the definition; "fast" takes the platform's fused attention where the score is q . k times a
-            constant and nothing drops out, and computes the same.
+            constant, without bias, and nothing drops out, and computes the same.
         others: as for `attention_weights`.
 
     Raises:
@@ -141,8 +142,8 @@ def attend(
     if kernels not in KERNELS:
         raise problem("unknown kernels", got=repr(kernels), expected=" or ".join(KERNELS))
     scale = score_functions.find(score).dot_scale
-    if kernels == "fast" and scale is not None and dropout is None:
-        return _fused(query_BTNH, key_BSKH, value_BSKH, mask, bias, scale(query_BTNH.shape[-1]), query_positions)
+    if kernels == "fast" and scale is not None and dropout is None and bias is None:
+        return _fused(query_BTNH, key_BSKH, value_BSKH, mask, scale(query_BTNH.shape[-1]), query_positions)
     weights_BNTS = attention_weights(
         query_BTNH,
         key_BSKH,
@@ -175,12 +176,10 @@ def allowed_keys(mask: Mask | None, query: Array, key: Array, positions: Array |
     return mask.allowed(positions, key.shape[1])
 
 
-def _fused(query, key, value, mask, bias, scale, positions) -> Array:
+def _fused(query, key, value, mask, scale, positions) -> Array:
     """jax.nn.dot_product_attention, with rows that see nothing set to zero (and their gradient with them)."""
     allowed = allowed_keys(mask, query, key, positions)
-    if bias is not None:
-        bias = bias.astype(query.dtype)
-    mixed = jax.nn.dot_product_attention(query, key, value, bias=bias, mask=allowed, scale=scale)
+    mixed = jax.nn.dot_product_attention(query, key, value, mask=allowed, scale=scale)
     if allowed is None:
         return mixed
     sees_BTN1 = jnp.swapaxes(jnp.any(allowed, axis=-1, keepdims=True), 1, 2)
