@@ -23,7 +23,7 @@ from experiments.training.config import TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import DecodingConfig
-from transformer.errors import UserError, nearest, problem
+from transformer.errors import UserError, nearest, not_read, problem
 from transformer.models import config as models
 from transformer.models.config import ModelConfig
 from transformer.schema import Check, Setting, setting
@@ -132,7 +132,7 @@ def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str
     unread = [f"{section}.{name}" for section in UNREAD for name in sorted(UNREAD[section][architecture])]
     for name in unread:
         if name in given:
-            raise _not_read(name, architecture)
+            raise not_read(name, architecture, UNREAD[name.partition(".")[0]])
     values = to_json_dict(config)
     old, default = schema.flatten(values), schema.flatten(to_json_dict(Config()))
     changed = [name for name in unread if old[name] != default[name]]
@@ -143,16 +143,6 @@ def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str
         for name in changed
     ]
     return from_json_dict(values), notes
-
-
-def _not_read(name: str, architecture: str) -> UserError:
-    section, _, rest = name.partition(".")
-    readers = [other for other, names in UNREAD[section].items() if rest not in names]
-    return problem(
-        f"{name} is not read by architecture {architecture!r}",
-        expected=f"it only with {', '.join(readers)}",
-        do="Leave it out, or change model.architecture.",
-    )
 
 
 def _remove(values: dict[str, Any], name: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32
 
 from experiments.data.tokenizers import SpecialTokens
-from transformer.errors import look_up, problem
+from transformer.errors import look_up, not_read, problem
 from transformer.schema import setting
 
 Source = Int32[np.ndarray, "S"]
@@ -221,11 +221,7 @@ def frame_for(config: TaskConfig, architecture: str) -> Seq2Seq | DecoderOnly | 
     """
     frame = look_up("architecture", FRAMES, architecture)(config)
     if config.bidirectional_prefix and "bidirectional_prefix" in UNREAD.get(architecture, ()):
-        raise problem(
-            f"task.bidirectional_prefix is not read by architecture {architecture!r}",
-            expected="it only with decoder_only",
-            do="Leave it out, or change model.architecture.",
-        )
+        raise not_read("task.bidirectional_prefix", architecture, UNREAD)
     return frame
 
 

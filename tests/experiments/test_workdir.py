@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -116,11 +117,22 @@ def test_a_path_that_cannot_be_a_directory_is_refused_by_name(tmp_path):
     assert file.read_text() == "mine"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
-def test_a_read_only_directory_is_refused_by_name(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match=f"--workdir {tmp_path / 'run'} cannot be written: Permission denied"):
-        open_at(tmp_path / "run")
+@pytest.fixture
+def read_only():
+    """A directory that this process may read and not write; nothing is read-only for root, so root steps down."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.rmdir()
+
+
+def test_a_read_only_directory_is_refused_by_name(read_only):
+    with pytest.raises(UserError, match=f"--workdir {read_only / 'run'} cannot be written: Permission denied"):
+        open_at(read_only / "run")
 
 
 @pytest.fixture

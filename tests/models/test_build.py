@@ -29,6 +29,7 @@ from transformer.models.config import EmbeddingConfig
         ({"vocab_size": None}, "model.vocab_size is not set"),
         ({"position": "learned", "max_length": None}, "learned positions need model.max_length"),
         ({"score": "no.such.module:score"}, "cannot be imported"),
+        ({"score": "transformer.axes:LEGEND"}, "is a dict.*expected a function"),
         ({"architecture": "decoder_only", "num_encoder_layers": 2}, "model.num_encoder_layers is not read by"),
         ({"architecture": "decoder_only", "embedding": {"types": 2}}, "model.embedding.types is not read by"),
         ({"architecture": "encoder_only", "cross_attention": False}, "not read.*only with .*seq2seq"),

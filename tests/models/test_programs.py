@@ -84,6 +84,20 @@ def test_the_same_key_drops_the_same_and_each_layer_drops_differently():
         assert 0.3 < np.mean(np.abs(first - other) > 1) < 0.7
 
 
+def test_self_and_cross_attention_of_one_layer_drop_different_weights():
+    model, inputs = tiny("seq2seq", position="rotary"), {"target": batch()["target"], "source": batch()["target"]}
+    sites = [f"decoder.*.{sublayer}.{name}" for sublayer in ("self", "cross") for name in ("weights", "value")]
+    ones = dict.fromkeys(sites, jnp.ones_like)  # so that a head counts the keys that it was left
+    names = ("decoder.*.self.head", "decoder.*.cross.head")
+
+    @jax.jit
+    def run(key):
+        return model.model.apply(model.params, inputs, key=key, dropout=0.5, capture=names, replace=ones)["captured"]
+
+    own, cross = (np.asarray(run(jax.random.key(0))[name]) for name in names)
+    assert np.mean(own != cross) > 0.3
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_linen_module_wrapped_for_nnx_gives_the_same_logits(architecture):
     model, inputs = tiny(architecture), batch()

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from transformer import schema
-from transformer.errors import problem
+from transformer.errors import not_read, problem
 from transformer.nn.feed_forward import ACTIVATIONS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.attend import KERNELS
@@ -87,11 +87,6 @@ class ModelConfig:
     def compute_dtype(self) -> jnp.dtype:
         return jnp.dtype(self.dtype)
 
-    @property
-    def query_heads_per_group(self) -> int:
-        """G."""
-        return self.num_heads // self.num_kv_heads
-
     def resolved(self) -> "ModelConfig":
         """The config with every derivable None filled in, and checked as a whole.
 
@@ -143,7 +138,7 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
     config = schema.from_dict(ModelConfig, values, "model")
     unread = UNREAD[config.architecture] & set(schema.flatten(values))
     for name in sorted(unread):
-        raise not_read(name, config.architecture)
+        raise not_read(f"model.{name}", config.architecture, UNREAD)
     return config.resolved()
 
 
@@ -155,13 +150,3 @@ def changed(config: ModelConfig) -> dict[str, Any]:
         part = values[section]
         own[section] = {name: value for name, value in part.items() if value != defaults[section][name]}
     return own
-
-
-def not_read(name: str, architecture: str) -> Exception:
-    """The error for a setting that the architecture has no use for."""
-    readers = [other for other, names in UNREAD.items() if name not in names]
-    return problem(
-        f"model.{name} is not read by architecture {architecture!r}",
-        expected=f"it only with {', '.join(readers)}",
-        do="Leave it out, or change model.architecture.",
-    )
