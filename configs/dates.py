@@ -8,9 +8,10 @@ Exact match (the end token included) on 2,000 test examples, whose days no train
     decoder_only  100.0 %      893,568 parameters   3 min  6 s    --config.model.architecture=decoder_only
     encoder_only   99.25 %     893,568 parameters   4 min 32 s    --config.model.architecture=encoder_only
 
-One run each, seed 0, started by `make train`, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7,
-JAX 0.10.2. From command to first step: 13.6 s with an empty compilation cache, 4.5 s with a warm one. Seq2seq reached
-98 % on validation at step 1,500.
+Times are the session's, as it prints them; seq2seq took 3 min 34 s beside another job. One run each, seed 0, started
+by `make train`, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2. From command to
+first step: 13.6 s with an empty compilation cache, 4.5 s with a warm one. Seq2seq reached 98 % on validation at step
+1,500.
 """
 
 from ml_collections import ConfigDict
