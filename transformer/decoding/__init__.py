@@ -1,5 +1,6 @@
-"""Decoding: one engine over the step protocol, for every architecture."""
+"""Generation of text: one loop over `start` and `step` of any model."""
 
-from transformer.decoding.generate import DecodingConfig, Greedy, generate
+from transformer.decoding.generate import generate
+from transformer.decoding.strategies import STRATEGIES, DecodingConfig, Greedy, Sampling
 
-__all__ = ["DecodingConfig", "Greedy", "generate"]
+__all__ = ["STRATEGIES", "DecodingConfig", "Greedy", "Sampling", "generate"]

@@ -1,41 +1,23 @@
 """One loop for all models: choose a token, read it, until every example has ended.
 
+    if strategy.random and key is None:
+        raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
     cache = model.start(params, prompt);  token = the prompt's last
-    repeat: logits, cache = model.step(params, token, cache);  token = strategy(logits)
+    repeat: logits, cache = model.step(params, token, cache);  token = strategy.choose(logits)
 
 The loop is a `while` in one compiled program; nothing is computed after the last example's end token.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
+from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import problem
 from transformer.models.build import Batch, Model
-from transformer.schema import at_least, setting
-
-
-@dataclasses.dataclass(frozen=True)
-class Greedy:
-    """The most likely token at each step."""
-
-    def choose(self, logits_BV: Float[Array, "B V"]) -> Int[Array, "B"]:
-        return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
-
-
-STRATEGIES = {"greedy": Greedy}
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodingConfig:
-    """How text is generated."""
-
-    strategy: str = setting("greedy", "how the next token is chosen", allowed=STRATEGIES)
-    max_new_tokens: int | None = setting(None, "most tokens generated; none: the longest target", check=at_least(1))
 
 
 def generate(
@@ -45,8 +27,9 @@ def generate(
     *,
     steps: int,
     end: int | Array,
-    strategy: Greedy = Greedy(),
+    strategy: Greedy | Sampling = Greedy(),
     padding: int | Array = 0,
+    key: Array | None = None,
 ) -> Int[Array, "B steps"]:
     """Continues each example of a batch; pure, to be jitted with `steps` static.
 
@@ -55,12 +38,15 @@ def generate(
         steps: most tokens generated.
         end: the token that ends an example; it is part of the result.
         padding: what stands after the end.
+        key: for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
 
     Raises:
-        UserError: fewer than one step, or what `model.start` raises.
+        UserError: fewer than one step, a strategy that draws without a key, or what `model.start` raises.
     """
     if steps < 1:
         raise problem("nothing to generate", got=f"{steps} steps", expected="1 or more")
+    if strategy.random and key is None:
+        raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
     cache = model.start(params, batch, steps=steps)
     first_B = _last_of_prompt(batch)
     tokens_BM = jnp.full((first_B.shape[0], steps), padding, jnp.int32)
@@ -73,7 +59,8 @@ def generate(
     def advance(state: tuple) -> tuple:
         index, last_B, tokens_BM, ended_B, cache = state
         logits_BV, cache = model.step(params, last_B, cache)
-        chosen_B = jnp.where(ended_B, padding, strategy.choose(logits_BV))
+        drawn = None if key is None else jax.random.fold_in(key, index)
+        chosen_B = jnp.where(ended_B, padding, strategy.choose(logits_BV, drawn))
         tokens_BM = jax.lax.dynamic_update_slice(tokens_BM, chosen_B[:, None], (0, index))
         return index + 1, chosen_B, tokens_BM, ended_B | (chosen_B == end), cache
 

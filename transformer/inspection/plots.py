@@ -1,4 +1,4 @@
-"""Figures as functions of arrays: curves of a run, and maps of attention weights.
+"""Figures as functions of arrays: curves of a run, maps of attention weights, confusions of labels.
 
 They return a `matplotlib.figure.Figure` and touch no global state of matplotlib; `figure.savefig(path)` writes one.
 Matplotlib is an extra, so nothing in `transformer` imports this module.
@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from transformer.errors import problem
 
@@ -28,15 +28,24 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Name of a curve -> (steps, values)."""
 
 
-def curves(loss: Series, exact_match: Series | None = None, *, title: str = "") -> Figure:
-    """Loss over steps, and below it exact match where there is any.
+def curves(
+    loss: Series,
+    score: Series | None = None,
+    *,
+    loss_label: str = "loss (nats per token)",
+    score_label: str = "exact match (% of examples)",
+    title: str = "",
+) -> Figure:
+    """Loss over steps, and below it a score where there is any.
 
     Args:
-        loss: nats per token; drawn on a logarithmic axis, on which late progress can be seen.
-        exact_match: fractions from 0 to 1.
+        loss: drawn on a logarithmic axis, on which late progress can be seen.
+        score: fractions from 0 to 1 are shown in percent on a full scale, others as they are.
+        loss_label: name and unit of the loss.
+        score_label: name and unit of the score.
         title: above the figure.
     """
-    panels = [loss] if not exact_match else [loss, exact_match]
+    panels = [loss] if not score else [loss, score]
     figure = Figure(figsize=(7.0, 0.6 + 2.6 * len(panels)), layout="constrained")
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     names = list(dict.fromkeys(name for panel in panels for name in panel))
@@ -46,11 +55,12 @@ def curves(loss: Series, exact_match: Series | None = None, *, title: str = "") 
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    _loss_axis(all_axes[0], loss)
-    if exact_match:
-        all_axes[1].set_ylabel("exact match (% of examples)")
-        all_axes[1].yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:g}"))
-        all_axes[1].set_ylim(0.0, 1.04)
+    _loss_axis(all_axes[0], loss, loss_label)
+    if score:
+        all_axes[1].set_ylabel(score_label)
+        if all(0.0 <= value <= 1.0 for _, values in score.values() for value in values):
+            all_axes[1].yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
+            all_axes[1].set_ylim(0.0, 1.04)
     all_axes[-1].set_xlabel("step (updates)")
     if names:
         lines = {line.get_label(): line for axes in all_axes for line in axes.get_lines()}
@@ -74,9 +84,9 @@ def _draw_curve(axes: Axes, number: int, name: str, steps: Sequence[float], valu
     )
 
 
-def _loss_axis(axes: Axes, loss: Series) -> None:
+def _loss_axis(axes: Axes, loss: Series, label: str) -> None:
     """A logarithmic axis with plain numbers, unless a value is not above 0."""
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel(label)
     values = np.concatenate([np.asarray(v, float) for _, v in loss.values()] or [np.empty(0)])
     finite = values[np.isfinite(values)]
     if not finite.size or finite.min() <= 0.0:
@@ -140,6 +150,50 @@ def attention_maps(
     bar.ax.tick_params(labelsize=8)
     if title:
         figure.suptitle(title, fontsize=10, fontfamily=font_family, parse_math=False)
+    return figure
+
+
+def confusion(
+    counts_CC: Int[np.ndarray, "C C"],
+    labels: Sequence[str],
+    *,
+    title: str = "",
+    font_family: Sequence[str] | None = None,
+) -> Figure:
+    """What each label is taken for: row i, column j is how many examples of label i were said to be j.
+
+    Colours are shares of the row, so that rare labels are seen as well as frequent ones; the numbers are counts, which
+    are left out where there are more than 25 labels.
+
+    Args:
+        counts_CC: right labels by rows, said ones by columns.
+        labels: C names.
+        title: above the figure.
+        font_family: fonts, in order of preference, that cover the labels; None: matplotlib's default.
+
+    Raises:
+        UserError: the labels are not as many as the counts say.
+    """
+    counts_CC = np.asarray(counts_CC)
+    if counts_CC.shape != (len(labels), len(labels)):
+        raise problem("counts do not fit the labels", got=f"shape {counts_CC.shape}", expected=f"{len(labels)} labels")
+    shares = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    cell = 0.5 if len(labels) <= 25 else 0.2  # inches
+    margin = 0.9 + 0.085 * max(map(len, labels), default=0)
+    figure = Figure(figsize=(cell * len(labels) + margin + 1.0, cell * len(labels) + margin), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="viridis", vmin=0.0, vmax=1.0, interpolation="nearest")
+    style = {"fontsize": 8 if len(labels) <= 25 else 6, "fontfamily": font_family, "parse_math": False}
+    axes.set_xticks(range(len(labels)), labels, rotation=90, **style)
+    axes.set_yticks(range(len(labels)), labels, **style)
+    axes.set_xlabel("said label")
+    axes.set_ylabel("right label")
+    for (row, column), count in np.ndenumerate(counts_CC) if len(labels) <= 25 else ():
+        colour = "black" if shares[row, column] > 0.6 else "white"
+        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the right label's examples")
+    if title:
+        figure.suptitle(title, fontsize=10)
     return figure
 
 

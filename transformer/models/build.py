@@ -66,8 +66,8 @@ class Model:
             replace: name -> function of the activation, of the same shape.
 
         Returns:
-            logits, float32 (B T V for a decoder, B S V for an encoder-only model); hidden, what the head reads; and
-            captured, name -> array with a leading L, if asked for.
+            logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
+            classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for.
 
         Raises:
             UserError: a batch without what this architecture needs, shapes that do not fit, an unknown activation.
@@ -78,7 +78,8 @@ class Model:
         noise = Noise() if rate is None else Noise(rate, key)
         out = self._asking(capture, replace).apply({"params": params}, entries(batch), noise)
         captured = {"captured": out["seen"]} if capture else {}
-        return {"logits": out["logits"], "hidden": out["hidden"], **captured}
+        said = {name: out[name] for name in ("logits", "class_logits") if name in out}
+        return {**said, "hidden": out["hidden"], **captured}
 
     def start(
         self,

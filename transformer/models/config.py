@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from transformer import schema
 from transformer.errors import not_read, problem
+from transformer.nn.class_head import READS
 from transformer.nn.feed_forward import ACTIVATIONS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.attend import KERNELS
@@ -42,6 +43,22 @@ class EmbeddingConfig:
         """
         scale = POSITIONS[position].adds == "code" if self.scale is None else self.scale
         return dataclasses.replace(self, scale=scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassHeadConfig:
+    """The head of a classifier, which takes the place of the token head."""
+
+    classes: int | None = setting(None, "C, number of classes; none: the model says tokens", check=at_least(1))
+    reads: str | None = setting(
+        None, "the hidden states it reads; none: first for encoder_only, last for a decoder", allowed=READS
+    )
+
+    def resolved(self, architecture: str) -> "ClassHeadConfig":
+        """With `reads` filled in where there are classes."""
+        if self.classes is None or self.reads is not None:
+            return self
+        return dataclasses.replace(self, reads="first" if architecture == "encoder_only" else "last")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +99,7 @@ class ModelConfig:
     )
     remat: bool = setting(False, "recompute blocks in the backward pass, to save memory", changes_result=False)
     embedding: EmbeddingConfig = setting(EmbeddingConfig, "how tokens become vectors")
+    class_head: ClassHeadConfig = setting(ClassHeadConfig, "the head of a classifier")
 
     @property
     def compute_dtype(self) -> jnp.dtype:
@@ -113,6 +131,7 @@ class ModelConfig:
             head_width=self.head_width or self.width // self.num_heads,
             feed_forward_width=self.feed_forward_width or 4 * self.width,
             embedding=self.embedding.resolved(self.position),
+            class_head=self.class_head.resolved(self.architecture),
         )
         if self.architecture == "seq2seq":
             config = dataclasses.replace(

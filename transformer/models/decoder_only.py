@@ -6,7 +6,17 @@ With `prefix_lengths` in the batch, the prefix sees both ways (a prefix LM, Raff
 import flax.linen as nn
 from jax import Array
 
-from transformer.models.common import Batch, Head, Tree, causal_mask, empty_cache, require, token_table
+from transformer.models.common import (
+    Batch,
+    Tree,
+    causal_mask,
+    empty_cache,
+    output_head,
+    predictions,
+    require,
+    require_token_head,
+    token_table,
+)
 from transformer.models.config import ModelConfig
 from transformer.nn.blocks import Stack
 from transformer.nn.embedding import Embedding, check_length
@@ -26,7 +36,7 @@ class DecoderOnly(nn.Module):
         self.embedding = token_table(config, "embedding")
         self.input = Embedding(config)
         self.decoder = Stack(config, "decoder", config.num_layers, cross=False, asked=self.asked)
-        self.head = Head(config)
+        self.head = output_head(config)
 
     def __call__(self, batch: Batch, noise: Noise = Noise(), cache: Tree | None = None) -> Tree:
         """The whole sequence at once. With an empty cache, also its keys and values."""
@@ -42,10 +52,12 @@ class DecoderOnly(nn.Module):
             cache=cache,
             cache_position_B=None if cache is None else target_BT[:, 0] * 0,
         )
-        return {"logits": self.head(x_BTD, table_VD), "hidden": x_BTD, "seen": seen, "cache": cache}
+        out = predictions(self.head, x_BTD, table_VD, batch.get("target_lengths"))
+        return {**out, "hidden": x_BTD, "seen": seen, "cache": cache}
 
     def start(self, batch: Batch, steps: int) -> Tree:
         """Reads the prompt `target`. The first step is given the prompt's last token again."""
+        require_token_head(self.config)
         target_BT, lengths_B = require(batch, "target", "target_lengths")
         length = target_BT.shape[1] + steps
         check_length(self.config, length - 1)

@@ -5,7 +5,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.models.common import Batch, Head, Tree, require, token_table, visible
+from transformer.models.common import (
+    Batch,
+    Tree,
+    output_head,
+    predictions,
+    require,
+    require_token_head,
+    token_table,
+    visible,
+)
 from transformer.models.config import ModelConfig
 from transformer.nn.blocks import Stack
 from transformer.nn.embedding import Embedding
@@ -15,7 +24,7 @@ from transformer.nn.watch import Request
 
 
 class EncoderOnly(nn.Module):
-    """source B S -> logits B S V."""
+    """source B S -> logits B S V, or class_logits B C."""
 
     config: ModelConfig
     asked: Request = Request()
@@ -25,7 +34,7 @@ class EncoderOnly(nn.Module):
         self.embedding = token_table(config, "embedding")
         self.input = Embedding(config, typed=True)
         self.encoder = Stack(config, "encoder", config.num_layers, cross=False, asked=self.asked)
-        self.head = Head(config)
+        self.head = output_head(config)
 
     def __call__(self, batch: Batch, noise: Noise = Noise()) -> Tree:
         (source_BS,) = require(batch, "source")
@@ -35,10 +44,12 @@ class EncoderOnly(nn.Module):
         x_BSD = self.input(source_BS, table_VD, positions=positions, noise=noise.within(0), types_BT=types_BS)
         mask = visible(batch, "source", self.config.window)
         x_BSD, _, seen = self.encoder(x_BSD, noise=noise.within(1), self_mask=mask, positions=positions)
-        return {"logits": self.head(x_BSD, table_VD), "hidden": x_BSD, "seen": seen}
+        out = predictions(self.head, x_BSD, table_VD, batch.get("source_lengths"))
+        return {**out, "hidden": x_BSD, "seen": seen}
 
     def start(self, batch: Batch, steps: int) -> Tree:
         """All slots are filled at once: the cache holds the logits of the `steps` positions from prefix_lengths on."""
+        require_token_head(self.config)
         (prefix_B,) = require(batch, "prefix_lengths")
         out = self({name: x for name, x in batch.items() if name != "prefix_lengths"})
         rows_BT = prefix_B[:, None] + jnp.arange(steps)

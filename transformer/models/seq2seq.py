@@ -9,12 +9,14 @@ from jax import Array
 
 from transformer.models.common import (
     Batch,
-    Head,
     Tree,
     causal_mask,
     cross_mask,
     empty_cache,
+    output_head,
+    predictions,
     require,
+    require_token_head,
     token_table,
     visible,
 )
@@ -45,7 +47,7 @@ class Seq2Seq(nn.Module):
         self.decoder = Stack(
             config, "decoder", config.num_decoder_layers, cross=config.cross_attention, asked=self.asked
         )
-        self.head = Head(config)
+        self.head = output_head(config)
 
     def __call__(self, batch: Batch, noise: Noise = Noise()) -> Tree:
         memory_BSD, seen = self.encode(batch, noise.within(0))
@@ -89,10 +91,12 @@ class Seq2Seq(nn.Module):
             cache=cache,
             cache_position_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
         )
-        return {"logits": self.head(x_BTD, table_VD), "hidden": x_BTD, "seen": seen, "cache": cache}
+        out = predictions(self.head, x_BTD, table_VD, batch.get("target_lengths"))
+        return {**out, "hidden": x_BTD, "seen": seen, "cache": cache}
 
     def start(self, batch: Batch, steps: int) -> Tree:
         """Encodes the source and reads the prompt `target`. The first step is given the prompt's last token again."""
+        require_token_head(self.config)
         target_BT, lengths_B = require(batch, "target", "target_lengths")
         length = target_BT.shape[1] + steps
         check_length(self.config, length - 1)

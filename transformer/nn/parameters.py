@@ -42,6 +42,8 @@ AXES = {
     "*positions.table": "P, D",
     "types.table": "A, D",
     "head.kernel": "D -> V",
+    "class_head.kernel": "D -> C",
+    "class_head.bias": "C",
 }
 """Owner and parameter -> axes. Parameters of a learned score stand in its row of SCORES. A: token types."""
 
@@ -102,6 +104,7 @@ def sizes(config: Any) -> dict[str, int]:
         "V": config.vocab_size,
         "P": config.max_length,
         "A": config.embedding.types,
+        "C": config.class_head.classes,
     }
 
 
