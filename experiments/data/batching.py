@@ -1,9 +1,9 @@
 """Batches of few fixed shapes; batch i is a function of (seed, i), so the position in the data is a step number.
 
 Examples are grouped by length into buckets, each padded to one shape, which compiles once. An epoch is a seeded
-permutation; within it a bucket's examples fill batches in that order, what is left over joins the next longer bucket,
-and the batches come in a seeded order. So an epoch has (examples // batch_size) batches, no example comes twice, and
-fewer than `batch_size` are left out, other ones each time.
+permutation; within it a bucket's examples fill batches in that order, what is left over joins the next bucket that
+holds it, and the batches come in a seeded order. So no example comes twice in an epoch, and fewer than a batch of the
+largest bucket are left out, other ones each time.
 """
 
 import sys
@@ -19,43 +19,46 @@ from transformer.errors import problem
 Bucket = tuple[int, ...]
 """The padded length along each axis."""
 
-MULTIPLE = 8
-"""Lengths are rounded up to a multiple of this, which accelerators tile well, but not beyond the longest example."""
 
+def make_buckets(lengths: Int[np.ndarray, "I A"], num_buckets: int, multiple: int = 1) -> list[Bucket]:
+    """At most `num_buckets` shapes, in order of size, the last of which holds every example.
 
-def bucket_lengths(lengths: Int[np.ndarray, "I"], num_buckets: int) -> list[int]:
-    """At most `num_buckets` lengths, growing, that hold all examples with the least padding in total.
+    One bucket of all examples is cut in two, along whichever axis and at whichever length saves most padding; then the
+    bucket whose best cut saves most, and so on. The cost of a bucket is (examples) x (sum of its padded lengths).
 
-    The last one is the longest example's length; the others are multiples of 8. By dynamic programming over the
-    multiples that occur: cost[k, j] = min over i < j of cost[k - 1, i] + (examples in (i, j]) x length_j.
+    Args:
+        lengths: of each example, along each axis.
+        multiple: lengths are rounded up to a multiple of this, but not beyond the longest example.
     """
-    longest = int(lengths.max())
-    rounded = np.minimum(-(-lengths // MULTIPLE) * MULTIPLE, longest)
-    choices, counts = np.unique(rounded, return_counts=True)
-    upto = np.concatenate([[0], np.cumsum(counts)])
-    cost = np.where(upto == 0, 0.0, np.inf)  # no bucket yet: nothing is held
-    steps = []
-    for _ in range(min(num_buckets, len(choices))):
-        held = cost[:, None] + (upto[None, :] - upto[:, None]) * np.concatenate([[0], choices])[None, :]
-        held[np.tril_indices(len(upto))] = np.inf
-        steps.append(held.argmin(axis=0))
-        cost = held.min(axis=0)
-    return _trace_back(steps, choices)
+    longest = lengths.max(axis=0)
+    rounded = np.minimum(-(-lengths // multiple) * multiple, longest)
+    parts = [(_best_cut(rounded), rounded)]
+    while len(parts) < num_buckets:
+        (saved, axis, at), part = parts.pop(max(range(len(parts)), key=lambda i: parts[i][0][0]))
+        halves = [part] if saved <= 0 else [part[part[:, axis] <= at], part[part[:, axis] > at]]
+        parts += [(_best_cut(half), half) for half in halves]
+        if len(halves) == 1:
+            break
+    shapes = {tuple(int(length) for length in part.max(axis=0)) for _, part in parts}
+    return sorted(shapes | {tuple(int(length) for length in longest)}, key=lambda shape: (sum(shape), shape))[
+        -num_buckets:
+    ]
 
 
-def _trace_back(steps: list[np.ndarray], choices: np.ndarray) -> list[int]:
-    """The chosen lengths, from the last to the first, in growing order."""
-    at, chosen = len(choices), []
-    for step in reversed(steps):
-        chosen.append(int(choices[at - 1]))
-        at = int(step[at])
-    return chosen[::-1]
-
-
-def make_buckets(lengths: Int[np.ndarray, "I A"], num_buckets: int) -> list[Bucket]:
-    """Buckets by the length along the first axis; along the others all have the longest length that occurs."""
-    others = tuple(int(length) for length in lengths[:, 1:].max(axis=0))
-    return [(first, *others) for first in bucket_lengths(lengths[:, 0], num_buckets)]
+def _best_cut(lengths: Int[np.ndarray, "I A"]) -> tuple[int, int, int]:
+    """(padding saved, axis, longest length of the first part) of the best cut in two; saves 0 where there is none."""
+    best = (0, 0, 0)
+    whole = len(lengths) * int(lengths.max(axis=0).sum())
+    for axis in range(lengths.shape[1]):
+        ordered = lengths[np.argsort(lengths[:, axis], kind="stable")]
+        cuts = np.flatnonzero(np.diff(ordered[:, axis])) + 1
+        if not cuts.size:
+            continue
+        below = np.maximum.accumulate(ordered, axis=0).sum(axis=1)[cuts - 1] * cuts
+        above = np.maximum.accumulate(ordered[::-1], axis=0)[::-1].sum(axis=1)[cuts] * (len(ordered) - cuts)
+        i = int((below + above).argmin())
+        best = max(best, (whole - int((below + above)[i]), axis, int(ordered[cuts[i] - 1, axis])))
+    return best
 
 
 class Plan:
@@ -63,72 +66,104 @@ class Plan:
 
     Args:
         lengths: of each example, along each axis.
-        batch_size: examples in a batch.
-        buckets: growing; the last one holds every example.
+        buckets: in order of size; the last one holds every example.
         seed: of the orders.
+        batch_size: examples in a batch; or, where `batch_tokens` is given, what its number is a multiple of.
+        batch_tokens: tokens in a batch, counted along the longer axis, padding included.
 
     Raises:
         UserError: fewer examples than a batch has, or an example that is longer than the last bucket.
     """
 
-    def __init__(self, lengths: Int[np.ndarray, "I A"], batch_size: int, buckets: list[Bucket], seed: int):
-        if len(lengths) < batch_size:
+    def __init__(
+        self,
+        lengths: Int[np.ndarray, "I A"],
+        buckets: list[Bucket],
+        seed: int,
+        batch_size: int,
+        batch_tokens: int | None = None,
+    ):
+        shapes = np.array(buckets)
+        if not (lengths <= shapes[-1]).all():
+            raise problem("an example is longer than the longest bucket", got=lengths.max(axis=0), expected=buckets[-1])
+        self.buckets, self.seed = buckets, seed
+        self.sizes = [_rows(bucket, batch_size, batch_tokens) for bucket in buckets]
+        fits = (lengths[:, None, :] <= shapes[None]).all(axis=-1)
+        self._bucket_of = np.where(fits, shapes.sum(axis=1), np.iinfo(np.int64).max).argmin(axis=1)
+        self._next = [_next_holding(shapes, i) for i in range(len(buckets))]
+        self._lengths = lengths
+        # The one epoch that was asked for last: steps come in order, and a permutation takes longer than a batch.
+        self._latest: tuple[int, list[tuple[np.ndarray, int]]] = (0, self.epoch(0))
+        self.batches_per_epoch = len(self._latest[1])
+        if not self.batches_per_epoch:
+            fewest = max(self.sizes)
             raise problem(
                 "the training data is smaller than one batch",
                 got=f"{len(lengths)} examples",
-                expected=f"at least training.batch_size = {batch_size}",
+                expected=f"at least {'training.batch_size' if batch_tokens is None else 'a batch'} = {fewest}",
                 do=f"Set training.batch_size to at most {len(lengths)}, or take more examples.",
             )
-        fits = (lengths[:, None, :] <= np.array(buckets)[None]).all(axis=-1)
-        if not fits[:, -1].all():
-            raise problem("an example is longer than the longest bucket", got=lengths.max(axis=0), expected=buckets[-1])
-        self.batch_size, self.buckets, self.seed = batch_size, buckets, seed
-        self.batches_per_epoch = len(lengths) // batch_size
-        self._bucket_of = fits.argmax(axis=1)
-        # The one epoch that was asked for last: steps come in order, and a permutation takes longer than a batch.
-        self._latest: tuple[int, tuple[np.ndarray, np.ndarray]] = (0, self.epoch(0))
 
     @property
-    def shapes(self) -> list[Bucket]:
-        """The buckets that have a batch, the same ones in every epoch: as many programs compile."""
-        return [self.buckets[i] for i in np.unique(self.epoch(0)[1])]
+    def shapes(self) -> list[tuple[int, ...]]:
+        """(examples, *bucket) of each bucket that has a batch, the same in every epoch: as many programs compile."""
+        return [(self.sizes[i], *self.buckets[i]) for i in sorted({bucket for _, bucket in self.epoch(0)})]
+
+    @property
+    def padding(self) -> float:
+        """The share of the tokens of an epoch's batches that is padding."""
+        padded = sum(len(rows) * sum(self.buckets[bucket]) for rows, bucket in self.epoch(0))
+        return 1.0 - sum(int(self._lengths[rows].sum()) for rows, _ in self.epoch(0)) / padded
 
     def batch(self, i: int) -> tuple[Int[np.ndarray, "B"], Bucket]:
         """The indices of the examples of batch i (any step number), and their bucket."""
         epoch, at = divmod(int(i), self.batches_per_epoch)
-        latest, order = self._latest
+        latest, batches = self._latest
         if latest != epoch:
-            order = self.epoch(epoch)
-            self._latest = (epoch, order)  # one assignment: threads that race compute the same
-        return order[0][at], self.buckets[order[1][at]]
+            batches = self.epoch(epoch)
+            self._latest = (epoch, batches)  # one assignment: threads that race compute the same
+        rows, bucket = batches[at]
+        return rows, self.buckets[bucket]
 
-    def epoch(self, number: int) -> tuple[Int[np.ndarray, "batches B"], Int[np.ndarray, "batches"]]:
+    def epoch(self, number: int) -> list[tuple[Int[np.ndarray, "B"], int]]:
         """The examples and the bucket of each batch of an epoch, in order: a function of (seed, number)."""
         rng = np.random.default_rng((self.seed, number))
         order = rng.permutation(len(self._bucket_of))
-        left = order[:0]
-        rows, buckets = [], []
-        for bucket in range(len(self.buckets)):
-            members = np.concatenate([left, order[self._bucket_of[order] == bucket]])
-            full = len(members) // self.batch_size
-            rows.append(members[: full * self.batch_size].reshape(full, self.batch_size))
-            buckets.append(np.full(full, bucket))
-            left = members[full * self.batch_size :]
-        shuffled = rng.permutation(self.batches_per_epoch)
-        return np.concatenate(rows)[shuffled], np.concatenate(buckets)[shuffled]
+        members = [[order[self._bucket_of[order] == bucket]] for bucket in range(len(self.buckets))]
+        batches = []
+        for bucket, size in enumerate(self.sizes):
+            rows = np.concatenate(members[bucket])
+            full = len(rows) // size
+            batches += [(rows[i * size : (i + 1) * size], bucket) for i in range(full)]
+            if bucket < len(self.buckets) - 1:
+                members[self._next[bucket]].insert(0, rows[full * size :])
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _rows(bucket: Bucket, batch_size: int, batch_tokens: int | None) -> int:
+    """How many examples a batch of this bucket has."""
+    if batch_tokens is None:
+        return batch_size
+    return max(1, batch_tokens // (max(bucket) * batch_size)) * batch_size
+
+
+def _next_holding(shapes: Int[np.ndarray, "K A"], bucket: int) -> int:
+    """The next bucket that holds all that this one does; the last one holds everything."""
+    holding = np.flatnonzero((shapes[bucket + 1 :] >= shapes[bucket]).all(axis=1))
+    return bucket + 1 + int(holding[0]) if holding.size else bucket
 
 
 class Batches:
     """Batches from any step on, prepared ahead of the training loop by threads.
 
     Args:
-        plan: says which examples.
-        make: (indices, bucket) -> the batch; a pure function.
+        plan: has `batch(i)`, which says what stands in batch i.
+        make: what `plan.batch(i)` gives -> the batch; a pure function.
         num_threads: that prepare batches.
         ahead: batches kept ready.
     """
 
-    def __init__(self, plan: Plan, make: Callable[[np.ndarray, Bucket], Any], *, num_threads: int = 1, ahead: int = 8):
+    def __init__(self, plan: Any, make: Callable[..., Any], *, num_threads: int = 1, ahead: int = 8):
         self.plan, self.make = plan, make
         self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)
 

@@ -9,12 +9,14 @@ different days in two locales, so they are not among the defaults.
 import collections
 import dataclasses
 import datetime
-from collections.abc import Iterable, Sequence
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import DateTimeFormat, get_date_format
 from babel.localedata import locale_identifiers
 
 from experiments.data.examples import Pair, Splits
@@ -37,6 +39,21 @@ LOCALES = tuple(name for names in LOCALES_OF_SCRIPTS.values() for name in names.
 FORMATS = ("full", "long", "medium", "short")
 HELD_OUT = 0.05
 """Share of the days that validation has to itself; the test has as many."""
+
+Writer = tuple[Locale, str]
+"""A locale, and one of its formats."""
+FIELD = re.compile(r"%\((\w+)\)s")
+"""One field of a CLDR pattern, as Babel keeps it."""
+PARTS: dict[str, Callable[[datetime.date], int]] = {
+    "d": operator.attrgetter("day"),
+    "M": operator.attrgetter("month"),
+    "L": operator.attrgetter("month"),
+    "E": datetime.date.weekday,
+    "c": datetime.date.weekday,
+    "y": operator.attrgetter("year"),
+    "G": operator.attrgetter("year"),
+}
+"""A field's first letter -> the part of the day that decides it; of other fields, the whole day does."""
 
 
 def _locales_check(names: Sequence[str]) -> str | None:
@@ -80,18 +97,28 @@ def dates(config: "DataConfig", seed: int) -> Splits:
     Raises:
         UserError: an unknown locale or format, or years that end before they start.
     """
-    writers = _writers(config.dates)
-    days = every_day(config.dates)
+    return draw_splits(config, seed, lambda text, day, locale: Pair(text, day.isoformat(), str(locale)))
+
+
+def draw_splits(config: "DataConfig", seed: int, make: Callable[[str, datetime.date, Locale], Pair]) -> Splits:
+    """Draws as `dates`; `make` says which pair a written day gives. Raises UserError as `dates`."""
+    among, parts = writers(config.dates), split_days(config.dates, seed)
+    counts = (config.examples, config.evaluation_examples, config.evaluation_examples)
+    return Splits(
+        *(
+            _draw(days, among, count, np.random.default_rng((seed, stream)), make)
+            for stream, (days, count) in enumerate(zip(parts, counts, strict=True), start=1)
+        )
+    )
+
+
+def split_days(config: DatesConfig, seed: int) -> tuple[list[datetime.date], ...]:
+    """The days of training, validation and test, none in two of them: a function of the arguments alone."""
+    days = every_day(config)
     order = np.random.default_rng((seed, 0)).permutation(len(days))
     held_out = max(1, round(HELD_OUT * len(days)))
     validation, test, train = np.split(order, (held_out, 2 * held_out))
-    parts = ((train, config.examples), (validation, config.evaluation_examples), (test, config.evaluation_examples))
-    return Splits(
-        *(
-            _draw([days[i] for i in part], writers, count, np.random.default_rng((seed, stream)))
-            for stream, (part, count) in enumerate(parts, start=1)
-        )
-    )
+    return tuple([days[i] for i in part] for part in (train, validation, test))
 
 
 def every_day(config: DatesConfig) -> list[datetime.date]:
@@ -128,9 +155,10 @@ def ceiling(config: DatesConfig, days: Iterable[datetime.date]) -> float:
     for most often.
     """
     meanings: dict[str, collections.Counter[datetime.date]] = {}
-    for locale, style in _writers(config):
-        for day in days:
-            meanings.setdefault(format_date(day, style, locale), collections.Counter())[day] += 1
+    days = list(days)
+    for writer in writers(config):
+        for text, day in zip(write(days, writer), days, strict=True):
+            meanings.setdefault(text, collections.Counter())[day] += 1
     right = sum(max(counter.values()) for counter in meanings.values())
     return right / sum(counter.total() for counter in meanings.values())
 
@@ -148,21 +176,38 @@ def _find_locale(name: str) -> Locale:
         ) from error
 
 
-def _writers(config: DatesConfig) -> list[tuple[Locale, str]]:
-    """Every (locale, format) of the config."""
+def writers(config: DatesConfig) -> list[Writer]:
+    """Every (locale, format) of the config. Raises UserError: an unknown locale or format, or none."""
     if (expected := _formats_check(config.formats)) is not None:
         raise problem("unknown format in data.dates.formats", got=config.formats, expected=expected)
     return [(locale, style) for locale in find_locales(config.locales) for style in config.formats]
 
 
+def write(days: Sequence[datetime.date], writer: Writer) -> list[str]:
+    """Each day as Babel's `format_date` gives it, but each month, weekday, ... is put into words only once."""
+    locale, style = writer
+    template = get_date_format(style, locale).format  # such as "%(d)s %(MMMM)s %(y)s"
+    columns = []
+    for field in FIELD.findall(template):
+        keys = list(map(PARTS.get(field[0], datetime.date.toordinal), days))
+        words = {key: DateTimeFormat(day, locale)[field] for key, day in dict(zip(keys, days, strict=True)).items()}
+        columns.append([words[key] for key in keys])
+    template = FIELD.sub("%s", template)
+    return [template % fields for fields in zip(*columns, strict=True)]
+
+
 def _draw(
-    days: list[datetime.date], writers: list[tuple[Locale, str]], count: int, rng: np.random.Generator
+    days: list[datetime.date],
+    among: list[Writer],
+    count: int,
+    rng: np.random.Generator,
+    make: Callable[[str, datetime.date, Locale], Pair],
 ) -> list[Pair]:
-    chosen_days = rng.integers(len(days), size=count).tolist()
-    chosen_writers = rng.integers(len(writers), size=count).tolist()
-    names = [str(locale) for locale, _ in writers]
-    pairs = []
-    for day, writer in zip((days[i] for i in chosen_days), chosen_writers, strict=True):
-        locale, style = writers[writer]
-        pairs.append(Pair(format_date(day, style, locale), day.isoformat(), names[writer]))
+    chosen = [days[i] for i in rng.integers(len(days), size=count).tolist()]
+    chosen_writers = rng.integers(len(among), size=count)
+    pairs: list = [None] * count
+    for number, writer in enumerate(among):
+        rows = np.flatnonzero(chosen_writers == number).tolist()
+        for row, text in zip(rows, write([chosen[row] for row in rows], writer), strict=True):
+            pairs[row] = make(text, chosen[row], writer[0])
     return pairs

@@ -6,102 +6,21 @@ The first six ids are the same in every tokenizer (`SpecialTokens`); a tokenizer
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Iterable
 
-import numpy as np
-from jaxtyping import Int, Int32
-
+from experiments.data.bpe import DEFAULT_SIZE, SMALLEST, BytePairs
+from experiments.data.byte_level import Bytes
+from experiments.data.characters import Characters
+from experiments.data.tokenizer_file import TokenizerFile
+from experiments.data.tokens import SpecialTokens, Tokenizer
 from transformer.errors import look_up, problem
-from transformer.schema import setting
+from transformer.schema import at_least, setting
 
+__all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerConfig", "check", "fit", "from_json"]
 
-class SpecialTokens:
-    """Ids that stand for no text."""
-
-    padding: ClassVar[int] = 0
-    begin: ClassVar[int] = 1
-    end: ClassVar[int] = 2
-    separator: ClassVar[int] = 3
-    mask: ClassVar[int] = 4
-    unknown: ClassVar[int] = 5
-    special: ClassVar[tuple[str, ...]] = ("padding", "begin", "end", "separator", "mask", "unknown")
-
-
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-"""What an unknown token is shown as."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Characters(SpecialTokens):
-    """One token a Unicode code point; id 6 + i is the i-th of the alphabet, which is sorted."""
-
-    alphabet: str
-
-    def __post_init__(self):
-        if list(self.alphabet) != sorted(set(self.alphabet)):
-            raise problem(
-                "the alphabet of a character tokenizer is not sorted, or has a character twice",
-                got=repr(self.alphabet[:40]),
-                do="Use Characters.fit(texts).",
-            )
-
-    @classmethod
-    def fit(cls, texts: Iterable[str]) -> "Characters":
-        """The tokenizer of all characters that occur in the texts."""
-        seen: set[str] = set()
-        for text in texts:
-            seen.update(text)
-        return cls("".join(sorted(seen)))
-
-    @property
-    def size(self) -> int:
-        """V, special tokens included."""
-        return len(self.special) + len(self.alphabet)
-
-    def encode(self, text: str) -> Int32[np.ndarray, "T"]:
-        """The ids of a text's characters; `unknown` for one that is not of the alphabet."""
-        alphabet, codes = _codes(self.alphabet), _codes(text)
-        if not alphabet.size:
-            return np.full(codes.shape, self.unknown, np.int32)
-        at = np.minimum(np.searchsorted(alphabet, codes), alphabet.size - 1)
-        return np.where(alphabet[at] == codes, at + len(self.special), self.unknown).astype(np.int32)
-
-    def lengths(self, texts: Sequence[str]) -> Int[np.ndarray, "B"]:
-        """How many tokens `encode` makes of each text, without making them."""
-        return np.fromiter(map(len, texts), np.int64, len(texts))
-
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of all ids: special tokens are left out, `unknown` and ids beyond V are shown as U+FFFD."""
-        return "".join(self._text(int(token)) for token in ids)
-
-    def tokens(self, ids: Sequence[int] | np.ndarray) -> list[str]:
-        """One label for each id, for the axes of a picture: <end> for a special token, ␣ for white space."""
-        return [self._label(int(token)) for token in ids]
-
-    def to_json(self) -> str:
-        """Everything that `from_json` needs."""
-        return json.dumps({"name": "characters", "alphabet": self.alphabet})
-
-    @classmethod
-    def from_json(cls, text: str) -> "Characters":
-        """The tokenizer that `to_json` described."""
-        return cls(json.loads(text)["alphabet"])
-
-    def _text(self, token: int) -> str:
-        if 0 <= token < len(self.special):
-            return REPLACEMENT if token == self.unknown else ""
-        return self.alphabet[token - len(self.special)] if 0 <= token < self.size else REPLACEMENT
-
-    def _label(self, token: int) -> str:
-        if 0 <= token < len(self.special):
-            return f"<{self.special[token]}>"
-        text = self._text(token)
-        return "␣" if text.isspace() else text
-
-
-TOKENIZERS = {"characters": Characters}
-"""Name -> class with `fit`, `from_json`, and the methods of Characters."""
+TOKENIZERS = {"characters": Characters, "bytes": Bytes, "bpe": BytePairs, "file": TokenizerFile}
+"""Name -> subclass of `Tokenizer` with `reads` (the settings that it takes), `fit(texts, **those)`, `to_json()` and
+`from_json(text)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,18 +28,62 @@ class TokenizerConfig:
     """How text becomes tokens."""
 
     name: str = setting("characters", "the kind of token", allowed=TOKENIZERS)
+    vocab_size: int | None = setting(
+        None,
+        f"bpe: tokens to learn at most, special ones included; none: {DEFAULT_SIZE:,}",
+        check=at_least(SMALLEST),
+    )
+    path: str | None = setting(None, "file: a tokenizer.json in the format of Hugging Face")
+    target_path: str | None = setting(None, "file, with shared=false: the tokenizer.json of the targets")
+    shared: bool = setting(True, "one tokenizer for source and target; false: one each")
 
 
-def fit(config: TokenizerConfig, texts: Iterable[str]) -> Characters:
-    """The config's tokenizer, fitted to the training texts.
+def check(config: TokenizerConfig) -> None:
+    """Whether the settings fit each other; reads no file.
 
     Raises:
-        UserError: an unknown tokenizer.
+        UserError: an unknown tokenizer, a setting that it does not read, or one that it lacks.
     """
-    return look_up("tokenizer", TOKENIZERS, config.name).fit(texts)
+    kind = look_up("tokenizer", TOKENIZERS, config.name)
+    for name in ("vocab_size", "path"):
+        value = getattr(config, name)
+        if value is not None and name not in kind.reads:
+            readers = ", ".join(other for other, row in TOKENIZERS.items() if name in row.reads)
+            raise problem(
+                f"tokenizer.{name} is not read by tokenizer {config.name!r}",
+                got=repr(value),
+                expected=f"it only with {readers}",
+                do="Leave it out, or change tokenizer.name.",
+            )
+    two_files = "path" in kind.reads and not config.shared
+    if config.target_path is not None and not two_files:
+        raise problem(
+            f"tokenizer.target_path is not read by tokenizer {config.name!r} with tokenizer.shared {config.shared}",
+            got=repr(config.target_path),
+            expected="it only with file, and tokenizer.shared false",
+            do="Leave it out, or change tokenizer.name and tokenizer.shared.",
+        )
+    for name in [*["path"] * ("path" in kind.reads), *["target_path"] * two_files]:
+        if getattr(config, name) is None:
+            raise problem(
+                f"tokenizer {config.name!r} lacks tokenizer.{name}",
+                got="none",
+                expected="the path of a tokenizer.json",
+            )
 
 
-def from_json(text: str) -> Characters:
+def fit(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
+    """The config's tokenizer, fitted to the training texts; that of the sources, where there are two.
+
+    Raises:
+        UserError: see `check`; a file that cannot be read as a tokenizer.
+    """
+    check(config)
+    kind = TOKENIZERS[config.name]
+    return kind.fit(texts, **{name: getattr(config, name) for name in kind.reads})
+
+
+def from_json(text: str) -> Tokenizer:
     """The tokenizer that some tokenizer's `to_json` described.
 
     Raises:
@@ -130,8 +93,3 @@ def from_json(text: str) -> Characters:
         return look_up("tokenizer", TOKENIZERS, json.loads(text)["name"]).from_json(text)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise problem(f"not the description of a tokenizer: {error}", got=repr(text[:40])) from error
-
-
-def _codes(text: str) -> np.ndarray:
-    """The code points of a text (a lone surrogate, as of a badly encoded command line, is one too)."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")

@@ -1,0 +1,63 @@
+"""Arrays of different lengths, stored as one: row i is tokens[offsets[i] : offsets[i + 1]]."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int, Int32, Int64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ragged:
+    """The token ids of N texts: 4 bytes a token and 8 a text.
+
+    `offsets` starts at 0, never falls, and ends at the number of tokens.
+    """
+
+    tokens: Int32[np.ndarray, "M"]
+    offsets: Int64[np.ndarray, "N+1"]
+
+    @classmethod
+    def of(cls, arrays: Sequence[Int[np.ndarray, "_"] | Sequence[int]]) -> "Ragged":
+        """The rows given, copied."""
+        rows = [np.asarray(array, np.int32) for array in arrays]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return cls(np.concatenate([np.zeros(0, np.int32), *rows]), offsets_of(lengths))
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> Int32[np.ndarray, "_"]:
+        """Row i, counted from the end if negative: a view, not a copy.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        row = range(len(self))[i]
+        return self.tokens[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, "N"]:
+        """Tokens of each row."""
+        return np.diff(self.offsets)
+
+    def take(self, indices: Sequence[int] | Int[np.ndarray, "I"]) -> "Ragged":
+        """The rows of these indices in this order, copied; a row may come more than once."""
+        indices = np.asarray(indices, np.int64)
+        lengths = self.lengths[indices]
+        offsets = offsets_of(lengths)
+        moved = self.offsets[:-1][indices] - offsets[:-1]
+        return Ragged(self.tokens[np.arange(offsets[-1]) + np.repeat(moved, lengths)], offsets)
+
+    def cut(self, lengths: Int[np.ndarray, "N"]) -> "Ragged":
+        """The first tokens of each row, as many as `lengths` says; rows that have no more stay as they are."""
+        lengths = np.minimum(self.lengths, lengths)
+        offsets = offsets_of(lengths)
+        moved = self.offsets[:-1] - offsets[:-1]
+        return Ragged(self.tokens[np.arange(offsets[-1]) + np.repeat(moved, lengths)], offsets)
+
+
+def offsets_of(lengths: Int[np.ndarray, "N"]) -> Int64[np.ndarray, "N+1"]:
+    """Where each row starts, and the end of the last one."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)

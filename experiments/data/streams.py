@@ -1,0 +1,97 @@
+"""Documents as one stream of tokens, read in windows: the packing of language modelling.
+
+    inputs     <begin> x1 x2 .. xn  | <begin> y1 .. ym  | ...
+    labels     x1      x2 .. xn <end> | y1    .. ym <end> | ...
+    documents  1       1  .. 1  1     | 2     .. 2  2     | ...
+
+A window is `context` neighbours of it. Each epoch starts the windows at another phase and takes them in another order,
+so each token is learned once an epoch, but for fewer than two windows and one batch.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int, Int32, Int64
+
+from experiments.data.ragged import Ragged
+from experiments.data.tokens import SpecialTokens
+from transformer.errors import problem
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stream:
+    """What stands at each place of the stream."""
+
+    inputs: Int32[np.ndarray, "M"]
+    labels: Int32[np.ndarray, "M"]
+    documents: Int32[np.ndarray, "M"]
+    """Counted from 1."""
+
+    @classmethod
+    def of(cls, texts: Ragged) -> "Stream":
+        """The stream of the documents, one after another."""
+        lengths = texts.lengths
+        begins = texts.offsets[:-1] + np.arange(len(texts))
+        inputs = np.full(len(texts.tokens) + len(texts), SpecialTokens.begin, np.int32)
+        labels = np.full_like(inputs, SpecialTokens.end)
+        text = np.arange(len(texts.tokens)) + np.repeat(np.arange(len(texts)), lengths)
+        inputs[text + 1], labels[text] = texts.tokens, texts.tokens
+        inputs[begins] = SpecialTokens.begin
+        return cls(inputs, labels, np.repeat(np.arange(1, len(texts) + 1, dtype=np.int32), lengths + 1))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, starts: Int[np.ndarray, "B"], length: int) -> Int64[np.ndarray, "B T"]:
+        """The places of windows; those behind the end of the stream are its last place."""
+        return np.minimum(starts[:, None] + np.arange(length), len(self) - 1)
+
+    def segments(self, rows: Int[np.ndarray, "B T"]) -> Int32[np.ndarray, "B T"]:
+        """The documents of each window, counted from 1."""
+        documents = self.documents[rows]
+        return documents - documents[:, :1] + 1
+
+
+class Windows:
+    """Which windows stand in batch i: a function of (seed, i).
+
+    Args:
+        length: of the stream (tokens).
+        context: of a window (tokens).
+
+    Raises:
+        UserError: the stream is shorter than a batch.
+    """
+
+    padding = 0.0
+
+    def __init__(self, length: int, context: int, batch_size: int, seed: int):
+        self.context, self.batch_size, self.seed = context, batch_size, seed
+        self.windows_per_epoch = max(length - context + 1, 0) // context
+        self.batches_per_epoch = self.windows_per_epoch // batch_size
+        if not self.batches_per_epoch:
+            raise problem(
+                "the training text is shorter than one batch",
+                got=f"{length:,} tokens",
+                expected=f"{context * (batch_size + 1) - 1:,} or more, for {batch_size} windows of {context}",
+                do="Take more text, or lower training.batch_size or task.context.",
+            )
+        self._latest = (0, self._epoch(0))
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(windows, tokens) of a batch: one program compiles."""
+        return [(self.batch_size, self.context)]
+
+    def batch(self, i: int) -> tuple[Int64[np.ndarray, "B"], int]:
+        """Where the windows of batch i start, and i."""
+        epoch, at = divmod(int(i), self.batches_per_epoch)
+        latest, starts = self._latest
+        if latest != epoch:
+            starts = self._epoch(epoch)
+            self._latest = (epoch, starts)  # one assignment: threads that race compute the same
+        return starts[at * self.batch_size : (at + 1) * self.batch_size], int(i)
+
+    def _epoch(self, number: int) -> Int64[np.ndarray, "windows"]:
+        rng = np.random.default_rng((self.seed, number))
+        return rng.integers(self.context) + self.context * rng.permutation(self.windows_per_epoch)
