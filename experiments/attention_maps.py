@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from experiments.tasks.text_to_text import TextToText
+from experiments.tasks.task import Task
 from transformer import Model, build
 
 
@@ -21,7 +21,7 @@ class AttentionMap:
     activation: str
 
 
-def attention_map(model: Model, params: Any, task: TextToText, source: str, answer_ids: np.ndarray) -> AttentionMap:
+def attention_map(model: Model, params: Any, task: Task, source: str, answer_ids: np.ndarray) -> AttentionMap:
     """The map for a source and the answer that the model gave.
 
     Args:
@@ -31,9 +31,11 @@ def attention_map(model: Model, params: Any, task: TextToText, source: str, answ
         UserError: a Seq2Seq model without cross-attention has nothing to show.
     """
     plain = build(dataclasses.replace(model.config, kernels="plain"))  # fused kernels do not compute the weights
-    look = task.frame.look(task.tokenizer.encode(source), answer_ids, task.slots)
+    look = task.look(source, answer_ids)
     batch = {key: np.asarray(value, np.int32)[None] for key, value in look.batch.items()}
     out = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(look.activation,)))(params, batch)
     weights_LNTS = np.asarray(out["captured"][look.activation])[:, 0, :, look.rows, look.columns]
-    tokens = task.tokenizer.tokens
-    return AttentionMap(weights_LNTS, tokens(answer_ids), tokens(look.keys), look.activation)
+    sides = task.sides
+    return AttentionMap(
+        weights_LNTS, sides.target.tokens(look.queries), sides.source.tokens(look.keys), look.activation
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.command_line import REQUIRED, parse, run
 from experiments.compilation import use_compilation_cache
-from experiments.runs import draw_attention, open_run
+from experiments.runs import draw_attention, example_text, open_run
 from transformer.errors import problem
 from transformer.schema import setting
 
@@ -16,7 +16,7 @@ class ExploreFlags:
     """Draws a model's attention: python -m experiments.explore --workdir=runs/dates --input="20. November 2026" """
 
     workdir: str = setting(REQUIRED, "the directory that the model was trained in")
-    input: str | None = setting(None, "the text; none: the first test example")
+    input: str | None = setting(None, "the text; none: an example of the data")
     layer: int = setting(-1, "the layer to draw; -1 is the last")
     output: str | None = setting(None, "the PNG to write; none: plots/explore.png of the working directory")
     checkpoint: str = setting("best", "best, last or a step")
@@ -28,8 +28,8 @@ def main(argv: Sequence[str]) -> None:
     if path.suffix != ".png":
         raise problem("--output is not a PNG", got=str(path), expected="a name that ends in .png")
     use_compilation_cache()
-    opened = open_run(flags.workdir, flags.checkpoint)
-    source = opened.experiment.task.splits.test[0].source if flags.input is None else flags.input
+    opened = open_run(flags.workdir, flags.checkpoint, read_data=flags.input is None)
+    source = example_text(opened.experiment) if flags.input is None else flags.input
     opened.check([source])
     answer = draw_attention(opened, source, path, flags.layer)
     print(f"{source} -> {answer}")

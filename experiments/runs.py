@@ -6,25 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments import settings
 from experiments.attention_maps import attention_map
-from experiments.data import tokenizers
+from experiments.data.examples import Document, Pair
 from experiments.pictures import easy_to_read, font_for, readable_tokens, save
+from experiments.stored import require_stored
 from experiments.training import reporting
+from experiments.training.averaging import average
 from experiments.training.checkpoints import Checkpoints
-from experiments.training.config import BEST_MODE
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.workdir import read_config
+from transformer.decoding import DecodingConfig
 from transformer.errors import problem
 from transformer.inspection.plots import attention_maps, curves
 from transformer.nn.positions import POSITIONS
 
-TOKENIZER = "tokenizer.json"
-
 LONGEST = 16
 """A text of the user's own may be this many times longer than the data; memory grows with the square."""
+
+SHOWN_CHARACTERS = 40
+"""Of a document, in the picture at the end of training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,25 +39,43 @@ class Run:
     params: Any
     step: int
     workdir: Path
+    averaged: int = 1
+    """How many checkpoints the parameters are the mean of."""
 
-    def answers(self, sources: list[str]) -> list[Any]:
+    def evaluation(self, decoding: DecodingConfig | None = None, seed: int | None = None) -> Evaluation:
+        """The programs that score and write, by the run's own settings of decoding or by others."""
+        config = self.experiment.config
+        return Evaluation(
+            self.experiment.model,
+            self.experiment.task,
+            decoding or config.decoding,
+            config.seed if seed is None else seed,
+        )
+
+    def answers(self, texts: list[str], decoding: DecodingConfig | None = None, seed: int | None = None) -> list[Any]:
         """The token ids of each answer, up to and including its end token."""
-        task = self.experiment.task
-        evaluation = Evaluation(self.experiment.model, task, self.experiment.config.decoding)
-        return [task.up_to_end(row) for row in evaluation.answers(self.params, sources)]
+        rows = self.evaluation(decoding, seed).answers(self.params, texts)
+        return [self.experiment.task.up_to_end(row) for row in rows]
 
-    def check(self, texts: list[str]) -> None:
-        """Raises a UserError for a text that the model cannot take; warns of characters that it has never seen."""
+    def check(self, texts: list[str], answer: int | None = None) -> None:
+        """Raises a UserError for a text that the model cannot take; warns of characters that it has never seen.
+
+        Args:
+            answer: most tokens that are written; None: as the run's settings say.
+        """
         task, config = self.experiment.task, self.experiment.config.model
-        answer = self.experiment.config.decoding.max_new_tokens or task.slots
-        unknown = sorted({c for text in texts for c in text if task.tokenizer.unknown in task.tokenizer.encode(c)})
+        answer = answer or self.experiment.config.decoding.max_new_tokens or task.slots
+        tokenizer = task.sides.source
+        known = {c: tokenizer.unknown not in tokenizer.encode(c) for c in set("".join(texts))}
+        unknown = sorted(c for c, is_known in known.items() if not is_known)
         if unknown:
             shown = " ".join(unknown[:20])
             print(f"warning: training never showed these characters, which read as unknown: {shown}", file=sys.stderr)
         for number, text in enumerate(texts, start=1):
             if not text.strip():
                 raise problem(f"text {number} is empty", expected="something to read")
-            length = task.frame.capacity(len(task.tokenizer.encode(text)), answer)
+        for number, tokens in enumerate(task.read(texts), start=1):
+            length = task.length_read(tokens, answer)
             if length > LONGEST * task.longest:
                 raise problem(
                     f"text {number} is far longer than anything in training",
@@ -66,15 +88,18 @@ class Run:
                     f"text {number} is longer than the model's table of learned positions",
                     got=f"{length} tokens with its answer",
                     expected=f"at most model.max_length = {config.max_length}",
-                    do="Shorten it.",
+                    do="Shorten it, or write fewer new tokens.",
                 )
 
 
-def open_run(workdir: str, checkpoint: str = "best") -> Run:
+def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = None, *, read_data: bool = True) -> Run:
     """Reads a working directory.
 
     Args:
         checkpoint: "best", "last" or a step.
+        average_last: the mean of so many of the last checkpoints in place of `checkpoint`; None: as the run's settings
+            say, 1: no.
+        read_data: False where texts are answered and no split is needed: the files of the data may be gone.
 
     Raises:
         UserError: no run there, no such checkpoint, or none that can be read.
@@ -86,34 +111,73 @@ def open_run(workdir: str, checkpoint: str = "best") -> Run:
         if not step.isdecimal():
             raise problem("unknown checkpoint", got=repr(checkpoint), expected="best, last or a step")
         step = int(step)
-    experiment = set_up(config, tokenizers.from_json(_read_tokenizer(path)))
+    stored = require_stored(path)
+    refuse_other_vocabulary(path, config, stored.sides.size)
+    experiment = set_up(config, stored, read_data=read_data)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
-    output = config.training.output
-    with Checkpoints(
-        path / "checkpoints", output.keep_last, output.best, BEST_MODE[output.best], read_only=True
-    ) as saved:
+    output, count = config.training.output, average_last or 1
+    if average_last is None and checkpoint == "best":
+        count = config.training.average_last
+    mode = experiment.task.metrics[experiment.config.training.output.best].mode
+    best = experiment.config.training.output.best
+    with Checkpoints(path / "checkpoints", output.keep_last, best, mode, read_only=True) as saved:
+        if count > 1:
+            mean = average(saved, example, count, output.average_every)
+            return Run(experiment, mean.state.evaluated_params, mean.step, path, len(mean.extra["averaged"]))
         found = saved.restore(example, step)
     return Run(experiment, found.state.evaluated_params, found.step, path)
 
 
-def _read_tokenizer(path: Path) -> str:
-    try:
-        return (path / TOKENIZER).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        do = "Run the command that trained it once more: it writes the file."
-        raise problem(f"{path} holds no {TOKENIZER}", do=do) from error
+def refuse_other_vocabulary(path: Path, config: Any, size: int) -> None:
+    """Raises a UserError where the tokenizers have more ids than the checkpoint's model."""
+    if size > config.model.vocab_size:
+        raise problem(
+            f"the vocabulary of {path / 'tokenizer.json'} does not fit the checkpoint",
+            got=f"{size:,} tokens",
+            expected=f"at most model.vocab_size = {config.model.vocab_size:,}",
+            do="Bring back the tokenizer.json that the run wrote.",
+        )
+
+
+def example_text(experiment: Experiment) -> str:
+    """A text of the data to look at, of the test split where there is one, that the fonts here can show if any is."""
+    splits = experiment.task.splits
+    found = [_text(example) for example in (splits.test or splits.validation)[:500]]
+    text = next((text for text in found if len(text) > 20 and easy_to_read(text)), found[0])
+    if isinstance((splits.test or splits.validation)[0], Pair):
+        return text
+    task = experiment.task
+    room = min(SHOWN_CHARACTERS, max(task.posing.config.context // 2 - 1, 1))
+    words = " ".join(text[: 4 * room].split())[: max(room, 3)]
+    if not any(task.names["loss"].startswith(objective) for objective in ("masked", "span")):
+        return words
+    half = len(words) // 2
+    return f"{words[:half]}<mask>{words[half + 1 :]}"
+
+
+def _text(example: Pair | Document) -> str:
+    return example.source if isinstance(example, Pair) else example.text
 
 
 def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> dict[str, Path]:
-    """The pictures at the end of training: curves, and the attention of a test example that the fonts here can show."""
+    """The pictures at the end of training: curves, and the attention of an example that the fonts here can show."""
     pictures = {"curves": workdir / "plots" / "curves.png"}
-    save(curves(series(workdir, "loss"), series(workdir, "exact_match")), pictures["curves"])
+    task = experiment.task
+    loss, score = task.names["loss"], experiment.config.training.output.best
+    score = score if score != loss else task.names["accuracy"]
+    save(
+        curves(
+            series(workdir, loss),
+            series(workdir, score),
+            loss_label=f"{loss} ({task.metrics[loss].unit})",
+            score_label=f"{score} ({task.metrics[score].unit})",
+        ),
+        pictures["curves"],
+    )
     if experiment.model.config.architecture == "seq2seq" and not experiment.model.config.cross_attention:
         return pictures
     pictures["attention"] = workdir / "plots" / "attention.png"
-    examples = [pair.source for pair in experiment.task.splits.test[:500]]
-    shown = next((text for text in examples if len(text) > 20 and easy_to_read(text)), examples[0])
-    draw_attention(Run(experiment, params, step, workdir), shown, pictures["attention"])
+    draw_attention(Run(experiment, params, step, workdir), example_text(experiment), pictures["attention"])
     return pictures
 
 
@@ -128,23 +192,38 @@ def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]
     return found
 
 
+def answer_text(run: Run, text: str) -> tuple[Any, str]:
+    """What the model says of a text: the ids that it writes, none for a classifier, and the answer in words."""
+    task = run.experiment.task
+    if task.classes is None:
+        (ids,) = run.answers([text])
+        return ids, task.answer(text, ids)
+    (probabilities,) = run.evaluation().probabilities(run.params, [text])
+    return np.zeros(0, np.int32), labels_in_words(task.classes, probabilities)
+
+
+def labels_in_words(classes: tuple[str, ...], probabilities: np.ndarray, most: int = 3) -> str:
+    """The likeliest labels with their probabilities, the likeliest first."""
+    order = np.argsort(-probabilities)[:most]
+    return ", ".join(f"{classes[i]} {probabilities[i]:.1%}" for i in order)
+
+
 def draw_attention(run: Run, source: str, path: Path, layer: int = -1) -> str:
-    """Draws where the model looks while it reads `source` aloud, to a PNG; returns the answer's text."""
-    (ids,) = run.answers([source])
+    """Draws where the model looks while it answers `source`, to a PNG; returns the answer in words."""
+    ids, answer = answer_text(run, source)
     task = run.experiment.task
     drawn = attention_map(run.experiment.model, run.params, task, source, ids)
     layers = len(drawn.weights_LNTS)
     if not -layers <= layer < layers:
         raise problem("no such layer", got=layer, expected=f"{-layers} to {layers - 1}; -1 is the last")
     number = layer % layers
-    answer = task.decode(ids)
     figure = attention_maps(
         drawn.weights_LNTS[number],
         readable_tokens(drawn.answer_tokens),
         readable_tokens(drawn.source_tokens),
         title=f"{drawn.activation.replace('*', str(number))}, step {run.step}",
-        query_label="answer",
-        key_label="source",
+        query_label="answer" if task.generates else "query",
+        key_label="source" if task.generates else "key",
         font_family=font_for("".join(drawn.answer_tokens + drawn.source_tokens)),
     )
     save(figure, path)

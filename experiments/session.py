@@ -10,14 +10,14 @@ import jax
 from rich.console import Console
 
 from experiments import settings
-from experiments.runs import TOKENIZER, draw_run
+from experiments.runs import draw_run, example_text
+from experiments.stored import read_stored, write_stored
 from experiments.training import reporting, signals
 from experiments.training.checkpoints import Checkpoints
-from experiments.training.config import BEST_MODE
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.loop import Loop, NotFiniteError, restore_or_start
 from experiments.training.progress import duration, final_table, print_next, print_paths, progress, say
-from experiments.training.workdir import open_workdir, write_text_atomically
+from experiments.training.workdir import open_workdir
 
 
 def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> int:
@@ -36,31 +36,40 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
     """
     console = Console()
     notes = [*notes]
-    experiment = set_up(config)
+    experiment = set_up(config, read_stored(workdir))
     stored = settings.to_json_dict(experiment.config)
     output = experiment.config.training.output
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})"
     with (
-        open_workdir(workdir, stored, differences=settings.differences, devices=devices),
+        open_workdir(
+            workdir,
+            stored,
+            differences=settings.differences,
+            devices=devices,
+            data=experiment.task.splits.fingerprint,
+        ),
         signals.catch_stop_signals() as stop,
         Checkpoints(
             workdir / "checkpoints",
             output.keep_last,
             output.best,
-            BEST_MODE[output.best],
+            experiment.task.metrics[output.best].mode,
+            average_last=experiment.config.training.average_last,
+            average_every=output.average_every,
             say=notes.append,
         ) as checkpoints,
         reporting.Metrics(workdir, output.tensorboard) as metrics,
     ):
-        write_text_atomically(workdir / TOKENIZER, experiment.task.tokenizer.to_json())
-        state, window = restore_or_start(experiment, checkpoints, metrics)
+        write_stored(workdir, experiment.task)
+        state, window, streak = restore_or_start(experiment, checkpoints, metrics)
         first = int(state.step)
-        announce(console, experiment, state.params, workdir, first, notes, devices)
+        finished = first >= experiment.config.training.steps or streak.stopped
+        announce(console, experiment, state.params, workdir, first, finished, notes, devices)
         loop = Loop(experiment, stored, checkpoints, metrics, stop, lambda line: say(console, line))
         began = time.monotonic()
         try:
             with progress(experiment.config.training.steps, first, console) as shown:
-                state = loop.run(state, window, shown)
+                state = loop.run(state, window, streak, shown)
         except NotFiniteError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -70,7 +79,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
             say(console, f"  {shown_command(command[0], *command[1:])}")
             return signals.exit_code(stop.received)
         pictures = draw_run(experiment, state.evaluated_params, int(state.step), workdir)
-    finish(console, experiment, workdir, time.monotonic() - began, pictures)
+    finish(console, experiment, workdir, int(state.step), time.monotonic() - began, pictures)
     return 0
 
 
@@ -83,12 +92,19 @@ def shown_command(module: str, *words: str) -> str:
 
 
 def announce(
-    console: Console, experiment: Experiment, params: Any, workdir: Path, first: int, notes: list[str], devices: str
+    console: Console,
+    experiment: Experiment,
+    params: Any,
+    workdir: Path,
+    first: int,
+    finished: bool,
+    notes: list[str],
+    devices: str,
 ) -> None:
     """What will run, in a few lines; the first says where it starts."""
     config, task = experiment.config, experiment.task
     steps = config.training.steps
-    if first >= steps:
+    if finished:
         say(console, f"Finished already at step {first} of {steps}; its pictures are drawn again")
     elif first:
         say(console, f"Continuing from step {first} of {steps} in {workdir}")
@@ -96,34 +112,44 @@ def announce(
         say(console, f"Starting at step 0 of {steps} in {workdir}")
     for note in notes:
         say(console, note)
+    for note in (*task.splits.notes, *task.notes):
+        say(console, note)
     count = sum(x.size for x in jax.tree.leaves(params))
-    say(console, f"{config.model.architecture}, {count:,} parameters, {config.model.vocab_size} tokens, on {devices}")
-    shapes = ", ".join(" x ".join(map(str, shape)) for shape in task.plan.shapes)
-    sizes = [len(split) for split in (task.splits.train, task.splits.validation, task.splits.test)]
-    say(console, f"{sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test examples, padded to {shapes}")
     say(
         console,
-        f"programs that compile: 1 of the start, {task.num_programs} of the update, 1 of losses, 2 of generation",
+        f"{config.model.architecture}, {count:,} parameters, {experiment.flops_per_example() / 1e6:.1f} MFLOPs per"
+        f" example and step, {config.model.vocab_size:,} tokens, on {devices}",
     )
+    sizes = [len(split) for split in (task.splits.train, task.splits.validation, task.splits.test)]
+    shapes = ", ".join(" x ".join(map(str, shape)) for shape in task.plan.shapes)
+    say(
+        console,
+        f"{sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test examples; batches of {shapes};"
+        f" {task.plan.padding:.1%} padding",
+    )
+    generation = ", 2 of generation" if task.generates else ""
+    say(console, f"programs that compile: 1 of the start, {task.num_programs} of the update, 1 of losses{generation}")
 
 
-def finish(console: Console, experiment: Experiment, workdir: Path, seconds: float, pictures: dict[str, Path]) -> None:
+def finish(
+    console: Console, experiment: Experiment, workdir: Path, step: int, seconds: float, pictures: dict[str, Path]
+) -> None:
     """A short table of results, the paths to look at, and what to try next."""
     last = {line["split"]: line for line in reporting.read(workdir)}
-    names = {"loss": "loss (nats per token)", "accuracy": "token accuracy", "exact_match": "exact match"}
+    task = experiment.task
+    splits = [split for split in ("train", "validation", "test") if split in last]
     rows = [
-        {"split": split, **{title: last[split][name] for name, title in names.items() if name in last[split]}}
-        for split in ("train", "validation", "test")
+        {"metric": name, **{split: last[split].get(name) for split in splits}, "unit": metric.unit}
+        for name, metric in task.metrics.items()
     ]
-    console.print(
-        final_table(rows, title=f"step {experiment.config.training.steps}, {duration(seconds)} in this session")
-    )
+    console.print(final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
     print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", "TensorBoard": workdir / "tensorboard"})
-    example = experiment.task.splits.test[0].source
+    example = example_text(experiment)
     print_next(
         console,
         [
             shown_command("experiments.evaluate", f"--workdir={workdir}"),
             shown_command("experiments.explore", f"--workdir={workdir}", f"--input={example}"),
+            shown_command("experiments.generate", f"--workdir={workdir}", f"--input={example}"),
         ],
     )

@@ -13,16 +13,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.data import tokenizers
 from experiments.data.sources import DataConfig
 from experiments.data.tokenizers import TokenizerConfig
 from experiments.help_table import table
 from experiments.recipes import load_recipe
-from experiments.tasks import framing
-from experiments.tasks.framing import TaskConfig
+from experiments.tasks.config import TaskConfig, unread
 from experiments.training.config import TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
-from transformer.decoding import DecodingConfig
+from transformer.decoding import STRATEGIES, DecodingConfig
 from transformer.errors import UserError, nearest, not_read, problem
 from transformer.models import config as models
 from transformer.models.config import ModelConfig
@@ -40,9 +40,6 @@ __all__ = [
     "resolve",
     "to_json_dict",
 ]
-
-UNREAD = {"model": models.UNREAD, "task": framing.UNREAD}
-"""Section -> architecture -> the settings of that section that it does not read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +91,9 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
     config = schema.from_dict(Config, merged.to_dict())
     config, notes = _leave_out_unread(config, {name for name, _ in given})
     config.model.resolved()
+    tokenizers.check(config.tokenizer)
     training = config.training
-    if training.batch_size % training.accumulation:
+    if training.batch_tokens is None and training.batch_size % training.accumulation:
         raise problem(
             "training.batch_size is not divisible by training.accumulation",
             got=f"batch_size {training.batch_size}, accumulation {training.accumulation}",
@@ -128,21 +126,45 @@ def _put(config: ConfigDict, name: str, value: Any) -> None:
 
 def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str]]:
     """Settings that the architecture does not read go back to their defaults, unless a flag gave them."""
-    architecture = config.model.architecture
-    unread = [f"{section}.{name}" for section in UNREAD for name in sorted(UNREAD[section][architecture])]
-    for name in unread:
+    not_read = _unread(config)
+    for name in not_read:
         if name in given:
-            raise not_read(name, architecture, UNREAD[name.partition(".")[0]])
+            raise not_read[name][1]
     values = to_json_dict(config)
     old, default = schema.flatten(values), schema.flatten(to_json_dict(Config()))
-    changed = [name for name in unread if old[name] != default[name]]
+    changed = [name for name in not_read if old[name] != default[name]]
     for name in changed:
         _remove(values, name)
     notes = [
-        f"{name} = {schema.show(old[name])} of the recipe is left out: architecture {architecture!r} does not read it."
+        f"{name} = {schema.show(old[name])} of the recipe is left out: {not_read[name][0]} does not read it."
         for name in changed
     ]
     return from_json_dict(values), notes
+
+
+def _unread(config: Config) -> dict[str, tuple[str, UserError]]:
+    """The settings that this config does not read -> who does not, and the error of giving one."""
+    architecture = config.model.architecture
+    by_model = {
+        f"model.{name}": not_read(f"model.{name}", architecture, models.UNREAD)
+        for name in sorted(models.UNREAD[architecture])
+    }
+    by_task = {f"task.{name}": error for name, error in unread(config.task, architecture).items()}
+    reads = STRATEGIES[config.decoding.strategy].reads
+    by_strategy = {
+        f"decoding.{name}": problem(
+            f"decoding.{name} is not read by decoding.strategy {config.decoding.strategy!r}",
+            expected="it only with sampling",
+            do="Leave it out, or set decoding.strategy=sampling.",
+        )
+        for name in ("temperature", "top_k", "top_p")
+        if name not in reads
+    }
+    return {
+        **{name: (f"architecture {architecture!r}", error) for name, error in by_model.items()},
+        **{name: (f"this task on architecture {architecture!r}", error) for name, error in by_task.items()},
+        **{name: (f"strategy {config.decoding.strategy!r}", error) for name, error in by_strategy.items()},
+    }
 
 
 def _remove(values: dict[str, Any], name: str) -> None:

@@ -8,8 +8,8 @@
                   labels  0  .. 0  0           y1 .. ym <end> 0 .. (weight 1 on y1 to <end>)
 
 The number of mask slots is the longest training target with its end token, never this example's own length, which the
-model could otherwise read off. In all three, the model says m + 1 tokens for a target of m: the end token counts.
-Padding is never a label of weight above 0.
+model could otherwise read off. In all three, the model says m + 1 tokens for a target of m: the end token counts; it
+says m where `ends` is False, for texts that are cut from longer ones. Padding is never a label of weight above 0.
 """
 
 import dataclasses
@@ -20,28 +20,13 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32
 
 from experiments.data.tokenizers import SpecialTokens
-from transformer.errors import look_up, not_read, problem
-from transformer.schema import setting
+from experiments.tasks.config import PREFIX_READERS
+from transformer.errors import look_up, problem
 
 Source = Int32[np.ndarray, "S"]
 Target = Int32[np.ndarray, "T"]
 Example = dict[str, Int32[np.ndarray, "_"] | Float32[np.ndarray, "_"] | int]
 """Key of the batch -> the array or the length of one example."""
-
-UNREAD: dict[str, frozenset[str]] = {
-    "encoder_only": frozenset({"bidirectional_prefix"}),
-    "decoder_only": frozenset(),
-    "seq2seq": frozenset({"bidirectional_prefix"}),
-}
-"""Architecture -> the settings of `task` that it does not read."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskConfig:
-    """What is learned, and how it is posed."""
-
-    name: str = setting("text_to_text", "the task", allowed=("text_to_text",))
-    bidirectional_prefix: bool = setting(False, "decoder_only: the source sees both ways, as a prefix")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +38,8 @@ class Look:
         activation: name of the weights, T S of each layer and head.
         rows: queries that say the answer, one for each of its tokens.
         columns: keys of the source.
-        keys: the source's tokens, one for each column.
+        keys: the tokens of the columns.
+        queries: the tokens of the rows: what each says, or stands at.
     """
 
     batch: Example
@@ -61,13 +47,16 @@ class Look:
     rows: slice
     columns: slice
     keys: Int32[np.ndarray, "S"]
+    queries: Int[np.ndarray, "T"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Seq2Seq:
     """The encoder reads the source; the decoder writes the target."""
 
-    config: TaskConfig
+    bidirectional_prefix: bool = False
+    ends: bool = True
+    """Whether an answer has an end token."""
     fixed_slots: ClassVar[bool] = False
     """Whether an answer cannot be longer than `slots`."""
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -78,10 +67,10 @@ class Seq2Seq:
 
     def example(self, source: Source, target: Target, slots: int) -> Example:
         """One example to learn from."""
-        labels = _join(target, SpecialTokens.end)
+        labels = _closed(target, self.ends)
         return {
-            "source": _join(source, SpecialTokens.end),
-            "target": _join(SpecialTokens.begin, target),
+            "source": join(source, SpecialTokens.end),
+            "target": join(SpecialTokens.begin, labels[:-1]),
             "labels": labels,
             "loss_weights": np.ones(len(labels), np.float32),
             "source_lengths": len(source) + 1,
@@ -91,21 +80,25 @@ class Seq2Seq:
     def prompt(self, source: Source, slots: int) -> Example:
         """What generation starts from."""
         return {
-            "source": _join(source, SpecialTokens.end),
-            "target": _join(SpecialTokens.begin),
+            "source": join(source, SpecialTokens.end),
+            "target": join(SpecialTokens.begin),
             "source_lengths": len(source) + 1,
             "target_lengths": 1,
         }
 
     def look(self, source: Source, answer: Target, slots: int) -> Look:
         """Cross-attention, from each token of the answer (its end token the last) to the source."""
-        keys = _join(source, SpecialTokens.end)
-        batch = {"source": keys, "target": _join(SpecialTokens.begin, answer[:-1])}
-        return Look(batch, "decoder.*.cross.weights", slice(len(answer)), slice(len(keys)), keys)
+        keys = join(source, SpecialTokens.end)
+        batch = {"source": keys, "target": join(SpecialTokens.begin, answer[:-1])}
+        return Look(batch, "decoder.*.cross.weights", slice(len(answer)), slice(len(keys)), keys, answer)
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """The lengths along `axes` that `example` will have for texts of these lengths."""
-        return np.stack([source_lengths + 1, target_lengths + 1], axis=1)
+        return np.stack([source_lengths + 1, target_lengths + self.ends], axis=1)
+
+    def fit(self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """The lengths of source and target to cut to, so that no sequence in the model is longer than `limit`."""
+        return np.minimum(sources, limit - 1), np.minimum(targets, limit - self.ends)
 
     def capacity(self, source_length: int, slots: int) -> int:
         """The longest sequence in the model while it writes `slots` tokens for a source of this length."""
@@ -116,13 +109,15 @@ class Seq2Seq:
 class DecoderOnly:
     """One sequence: the source, a separator, the target. The loss is on the target only."""
 
-    config: TaskConfig
+    bidirectional_prefix: bool = False
+    ends: bool = True
+    """Whether an answer has an end token."""
     fixed_slots: ClassVar[bool] = False
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": ("target", "labels", "loss_weights")}
 
     def example(self, source: Source, target: Target, slots: int) -> Example:
         """One example to learn from."""
-        sequence = _join(source, SpecialTokens.separator, target, SpecialTokens.end)
+        sequence = join(source, SpecialTokens.separator, _closed(target, self.ends))
         weights = np.zeros(len(sequence) - 1, np.float32)
         weights[len(source) :] = 1.0  # the separator's label is the first token of the target
         return {
@@ -135,33 +130,41 @@ class DecoderOnly:
 
     def prompt(self, source: Source, slots: int) -> Example:
         """What generation starts from."""
-        sequence = _join(source, SpecialTokens.separator)
+        sequence = join(source, SpecialTokens.separator)
         return {"target": sequence, "target_lengths": len(sequence), **self._prefix(source)}
 
     def look(self, source: Source, answer: Target, slots: int) -> Look:
         """Self-attention, from the positions that say the answer to those of the source."""
-        keys = _join(source, SpecialTokens.separator)
-        batch = {"target": _join(keys, answer[:-1]), **self._prefix(source)}
+        keys = join(source, SpecialTokens.separator)
+        batch = {"target": join(keys, answer[:-1]), **self._prefix(source)}
         first = len(source)
-        return Look(batch, "decoder.*.self.weights", slice(first, first + len(answer)), slice(len(keys)), keys)
+        return Look(batch, "decoder.*.self.weights", slice(first, first + len(answer)), slice(len(keys)), keys, answer)
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """See Seq2Seq.lengths."""
-        return (source_lengths + 1 + target_lengths)[:, None]
+        return (source_lengths + target_lengths + self.ends)[:, None]
+
+    def fit(self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """See Seq2Seq.fit; where both are too long, each has half."""
+        room = limit - self.ends
+        targets = np.minimum(targets, np.maximum(room // 2, room - sources))
+        return np.minimum(sources, room - targets), targets
 
     def capacity(self, source_length: int, slots: int) -> int:
         """See Seq2Seq.capacity; the last token that is written is not read."""
         return source_length + slots
 
     def _prefix(self, source: Source) -> Example:
-        return {"prefix_lengths": len(source) + 1} if self.config.bidirectional_prefix else {}
+        return {"prefix_lengths": len(source) + 1} if self.bidirectional_prefix else {}
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderOnly:
     """The source, a separator, and mask slots that are all filled at once."""
 
-    config: TaskConfig
+    bidirectional_prefix: bool = False
+    ends: bool = True
+    """Whether an answer has an end token."""
     fixed_slots: ClassVar[bool] = True
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("source", "labels", "loss_weights")}
 
@@ -169,13 +172,14 @@ class EncoderOnly:
         """One example to learn from.
 
         Raises:
-            UserError: the target with its end token does not fit the slots.
+            UserError: the target, with its end token, does not fit the slots.
         """
-        _check_slots(len(target), slots)
+        said = _closed(target, self.ends)
+        _check_slots(len(said), slots)
         prompt = self._slotted(source, slots)
-        first, end = len(source) + 1, len(source) + 1 + len(target) + 1
+        first, end = len(source) + 1, len(source) + 1 + len(said)
         labels = np.zeros(prompt["source_lengths"], np.int32)
-        labels[first:end] = _join(target, SpecialTokens.end)
+        labels[first:end] = said
         weights = np.zeros(len(labels), np.float32)
         weights[first:end] = 1.0
         return {**prompt, "labels": labels, "loss_weights": weights}
@@ -186,18 +190,24 @@ class EncoderOnly:
 
     def look(self, source: Source, answer: Target, slots: int) -> Look:
         """Self-attention, from the slots of the answer to the source."""
-        keys, first = _join(source, SpecialTokens.separator), len(source) + 1
+        keys, first = join(source, SpecialTokens.separator), len(source) + 1
         batch = self._slotted(source, slots)
-        return Look(batch, "encoder.*.self.weights", slice(first, first + len(answer)), slice(first), keys)
+        return Look(batch, "encoder.*.self.weights", slice(first, first + len(answer)), slice(first), keys, answer)
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """See Seq2Seq.lengths.
 
         Raises:
-            UserError: a target with its end token does not fit the slots.
+            UserError: a target, with its end token, does not fit the slots.
         """
-        _check_slots(int(target_lengths.max(initial=0)), slots)
+        _check_slots(int(target_lengths.max(initial=0)) + self.ends, slots)
         return (source_lengths + 1 + slots)[:, None]
+
+    def fit(self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """See Seq2Seq.fit; every source leaves room for the slots, which have at most half."""
+        if int(sources.max(initial=0)) + 1 + slots > limit:
+            slots = min(slots, limit // 2)
+        return np.minimum(sources, limit - 1 - slots), np.minimum(targets, slots - self.ends)
 
     def capacity(self, source_length: int, slots: int) -> int:
         """See Seq2Seq.capacity."""
@@ -205,24 +215,28 @@ class EncoderOnly:
 
     def _slotted(self, source: Source, slots: int) -> Example:
         masks = np.full(slots, SpecialTokens.mask, np.int32)
-        sequence = _join(source, SpecialTokens.separator, masks)
+        sequence = join(source, SpecialTokens.separator, masks)
         return {"source": sequence, "source_lengths": len(sequence)}
 
 
-FRAMES = {"encoder_only": EncoderOnly, "decoder_only": DecoderOnly, "seq2seq": Seq2Seq}
+Frame = Seq2Seq | DecoderOnly | EncoderOnly
+
+FRAMES: dict[str, type[Frame]] = {"encoder_only": EncoderOnly, "decoder_only": DecoderOnly, "seq2seq": Seq2Seq}
 """Architecture -> class with `axes`, `example`, `prompt`, `look`, `lengths` and `capacity`."""
 
 
-def frame_for(config: TaskConfig, architecture: str) -> Seq2Seq | DecoderOnly | EncoderOnly:
+def frame_for(architecture: str, *, bidirectional_prefix: bool = False, ends: bool = True) -> Frame:
     """The architecture's row of FRAMES.
 
     Raises:
-        UserError: an unknown architecture, or a setting that it does not read.
+        UserError: an unknown architecture, or one that cannot read a prefix both ways.
     """
-    frame = look_up("architecture", FRAMES, architecture)(config)
-    if config.bidirectional_prefix and "bidirectional_prefix" in UNREAD.get(architecture, ()):
-        raise not_read("task.bidirectional_prefix", architecture, UNREAD)
-    return frame
+    row = look_up("architecture", FRAMES, architecture)
+    if bidirectional_prefix and architecture not in PREFIX_READERS:
+        raise problem(
+            "task.bidirectional_prefix is not read here", got=architecture, expected=" or ".join(PREFIX_READERS)
+        )
+    return row(bidirectional_prefix, ends)
 
 
 def collate(examples: Sequence[Example], length: int | Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -249,16 +263,21 @@ def _stack(key: str, values: Sequence, length: int | Mapping[str, int]) -> np.nd
     return stacked
 
 
-def _join(*parts: Int32[np.ndarray, "_"] | int) -> Int32[np.ndarray, "_"]:
+def join(*parts: Int32[np.ndarray, "_"] | int) -> Int32[np.ndarray, "_"]:
     """One sequence of ids from arrays and single ids."""
     return np.concatenate([np.atleast_1d(np.asarray(part, np.int32)) for part in parts])
 
 
-def _check_slots(target_length: int, slots: int) -> None:
-    if target_length + 1 > slots:
+def _closed(target: Target, ends: bool) -> Target:
+    """What the model says for a target."""
+    return join(target, SpecialTokens.end) if ends else target
+
+
+def _check_slots(said: int, slots: int) -> None:
+    if said > slots:
         raise problem(
             "a target is longer than the slots of an encoder-only model",
-            got=f"{target_length} tokens and its end token",
+            got=f"{said} tokens, its end token included",
             expected=f"at most {slots}, the longest training target with its end token",
-            do="Leave the example out, or take another model.architecture.",
+            do="Set data.too_long=cut, leave the example out, or take another model.architecture.",
         )

@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: written in the background, checked when read, the newest few and the best kept.
+"""Checkpoints by Orbax: written in the background, checked when read, the newest, those to average, and the best kept.
 
     DIR/STEP/state, DIR/STEP/extra    the arrays, and a JSON record: what the caller adds, metrics, names and shapes
     DIR/checksums/STEP.json           size and CRC-32 of every file of DIR/STEP
@@ -41,6 +41,8 @@ class Checkpoints:
         keep_last: how many of the newest are kept.
         best_metric: the name of the metric that the best one is kept by.
         best_mode: "max" or "min".
+        average_last: how many of the newest at multiples of `average_every` are kept too, to be averaged; 1: none.
+        average_every: steps; None: all count.
         read_only: for a reader beside a run that may be writing: nothing is made, moved or removed.
         say: is given a line about each damaged checkpoint.
     """
@@ -52,12 +54,15 @@ class Checkpoints:
         best_metric: str,
         best_mode: str = "max",
         *,
+        average_last: int = 1,
+        average_every: int | None = None,
         read_only: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         retention.keep_orbax_quiet()
         self.directory = Path(directory).absolute()
-        self.keep_last, self.best_metric, self.best_mode = keep_last, best_metric, best_mode
+        self.retention = retention.Retention(keep_last, average_last, average_every)
+        self.best_metric, self.best_mode = best_metric, best_mode
         self.read_only, self.say = read_only, say
         self._manager: ocp.CheckpointManager | None = None
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -106,7 +111,7 @@ class Checkpoints:
         checkpoint_format.require_space(self.directory, state)
         self._scores[step] = metrics and metrics[self.best_metric]
         try:
-            self._manager = self._manager or retention.open_manager(self.directory, self.keep_last, self.best_step)
+            self._manager = self._manager or retention.open_manager(self.directory, self.retention, self.best_step)
             self._manager.save(step, args=arguments, force=True)
         except (OSError, ValueError, RuntimeError) as error:
             self._abandon(step)
@@ -158,10 +163,10 @@ class Checkpoints:
         self.wait()
         damage: dict[int, str] = {}
         for candidate in self._in_line(step):
-            found = self._try(candidate, example)
+            found = self.read(candidate, example)
             if isinstance(found, Restored):
                 for damaged, why in damage.items():
-                    self._set_aside(damaged, why, candidate)
+                    self.set_aside(damaged, why, f"using checkpoint {candidate} instead")
                 return found
             damage[candidate] = found
         raise problem(
@@ -189,8 +194,12 @@ class Checkpoints:
         finite = [(sign * score, -s) for s, score in scores if score is not None and math.isfinite(score)]
         return [-negative for _, negative in sorted(finite)]
 
-    def _try(self, step: int, example: Any) -> Restored | str:
-        """The checkpoint, or what is wrong with its files."""
+    def read(self, step: int, example: Any) -> Restored | str:
+        """The checkpoint, or what is wrong with its files.
+
+        Raises:
+            UserError: it is of another model.
+        """
         path = self.directory / str(step)
         damage = checksums.damage(path, self._checksums(step))
         if damage is not None:
@@ -205,9 +214,9 @@ class Checkpoints:
         except READ_ERRORS as error:
             return _first_line(error)
 
-    def _set_aside(self, step: int, why: str, used: int) -> None:
-        """Says that `step` is damaged and `used` is read instead, and clears the way for `step` to be saved again."""
-        line = f"checkpoint {step} is damaged ({why}); using checkpoint {used} instead"
+    def set_aside(self, step: int, why: str, instead: str) -> None:
+        """Says that `step` is damaged and what is done instead, and clears the way for it to be saved again."""
+        line = f"checkpoint {step} is damaged ({why}); {instead}"
         if not self.read_only:
             aside = self.directory / f"damaged-{step}"
             count = 1

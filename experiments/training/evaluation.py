@@ -1,4 +1,4 @@
-"""What a model scores on held-out examples: nats per token, token accuracy, exact match of what it generates."""
+"""What a model scores on held-out examples, and what it writes for a text."""
 
 import functools
 from collections.abc import Sequence
@@ -8,55 +8,81 @@ import jax
 import numpy as np
 
 from experiments.data.examples import Pair
-from experiments.tasks.text_to_text import TextToText
+from experiments.tasks.task import Task
+from experiments.training.bleu import bleu
 from experiments.training.update import token_sums
 from transformer import Model
 from transformer.decoding import DecodingConfig, generate
-from transformer.decoding.generate import STRATEGIES
 
 BATCH_SIZE = 256
 """Examples at once; it changes no result, only speed and memory."""
 
+SUMS = ("nats", "correct", "tokens")
+
 
 class Evaluation:
-    """The compiled programs of evaluation: one for losses, one for generation."""
+    """The compiled programs of evaluation: one for losses, one for generation.
 
-    def __init__(self, model: Model, task: TextToText, decoding: DecodingConfig):
-        self.task = task
+    Args:
+        seed: of what is drawn, where the strategy draws.
+    """
+
+    def __init__(self, model: Model, task: Task, decoding: DecodingConfig, seed: int = 0):
+        self.task, self.seed = task, seed
         self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
-        strategy = STRATEGIES[decoding.strategy]()
-        steps = decoding.max_new_tokens or task.slots
-        continue_ = functools.partial(generate, model, steps=steps, end=task.tokenizer.end, strategy=strategy)
-        self._generate = jax.jit(lambda params, batch: continue_(params, batch))
+        steps = self._steps = decoding.max_new_tokens or task.slots
+        strategy = decoding.chosen()
+        continue_ = functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy)
+        if strategy.random:
+            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch, key=key))
+        else:
+            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch))
+        self._classify = jax.jit(lambda params, batch: model.apply(params, batch)["class_logits"])
 
-    def score(self, params: Any, pairs: Sequence[Pair], answers: np.ndarray | None = None) -> dict[str, float]:
-        """loss (nats per token), accuracy (of tokens, given the true ones before) and exact_match, the end included.
+    def score(self, params: Any, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, float]:
+        """The task's metrics; losses per label, weighted; exact match and BLEU of what is generated.
 
         Args:
             answers: those of `answers`, where they are there already.
         """
-        totals = {"nats": 0.0, "correct": 0.0, "tokens": 0.0}
-        for batch in self.task.evaluation_batches(pairs, min(BATCH_SIZE, len(pairs))):
+        totals = {**dict.fromkeys(SUMS, 0.0), "bytes": 0.0}
+        byte_lengths = np.pad(self.task.sides.byte_lengths, (0, self.task.extra_tokens))
+        for batch in self.task.evaluation_batches(examples, BATCH_SIZE):
             sums = self._sums(params, _arrays(batch))
-            totals = {name: total + float(sums[name]) for name, total in totals.items()}
-        tokens = max(totals["tokens"], 1.0)
-        answers = self.answers(params, pairs) if answers is None else answers
-        return {
-            "loss": totals["nats"] / tokens,
-            "accuracy": totals["correct"] / tokens,
-            "exact_match": float(np.mean(self.matches(answers, pairs))),
-        }
+            for name in SUMS:
+                totals[name] += float(sums[name])
+            if self.task.classes is None:
+                totals["bytes"] += float((byte_lengths[batch["labels"]] * batch["loss_weights"]).sum())
+        scores = self.task.scores(totals)
+        if not self.task.generates:
+            return scores
+        answers = self.answers(params, examples) if answers is None else answers
+        scores["exact_match"] = float(np.mean(self.matches(answers, examples)))
+        if "bleu" in self.task.metrics:
+            said = [self.task.answer(pair.source, row) for pair, row in zip(examples, answers, strict=True)]
+            scores["bleu"] = bleu(said, [pair.target for pair in examples], self.task.posing.config.bleu)[0]
+        return scores
 
     def matches(self, answers: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
         """Whether each answer is exactly its example's target."""
         return self.task.exact_match(answers, [pair.target for pair in pairs])
 
-    def answers(self, params: Any, sources: Sequence[Pair | str]) -> np.ndarray:
-        """The tokens generated for each source, I M; padded with 0 after the end token."""
+    def answers(self, params: Any, texts: Sequence) -> np.ndarray:
+        """The tokens generated for each text or example, I M; padded with 0 after the end token."""
         rows = []
-        for batch in self.task.prompts(sources, min(BATCH_SIZE, len(sources))):
-            generated = np.asarray(self._generate(params, _arrays(batch)))
+        for i, batch in enumerate(self.task.prompts(texts, min(BATCH_SIZE, len(texts)), self._steps)):
+            key = jax.random.fold_in(jax.random.key(self.seed), i)
+            generated = np.asarray(self._generate(params, _arrays(batch), key))
             rows.append(generated[batch["example_weights"] > 0])
+        return np.concatenate(rows)
+
+    def probabilities(self, params: Any, texts: Sequence[str]) -> np.ndarray:
+        """The probability of each class for each text, I C."""
+        rows = []
+        for batch in self.task.questions(texts, min(BATCH_SIZE, len(texts))):
+            logits = np.asarray(self._classify(params, _arrays(batch)), np.float64)
+            shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+            rows.append((shifted / shifted.sum(axis=1, keepdims=True))[batch["example_weights"] > 0])
         return np.concatenate(rows)
 
 

@@ -1,18 +1,32 @@
 """A config made concrete: data, tokenizer, task, model and hyperparameters, before anything compiles."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
 
+from experiments.data.sides import Sides
 from experiments.data.sources import load
-from experiments.data.tokenizers import Characters, fit
-from experiments.tasks.text_to_text import TextToText, build_task
+from experiments.tasks.build import build_task, reopen_task, row
+from experiments.tasks.task import Posing, Task
+from experiments.training import flops
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters
-from experiments.training.update import State, initial_state, make_update
+from experiments.training.update import State, initial_state, make_update, token_sums
 from transformer import Model, build
-from transformer.errors import problem
+from transformer.errors import problem, unknown
 from transformer.nn.positions import POSITIONS
+
+MOST_SHAPES = 8
+"""Batches that are looked at to count operations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a run keeps of its data, so that texts can be answered without it."""
+
+    sides: Sides
+    facts: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +34,7 @@ class Experiment:
     """What a run consists of. `config` has all that the data decides filled in."""
 
     config: Any
-    task: TextToText
+    task: Task
     model: Model
     hyperparameters: Hyperparameters
 
@@ -41,55 +55,101 @@ class Experiment:
         )
         return jax.jit(update, donate_argnums=0)
 
+    def flops_per_example(self) -> float:
+        """Operations of matrix products in a training step, over its examples; a mean over the shapes of batches."""
+        parameters = jax.eval_shape(self.initial_state, self.hyperparameters).params
+        seen: dict[tuple, float] = {}
+        for batch in itertools.islice(self.task.training_batches(), MOST_SHAPES):
+            shape = tuple(sorted((name, value.shape) for name, value in batch.items()))
+            if shape not in seen:
+                gradient = jax.grad(lambda params, batch: token_sums(self.model, params, batch)[0])
+                seen[shape] = flops.count(gradient, parameters, batch) / len(batch["labels"])
+        return sum(seen.values()) / len(seen)
 
-def set_up(config: Any, tokenizer: Characters | None = None) -> Experiment:
+
+def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True) -> Experiment:
     """The experiment of a resolved config.
 
     Args:
-        tokenizer: that of an earlier run; None fits one to the training split.
+        stored: the tokenizers and facts of an earlier run; None fits tokenizers to the training split.
+        read_data: False makes a task that can only answer texts, from what is stored.
 
     Raises:
         UserError: the data and the settings do not fit each other.
     """
-    splits = load(config.data, config.seed)
-    texts = (text for pair in splits.train for text in (pair.source, pair.target))
-    tokenizer = tokenizer or fit(config.tokenizer, texts)
-    task = build_task(
-        config.task,
-        config.model.architecture,
-        splits,
-        tokenizer,
-        batch_size=config.training.batch_size,
-        num_buckets=config.data.num_buckets,
-        seed=config.seed,
-    )
-    answer = config.decoding.max_new_tokens or task.slots
-    if task.frame.fixed_slots and answer > task.slots:
+    posing = posing_of(config)
+    if read_data:
+        kind = row(config.task, config.model.architecture)
+        splits = load(config.data, config.seed, kind.kind)
+        sides = stored.sides if stored is not None else Sides.fit(config.tokenizer, *kind.texts(splits))
+        task = build_task(posing, splits, sides)
+    else:
+        task = reopen_task(posing, stored.sides, stored.facts)
+    answer = config.decoding.max_new_tokens
+    if answer is not None and task.fixed_slots and answer > task.slots:
         raise problem(
-            f"architecture {config.model.architecture!r} has a slot for each token of the longest training target",
+            f"architecture {config.model.architecture!r} fills as many slots as the longest answer of training has",
             got=f"decoding.max_new_tokens {answer}",
             expected=f"at most {task.slots}, or none",
         )
-    model = _fill_in(config.model, tokenizer, task.longest_with(answer)).resolved()
-    config = dataclasses.replace(config, model=model)
+    model = _fill_in(config.model, task, answer).resolved()
+    output = dataclasses.replace(config.training.output, best=_best(config.training.output.best, task))
+    training = dataclasses.replace(config.training, output=output)
+    config = dataclasses.replace(config, model=model, training=training)
     experiment = Experiment(config, task, build(model), hyperparameters(config))
     jax.eval_shape(experiment.initial_state, experiment.hyperparameters)  # a score of the user's own may fail here
     return experiment
 
 
-def _fill_in(model: Any, tokenizer: Characters, longest: int) -> Any:
+def posing_of(config: Any) -> Posing:
+    """How the task of a config is posed."""
+    training, data = config.training, config.data
+    return Posing(
+        config.task,
+        config.model.architecture,
+        seed=config.seed,
+        batch_size=training.batch_size,
+        batch_tokens=training.batch_tokens,
+        accumulation=training.accumulation,
+        num_buckets=data.num_buckets,
+        length_multiple=data.length_multiple,
+        limit=config.model.max_length,
+        too_long=data.too_long,
+    )
+
+
+def _best(name: str | None, task: Task) -> str:
+    """The metric that the best checkpoint is kept by: the task's first unless one is named."""
+    if name is None:
+        return next(iter(task.metrics))
+    if name not in task.metrics:
+        raise unknown("value of training.output.best", name, task.metrics)
+    return name
+
+
+def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
     """The model's settings that the data decides, or errors where those given do not fit it."""
-    vocab_size = model.vocab_size or tokenizer.size
-    if vocab_size < tokenizer.size:
+    vocab_size = model.vocab_size or task.vocab_size
+    if vocab_size < task.vocab_size:
         raise problem(
             "model.vocab_size is smaller than the tokenizer's vocabulary",
             got=vocab_size,
-            expected=f"{tokenizer.size} or more",
+            expected=f"{task.vocab_size} or more",
             do="Leave it out: it is then taken from the tokenizer.",
         )
-    model = dataclasses.replace(model, vocab_size=vocab_size)
+    classes = model.class_head.classes or (None if task.classes is None else len(task.classes))
+    if classes is not None and (task.classes is None or classes < len(task.classes)):
+        raise problem(
+            "model.class_head.classes does not fit the task",
+            got=classes,
+            expected="none" if task.classes is None else f"{len(task.classes)} or more, one for each label",
+            do="Leave it out: it is then taken from the data.",
+        )
+    head = dataclasses.replace(model.class_head, classes=classes)
+    model = dataclasses.replace(model, vocab_size=vocab_size, class_head=head)
     if POSITIONS[model.position].adds != "table":
         return model
+    longest = task.longest_with(answer)
     max_length = model.max_length or longest
     if max_length < longest:
         raise problem(

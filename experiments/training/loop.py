@@ -2,7 +2,7 @@
 
 A run is a function of its config: killed at any moment and started again, it continues from the newest checkpoint and
 ends with the same bits. So whatever lies between two checkpoints is either in the state, or recomputed, or (the
-metrics since the last line was written) in the checkpoint's record.
+metrics since the last line was written, the evaluations without a better score) in the checkpoint's record.
 """
 
 import dataclasses
@@ -14,7 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.training import early_stopping
 from experiments.training.checkpoints import Checkpoints
+from experiments.training.early_stopping import Streak
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment
 from experiments.training.progress import Progress
@@ -61,15 +63,17 @@ class Window:
         }
 
 
-def restore_or_start(experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics) -> tuple[State, Window]:
+def restore_or_start(
+    experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics
+) -> tuple[State, Window, Streak]:
     """The newest state that can be read, with the written metrics cut back to it; or the initial one."""
-    start = experiment.initial_state
+    start, best = experiment.initial_state, checkpoints.best_metric
     if checkpoints.latest_step() is None:
         metrics.cut_back(0)
-        return jax.jit(start)(experiment.hyperparameters), Window([])
+        return jax.jit(start)(experiment.hyperparameters), Window([]), Streak(best)
     step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
     metrics.cut_back(step)
-    return state, Window(extra["window"])
+    return state, Window(extra["window"]), early_stopping.from_record(extra.get("early_stopping"), best)
 
 
 class Loop:
@@ -95,18 +99,20 @@ class Loop:
         self.training = experiment.config.training
         self.checkpoints, self.metrics, self.stop, self.say = checkpoints, metrics, stop, say
         self.evaluation = Evaluation(experiment.model, experiment.task, experiment.config.decoding)
+        self.streak = Streak(checkpoints.best_metric)
         self._saved_at = time.monotonic()
         self._saved_once = False
 
-    def run(self, state: State, window: Window, progress: Progress) -> State:
-        """Trains from `state` to the last step, or until asked to stop; what it returns is saved.
+    def run(self, state: State, window: Window, streak: Streak, progress: Progress) -> State:
+        """Trains from `state` to the last step, out of patience, or until asked to stop; what it returns is saved.
 
         Raises:
             NotFiniteError: a loss or gradient is not finite. Nothing after it was saved.
         """
         update = self.experiment.update()
         first, last = int(state.step), self.training.steps
-        if first >= last:
+        self.streak = streak
+        if first >= last or streak.stopped:
             return state
         before: Step | None = None
         for step, batch in enumerate(self.experiment.task.training_batches(first), start=first + 1):
@@ -123,29 +129,46 @@ class Loop:
 
     def _boundary(self, step: int, state: State, window: Window) -> bool:
         """What is due after a step; whether to stop."""
-        last = step == self.training.steps
-        if step % self.training.output.log_every == 0 or last:
-            self._check_all(step, window)
-            self.metrics.write(step, "train", window.summary())
-            window.steps = []
+        output, last = self.training.output, step == self.training.steps
+        if step % output.log_every == 0 or last:
+            self._write_window(step, window)
         scores = None
-        if step % self.training.output.evaluate_every == 0 or last:
+        if step % output.evaluate_every == 0 or last:
             self._check_all(step, window)
-            scores = self._evaluate(step, state, last)
+            scores = self._evaluate(step, state)
             self.say(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+            best, mode = self.checkpoints.best_metric, self.checkpoints.best_mode
+            if best in scores:  # if not, saving says so
+                self.streak = self.streak.after(step, scores[best], mode, self.training.patience)
+            if self.streak.stopped and not last:
+                self.say(f"Stopping at step {step} of {self.training.steps}: {self.streak}")
+            last = last or self.streak.stopped
+        if last:
+            if window.steps:
+                self._write_window(step, window)
+            self._test(step, state)
         stopping = self.stop.received is not None
-        if scores is not None or stopping or self._checkpoint_is_due():
+        kept = output.keep_every is not None and step % output.keep_every == 0
+        if scores is not None or stopping or kept or self._checkpoint_is_due():
             self._save(step, state, window, scores)
         return stopping or last
 
-    def _evaluate(self, step: int, state: State, last: bool) -> dict[str, float]:
-        """Scores of the validation split; at the end of the test split too."""
-        splits, params = self.experiment.task.splits, state.evaluated_params
-        scores = self.evaluation.score(params, splits.validation)
+    def _write_window(self, step: int, window: Window) -> None:
+        self._check_all(step, window)
+        self.metrics.write(step, "train", self.experiment.task.named(window.summary()))
+        window.steps = []
+
+    def _evaluate(self, step: int, state: State) -> dict[str, float]:
+        """Scores of the validation split."""
+        scores = self.evaluation.score(state.evaluated_params, self.experiment.task.splits.validation)
         self.metrics.write(step, "validation", scores)
-        if last:
-            self.metrics.write(step, "test", self.evaluation.score(params, splits.test))
         return scores
+
+    def _test(self, step: int, state: State) -> None:
+        """Scores of the test split, at the end."""
+        if self.experiment.task.splits.test:
+            scores = self.evaluation.score(state.evaluated_params, self.experiment.task.splits.test)
+            self.metrics.write(step, "test", scores)
 
     def _checkpoint_is_due(self) -> bool:
         interval = self.training.output.checkpoint_seconds
@@ -155,7 +178,8 @@ class Loop:
     def _save(self, step: int, state: State, window: Window, scores: dict[str, float] | None) -> None:
         self._check_all(step, window)
         self.metrics.flush()
-        self.checkpoints.save(step, state, {"config": self.config_dict, "window": window.fetch()}, scores)
+        record = {"window": window.fetch(), "early_stopping": self.streak.to_record()}
+        self.checkpoints.save(step, state, {"config": self.config_dict, **record}, scores)
         self._saved_at, self._saved_once = time.monotonic(), True
 
     def _check_all(self, step: int, window: Window) -> None:
@@ -180,5 +204,8 @@ class Loop:
 
 def _size(batch: dict[str, np.ndarray]) -> dict[str, int]:
     """Examples, and tokens that are not padding."""
-    lengths = [batch[name] for name in ("source_lengths", "target_lengths") if name in batch]
-    return {"examples": len(batch["labels"]), "tokens": int(sum(length.sum() for length in lengths))}
+    tokens = 0
+    for side in ("source", "target"):
+        if side in batch:
+            tokens += int(batch[f"{side}_lengths"].sum()) if f"{side}_lengths" in batch else batch[side].size
+    return {"examples": len(batch["labels"]), "tokens": tokens}

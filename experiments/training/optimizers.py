@@ -1,30 +1,99 @@
 """Optimizers as rows; whatever a sweep may vary is an argument, never a constant of the program.
 
-A row is a function (OptimizerConfig, Hyperparameters, decayed) -> optax transformation of gradients into a direction,
-which the update scales by the learning rate. Its state must not depend on the hyperparameters.
+A row is a function (OptimizerConfig, Hyperparameters, tree of Axes) -> optax transformation of gradients into a
+direction, which the update scales by the learning rate. Its state must not depend on the hyperparameters. Which
+arrays are matrices, and along which axes, the table of axes says: stacked layers are treated each by itself.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax import Array
 
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.schedules import SCHEDULES
+from transformer.nn.parameters import Axes
 from transformer.schema import above, at_least, fraction, setting
 
+Transformation = optax.GradientTransformation
 
-def adamw(config: "OptimizerConfig", hyperparameters: Hyperparameters, decayed: Any) -> optax.GradientTransformation:
+
+def adamw(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
     """AdamW. Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101."""
     return optax.chain(
         optax.scale_by_adam(hyperparameters.beta1, hyperparameters.beta2, config.epsilon),
-        optax.add_decayed_weights(hyperparameters.weight_decay, decayed),
+        decay(hyperparameters, axes),
     )
 
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adamw": adamw}
+def sgd(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
+    """Gradient descent with heavy-ball momentum beta1, not Nesterov's: m = beta1 m + g; the direction is m.
+
+    The decoupled decay is that of SGDW, Loshchilov and Hutter 2019. Neither beta2 nor epsilon is read.
+    """
+    return optax.chain(optax.trace(hyperparameters.beta1), decay(hyperparameters, axes))
+
+
+def lion(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
+    """Lion: sign(beta1 m + (1 - beta1) g), then m = beta2 m + (1 - beta2) g. Chen et al. 2023, https://arxiv.org/abs/2302.06675.
+
+    They take a learning rate 3 to 10 times smaller than AdamW's, and a weight decay as many times larger. Epsilon is
+    not read.
+    """
+    return optax.chain(optax.scale_by_lion(hyperparameters.beta1, hyperparameters.beta2), decay(hyperparameters, axes))
+
+
+def adafactor(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
+    """Adafactor without momentum. Shazeer and Stern 2018, https://arxiv.org/abs/1804.04235.
+
+    Second moments of a matrix or table are kept as the means of its rows and columns, and directions are clipped to a
+    root mean square of 1. Differences: the step size is the schedule's, neither relative nor scaled by the
+    parameter; the decay 1 - t^-0.8 of the second moments stops at beta2, as in Zhai et al. 2021
+    (https://arxiv.org/abs/2106.04560); epsilon is that of AdamW, so its square is added to the squared gradient.
+    Beta1 is not read: a momentum would be as large as the parameters.
+    """
+    factored = optax.scale_by_factored_rms(
+        min_dim_size_to_factor=1,
+        epsilon=config.epsilon**2,
+        decay_rate_fn=lambda step, exponent: jnp.minimum(1.0 - (step + 1.0) ** -exponent, hyperparameters.beta2),
+    )
+    inner = optax.chain(factored, optax.clip_by_block_rms(1.0))
+    return optax.chain(each_layer(inner, axes), decay(hyperparameters, axes))
+
+
+def muon(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
+    """Muon: Nesterov momentum beta1, made orthogonal. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
+
+    Each layer's matrix is taken as inputs x outputs, heads among them, and scaled by 0.2 sqrt(max(inputs, outputs)),
+    with which its root mean square is that of AdamW and so AdamW's learning rate and decay carry over (Liu et al.
+    2025, https://arxiv.org/abs/2502.16982). Tables, vectors and the heads over tokens or classes move by AdamW,
+    with the same settings. Jordan takes 0.95 for beta1.
+    """
+    orthogonal = jax.tree.map(_orthogonal, axes)
+    dimensions = jax.tree.map(lambda a, chosen: _dimensions(a) if chosen else optax.MaskedNode(), axes, orthogonal)
+    matrices = optax.chain(
+        optax.contrib.scale_by_muon(
+            beta=hyperparameters.beta1, eps=config.epsilon, weight_dimension_numbers=dimensions
+        ),
+        optax.stateless(lambda updates, _: jax.tree.map(_scale_to_adamw, updates, dimensions)),
+    )
+    others = optax.scale_by_adam(hyperparameters.beta1, hyperparameters.beta2, config.epsilon)
+    labels = jax.tree.map(lambda chosen: "matrices" if chosen else "others", orthogonal)
+    return optax.chain(optax.partition({"matrices": matrices, "others": others}, labels), decay(hyperparameters, axes))
+
+
+OPTIMIZERS: dict[str, Callable[..., Transformation]] = {
+    "adamw": adamw,
+    "adafactor": adafactor,
+    "lion": lion,
+    "muon": muon,
+    "sgd": sgd,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +105,66 @@ class OptimizerConfig:
     schedule: str = setting("cosine", "how the learning rate falls after warm-up", allowed=SCHEDULES)
     warmup_steps: int = setting(100, "steps over which the learning rate rises from 0", check=at_least(0))
     final_fraction: float = setting(0.1, "learning rate at the end / the highest one", check=at_least(0.0))
+    decay_fraction: float = setting(0.2, "share of the steps in which schedule wsd decays", check=fraction)
     weight_decay: float = setting(0.1, "decoupled, on matrices and embeddings only", check=at_least(0.0))
-    beta1: float = setting(0.9, "decay of the mean of gradients", check=fraction)
-    beta2: float = setting(0.98, "decay of the mean of squared gradients", check=fraction)
+    beta1: float = setting(0.9, "decay of the mean of gradients, or momentum; not of adafactor", check=fraction)
+    beta2: float = setting(
+        0.98, "decay of the mean of squared gradients, or of lion's mean; not of sgd", check=fraction
+    )
     epsilon: float = setting(1e-8, "added to the root of the second mean", check=above(0.0))
     clip_norm: float | None = setting(1.0, "largest global norm of the gradient; none: no clipping", check=above(0.0))
 
 
-def optimizer(
-    config: OptimizerConfig, hyperparameters: Hyperparameters, parameter_axes: Any
-) -> optax.GradientTransformation:
-    """Clipping, then the row that the config names. Biases and scales are not decayed: the table of axes says which."""
-    decayed = jax.tree.map(lambda axes: axes.kind != "vector", parameter_axes)
+def optimizer(config: OptimizerConfig, hyperparameters: Hyperparameters, parameter_axes: Any) -> Transformation:
+    """Clipping, then the row that the config names."""
     clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)
-    return optax.chain(clip, OPTIMIZERS[config.name](config, hyperparameters, decayed))
+    return optax.chain(clip, OPTIMIZERS[config.name](config, hyperparameters, parameter_axes))
+
+
+def decay(hyperparameters: Hyperparameters, axes: Any) -> Transformation:
+    """Decoupled weight decay of matrices and tables; biases and scales are left alone."""
+    decayed = jax.tree.map(lambda a: a.kind != "vector", axes)
+    return optax.add_decayed_weights(hyperparameters.weight_decay, decayed)
+
+
+def each_layer(inner: Transformation, axes: Any) -> Transformation:
+    """`inner` on every layer of every array alone: a matrix or table as inputs x outputs, a vector as one axis.
+
+    The state is a tree of inner states like the parameters, each with a leading L (1 where nothing is stacked).
+    """
+
+    def view(x: Array, a: Axes) -> Array:
+        layers, *shape = x.shape if a.stacked else (1, *x.shape)
+        inputs = math.prod(shape[: len(a.inputs)])
+        return x.reshape(layers, -1) if a.kind == "vector" else x.reshape(layers, inputs, -1)
+
+    def start(params: Any) -> Any:
+        return jax.tree.map(lambda a, p: jax.vmap(inner.init)(view(p, a)), axes, params)
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def one(a: Axes, gradient: Array, inner_state: Any, p: Array) -> tuple[Array, Any]:
+            direction, inner_state = jax.vmap(inner.update)(view(gradient, a), inner_state, view(p, a))
+            return direction.reshape(gradient.shape), inner_state
+
+        pairs = jax.tree.map(one, axes, gradients, state, params)
+        direction, state = (jax.tree.map(lambda _, pair, i=i: pair[i], axes, pairs) for i in (0, 1))
+        return direction, state
+
+    return optax.GradientTransformation(start, update)
+
+
+def _orthogonal(axes: Axes) -> bool:
+    """Whether Muon makes it orthogonal: matrices within the model do, those from or to tokens and classes do not."""
+    return axes.kind == "matrix" and not {"V", "C"} & {*axes.inputs, *axes.outputs}
+
+
+def _dimensions(axes: Axes) -> optax.contrib.MuonDimensionNumbers:
+    """Which axes of the array are the matrix's inputs and outputs; what is neither, L, is mapped over."""
+    first = int(axes.stacked)
+    middle, last = first + len(axes.inputs), first + len(axes.inputs) + len(axes.outputs)
+    return optax.contrib.MuonDimensionNumbers(tuple(range(first, middle)), tuple(range(middle, last)))
+
+
+def _scale_to_adamw(direction: Array, dimensions: optax.contrib.MuonDimensionNumbers) -> Array:
+    sizes = [math.prod(direction.shape[i] for i in axes) for axes in dimensions]
+    return 0.2 * math.sqrt(max(sizes)) * direction

@@ -1,4 +1,4 @@
-"""Which checkpoints stay, and Orbax's manager set up so: the newest few, and the best of those with a score."""
+"""Which checkpoints stay, and Orbax's manager set up so: the newest few, those to average, and the best."""
 
 import dataclasses
 import logging
@@ -9,27 +9,52 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 
+@dataclasses.dataclass(frozen=True)
+class Retention:
+    """How many checkpoints are kept, beside the best.
+
+    Attributes:
+        newest: so many of the newest, whatever their step.
+        averaged: so many of the newest among those whose step is a multiple of `every`; 1: none, nothing is averaged.
+        every: steps; None counts every checkpoint.
+    """
+
+    newest: int
+    averaged: int = 1
+    every: int | None = None
+
+    def kept(self, steps: Sequence[int]) -> set[int]:
+        """Those of `steps` (oldest first) that are kept."""
+        averaged = multiples(steps, self.every)[-self.averaged :] if self.averaged > 1 else []
+        return {*steps[-self.newest :], *averaged}
+
+
+def multiples(steps: Sequence[int], every: int | None) -> list[int]:
+    """Those of `steps` that are multiples of `every`; None: all."""
+    return [step for step in steps if every is None or step % every == 0]
+
+
 @dataclasses.dataclass
 class NewestAndBest:
-    """An Orbax preservation policy: the newest `keep_last`, and whichever step `best()` names.
+    """An Orbax preservation policy: what `retention` says, and whichever step `best()` names.
 
     Orbax's own BestN reads a metrics file of every checkpoint when a directory is opened, and a damaged one stops it.
     """
 
-    keep_last: int
+    retention: Retention
     best: Callable[[], int | None]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         """Whether each stays; Orbax gives them oldest first, the one being saved included."""
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*steps[-self.keep_last :], self.best()}
+        kept = {*self.retention.kept(steps), self.best()}
         return [step in kept for step in steps]
 
 
-def open_manager(directory: Path, keep_last: int, best: Callable[[], int | None]) -> ocp.CheckpointManager:
+def open_manager(directory: Path, retention: Retention, best: Callable[[], int | None]) -> ocp.CheckpointManager:
     """Orbax's manager; opening it removes what killed saves left, and reads which steps are there."""
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=NewestAndBest(keep_last, best),
+        preservation_policy=NewestAndBest(retention, best),
         cleanup_tmp_directories=True,
         save_root_metadata=False,
         enable_async_checkpointing=True,

@@ -47,6 +47,11 @@ class State:
         """The parameters to evaluate: the average where there is one."""
         return self.params if self.average is None else self.average
 
+    def with_evaluated_params(self, params: Any) -> "State":
+        """The same with other parameters to evaluate."""
+        changed = {"params": params} if self.average is None else {"average": params}
+        return dataclasses.replace(self, **changed)
+
 
 def initial_state(
     model: Model, config: OptimizerConfig, hyperparameters: Hyperparameters, ema_decay: float | None
@@ -67,8 +72,12 @@ def token_sums(
     dropout: Array | None = None,
     smoothing: Array | None = None,
 ) -> tuple[Array, Metrics]:
-    """Sums over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights)."""
-    logits = model.apply(params, batch, key=key, dropout=dropout)["logits"]
+    """Sums over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights).
+
+    Labels are B T, or B of a classifier.
+    """
+    out = model.apply(params, batch, key=key, dropout=dropout)
+    logits = out["class_logits"] if "class_logits" in out else out["logits"]
     labels, weights = batch["labels"], batch["loss_weights"]
     nats, tokens = weighted_sum(cross_entropy(logits, labels), weights)
     correct, _ = weighted_sum((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32), weights)
@@ -122,6 +131,7 @@ def make_update(
             warmup_steps=h.warmup_steps,
             steps=steps,
             final=config.final_fraction,
+            decay_fraction=config.decay_fraction,
         )
         transform = optimizer(config, h, model.parameter_axes(state.params))
         direction, optimizer_state = transform.update(gradient, state.optimizer, state.params)

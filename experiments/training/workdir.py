@@ -1,8 +1,8 @@
 """A working directory: one run at a time, one config, and a record of what made its results.
 
 DIR/lock           held (flock) by the run that is writing; the kernel releases it when that run ends, however it ends
-DIR/config.json    "config": the resolved config; "versions", "git", "devices" of the latest start;
-                   "earlier_starts": the same of the starts before it that differed
+DIR/config.json    "config": the resolved config; "data": the fingerprint of what was read, "" where the config decides
+                   it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from transformer.errors import UserError, problem
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel", "tokenizers")
 
 Difference = tuple[str, Any, Any, bool]
 """Name of a setting, its old value, its new value, and whether it changes the result."""
@@ -50,6 +50,7 @@ def open_workdir(
     *,
     differences: Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[Difference]],
     devices: str,
+    data: str = "",
 ) -> Workdir:
     """Makes the directory if need be, locks it, and writes `config.json`; on an error nothing is left behind.
 
@@ -58,9 +59,10 @@ def open_workdir(
         config: the resolved config, as JSON can hold it.
         differences: (old config, new config) -> the settings that differ.
         devices: the platform and its devices, in words.
+        data: fingerprint of the data, "" where the config decides it.
 
     Raises:
-        UserError: another run holds it, it was made with another config, or it cannot be written.
+        UserError: another run holds it, it was made with another config or other data, or it cannot be written.
     """
     path = Path(path).absolute()
     if path.exists() and not path.is_dir():
@@ -71,7 +73,7 @@ def open_workdir(
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            resumed = _enter(path, lock, config, differences, devices)
+            resumed = _enter(path, lock, config, differences, devices, data)
         except BaseException as error:
             os.close(lock)
             if not lock_existed and not isinstance(error, _HeldError):
@@ -94,7 +96,7 @@ class _HeldError(UserError):
     """Another run holds the lock."""
 
 
-def _enter(path: Path, lock: int, config: Mapping, differences: Callable, devices: str) -> bool:
+def _enter(path: Path, lock: int, config: Mapping, differences: Callable, devices: str, data: str) -> bool:
     """Takes the lock, compares the configs, writes config.json; whether there was one before."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,10 +110,11 @@ def _enter(path: Path, lock: int, config: Mapping, differences: Callable, device
     if resumed:
         record = _read(path)
         refuse_other_config(path, differences(record["config"], config))
+        refuse_other_data(path, record.get("data", data), data)
         earlier = record.get("earlier_starts", [])
         last = {key: record.get(key) for key in start}
         earlier = [*earlier, last] if last != start else earlier
-    record = {"config": config, **start, "earlier_starts": earlier}
+    record = {"config": config, "data": data, **start, "earlier_starts": earlier}
     write_text_atomically(path / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -133,6 +136,17 @@ def refuse_other_config(path: Path, differences: Iterable[Difference]) -> None:
                     + ("." if len(refused) == 1 else "s."),
                 ]
             )
+        )
+
+
+def refuse_other_data(path: Path, before: str, now: str) -> None:
+    """Raises UserError if the data is not what the run began with."""
+    if before != now:
+        raise problem(
+            f"--workdir {path} was made with other data: the content of the files has changed",
+            got=f"fingerprint {now[:12] or 'none'}",
+            expected=before[:12] or "none",
+            do="Choose another --workdir, or bring the files back.",
         )
 
 

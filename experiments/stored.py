@@ -1,0 +1,65 @@
+"""What a working directory keeps of the data, so that texts can be answered without it: tokenizers and facts.
+
+DIR/tokenizer.json    `Sides.to_json`
+DIR/task.json         `Task.facts`: labels, the longest answer and the like
+"""
+
+import json
+from pathlib import Path
+
+from experiments.data.sides import Sides
+from experiments.tasks.task import Task
+from experiments.training.experiment import Stored
+from experiments.training.workdir import write_text_atomically
+from transformer.errors import problem
+
+TOKENIZER = "tokenizer.json"
+FACTS = "task.json"
+
+
+def write_stored(workdir: Path, task: Task) -> None:
+    """Writes both files.
+
+    Raises:
+        OSError: they could not be written; the error names the path.
+    """
+    write_text_atomically(workdir / TOKENIZER, task.sides.to_json())
+    write_text_atomically(workdir / FACTS, json.dumps(task.facts, ensure_ascii=False))
+
+
+def read_stored(workdir: Path) -> Stored | None:
+    """What a run that was started before keeps; None where nothing was started.
+
+    Raises:
+        UserError: a file that is damaged, or one that is there without the other.
+    """
+    if not (workdir / "config.json").exists() or not (workdir / TOKENIZER).exists():
+        return None
+    return require_stored(workdir)
+
+
+def require_stored(workdir: Path) -> Stored:
+    """What a run keeps.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    sides = Sides.from_json(_read(workdir, TOKENIZER))
+    try:
+        facts = json.loads(_read(workdir, FACTS))
+        if not isinstance(facts, dict):
+            raise ValueError("it holds no object")
+    except ValueError as error:
+        if not isinstance(error, json.JSONDecodeError) and "object" not in str(error):
+            raise
+        what = f"{workdir / FACTS} cannot be read: {error}"
+        raise problem(what, do="Delete it, and run the command that trained once more: it writes the file.") from error
+    return Stored(sides, facts)
+
+
+def _read(workdir: Path, name: str) -> str:
+    try:
+        return (workdir / name).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        do = "Run the command that trained it once more: it writes the file."
+        raise problem(f"{workdir} holds no {name}", do=do) from error

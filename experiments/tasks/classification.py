@@ -1,0 +1,205 @@
+"""Classification: a text and its label, which every architecture says with one vector and one head.
+
+    encoder_only  source  <begin> x1 .. xn            the state of <begin>, which has seen everything
+    decoder_only  target  x1 .. xn <separator>        the state of <separator>, the only one that has seen everything
+    seq2seq       source  x1 .. xn <end>              the state of the decoder's one token, which sees the encoder's
+                  target  <begin>
+
+So the loss is the same: nats per label, over the labels of the training data. `model.class_head.reads` takes another
+state, or the mean.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from experiments.data.batching import Batches, Plan, make_buckets
+from experiments.data.examples import LABELS, Pair, Splits
+from experiments.data.ragged import Ragged
+from experiments.data.sides import Sides
+from experiments.data.tokens import SpecialTokens
+from experiments.tasks.framing import Example, Look, collate, join
+from experiments.tasks.pairs import too_long
+from experiments.tasks.task import Batch, Metric, Posing, Task
+from transformer.errors import nearest, problem
+
+NAMES = {"loss": "label_loss", "accuracy": "label_accuracy"}
+
+
+def _encoder_only(text: np.ndarray) -> Example:
+    source = join(SpecialTokens.begin, text)
+    return {"source": source, "source_lengths": len(source)}
+
+
+def _decoder_only(text: np.ndarray) -> Example:
+    target = join(text, SpecialTokens.separator)
+    return {"target": target, "target_lengths": len(target)}
+
+
+def _seq2seq(text: np.ndarray) -> Example:
+    source, target = join(text, SpecialTokens.end), join(SpecialTokens.begin)
+    return {"source": source, "source_lengths": len(source), "target": target, "target_lengths": 1}
+
+
+POSED = {"encoder_only": _encoder_only, "decoder_only": _decoder_only, "seq2seq": _seq2seq}
+"""Architecture -> function (tokens of a text) -> what the model reads; each adds one token to the text."""
+
+WATCHED = {
+    "encoder_only": "encoder.*.self.weights",
+    "decoder_only": "decoder.*.self.weights",
+    "seq2seq": "decoder.*.cross.weights",
+}
+"""Architecture -> the attention that gathers what the head reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(Task):
+    """The task of one run; made by `build`, or without data by `reopen`."""
+
+    found: tuple[str, ...]
+    """The labels of the training data."""
+    longest_read: int
+    """Of all splits, with the token that is added (tokens)."""
+    tokens: Ragged | None
+    """Of the training texts."""
+    labels: Int[np.ndarray, "I"] | None
+
+    kind = LABELS
+    names = NAMES
+
+    @classmethod
+    def texts(cls, splits: Splits) -> tuple[list[str], list[str]]:
+        """The training texts that the tokenizers are fitted to."""
+        return [pair.source for pair in splits.train], []
+
+    @classmethod
+    def build(cls, posing: Posing, splits: Splits, sides: Sides) -> "Classification":
+        """The task, planned from the lengths of its texts.
+
+        Raises:
+            UserError: fewer examples than a batch, one label alone, a label that training never shows, or texts that
+                are longer than the model's limit.
+        """
+        classes = tuple(sorted({pair.target for pair in splits.train}))
+        if len(classes) < 2:
+            raise problem("the training examples have one label alone", got=classes, expected="two labels or more")
+        read = [_read(split, posing, sides, what) for split, what in _named(splits)]
+        for split, what in _named(splits):
+            _indices(split, classes, what)
+        lengths = read[0][0].lengths[:, None] + 1
+        plan = Plan(
+            lengths, make_buckets(lengths, posing.num_buckets, posing.length_multiple), posing.seed, **posing.rows
+        )
+        longest = 1 + max(int(tokens.lengths.max(initial=0)) for tokens, _ in read)
+        notes = tuple(note for _, note in read if note)
+        labels = _indices(splits.train, classes, "training")
+        return cls(sides, splits, posing, plan, notes, classes, longest, read[0][0], labels)
+
+    @classmethod
+    def reopen(cls, posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> "Classification":
+        """The task without its data."""
+        return cls(sides, Splits([], [], []), posing, None, (), tuple(facts["classes"]), facts["longest"], None, None)
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        return {"label_accuracy": Metric("max", "of labels"), "label_loss": Metric("min", "nats per label")}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"classes": list(self.classes), "longest": self.longest}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.found
+
+    @property
+    def longest(self) -> int:
+        return self.longest_read
+
+    def longest_with(self, answer: int | None) -> int:
+        return self.longest
+
+    def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
+        return len(tokens) + 1
+
+    def training_batches(self, start_step: int = 0) -> Iterator[Batch]:
+        def make(rows: np.ndarray, bucket: tuple[int, ...]) -> Batch:
+            return self._batch([self.tokens[i] for i in rows], self.labels[rows], bucket[0])
+
+        return Batches(self.plan, make).starting_at(start_step)
+
+    def evaluation_batches(self, examples: Sequence[Pair], batch_size: int | None = None) -> Iterator[Batch]:
+        tokens, _ = _read(examples, self.posing, self.sides, "these")
+        labels = _indices(examples, self.classes, "these")
+        for rows, weights in self._rows(len(examples), batch_size):
+            batch = self._batch([tokens[i] for i in rows], labels[rows], self.longest)
+            batch["loss_weights"] *= weights
+            yield {**batch, "example_weights": weights}
+
+    def questions(self, texts: Sequence[str], batch_size: int | None = None) -> Iterator[Batch]:
+        """What the model reads of a user's own texts, in batches of one shape."""
+        tokens = self.sides.source.encode_all(list(texts))
+        longest = max(self.longest, 1 + int(tokens.lengths.max(initial=0)))
+        for rows, weights in self._rows(len(texts), batch_size):
+            batch = self._batch([tokens[i] for i in rows], np.zeros(len(rows), np.int32), longest)
+            yield {**batch, "example_weights": weights}
+
+    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
+        """From what the head reads, to the text; for an encoder from every token, as its head may read the mean."""
+        batch = POSED[self.posing.architecture](self.sides.source.encode(text))
+        keys = batch.get("source", batch.get("target"))
+        activation = WATCHED[self.posing.architecture]
+        if self.posing.architecture == "seq2seq":
+            return Look(batch, activation, slice(1), slice(len(keys)), keys, batch["target"])
+        return Look(batch, activation, slice(len(keys)), slice(len(keys)), keys, keys)
+
+    def _batch(self, texts: Sequence[np.ndarray], labels: np.ndarray, length: int) -> Batch:
+        framed = [POSED[self.posing.architecture](text) for text in texts]
+        sides = {"source": length, "target": length if self.posing.architecture == "decoder_only" else 1}
+        batch = collate(framed, sides)
+        return {**batch, "labels": labels.astype(np.int32), "loss_weights": np.ones(len(labels), np.float32)}
+
+
+def _named(splits: Splits) -> list[tuple[list[Pair], str]]:
+    return [(splits.train, "training"), (splits.validation, "validation"), (splits.test, "test")]
+
+
+def _read(pairs: Sequence[Pair], posing: Posing, sides: Sides, what: str) -> tuple[Ragged, str | None]:
+    """The tokens of the texts, cut where they are too long, and a line that says so.
+
+    Raises:
+        UserError: some are too long, and they are not to be cut.
+    """
+    tokens = sides.source.encode_all([pair.source for pair in pairs])
+    if posing.limit is None:
+        return tokens, None
+    over = int((tokens.lengths > posing.limit - 1).sum())
+    if not over:
+        return tokens, None
+    if posing.too_long == "refuse":
+        raise too_long(f"{what} examples", over, len(pairs), posing)
+    cut = tokens.cut(np.full(len(tokens), posing.limit - 1))
+    return cut, f"{over:,} of {len(pairs):,} {what} examples are cut to the model's limit"
+
+
+def _indices(pairs: Sequence[Pair], classes: Sequence[str], what: str) -> Int[np.ndarray, "I"]:
+    """The classes of the examples by number.
+
+    Raises:
+        UserError: a label that is not among the classes.
+    """
+    number = {label: i for i, label in enumerate(classes)}
+    for pair in pairs:
+        if pair.target not in number:
+            guess = nearest(pair.target, classes)
+            shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+            raise problem(
+                f"a label of the {what} examples is never seen in training",
+                got=f"{pair.target!r} of the text {pair.source[:60]!r}",
+                expected=f"one of {shown}",
+                do=f"Did you mean {guess!r}?" if guess else "Leave the example out, or add some to the training data.",
+            )
+    return np.array([number[pair.target] for pair in pairs], np.int32)

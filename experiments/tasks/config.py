@@ -1,0 +1,107 @@
+"""What is learned from the data, and which settings that reads."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from transformer.errors import UserError, problem
+from transformer.schema import Check, above, at_least, setting
+
+ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """How a language model learns from plain text."""
+
+    architectures: tuple[str, ...]
+    reads: frozenset[str]
+    """The settings of `task` that it reads, beside those of every language model."""
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "causal": Objective(("decoder_only",), frozenset({"bidirectional_prefix", "segments"})),
+    "masked": Objective(("encoder_only",), frozenset({"mask_rate", "segments"})),
+    "span": Objective(("seq2seq",), frozenset({"mask_rate", "mean_span", "segments"})),
+    "continuation": Objective(ARCHITECTURES, frozenset({"bidirectional_prefix"})),
+}
+"""Name -> row. An architecture's own objective is the first row that has it."""
+
+READS: dict[str, frozenset[str]] = {
+    "text_to_text": frozenset({"bidirectional_prefix", "bleu"}),
+    "language_modelling": frozenset({"objective", "context"}),
+    "classification": frozenset(),
+}
+"""Task -> the settings of `task` that it reads; a language model reads those of its objective too."""
+
+PREFIX_READERS = ("decoder_only",)
+"""The architectures that can read a prefix both ways while they write from left to right."""
+
+BLEU_TOKENIZERS = ("off", "13a", "none", "char", "intl", "zh", "ja-mecab", "ko-mecab", "flores200", "spm")
+
+share = Check(lambda value: 0.0 < value < 1.0, "a number above 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """What is learned, and how it is posed."""
+
+    name: str = setting("text_to_text", "the task", allowed=READS)
+    objective: str | None = setting(
+        None, "of language_modelling; none: causal, masked or span by architecture", allowed=OBJECTIVES
+    )
+    context: int = setting(256, "language_modelling: tokens in a window", check=at_least(2))
+    bidirectional_prefix: bool = setting(False, "decoder_only: the source, or a prefix of the window, sees both ways")
+    mask_rate: float = setting(0.15, "masked, span: share of the tokens to be guessed", check=share)
+    mean_span: float = setting(3.0, "span: mean tokens of a span", check=above(1.0))
+    segments: bool = setting(True, "documents packed into one window do not see each other")
+    bleu: str = setting(
+        "off",
+        "text_to_text: the tokenizer of sacreBLEU, which scores evaluations too; off: no",
+        allowed=BLEU_TOKENIZERS,
+    )
+
+
+def objective_of(config: TaskConfig, architecture: str) -> str:
+    """The objective that a language model of this architecture has.
+
+    Raises:
+        UserError: the architecture cannot have the one that the config names.
+    """
+    if config.objective is None:
+        return next(name for name, row in OBJECTIVES.items() if architecture in row.architectures)
+    row = OBJECTIVES[config.objective]
+    if architecture not in row.architectures:
+        able = [name for name, other in OBJECTIVES.items() if architecture in other.architectures]
+        raise problem(
+            f"architecture {architecture!r} cannot be trained by task.objective {config.objective!r}",
+            expected=" or ".join(able),
+            do=f"task.objective={config.objective} needs model.architecture {' or '.join(row.architectures)}.",
+        )
+    return config.objective
+
+
+def unread(config: TaskConfig, architecture: str) -> Mapping[str, UserError]:
+    """The settings of `task` that this task does not read on this architecture -> the error of giving one."""
+    read = READS[config.name]
+    where = f"task {config.name!r}"
+    if config.name == "language_modelling":
+        objective = objective_of(config, architecture)
+        read = read | OBJECTIVES[objective].reads
+        where += f" with objective {objective!r}"
+    if architecture not in PREFIX_READERS:
+        read = read - {"bidirectional_prefix"}
+    names = [field.name for field in dataclasses.fields(TaskConfig) if field.name not in {*read, "name"}]
+    return {name: _not_read(name, where, architecture) for name in names}
+
+
+def _not_read(name: str, where: str, architecture: str) -> UserError:
+    tasks = [task for task, names in READS.items() if name in names]
+    objectives = [f"objective {objective}" for objective, row in OBJECTIVES.items() if name in row.reads]
+    readers = " or ".join([*tasks, *objectives])
+    if name == "bidirectional_prefix":
+        readers = f"{' or '.join(PREFIX_READERS)}, with {readers}"
+    return problem(
+        f"task.{name} is not read by {where} on architecture {architecture!r}",
+        expected=f"it only with {readers}",
+        do="Leave it out.",
+    )

@@ -1,0 +1,285 @@
+"""Language modelling on windows of a stream of documents, by the objective that suits the architecture.
+
+    causal   decoder_only   each token from those before it
+    prefix   decoder_only   the same behind a prefix of random length that sees both ways (task.bidirectional_prefix)
+    masked   encoder_only   hidden tokens from those around them
+    span     seq2seq        hidden spans from what is left
+
+Their losses are of different things, so their names differ; `continuation` is the objective that is the same for all.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from experiments.data.batching import Batches, evaluation_batches
+from experiments.data.examples import TEXT, Document, Splits
+from experiments.data.sides import Sides
+from experiments.data.streams import Stream, Windows
+from experiments.data.tokens import SpecialTokens
+from experiments.tasks import filling
+from experiments.tasks.config import objective_of
+from experiments.tasks.corruption import Spans, mask_tokens
+from experiments.tasks.framing import Look, collate
+from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
+from transformer.errors import problem
+
+EVALUATION = 2**32
+"""The stream of randomness of evaluations, which no seed of a run is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelling(Task):
+    """The task of one run; made by `build`, or without data by `reopen`."""
+
+    stream: Stream | None
+    """Of the training documents."""
+
+    kind = TEXT
+
+    @classmethod
+    def texts(cls, splits: Splits) -> tuple[list[str], list[str]]:
+        """The training texts that the tokenizers are fitted to."""
+        return [document.text for document in splits.train], []
+
+    @classmethod
+    def build(cls, posing: Posing, splits: Splits, sides: Sides) -> "LanguageModelling":
+        """The task, planned from the length of its text.
+
+        Raises:
+            UserError: the text is shorter than a batch; the window is longer than the model's limit.
+        """
+        check_context(posing)
+        stream = Stream.of(sides.source.encode_all(cls.texts(splits)[0]))
+        batch_size = posing.batch_size
+        if posing.batch_tokens is not None:
+            parts = posing.accumulation
+            batch_size = max(1, posing.batch_tokens // (posing.config.context * parts)) * parts
+        plan = Windows(len(stream), posing.config.context, batch_size, posing.seed)
+        return cls(sides, splits, posing, plan, (), stream)
+
+    @classmethod
+    def reopen(cls, posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> "LanguageModelling":
+        """The task without its data."""
+        return cls(sides, Splits([], [], []), posing, None, (), None)
+
+    @property
+    def objective(self) -> str:
+        """The row of POSED; `prefix` is a setting of the causal one."""
+        name = objective_of(self.posing.config, self.posing.architecture)
+        return "prefix" if name == "causal" and self.posing.config.bidirectional_prefix else name
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        kept = ("loss", "accuracy", "perplexity", "bits_per_byte")
+        kept = kept if self.objective == "causal" else kept[:3]  # the others do not say all of the text
+        return {name: f"{self.objective}_{name}" for name in kept}
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        return token_metrics(self.names, "token" if self.objective in ("causal", "prefix") else "hidden token")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def spans(self) -> Spans:
+        """How windows are corrupted by the span objective."""
+        config = self.posing.config
+        return Spans.of(config.context, config.mask_rate, config.mean_span)
+
+    @property
+    def extra_tokens(self) -> int:
+        """The sentinels of the span objective."""
+        return self.spans.count if self.objective == "span" else 0
+
+    @property
+    def end(self) -> int:
+        return -1 if self.objective == "masked" else SpecialTokens.end
+
+    @property
+    def slots(self) -> int:
+        context = self.posing.config.context
+        return {"masked": context, "span": self.spans.target_length}.get(self.objective, max(context // 2, 1))
+
+    @property
+    def fixed_slots(self) -> bool:
+        return self.objective == "masked"
+
+    @property
+    def longest(self) -> int:
+        return self.posing.config.context if self.objective != "span" else self.spans.source_length
+
+    def longest_with(self, answer: int | None) -> int:
+        return max(self.longest, answer or 0)
+
+    def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
+        return len(tokens) + answer - 1 if self.objective in ("causal", "prefix") else max(len(tokens), self.slots)
+
+    def training_batches(self, start_step: int = 0) -> Iterator[Batch]:
+        stream, context = self.stream, self.posing.config.context
+
+        def make(starts: np.ndarray, i: int) -> Batch:
+            rng = np.random.default_rng((self.posing.seed, 1, i))
+            return POSED[self.objective](self, stream, stream.rows(starts, context), rng)
+
+        return Batches(self.plan, make).starting_at(start_step)
+
+    def evaluation_batches(self, examples: Sequence[Document], batch_size: int | None = None) -> Iterator[Batch]:
+        """Windows that follow each other over all documents; what is hidden is the same at every evaluation."""
+        stream = Stream.of(self.sides.source.encode_all([document.text for document in examples]))
+        context = self.posing.config.context
+        count = -(-len(stream) // context)
+        for windows, weights in evaluation_batches(count, batch_size or self.posing.batch_size):
+            rng = np.random.default_rng((EVALUATION, int(windows[0])))
+            starts = windows * context
+            if self.objective == "span":  # its windows have no padding: the last one goes back over the one before
+                starts = np.minimum(starts, max(len(stream) - context, 0))
+            rows = stream.rows(starts, context)
+            batch = POSED[self.objective](self, stream, rows, rng, evaluating=True)
+            lengths = np.clip(len(stream) - starts, 0, context).astype(np.int32)
+            if self.objective != "span":
+                inside = np.arange(context) < lengths[:, None]
+                batch["loss_weights"] *= inside
+                batch["source_lengths" if self.objective == "masked" else "target_lengths"] = lengths
+            batch["loss_weights"] *= weights[:, None]
+            yield {**batch, "example_weights": weights}
+
+    def read(self, texts: Sequence[str]) -> list[Int[np.ndarray, "S"]]:
+        """A prompt to continue; or a text whose gaps, each written <mask>, are to be filled.
+
+        Raises:
+            UserError: a text without a gap, for the objectives that fill them; or with more than there are sentinels.
+        """
+        if self.objective in ("causal", "prefix"):
+            begin = np.array([SpecialTokens.begin], np.int32)
+            return [np.concatenate([begin, self.sides.source.encode(text)]) for text in texts]
+        gaps = [SpecialTokens.mask] * self.posing.config.context
+        if self.objective == "span":
+            gaps = [self.sides.size + i for i in range(self.extra_tokens)]
+        ends = self.objective == "span"
+        return [filling.read(text, self.sides.source, gaps, ends=ends) for text in texts]
+
+    def prompts(self, texts: Sequence[str], batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
+        """All batches have one shape, the same for prompts up to half a window that fit the model with their answer."""
+        tokens = self.read(texts)
+        room = self.longest
+        if self.objective in ("causal", "prefix"):
+            room -= max(self.slots, steps or 0)
+        room = max(room, *map(len, tokens))
+        for rows, weights in self._rows(len(texts), batch_size):
+            framed = [self._prompt(tokens[i]) for i in rows]
+            lengths = {"source": room, "target": 1 if self.objective == "span" else room}
+            yield {**collate(framed, lengths), "example_weights": weights}
+
+    def _prompt(self, tokens: Int[np.ndarray, "S"]) -> dict[str, Any]:
+        side = "target" if self.objective in ("causal", "prefix") else "source"
+        example = {side: tokens, f"{side}_lengths": len(tokens)}
+        if self.objective == "prefix":
+            example["prefix_lengths"] = len(tokens)
+        if self.objective == "masked":
+            example["prefix_lengths"] = 0  # the logits of every place are asked for
+        if self.objective == "span":
+            example |= {"target": np.array([SpecialTokens.begin], np.int32), "target_lengths": 1}
+        return example
+
+    def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
+        """The text with its continuation, or with its gaps filled."""
+        if self.objective in ("causal", "prefix"):
+            return text + self.sides.source.decode(self.up_to_end(ids))
+        if self.objective == "masked":
+            return filling.fill_masks(self.read([text])[0], ids, self.sides.source)
+        return filling.fill_spans(self.read([text])[0], self.up_to_end(ids), self.sides.source, self.sides.size)
+
+    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
+        """Self-attention within the text, or from the answer to what is left of it."""
+        tokens = self.read([text])[0]
+        whole = slice(len(tokens))
+        if self.objective in ("causal", "prefix"):
+            return Look({"target": tokens}, "decoder.*.self.weights", whole, whole, tokens, tokens)
+        if self.objective == "masked":
+            return Look({"source": tokens}, "encoder.*.self.weights", whole, whole, tokens, tokens)
+        said = self.up_to_end(answer)
+        target = np.concatenate([np.array([SpecialTokens.begin], np.int32), said[:-1]])
+        batch = {"source": tokens, "target": target}
+        return Look(batch, "decoder.*.cross.weights", slice(len(said)), slice(len(tokens)), tokens, said)
+
+
+def check_context(posing: Posing) -> None:
+    """Raises a UserError for a window that the model cannot hold."""
+    if posing.limit is not None and posing.config.context > posing.limit:
+        raise problem(
+            "task.context is longer than the model's limit",
+            got=posing.config.context,
+            expected=f"at most model.max_length = {posing.limit}",
+        )
+
+
+def _segments(task: LanguageModelling, stream: Stream, rows: np.ndarray, side: str) -> Batch:
+    packed = task.posing.config.segments and stream.documents[-1] > 1
+    return {f"{side}_segments": stream.segments(rows)} if packed else {}
+
+
+def causal(
+    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
+) -> Batch:
+    """Each token from those before it in its document."""
+    return {
+        "target": stream.inputs[rows],
+        "labels": stream.labels[rows],
+        "loss_weights": np.ones(rows.shape, np.float32),
+        **_segments(task, stream, rows, "target"),
+    }
+
+
+def prefix(
+    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
+) -> Batch:
+    """Causal, behind a prefix whose tokens see each other and are not learned; half of the window in evaluations."""
+    B, T = rows.shape
+    lengths = np.full(B, T // 2) if evaluating else rng.integers(1, T, B)
+    batch = causal(task, stream, rows, rng)
+    # The last place of the prefix says the first token behind it.
+    batch["loss_weights"] *= np.arange(T) >= lengths[:, None] - 1
+    return {**batch, "prefix_lengths": lengths.astype(np.int32)}
+
+
+def masked(
+    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
+) -> Batch:
+    """Hidden tokens from those around them."""
+    labels = stream.labels[rows]
+    source, weights = mask_tokens(labels, task.posing.config.mask_rate, task.sides.size, rng)
+    return {"source": source, "labels": labels, "loss_weights": weights, **_segments(task, stream, rows, "source")}
+
+
+def span(
+    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
+) -> Batch:
+    """Hidden spans from what is left. A segment's first input is <begin>, so that it sees nothing of the one before."""
+    spans = task.spans
+    hidden = spans.draw(len(rows), rng)
+    source, labels, source_at, label_at = spans.corrupt(stream.labels[rows], hidden, task.sides.size)
+    target = np.pad(labels, ((0, 0), (1, 0)), constant_values=SpecialTokens.begin)[:, :-1]
+    batch = {"source": source, "labels": labels, "loss_weights": np.ones(labels.shape, np.float32)}
+    segments = _segments(task, stream, rows, "source")
+    if not segments:
+        return {**batch, "target": target}
+    of_window = segments["source_segments"]
+    source_segments = np.take_along_axis(of_window, source_at, axis=1)
+    target_segments = np.take_along_axis(of_window, label_at, axis=1)
+    fresh = np.diff(target_segments, axis=1, prepend=0) != 0
+    return {
+        **batch,
+        "target": np.where(fresh, SpecialTokens.begin, target).astype(np.int32),
+        "source_segments": source_segments,
+        "target_segments": target_segments,
+    }
+
+
+POSED: dict[str, Callable[..., Batch]] = {"causal": causal, "prefix": prefix, "masked": masked, "span": span}
+"""Objective -> function (task, stream, places B T, rng) -> batch; pure but for the generator."""

@@ -1,0 +1,148 @@
+"""Pairs of token ids, posed for an architecture and planned into batches.
+
+What text to text and the continuation of text share: one reads pairs from a source, the other cuts them from documents.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from experiments.data.batching import Batches, Bucket, Plan, evaluation_batches, make_buckets
+from experiments.data.ragged import Ragged
+from experiments.tasks.framing import Frame, collate, frame_for
+from experiments.tasks.task import Batch, Posing
+from transformer.errors import problem
+
+PROMPT_MULTIPLE = 8
+"""Prompts beyond the longest of the data are padded to a multiple of this, so that few programs compile."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ids:
+    """The token ids of pairs; `cut` says how many are shorter here than they were."""
+
+    sources: Ragged
+    targets: Ragged
+    cut: int = 0
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """How pairs are posed, and the sizes that the data decides."""
+
+    frame: Frame
+    slots: int
+    """Most tokens that an answer has: the longest training target with its end token."""
+    longest_source: int
+    """Tokens of the longest source of all splits."""
+    whole: Bucket
+    """The padded lengths that hold every example of every split; evaluation uses them, so it is one program."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it but the frame, as JSON can hold it."""
+        return {"slots": self.slots, "longest_source": self.longest_source, "whole": list(self.whole)}
+
+    def longest_with(self, answer: int | None = None) -> int:
+        """The longest sequence in the model if generation writes up to `answer` tokens, or `slots` if that is more."""
+        return max(*self.whole, self.frame.capacity(self.longest_source, max(answer or 0, self.slots)))
+
+    def training_batches(self, ids: Ids, plan: Plan, start_step: int) -> Iterator[Batch]:
+        """The batches of steps `start_step`, `start_step` + 1, ..., without end."""
+        return Batches(plan, lambda rows, bucket: self.batch(ids, rows, bucket)).starting_at(start_step)
+
+    def evaluation_batches(self, ids: Ids, batch_size: int) -> Iterator[Batch]:
+        """All pairs in order, with `example_weights`, which `loss_weights` heed."""
+        for rows, weights in evaluation_batches(len(ids), batch_size):
+            batch = self.batch(ids, rows, self.whole)
+            batch["loss_weights"] *= weights[:, None]
+            yield {**batch, "example_weights": weights}
+
+    def batch(self, ids: Ids, rows: Sequence[int] | np.ndarray, bucket: Bucket) -> Batch:
+        """The pairs of these rows, padded to a bucket."""
+        framed = [self.frame.example(ids.sources[i], ids.targets[i], self.slots) for i in rows]
+        keys_of_axes = self.frame.axes.values()
+        return collate(framed, {key: length for keys, length in zip(keys_of_axes, bucket, strict=True) for key in keys})
+
+    def prompts(self, sources: Sequence[Int[np.ndarray, "S"]] | Ragged, batch_size: int) -> Iterator[Batch]:
+        """What generation starts from. All batches have one shape, the same for sources up to the data's longest."""
+        longest = max((len(source) for source in sources), default=0)
+        padded = (
+            self.longest_source if longest <= self.longest_source else -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE
+        )
+        shape = self.frame.prompt(np.zeros(padded, np.int32), self.slots)
+        length = {key: len(value) for key, value in shape.items() if not isinstance(value, int)}
+        for rows, weights in evaluation_batches(len(sources), batch_size):
+            framed = [self.frame.prompt(sources[i], self.slots) for i in rows]
+            yield {**collate(framed, length), "example_weights": weights}
+
+
+def fitted(ids: Ids, frame: Frame, posing: Posing, slots: int, what: str) -> Ids:
+    """The pairs cut to what the model can hold.
+
+    Args:
+        slots: most tokens of an answer; bounds targets where the frame has fixed slots.
+        what: the pairs in words, for the error.
+
+    Raises:
+        UserError: one is too long, and `posing.too_long` is "refuse"; says how many are.
+    """
+    lengths = ids.sources.lengths, ids.targets.lengths
+    sources, targets = lengths
+    if posing.limit is not None:
+        sources, targets = frame.fit(sources, targets, slots, posing.limit)
+    if frame.fixed_slots:
+        targets = np.minimum(targets, slots - frame.ends)
+    over = (sources < lengths[0]) | (targets < lengths[1])
+    if not over.any():
+        return ids
+    if posing.too_long == "refuse":
+        raise too_long(what, int(over.sum()), len(ids), posing, frame.fixed_slots and slots)
+    return Ids(ids.sources.cut(np.maximum(sources, 0)), ids.targets.cut(np.maximum(targets, 0)), int(over.sum()))
+
+
+def too_long(what: str, over: int, count: int, posing: Posing, slots: int | bool = False) -> Exception:
+    """The error for examples beyond the model's limit."""
+    limits = [f"model.max_length = {posing.limit} tokens"] if posing.limit is not None else []
+    if slots:
+        limits.append(f"targets of {slots} tokens, the longest of training with its end token")
+    return problem(
+        f"{over:,} of {count:,} {what} are longer than the model's limit",
+        expected="at most " + ", and ".join(limits),
+        do="Set data.too_long=cut to cut them, raise the limit, or leave them out of the data.",
+    )
+
+
+def posed(train: Ids, held_out: Sequence[Ids], posing: Posing, *, ends: bool) -> tuple[Shapes, list[Ids], Plan]:
+    """How these pairs are posed; the pairs of training and of the held-out splits, cut where need be; and the plan.
+
+    Raises:
+        UserError: no pairs to learn from, or fewer than a batch, or some that are longer than the model's limit.
+    """
+    if not len(train):
+        raise problem("there are no training examples", do="Check the settings of data.")
+    frame = frame_for(posing.architecture, bidirectional_prefix=posing.config.bidirectional_prefix, ends=ends)
+    asked = int(train.targets.lengths.max()) + ends
+    train = fitted(train, frame, posing, asked, "training examples")
+    slots = max(int(train.targets.lengths.max()) + ends, 1)
+    every = [train, *(fitted(ids, frame, posing, slots, "held-out examples") for ids in held_out)]
+    lengths = [frame.lengths(ids.sources.lengths, ids.targets.lengths, slots) for ids in every]
+    shapes = Shapes(
+        frame=frame,
+        slots=slots,
+        longest_source=max(int(ids.sources.lengths.max(initial=0)) for ids in every),
+        whole=tuple(int(length) for length in np.concatenate(lengths).max(axis=0)),
+    )
+    buckets = make_buckets(lengths[0], posing.num_buckets, posing.length_multiple)
+    return shapes, every, Plan(lengths[0], buckets, posing.seed, **posing.rows)
+
+
+def cut_note(ids: Ids, what: str) -> tuple[str, ...]:
+    """A line about examples that were cut, if any were."""
+    return (f"{ids.cut:,} of {len(ids):,} {what} examples are cut to the model's limit",) if ids.cut else ()

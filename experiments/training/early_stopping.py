@@ -1,0 +1,57 @@
+"""Early stopping: a function of the validation scores alone, so a run that is resumed stops at the same step.
+
+Prechelt 1998, "Early stopping - but when?": training stops after `patience` evaluations in a row without a better one.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Streak:
+    """The best validation score so far, and how many evaluations came since. `to_record` goes into the checkpoint.
+
+    Attributes:
+        metric: the score's name.
+        best: None before the first finite one.
+        best_step: where that was.
+        since: evaluations in a row without a better one.
+        stopped: whether training ended by it.
+    """
+
+    metric: str
+    best: float | None = None
+    best_step: int = 0
+    since: int = 0
+    stopped: bool = False
+
+    def after(self, step: int, score: float, mode: str, patience: int | None) -> "Streak":
+        """After one more evaluation; an equal score is no better one, and neither is NaN.
+
+        Args:
+            step: updates done.
+            score: the metric's value.
+            mode: "max" or "min".
+            patience: how many evaluations without a better one stop the training; None: none do.
+        """
+        sign = 1.0 if mode == "max" else -1.0
+        if math.isfinite(score) and (self.best is None or sign * score > sign * self.best):
+            return Streak(self.metric, score, step)
+        since = self.since + 1
+        return dataclasses.replace(self, since=since, stopped=patience is not None and since >= patience)
+
+    def __str__(self) -> str:
+        best = "a number" if self.best is None else f"{self.best:.4g} of step {self.best_step}"
+        return f"validation {self.metric} was not better than {best} in {self.since} evaluations (training.patience)"
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return dataclasses.asdict(self)
+
+
+def from_record(record: dict[str, Any] | None, metric: str) -> Streak:
+    """That of a checkpoint; a new one if it has none, or one of another metric (which may be set anew on resume)."""
+    if record is None or (record["metric"] != metric and not record["stopped"]):
+        return Streak(metric)
+    return Streak(**record)
