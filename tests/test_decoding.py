@@ -73,7 +73,7 @@ def test_generation_stops_when_every_example_has_ended():
     class Scripted(Greedy):
         """The end at once, counting the steps."""
 
-        def choose(self, logits_BV):
+        def choose(self, logits_BV, key=None):
             jax.debug.callback(lambda: calls.append(1))
             return jnp.full(len(logits_BV), 1, jnp.int32)
 

@@ -33,16 +33,21 @@ def make_buckets(lengths: Int[np.ndarray, "I A"], num_buckets: int, multiple: in
     longest = lengths.max(axis=0)
     rounded = np.minimum(-(-lengths // multiple) * multiple, longest)
     parts = [(_best_cut(rounded), rounded)]
-    while len(parts) < num_buckets:
-        (saved, axis, at), part = parts.pop(max(range(len(parts)), key=lambda i: parts[i][0][0]))
-        halves = [part] if saved <= 0 else [part[part[:, axis] <= at], part[part[:, axis] > at]]
-        parts += [(_best_cut(half), half) for half in halves]
-        if len(halves) == 1:
+    buckets = _shapes(parts, longest)
+    while (most := max(parts, key=lambda part: part[0][0]))[0][0] > 0:
+        (_, axis, at), whole = most
+        halves = whole[whole[:, axis] <= at], whole[whole[:, axis] > at]
+        parts = [part for part in parts if part is not most] + [(_best_cut(half), half) for half in halves]
+        if len(finer := _shapes(parts, longest)) > num_buckets:
             break
+        buckets = finer
+    return buckets
+
+
+def _shapes(parts: list[tuple[Any, np.ndarray]], longest: np.ndarray) -> list[Bucket]:
+    """The shape of each part, and the one that holds everything, in order of size."""
     shapes = {tuple(int(length) for length in part.max(axis=0)) for _, part in parts}
-    return sorted(shapes | {tuple(int(length) for length in longest)}, key=lambda shape: (sum(shape), shape))[
-        -num_buckets:
-    ]
+    return sorted(shapes | {tuple(int(length) for length in longest)}, key=lambda shape: (sum(shape), shape))
 
 
 def _best_cut(lengths: Int[np.ndarray, "I A"]) -> tuple[int, int, int]:

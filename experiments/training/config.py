@@ -62,7 +62,7 @@ class TrainingConfig:
     )
     patience: int | None = setting(
         None,
-        "evaluations in a row without a better training.output.best that end training; none: all steps",
+        "evaluations in a row without a better score (output.best) that end training; none: all steps",
         check=at_least(1),
     )
     output: OutputConfig = setting(OutputConfig, "what is written when")

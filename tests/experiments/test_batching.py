@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.data.batching import MULTIPLE, Batches, Plan, bucket_lengths, evaluation_batches, make_buckets
+from experiments.data.batching import Batches, Plan, evaluation_batches, make_buckets
 from transformer.errors import UserError
 
 LENGTHS = st.lists(st.integers(1, 61), min_size=1, max_size=70).map(np.array)
@@ -15,7 +15,7 @@ LENGTHS = st.lists(st.integers(1, 61), min_size=1, max_size=70).map(np.array)
 def plan_of(lengths, batch_size=5, num_buckets=3, seed=0):
     lengths = np.array(lengths)
     lengths = lengths if lengths.ndim == 2 else lengths[:, None]
-    return Plan(lengths, batch_size, make_buckets(lengths, num_buckets), seed)
+    return Plan(lengths, make_buckets(lengths, num_buckets), seed, batch_size)
 
 
 def some_lengths(count=103):
@@ -24,31 +24,63 @@ def some_lengths(count=103):
 
 
 def padding(lengths, buckets):
-    return sum(min(b for b in buckets if b >= length) - length for length in lengths)
+    """Tokens of padding if each example goes to the bucket that holds it with the least."""
+    return sum(min(sum(b) for b in buckets if (np.array(b) >= length).all()) - length.sum() for length in lengths)
 
 
-@given(lengths=LENGTHS, num_buckets=st.integers(1, 4))
-def test_buckets_are_the_allowed_ones_with_least_padding(lengths, num_buckets):
-    buckets = bucket_lengths(lengths, num_buckets)
+TWO_AXES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=40).map(np.array)
+
+
+@given(lengths=LENGTHS, multiple=st.integers(1, 9))
+def test_two_buckets_are_the_ones_with_least_padding(lengths, multiple):
     longest = lengths.max()
-    assert buckets == sorted(set(buckets))
-    assert len(buckets) <= num_buckets
+    allowed = {min(-(-length // multiple) * multiple, longest) for length in lengths}
+    best = min(padding(lengths[:, None], [(length,), (longest,)]) for length in allowed)
+    assert padding(lengths[:, None], make_buckets(lengths[:, None], 2, multiple)) == best
+
+
+@given(lengths=TWO_AXES, num_buckets=st.integers(1, 6), multiple=st.sampled_from([1, 8]))
+def test_buckets_hold_everything_are_few_and_pad_less_than_one(lengths, num_buckets, multiple):
+    buckets = make_buckets(lengths, num_buckets, multiple)
+    longest = tuple(lengths.max(axis=0))
+    assert len(set(buckets)) == len(buckets) <= num_buckets
     assert buckets[-1] == longest
-    assert all(b % MULTIPLE == 0 for b in buckets[:-1])
-    allowed = range(MULTIPLE, longest, MULTIPLE)
-    best = min(
-        padding(lengths, [*some, longest])
-        for count in range(min(num_buckets, len(allowed) + 1))
-        for some in itertools.combinations(allowed, count)
-    )
-    assert padding(lengths, buckets) == best
+    assert all(n % multiple == 0 or n == most for bucket in buckets for n, most in zip(bucket, longest, strict=True))
+    assert padding(lengths, buckets) <= padding(lengths, [longest])
+    if num_buckets > 1 and multiple == 1 and padding(lengths, [longest]) > 0 and len(buckets) < num_buckets:
+        assert padding(lengths, buckets) == 0  # fewer than allowed only where no more are needed
 
 
-def test_only_the_first_axis_has_several_lengths():
-    lengths = some_lengths()
+def test_buckets_are_cut_along_the_axis_that_saves_most():
+    lengths = np.array([[10, 3]] * 20 + [[10, 30]] * 20)
+    assert make_buckets(lengths, 2) == [(10, 3), (10, 30)]
+    assert make_buckets(lengths[:, ::-1], 2) == [(3, 10), (30, 10)]
+
+
+@given(lengths=TWO_AXES, parts=st.integers(1, 3), tokens=st.integers(45, 300))
+def test_batches_by_tokens_are_as_large_as_fits_and_divide_into_parts(lengths, parts, tokens):
     buckets = make_buckets(lengths, 3)
-    assert len({bucket[0] for bucket in buckets}) == 3
-    assert {bucket[1] for bucket in buckets} == {lengths[:, 1].max()}
+    try:
+        plan = Plan(lengths, buckets, 0, parts, tokens)
+    except UserError:
+        return
+    for rows, *bucket in plan.shapes:
+        assert rows % parts == 0
+        assert rows == parts or rows * max(bucket) <= tokens
+        assert (rows + parts) * max(bucket) > tokens
+    for i in range(plan.batches_per_epoch):
+        rows, bucket = plan.batch(i)
+        assert (len(rows), *bucket) in plan.shapes
+        assert (lengths[rows] <= bucket).all()
+
+
+def test_padding_is_what_the_batches_of_an_epoch_have():
+    plan = plan_of(some_lengths(), num_buckets=4)
+    real = padded = 0
+    for i in range(plan.batches_per_epoch):
+        rows, bucket = plan.batch(i)
+        real, padded = real + some_lengths()[rows].sum(), padded + len(rows) * sum(bucket)
+    assert plan.padding == pytest.approx(1 - real / padded)
 
 
 @settings(max_examples=60)
@@ -73,13 +105,13 @@ def test_examples_fit_their_bucket(lengths, num_buckets):
 
 def test_most_batches_of_short_examples_are_short():
     plan = plan_of([5] * 50 + [50] * 50, batch_size=5, num_buckets=2)
-    assert sorted(plan.batch(i)[1] for i in range(20)) == [(8,)] * 10 + [(50,)] * 10
-    assert plan.shapes == [(8,), (50,)]
+    assert sorted(plan.batch(i)[1] for i in range(20)) == [(5,)] * 10 + [(50,)] * 10
+    assert plan.shapes == [(5, 5), (5, 50)]
 
 
 def test_bucket_that_never_fills_a_batch_is_no_shape():
     plan = plan_of([5] * 3 + [50] * 50, batch_size=5, num_buckets=2)
-    assert plan.shapes == [(50,)]
+    assert plan.shapes == [(5, 50)]
 
 
 def test_batch_is_a_function_of_seed_and_step_whatever_was_asked_before():
@@ -106,8 +138,8 @@ def test_what_an_epoch_leaves_out_is_not_always_the_same():
     plan = plan_of(some_lengths(103))
     left = []
     for epoch in range(6):
-        rows, _ = plan.epoch(epoch)
-        left.append(frozenset(range(103)) - set(rows.ravel().tolist()))
+        rows = np.concatenate([rows for rows, _ in plan.epoch(epoch)])
+        left.append(frozenset(range(103)) - set(rows.tolist()))
     assert {len(rows) for rows in left} == {103 % 5}
     assert len(set(left)) > 1
 
@@ -134,7 +166,7 @@ def test_fewer_examples_than_a_batch_is_a_user_error_that_says_how_many():
 
 def test_example_beyond_the_last_bucket_is_refused():
     with pytest.raises(UserError, match="longer than the longest bucket"):
-        Plan(np.array([[3], [9]]), 1, [(8,)], 0)
+        Plan(np.array([[3], [9]]), [(8,)], 0, 1)
 
 
 @given(count=st.integers(0, 40), batch_size=st.integers(1, 9))

@@ -6,9 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.examples import Pair, Splits
+from experiments.data.sides import Sides
 from experiments.data.tokenizers import Characters, SpecialTokens
-from experiments.tasks.framing import FRAMES, TaskConfig, collate, frame_for
-from experiments.tasks.text_to_text import build_task
+from experiments.tasks.build import build_task
+from experiments.tasks.config import TaskConfig
+from experiments.tasks.framing import FRAMES, collate, frame_for
+from experiments.tasks.task import Posing
 from transformer.errors import UserError
 
 ARCHITECTURES = sorted(FRAMES)
@@ -30,21 +33,14 @@ PAIRS = [Pair("x" * (3 * i % 11 + 1), "yz"[: i % 3], "xx") for i in range(23)]
 
 
 def frame(architecture, **config):
-    return frame_for(TaskConfig(**config), architecture)
+    return frame_for(architecture, **config)
 
 
 def task_of(architecture, train=PAIRS, validation=PAIRS[:5], test=(), batch_size=4, num_buckets=2, **config):
     splits = Splits(list(train), list(validation), list(test))
     tokenizer = Characters.fit(text for p in splits.train for text in (p.source, p.target))
-    return build_task(
-        TaskConfig(**config),
-        architecture,
-        splits,
-        tokenizer,
-        batch_size=batch_size,
-        num_buckets=num_buckets,
-        seed=0,
-    )
+    posing = Posing(TaskConfig(**config), architecture, batch_size=batch_size, num_buckets=num_buckets)
+    return build_task(posing, splits, Sides.of(tokenizer))
 
 
 def lists(example):
@@ -142,9 +138,9 @@ def test_slots_begin_where_the_prefix_of_a_prompt_ends(sources):
 def test_target_longer_than_the_slots_is_a_user_error():
     ids = np.arange(6, 10, dtype=np.int32)
     frame("encoder_only").example(ids, ids, 5)
-    with pytest.raises(UserError, match="4 tokens and its end token; expected at most 4"):
+    with pytest.raises(UserError, match="5 tokens, its end token included; expected at most 4"):
         frame("encoder_only").example(ids, ids, 4)
-    with pytest.raises(UserError, match="longer than the slots"):
+    with pytest.raises(UserError, match=r"1 of 1 held-out examples are longer.*targets of 3 tokens"):
         task_of("encoder_only", validation=[Pair("x", "yzy", "xx")])
 
 
@@ -233,7 +229,7 @@ def test_longest_covers_evaluation_and_the_longest_source_with_the_longest_answe
 
 def test_match_needs_every_token_and_the_end_right_after():
     task = task_of("seq2seq")
-    y, z = (int(i) for i in task.tokenizer.encode("yz"))
+    y, z = (int(i) for i in task.sides.source.encode("yz"))
     predicted = np.array(
         [[y, z, END, z], [y, z, z, END], [z, z, END, 0], [y, END, z, END], [END, y, z, END], [y, z, 0, 0]]
     )
@@ -243,7 +239,7 @@ def test_match_needs_every_token_and_the_end_right_after():
 
 def test_answer_cut_before_its_end_is_no_match():
     task = task_of("seq2seq")
-    assert task.exact_match(task.tokenizer.encode("yz")[None], ["yz"]).tolist() == [False]
+    assert task.exact_match(task.sides.source.encode("yz")[None], ["yz"]).tolist() == [False]
 
 
 def test_target_that_cannot_be_written_is_no_match():
@@ -254,7 +250,7 @@ def test_target_that_cannot_be_written_is_no_match():
 
 def test_decode_stops_at_the_end_token():
     task = task_of("seq2seq")
-    ids = task.tokenizer.encode("yzx")
+    ids = task.sides.source.encode("yzx")
     assert task.decode(np.array([ids[0], ids[1], END, ids[2]])) == "yz"
     assert task.decode(ids) == "yzx"
 
