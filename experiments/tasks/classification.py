@@ -132,8 +132,8 @@ class Classification(Task):
         return Batches(self.plan, make).starting_at(start_step)
 
     def evaluation_batches(self, examples: Sequence[Pair], batch_size: int | None = None) -> Iterator[Batch]:
-        tokens, _ = _read(examples, self.posing, self.sides, "these")
-        labels = _indices(examples, self.classes, "these")
+        tokens, _ = _read(examples, self.posing, self.sides, "given")
+        labels = _indices(examples, self.classes, "given")
         for rows, weights in self._rows(len(examples), batch_size):
             batch = self._batch([tokens[i] for i in rows], labels[rows], self.longest)
             batch["loss_weights"] *= weights
@@ -180,7 +180,7 @@ def _read(pairs: Sequence[Pair], posing: Posing, sides: Sides, what: str) -> tup
     if not over:
         return tokens, None
     if posing.too_long == "refuse":
-        raise too_long(f"{what} examples", over, len(pairs), posing)
+        raise too_long(f"{what} examples", over, len(pairs), int(tokens.lengths.max()) + 1, posing)
     cut = tokens.cut(np.full(len(tokens), posing.limit - 1))
     return cut, f"{over:,} of {len(pairs):,} {what} examples are cut to the model's limit"
 

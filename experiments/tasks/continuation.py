@@ -1,6 +1,6 @@
 """Continuation: the second half of a window given the first, the language task that is the same for every architecture.
 
-Windows of `context` tokens start at every half of one, so every token but a document's first ones is a target once. A
+The second halves of a document's windows follow each other, so every token but its first ones is a target once. A
 document of half a window or less is cut in two. No window reaches from one document into the next.
 """
 
@@ -16,7 +16,7 @@ from experiments.data.ragged import Ragged, offsets_of
 from experiments.data.sides import Sides
 from experiments.tasks.framing import Look, frame_for
 from experiments.tasks.language_modelling import check_context
-from experiments.tasks.pairs import Ids, Shapes, posed
+from experiments.tasks.pairs import Ids, Shapes, cut_note, fitted, posed
 from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
 
 NAMES = {name: f"continuation_{name}" for name in ("loss", "accuracy", "perplexity", "bits_per_byte")}
@@ -50,8 +50,9 @@ class Continuation(Task):
         train, *held_out = (
             halves(split, sides, posing.config.context) for split in (splits.train, splits.validation, splits.test)
         )
-        shapes, (train, *_), plan = posed(train, held_out, posing, ends=False)
-        return cls(sides, splits, posing, plan, (), shapes, train)
+        shapes, every, plan = posed(train, held_out, posing, ends=False)
+        notes = [cut_note(ids, what) for ids, what in zip(every, ("training", "validation", "test"), strict=True)]
+        return cls(sides, splits, posing, plan, sum(notes, ()), shapes, every[0])
 
     @classmethod
     def reopen(cls, posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> "Continuation":
@@ -91,6 +92,7 @@ class Continuation(Task):
 
     def evaluation_batches(self, examples: Sequence[Document], batch_size: int | None = None) -> Iterator[Batch]:
         ids = halves(examples, self.sides, self.posing.config.context)
+        ids = fitted(ids, self.shapes.frame, self.posing, self.slots, "windows")
         return self.shapes.evaluation_batches(ids, batch_size or max(1, min(self.posing.batch_size, len(ids))))
 
     def prompts(self, texts: Sequence[str], batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
@@ -112,10 +114,10 @@ def halves(documents: Sequence[Document], sides: Sides, context: int) -> Ids:
     starts, middles, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for begin, end in zip(texts.offsets[:-1], texts.offsets[1:], strict=True):
         if end - begin <= first:
-            start = np.array([begin][: end - begin > 1], np.int64)
+            start = np.array([begin] if end - begin > 1 else [], np.int64)
             middle = start + (end - begin) // 2
         else:
-            start = np.arange(begin, end - first, first)
+            start = np.arange(begin, end - first, context - first)
             middle = start + first
         starts.append(start)
         middles.append(middle)

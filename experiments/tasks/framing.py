@@ -204,9 +204,7 @@ class EncoderOnly:
         return (source_lengths + 1 + slots)[:, None]
 
     def fit(self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """See Seq2Seq.fit; every source leaves room for the slots, which have at most half."""
-        if int(sources.max(initial=0)) + 1 + slots > limit:
-            slots = min(slots, limit // 2)
+        """See Seq2Seq.fit; every source leaves room for the slots."""
         return np.minimum(sources, limit - 1 - slots), np.minimum(targets, slots - self.ends)
 
     def capacity(self, source_length: int, slots: int) -> int:

@@ -27,8 +27,8 @@ from experiments.tasks.framing import Look, collate
 from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
 from transformer.errors import problem
 
-EVALUATION = 2**32
-"""The stream of randomness of evaluations, which no seed of a run is."""
+EVALUATION = 2**64
+"""The stream of randomness of evaluations. A seed is one word of 32 bits, followed by 1; this is 0, 0, 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,9 @@ class LanguageModelling(Task):
 
     @property
     def longest(self) -> int:
-        return self.posing.config.context if self.objective != "span" else self.spans.source_length
+        if self.objective == "span":
+            return max(self.spans.source_length, self.spans.target_length)
+        return self.posing.config.context
 
     def longest_with(self, answer: int | None) -> int:
         return max(self.longest, answer or 0)
@@ -165,8 +167,20 @@ class LanguageModelling(Task):
         return [filling.read(text, self.sides.source, gaps, ends=ends) for text in texts]
 
     def prompts(self, texts: Sequence[str], batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
-        """All batches have one shape, the same for prompts up to half a window that fit the model with their answer."""
+        """All batches have one shape, the same for prompts up to half a window that fit the model with their answer.
+
+        Raises:
+            UserError: see `read`; a text with gaps that is longer than what is guessed.
+        """
         tokens = self.read(texts)
+        guessed, most = steps or self.slots, max(map(len, tokens))
+        if self.objective == "masked" and most > guessed:
+            raise problem(
+                "a text to fill is longer than what is guessed",
+                got=f"{most} tokens",
+                expected=f"at most {guessed}, the least of task.context and decoding.max_new_tokens",
+                do="Shorten it.",
+            )
         room = self.longest
         if self.objective in ("causal", "prefix"):
             room -= max(self.slots, steps or 0)

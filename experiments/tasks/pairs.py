@@ -14,7 +14,7 @@ from experiments.data.batching import Batches, Bucket, Plan, evaluation_batches,
 from experiments.data.ragged import Ragged
 from experiments.tasks.framing import Frame, collate, frame_for
 from experiments.tasks.task import Batch, Posing
-from transformer.errors import problem
+from transformer.errors import UserError, problem
 
 PROMPT_MULTIPLE = 8
 """Prompts beyond the longest of the data are padded to a multiple of this, so that few programs compile."""
@@ -40,7 +40,7 @@ class Shapes:
     slots: int
     """Most tokens that an answer has: the longest training target with its end token."""
     longest_source: int
-    """Tokens of the longest source of all splits."""
+    """Tokens of the longest source of all splits that is answered."""
     whole: Bucket
     """The padded lengths that hold every example of every split; evaluation uses them, so it is one program."""
 
@@ -103,17 +103,29 @@ def fitted(ids: Ids, frame: Frame, posing: Posing, slots: int, what: str) -> Ids
     if not over.any():
         return ids
     if posing.too_long == "refuse":
-        raise too_long(what, int(over.sum()), len(ids), posing, frame.fixed_slots and slots)
+        needed = frame.capacity(int(lengths[0].max()), int(lengths[1].max()) + frame.ends)
+        raise too_long(what, int(over.sum()), len(ids), needed, posing, slots if frame.fixed_slots else None)
     return Ids(ids.sources.cut(np.maximum(sources, 0)), ids.targets.cut(np.maximum(targets, 0)), int(over.sum()))
 
 
-def too_long(what: str, over: int, count: int, posing: Posing, slots: int | bool = False) -> Exception:
-    """The error for examples beyond the model's limit."""
+def room_for(sources: Int[np.ndarray, "I"], frame: Frame, slots: int, limit: int) -> Int[np.ndarray, "I"]:
+    """The lengths to cut sources of these lengths to, that the longest answer fits behind them as far as it can."""
+    return frame.fit(sources, np.full(len(sources), slots - frame.ends), slots, limit)[0]
+
+
+def too_long(what: str, over: int, count: int, needed: int, posing: Posing, slots: int | None = None) -> UserError:
+    """The error for examples beyond the model's limit.
+
+    Args:
+        needed: the longest sequence that there would be.
+        slots: most tokens of an answer, where there is such a limit.
+    """
     limits = [f"model.max_length = {posing.limit} tokens"] if posing.limit is not None else []
-    if slots:
+    if slots is not None:
         limits.append(f"targets of {slots} tokens, the longest of training with its end token")
     return problem(
         f"{over:,} of {count:,} {what} are longer than the model's limit",
+        got=f"up to {needed:,} tokens",
         expected="at most " + ", and ".join(limits),
         do="Set data.too_long=cut to cut them, raise the limit, or leave them out of the data.",
     )
@@ -128,15 +140,21 @@ def posed(train: Ids, held_out: Sequence[Ids], posing: Posing, *, ends: bool) ->
     if not len(train):
         raise problem("there are no training examples", do="Check the settings of data.")
     frame = frame_for(posing.architecture, bidirectional_prefix=posing.config.bidirectional_prefix, ends=ends)
-    asked = int(train.targets.lengths.max()) + ends
+    asked = max(int(train.targets.lengths.max()) + ends, 1)
+    needed = frame.capacity(int(train.sources.lengths.max()), asked)
+    if frame.fixed_slots and posing.too_long == "cut" and posing.limit is not None and needed > posing.limit:
+        asked = max(min(asked, posing.limit // 2), 1)  # the slots have at most half
     train = fitted(train, frame, posing, asked, "training examples")
     slots = max(int(train.targets.lengths.max()) + ends, 1)
     every = [train, *(fitted(ids, frame, posing, slots, "held-out examples") for ids in held_out)]
+    longest = max(int(ids.sources.lengths.max(initial=0)) for ids in every)
+    if posing.limit is not None and posing.too_long == "cut":
+        longest = int(room_for(np.array([longest]), frame, slots, posing.limit)[0])
     lengths = [frame.lengths(ids.sources.lengths, ids.targets.lengths, slots) for ids in every]
     shapes = Shapes(
         frame=frame,
         slots=slots,
-        longest_source=max(int(ids.sources.lengths.max(initial=0)) for ids in every),
+        longest_source=longest,
         whole=tuple(int(length) for length in np.concatenate(lengths).max(axis=0)),
     )
     buckets = make_buckets(lengths[0], posing.num_buckets, posing.length_multiple)

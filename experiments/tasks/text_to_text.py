@@ -11,7 +11,7 @@ from experiments.data.examples import PAIRS, Pair, Splits
 from experiments.data.sides import Sides
 from experiments.data.tokens import SpecialTokens
 from experiments.tasks.framing import Look, frame_for
-from experiments.tasks.pairs import Ids, Shapes, cut_note, fitted, posed
+from experiments.tasks.pairs import Ids, Shapes, cut_note, fitted, posed, room_for
 from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
 
 NAMES = {"loss": "loss", "accuracy": "accuracy", "perplexity": "perplexity", "bits_per_byte": "bits_per_byte"}
@@ -93,11 +93,10 @@ class TextToText(Task):
         self, texts: Sequence[Pair | str], batch_size: int | None = None, steps: int | None = None
     ) -> Iterator[Batch]:
         sources = self.sides.source.encode_all([t.source if isinstance(t, Pair) else t for t in texts])
-        if self.posing.limit is not None and all(isinstance(text, Pair) for text in texts):
+        limit = self.posing.limit if self.posing.too_long == "cut" else None
+        if limit is not None and all(isinstance(text, Pair) for text in texts):
             # Examples that were cut to learn from are cut here too; a user's own text is refused before.
-            answers = np.full(len(sources), self.slots - 1)
-            cut, _ = self.shapes.frame.fit(sources.lengths, answers, self.slots, self.posing.limit)
-            sources = sources.cut(np.minimum(cut, sources.lengths))
+            sources = sources.cut(room_for(sources.lengths, self.shapes.frame, self.slots, limit))
         return self.shapes.prompts(sources, self._size(texts, batch_size))
 
     def decode(self, ids: Int[np.ndarray, "M"]) -> str:

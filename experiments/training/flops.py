@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> int:
@@ -31,7 +32,7 @@ def _of(jaxpr: Any) -> int:
 
 
 def _is_program(value: Any) -> bool:
-    return isinstance(value, jax.extend.core.Jaxpr | jax.extend.core.ClosedJaxpr)
+    return isinstance(value, Jaxpr | ClosedJaxpr)
 
 
 def _product(equation: Any) -> int:

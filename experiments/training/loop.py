@@ -120,10 +120,10 @@ class Loop:
             window.add(metrics)
             if before is not None:  # one step behind, so that the device always has work
                 self._check(step - 1, before)
-                progress.update(step - 1, loss=float(before["loss"]), **_size(batch))
+                progress.update(step - 1, loss=float(before["loss"]), **batch_size_of(batch))
             before = metrics
             if self._boundary(step, state, window):
-                progress.update(step, loss=float(metrics["loss"]), **_size(batch))
+                progress.update(step, loss=float(metrics["loss"]), **batch_size_of(batch))
                 break
         return state
 
@@ -202,7 +202,7 @@ class Loop:
         )
 
 
-def _size(batch: dict[str, np.ndarray]) -> dict[str, int]:
+def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, int]:
     """Examples, and tokens that are not padding."""
     tokens = 0
     for side in ("source", "target"):

@@ -1,6 +1,7 @@
 """Mistakes on the command lines: one clear line or two, exit code 2, no traceback, nothing half-written."""
 
 import errno
+import json
 import os
 import shlex
 import shutil
@@ -32,7 +33,7 @@ MISTAKES = {
     "unread by the task": (["--config.task.bidirectional_prefix=true"], ["task.bidirectional_prefix", "decoder_only"]),
     "short table": (
         ["--config.model.position=learned", "--config.model.max_length=7"],
-        ["model.max_length", "7", "31 or more"],
+        ["model.max_length = 7", "up to 31 tokens"],
     ),
     "small vocabulary": (["--config.model.vocab_size=9"], ["model.vocab_size", "9", "63 or more"]),
     "parts": (["--config.training.accumulation=3"], ["batch_size 8", "accumulation 3"]),
@@ -55,6 +56,18 @@ MISTAKES = {
     ),
     "score whose module fails": (["--config.model.score=tests.experiments.own_scores_broken:f"], ["NameError"]),
     "best metric": (["--config.training.output.best=bleu"], ["bleu", "exact_match"]),
+    "unread by the strategy": (["--config.decoding.top_k=3"], ["decoding.top_k", "sampling"]),
+    "task that the source has nothing for": (
+        ["--config.task.name=language_modelling"],
+        ["'dates' does not give text", "source_code", "files"],
+    ),
+    "path that is not read": (["--config.data.path=x.txt"], ["data.path", "'dates'", "data.source=files"]),
+    "tokenizer without its file": (["--config.tokenizer.name=file"], ["tokenizer.path"]),
+    "one table for two tokenizers of characters": (["--config.tokenizer.path=x"], ["tokenizer.path", "characters"]),
+    "example beyond the limit": (
+        ["--config.model.max_length=20"],
+        ["of 500 training examples", "model.max_length = 20", "data.too_long=cut"],
+    ),
 }
 
 
@@ -78,6 +91,55 @@ def test_a_mistake_is_named_with_what_was_given_and_what_is_allowed(mistake, tmp
         assert part in error, error
     assert len(error.strip().splitlines()) <= 2
     assert not workdir.exists()
+
+
+TEXT = ["--config.task.name=language_modelling", "--config.data.source=files", "--config.data.path={}/a.txt"]
+PAIRS = ["--config.data.source=files", "--config.data.source_path={}/a", "--config.data.target_path={}/b"]
+LABELS = ["--config.task.name=classification", "--config.data.source=files", "--config.data.path={}/a.tsv"]
+
+FILES = {
+    "missing": ({"b.txt": "x"}, TEXT, ["{}/a.txt", "b.txt"]),
+    "empty": ({"a.txt": ""}, TEXT, ["a.txt", "empty"]),
+    "undecodable": ({"a.txt": b"one\nt\xffo\n"}, TEXT, ["a.txt", "line 2", "0xff"]),
+    "binary": ({"a.txt": b"PK\x03\x04\0\0"}, TEXT, ["a.txt", "zip"]),
+    "shorter than a batch": ({"a.txt": "to be or not to be\n" * 99}, TEXT, ["one batch", "task.context"]),
+    "objective of another architecture": (
+        {"a.txt": "to be\n" * 99},
+        [*TEXT, "--config.task.objective=masked"],
+        ["seq2seq", "masked", "span or continuation", "encoder_only"],
+    ),
+    "lines that do not match": ({"a": "x\ny\nz\n", "b": "x\ny\n"}, PAIRS, ["3", "2", "a", "b"]),
+    "a line without a tab": ({"a.tsv": "L\tx\nno tab\n"}, LABELS, ["a.tsv", "line 2", "tab"]),
+    "label never seen": (
+        {"a.tsv": "good\tx y\nbad\tz\n" * 20, "v.tsv": "god\tq\n"},
+        [*LABELS, "--config.data.validation_path={}/v.tsv"],
+        ["'god'", "'q'", "never seen in training", "Did you mean 'good'"],
+    ),
+    "one label": ({"a.tsv": "good\tx y\n" * 40}, LABELS, ["one label", "good"]),
+    "split left empty": (
+        {"a.tsv": "good\tx y\nbad\tz\n" * 20},
+        [*LABELS, "--config.data.files.validation_share=0"],
+        ["validation", "data.files.validation_share"],
+    ),
+    "no tokenizer.json": (
+        {"a": "x\n" * 30, "b": "y\n" * 30, "t.json": '{"model": 3}'},
+        [*PAIRS, "--config.tokenizer.name=file", "--config.tokenizer.path={}/t.json"],
+        ["t.json", "tokenizer.json"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", FILES)
+def test_a_file_that_cannot_be_used_is_named_and_nothing_is_written(mistake, tmp_path, capsys):
+    contents, flags, expected = FILES[mistake]
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    flags = [flag.format(tmp_path) for flag in flags]
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={tmp_path / 'run'}", *flags], capsys)
+    for part in expected:
+        assert part.format(tmp_path) in error, error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 RECIPES = {
@@ -137,6 +199,10 @@ LOOKING = {
     "a layer that is not there": (explore, ["--layer=3"], "-1 to 0"),
     "a picture below a file": (explore, [f"--output={TINY}/x.png"], "is a file"),
     "a picture of another kind": (explore, ["--output=x.svg"], ".png"),
+    "two texts": (generate, ["--input=x", "--file=y"], "both given"),
+    "a file of texts that is not there": (generate, ["--file=nowhere.txt"], "nowhere.txt"),
+    "a temperature for the likeliest": (generate, ["--input=1", "--strategy=greedy", "--top_k=3"], "--top_k"),
+    "more tokens than there can be": (evaluate, ["--average_last=0"], "--average_last"),
 }
 
 
@@ -153,12 +219,21 @@ def test_characters_that_training_never_showed_are_named(trained, capsys):
     assert "Ж" in capsys.readouterr().err
 
 
-def test_a_tokenizer_that_is_cut_or_gone_is_named(trained, tmp_path, capsys):
-    shutil.copytree(trained, tmp_path / "run")
-    (tmp_path / "run" / "tokenizer.json").write_text('{"name": "chara')
-    assert "not the description of a tokenizer" in fails(evaluate.main, [f"--workdir={tmp_path / 'run'}"], capsys)
-    (tmp_path / "run" / "tokenizer.json").unlink()
-    assert "tokenizer.json" in fails(evaluate.main, [f"--workdir={tmp_path / 'run'}"], capsys)
+def test_a_tokenizer_that_is_cut_gone_or_of_another_size_is_named(trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    stored = (workdir / "tokenizer.json").read_text()
+    larger = json.dumps({"name": "characters", "alphabet": "".join(map(chr, range(0x4E00, 0x4F00)))})
+    (workdir / "tokenizer.json").write_text(larger)
+    error = fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    assert "does not fit the checkpoint; got 262 tokens; expected at most model.vocab_size = 63" in error
+    (workdir / "tokenizer.json").write_text('{"name": "chara')
+    assert "not the description of a tokenizer" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    (workdir / "tokenizer.json").unlink()
+    assert "tokenizer.json" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    (workdir / "tokenizer.json").write_text(stored)
+    (workdir / "task.json").write_text("[1")
+    assert "task.json cannot be read" in fails(generate.main, [f"--workdir={workdir}", "--input=1"], capsys)
 
 
 def test_workdir_that_is_a_file_or_cannot_be_written(tmp_path, capsys):

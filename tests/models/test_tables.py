@@ -121,6 +121,7 @@ def test_every_row_of_the_parameters_axes_is_used_by_some_model():
     for settings in (
         {"architecture": "encoder_only", "activation": "geglu", "position": "learned", "tie_embeddings": False,
          "embedding": {"types": 2}},
+        {"architecture": "encoder_only", "class_head": {"classes": 3}},
     ):  # fmt: skip
         model = transformer.build({**SIZES, **settings})
         shapes = jax.eval_shape(model.init, jax.random.key(0))

@@ -1,0 +1,13 @@
+"""Dates."""
+
+from ml_collections import ConfigDict
+
+from experiments.settings import defaults
+
+
+def get_config() -> ConfigDict:
+    c = defaults(task="classification", data="date_language")
+    c.model.update(architecture="encoder_only", num_layers=2, width=64, num_heads=4, unroll=True)
+    c.data.update(examples=50_000, length_multiple=8)
+    c.training.update(steps=1000, batch_size=64)
+    return c

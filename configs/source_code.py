@@ -1,0 +1,17 @@
+"""Source code of Python's standard library."""
+
+from ml_collections import ConfigDict
+
+from experiments.settings import defaults
+
+
+def get_config() -> ConfigDict:
+    c = defaults(task="language_modelling", data="source_code")
+    c.task.context = 256
+    c.tokenizer.update(name="bpe", vocab_size=1024)
+    c.model.update(architecture="decoder_only", num_layers=4, num_heads=4, width=128, unroll=True)
+    c.model.update(position="rotary", activation="swiglu", norm="rms", bias=False)
+    c.optimizer.update(name="muon", learning_rate=4e-3, schedule="wsd", final_fraction=0.0, warmup_steps=50)
+    c.training.update(steps=1500, batch_size=8)
+    c.training.output.update(evaluate_every=500)
+    return c

@@ -1,0 +1,17 @@
+"""Your own pairs of lines."""
+
+from ml_collections import ConfigDict
+
+from experiments.settings import defaults
+
+
+def get_config() -> ConfigDict:
+    c = defaults(task="text_to_text", data="files")
+    c.task.bleu = "13a"
+    c.data.num_buckets = 8
+    c.tokenizer.update(name="bpe", vocab_size=4000)
+    c.model.update(architecture="seq2seq", num_layers=2, width=128, num_heads=4, dropout=0.1, unroll=True)
+    c.optimizer.update(learning_rate=2e-3, warmup_steps=200)
+    c.training.update(steps=2000, batch_size=64, label_smoothing=0.1)
+    c.training.output.update(evaluate_every=500, best="bleu")
+    return c

@@ -1,0 +1,72 @@
+"""Times the parts of a training step of a recipe: the input pipeline alone, and the compiled update alone."""
+
+import dataclasses
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+
+import jax
+from rich.console import Console
+
+from experiments import settings
+from experiments.command_line import REQUIRED, parse, run
+from experiments.compilation import use_compilation_cache
+from experiments.training.experiment import Experiment, set_up
+from experiments.training.loop import batch_size_of
+from experiments.training.progress import final_table
+from transformer.schema import at_least, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchFlags:
+    """Times a recipe's steps, and writes nothing: python -m experiments.bench --config=configs/dates.py"""
+
+    config: str = setting(REQUIRED, "the recipe, a Python file with get_config()")
+    steps: int = setting(50, "updates that are timed, after as many that are not", check=at_least(1))
+    batches: int = setting(2000, "batches that the input pipeline alone makes", check=at_least(2))
+
+
+def main(argv: Sequence[str]) -> None:
+    flags, overrides = parse(argv, BenchFlags)
+    config, _ = settings.resolve(settings.load_recipe(flags.config), overrides)
+    use_compilation_cache()
+    experiment = set_up(config)
+    made = pipeline_speed(experiment, flags.batches)
+    eaten, milliseconds = update_speed(experiment, flags.steps)
+    rows = [
+        {"part": "input pipeline alone", "tokens/s": f"{made:,.0f}", "ms a step": "", "ratio": f"{made / eaten:.1f}"},
+        {"part": "update alone", "tokens/s": f"{eaten:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
+    ]
+    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    Console(highlight=False).print(final_table(rows, title=f"{flags.config}, median of {flags.steps} steps, {devices}"))
+
+
+def pipeline_speed(experiment: Experiment, count: int) -> float:
+    """Tokens a second of `count` batches, the first of them not timed."""
+    batches = experiment.task.training_batches()
+    next(batches)
+    began = time.perf_counter()
+    tokens = sum(batch_size_of(batch)["tokens"] for batch in itertools.islice(batches, count))
+    return tokens / (time.perf_counter() - began)
+
+
+def update_speed(experiment: Experiment, steps: int) -> tuple[float, float]:
+    """(tokens a second, median milliseconds) of updates on batches that are there already."""
+    batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
+    update, hyperparameters = experiment.update(), experiment.hyperparameters
+    state = jax.jit(experiment.initial_state)(hyperparameters)
+    for batch in batches:  # every shape compiles, and caches warm up
+        state, _ = update(state, batch, hyperparameters)
+    seconds = []
+    for batch in batches[steps:]:
+        began = time.perf_counter()
+        state, metrics = update(state, batch, hyperparameters)
+        jax.block_until_ready(metrics)
+        seconds.append(time.perf_counter() - began)
+    tokens = statistics.mean(batch_size_of(batch)["tokens"] for batch in batches[steps:])
+    return tokens / statistics.mean(seconds), 1e3 * statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    run(main)
