@@ -11,7 +11,7 @@ from experiments.data.sides import Sides
 from experiments.tasks.task import Task
 from experiments.training.experiment import Stored
 from experiments.training.workdir import write_text_atomically
-from transformer.errors import problem
+from transformer.errors import UserError, problem
 
 TOKENIZER = "tokenizer.json"
 FACTS = "task.json"
@@ -28,14 +28,13 @@ def write_stored(workdir: Path, task: Task) -> None:
 
 
 def read_stored(workdir: Path) -> Stored | None:
-    """What a run that was started before keeps; None where nothing was started.
+    """What a run that was started before keeps; None where a file is not there, which the run then writes.
 
     Raises:
-        UserError: a file that is damaged, or one that is there without the other.
+        UserError: a file is damaged.
     """
-    if not (workdir / "config.json").exists() or not (workdir / TOKENIZER).exists():
-        return None
-    return require_stored(workdir)
+    there = all((workdir / name).exists() for name in ("config.json", TOKENIZER, FACTS))
+    return require_stored(workdir) if there else None
 
 
 def require_stored(workdir: Path) -> Stored:
@@ -45,16 +44,19 @@ def require_stored(workdir: Path) -> Stored:
         UserError: a file is missing or damaged.
     """
     sides = Sides.from_json(_read(workdir, TOKENIZER))
+    text = _read(workdir, FACTS)
     try:
-        facts = json.loads(_read(workdir, FACTS))
-        if not isinstance(facts, dict):
-            raise ValueError("it holds no object")
-    except ValueError as error:
-        if not isinstance(error, json.JSONDecodeError) and "object" not in str(error):
-            raise
-        what = f"{workdir / FACTS} cannot be read: {error}"
-        raise problem(what, do="Delete it, and run the command that trained once more: it writes the file.") from error
+        facts = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _damaged(workdir, str(error)) from error
+    if not isinstance(facts, dict):
+        raise _damaged(workdir, "it holds no object")
     return Stored(sides, facts)
+
+
+def _damaged(workdir: Path, why: str) -> UserError:
+    do = "Delete it, and run the command that trained once more: it writes the file."
+    return problem(f"{workdir / FACTS} cannot be read: {why}", do=do)
 
 
 def _read(workdir: Path, name: str) -> str:

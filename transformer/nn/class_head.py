@@ -3,6 +3,7 @@
 first   h_1          BERT's [CLS], Devlin et al. 2018
 last    h_length     GPT, Radford et al. 2018: the first state that has seen everything under a causal mask
 mean    sum over t < length of h_t / length
+max     the largest entry over t < length, one by one     Collobert et al. 2011; Kim 2014, "max-over-time pooling"
 """
 
 from collections.abc import Callable
@@ -35,7 +36,15 @@ def mean(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float
     return (total_BD / jnp.maximum(lengths_B, 1)[:, None]).astype(hidden_BTD.dtype)
 
 
-READS: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": last, "mean": mean}
+def largest(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
+    """The largest of each entry over each example's length; zero for an example without any state."""
+    inside_BT1 = (jnp.arange(hidden_BTD.shape[1]) < lengths_B[:, None])[..., None]
+    low = jnp.finfo(hidden_BTD.dtype).min
+    highest_BD = jnp.max(jnp.where(inside_BT1, hidden_BTD, low), axis=1)
+    return jnp.where(lengths_B[:, None] > 0, highest_BD, 0)
+
+
+READS: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": last, "mean": mean, "max": largest}
 """Name -> function (hidden_BTD, lengths_B) -> B D."""
 
 
