@@ -52,20 +52,20 @@ def pipeline_speed(experiment: Experiment, count: int) -> float:
 
 
 def update_speed(experiment: Experiment, steps: int) -> tuple[float, float]:
-    """(tokens a second, median milliseconds) of updates on batches that are there already."""
+    """(tokens a second, milliseconds), both medians, of updates on batches that are there already."""
     batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
     update, hyperparameters = experiment.update(), experiment.hyperparameters
     state = jax.jit(experiment.initial_state)(hyperparameters)
     for batch in batches:  # every shape compiles, and caches warm up
         state, _ = update(state, batch, hyperparameters)
-    seconds = []
+    seconds, speeds = [], []
     for batch in batches[steps:]:
         began = time.perf_counter()
         state, metrics = update(state, batch, hyperparameters)
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - began)
-    tokens = statistics.mean(batch_size_of(batch)["tokens"] for batch in batches[steps:])
-    return tokens / statistics.mean(seconds), 1e3 * statistics.median(seconds)
+        speeds.append(batch_size_of(batch)["tokens"] / seconds[-1])
+    return statistics.median(speeds), 1e3 * statistics.median(seconds)
 
 
 if __name__ == "__main__":

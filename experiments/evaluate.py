@@ -84,7 +84,7 @@ def show_labels(console: Console, opened: Run, pairs: Sequence, mistakes: int, s
     said = opened.evaluation().probabilities(opened.params, [pair.source for pair in pairs]).argmax(axis=1)
     right = np.array([classes.index(pair.target) for pair in pairs])
     counts = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(counts, (right, np.minimum(said, len(classes) - 1)), 1)
+    np.add.at(counts, (right, said), 1)
     path = Path(opened.workdir) / "plots" / f"confusion_{split}.png"
     title = f"{split} split, step {opened.step}: {(said == right).mean():.1%} of {len(pairs):,}"
     save(confusion(counts, classes, title=title, font_family=font_for("".join(classes))), path)

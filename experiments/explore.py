@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.command_line import REQUIRED, parse, run
 from experiments.compilation import use_compilation_cache
-from experiments.runs import draw_attention, example_text, open_run
+from experiments.runs import NO_EXAMPLE, draw_attention, example_text, open_run
 from transformer.errors import problem
 from transformer.schema import setting
 
@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     opened = open_run(flags.workdir, flags.checkpoint, read_data=flags.input is None)
     source = example_text(opened.experiment) if flags.input is None else flags.input
+    if source is None:
+        raise problem(NO_EXAMPLE, do="Give --input=TEXT.")
     opened.check([source])
     answer = draw_attention(opened, source, path, flags.layer)
     print(f"{source} -> {answer}")

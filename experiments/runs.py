@@ -11,6 +11,7 @@ import numpy as np
 from experiments import settings
 from experiments.attention_maps import attention_map
 from experiments.data.examples import Document, Pair
+from experiments.data.tokens import REPLACEMENT
 from experiments.pictures import easy_to_read, font_for, readable_tokens, save
 from experiments.stored import require_stored
 from experiments.training import reporting
@@ -18,7 +19,7 @@ from experiments.training.averaging import average
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
-from experiments.training.workdir import read_config
+from experiments.training.workdir import read_record, refuse_other_data, refuse_other_facts
 from transformer.decoding import DecodingConfig
 from transformer.errors import problem
 from transformer.inspection.plots import attention_maps, curves
@@ -27,8 +28,10 @@ from transformer.nn.positions import POSITIONS
 LONGEST = 16
 """A text of the user's own may be this many times longer than the data; memory grows with the square."""
 
-SHOWN_CHARACTERS = 40
-"""Of a document, in the picture at the end of training."""
+SHOWN = 40
+"""Of a document, in the picture at the end of training: characters, and tokens."""
+
+NO_EXAMPLE = "no text of the held-out data is short enough for the model with its answer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Run:
         task, config = self.experiment.task, self.experiment.config.model
         answer = answer or self.experiment.config.decoding.max_new_tokens or task.slots
         tokenizer = task.sides.source
-        known = {c: tokenizer.unknown not in tokenizer.encode(c) for c in set("".join(texts))}
+        read = texts if task.gap is None else [text.replace(task.gap, "") for text in texts]
+        known = {c: tokenizer.unknown not in tokenizer.encode(c) for c in set("".join(read))}
         unknown = sorted(c for c, is_known in known.items() if not is_known)
         if unknown:
             shown = " ".join(unknown[:20])
@@ -98,31 +102,56 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
     Args:
         checkpoint: "best", "last" or a step.
         average_last: the mean of so many of the last checkpoints in place of `checkpoint`; None: as the run's settings
-            say, 1: no.
+            say (the best one where fewer than two count), 1: no.
         read_data: False where texts are answered and no split is needed: the files of the data may be gone.
 
     Raises:
-        UserError: no run there, no such checkpoint, or none that can be read.
+        UserError: no run there, no such checkpoint, none that can be read, a step and an average at once, or the data
+            is not what it was.
     """
-    config = settings.from_json_dict(read_config(workdir))
+    record = read_record(workdir)
+    config = settings.from_json_dict(record["config"])
     path = Path(workdir)
     step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
         if not step.isdecimal():
             raise problem("unknown checkpoint", got=repr(checkpoint), expected="best, last or a step")
         step = int(step)
+        if average_last is not None and average_last > 1:
+            raise problem(
+                "--checkpoint names one step and --average_last asks for a mean of the last ones",
+                got=f"step {step}, {average_last} checkpoints",
+                do="Give one of them.",
+            )
     stored = require_stored(path)
     refuse_other_vocabulary(path, config, stored.sides.size)
     experiment = set_up(config, stored, read_data=read_data)
+    if read_data:
+        now = experiment.task.splits.fingerprint
+        refuse_other_data(path, record.get("data", now), now)
+        refuse_other_facts(path, stored.facts, experiment.task.facts)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     output, count = config.training.output, average_last or 1
     if average_last is None and checkpoint == "best":
         count = config.training.average_last
-    mode = experiment.task.metrics[experiment.config.training.output.best].mode
     best = experiment.config.training.output.best
-    with Checkpoints(path / "checkpoints", output.keep_last, best, mode, read_only=True) as saved:
+    with Checkpoints(
+        path / "checkpoints",
+        output.keep_last,
+        best,
+        experiment.task.metrics[best].mode,
+        average_every=output.average_every,
+        last_step=config.training.steps,
+        read_only=True,
+    ) as saved:
+        if average_last is None and count > 1 and len(saved.retention.counted(saved.steps())) < 2:
+            line = (
+                f"fewer than 2 checkpoints to average (training.average_last = {count}); the best one is used instead"
+            )
+            print(f"note: {line}", file=sys.stderr)
+            count = 1
         if count > 1:
-            mean = average(saved, example, count, output.average_every)
+            mean = average(saved, example, count)
             return Run(experiment, mean.state.evaluated_params, mean.step, path, len(mean.extra["averaged"]))
         found = saved.restore(example, step)
     return Run(experiment, found.state.evaluated_params, found.step, path)
@@ -139,24 +168,41 @@ def refuse_other_vocabulary(path: Path, config: Any, size: int) -> None:
         )
 
 
-def example_text(experiment: Experiment) -> str:
-    """A text of the data to look at, of the test split where there is one, that the fonts here can show if any is."""
+def example_text(experiment: Experiment) -> str | None:
+    """A text of the data to look at, of the test split where there is one, that the fonts here can show if any is.
+
+    None where no text is short enough for the model with its answer.
+    """
     splits = experiment.task.splits
-    found = [_text(example) for example in (splits.test or splits.validation)[:500]]
-    text = next((text for text in found if len(text) > 20 and easy_to_read(text)), found[0])
-    if isinstance((splits.test or splits.validation)[0], Pair):
-        return text
+    asked = (_askable(experiment, example) for example in (splits.test or splits.validation)[:500])
+    found = [text for text in asked if text is not None]
+    short = next(filter(easy_to_read, found), found[0] if found else None)
+    return next((text for text in found if len(text) > 20 and easy_to_read(text)), short)
+
+
+def _askable(experiment: Experiment, example: Pair | Document) -> str | None:
+    """The text of an example as it can be asked about, a document's first tokens; None if the model cannot hold it."""
+    if isinstance(example, Pair):
+        return example.source if example.source.strip() and _fits(experiment, example.source) else None
     task = experiment.task
-    room = min(SHOWN_CHARACTERS, max(task.posing.config.context // 2 - 1, 1))
-    words = " ".join(text[: 4 * room].split())[: max(room, 3)]
-    if not any(task.names["loss"].startswith(objective) for objective in ("masked", "span")):
-        return words
-    half = len(words) // 2
-    return f"{words[:half]}<mask>{words[half + 1 :]}"
+    words = " ".join(example.text[: 4 * SHOWN].split())[:SHOWN]
+    tokens = task.sides.source.encode(words)
+    for count in range(min(len(tokens), SHOWN, task.posing.config.context // 2), 0, -1):
+        text = task.sides.source.decode(tokens[:count]).rstrip(REPLACEMENT)  # of a character that is cut
+        if task.gap is not None:
+            text = f"{text[: len(text) // 2]}{task.gap}{text[len(text) // 2 + 1 :]}"
+        if text.strip() and _fits(experiment, text):
+            return text
+    return None
 
 
-def _text(example: Pair | Document) -> str:
-    return example.source if isinstance(example, Pair) else example.text
+def _fits(experiment: Experiment, text: str) -> bool:
+    """Whether the model can hold a text with its answer; without a limit it can hold any of the data."""
+    task, limit = experiment.task, experiment.config.model.max_length
+    answer = experiment.config.decoding.max_new_tokens or task.slots
+    (tokens,) = task.read([text])
+    guessed = len(tokens) <= answer or task.gap is None or not task.fixed_slots
+    return guessed and (limit is None or task.length_read(tokens, answer) <= limit)
 
 
 def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> dict[str, Path]:
@@ -176,8 +222,12 @@ def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> d
     )
     if experiment.model.config.architecture == "seq2seq" and not experiment.model.config.cross_attention:
         return pictures
+    text = example_text(experiment)
+    if text is None:
+        print(f"no picture of the attention: {NO_EXAMPLE}")
+        return pictures
     pictures["attention"] = workdir / "plots" / "attention.png"
-    draw_attention(Run(experiment, params, step, workdir), example_text(experiment), pictures["attention"])
+    draw_attention(Run(experiment, params, step, workdir), text, pictures["attention"])
     return pictures
 
 

@@ -56,6 +56,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
             experiment.task.metrics[output.best].mode,
             average_last=experiment.config.training.average_last,
             average_every=output.average_every,
+            last_step=experiment.config.training.steps,
             say=notes.append,
         ) as checkpoints,
         reporting.Metrics(workdir, output.tensorboard) as metrics,
@@ -145,11 +146,7 @@ def finish(
     console.print(final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
     print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", "TensorBoard": workdir / "tensorboard"})
     example = example_text(experiment)
-    print_next(
-        console,
-        [
-            shown_command("experiments.evaluate", f"--workdir={workdir}"),
-            shown_command("experiments.explore", f"--workdir={workdir}", f"--input={example}"),
-            shown_command("experiments.generate", f"--workdir={workdir}", f"--input={example}"),
-        ],
-    )
+    asking = [] if example is None else ["experiments.explore", "experiments.generate"]
+    commands = [shown_command("experiments.evaluate", f"--workdir={workdir}")]
+    commands += [shown_command(name, f"--workdir={workdir}", f"--input={example}") for name in asking]
+    print_next(console, commands)

@@ -13,13 +13,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.data import tokenizers
+from experiments.data import sources, tokenizers
 from experiments.data.sources import DataConfig
 from experiments.data.tokenizers import TokenizerConfig
 from experiments.help_table import table
 from experiments.recipes import load_recipe
 from experiments.tasks.config import TaskConfig, unread
-from experiments.training.config import TrainingConfig
+from experiments.training import optimizers, schedules
+from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import STRATEGIES, DecodingConfig
@@ -149,22 +150,51 @@ def _unread(config: Config) -> dict[str, tuple[str, UserError]]:
         f"model.{name}": not_read(f"model.{name}", architecture, models.UNREAD)
         for name in sorted(models.UNREAD[architecture])
     }
-    by_task = {f"task.{name}": error for name, error in unread(config.task, architecture).items()}
-    reads = STRATEGIES[config.decoding.strategy].reads
-    by_strategy = {
-        f"decoding.{name}": problem(
-            f"decoding.{name} is not read by decoding.strategy {config.decoding.strategy!r}",
-            expected="it only with sampling",
-            do="Leave it out, or set decoding.strategy=sampling.",
-        )
-        for name in ("temperature", "top_k", "top_p")
-        if name not in reads
-    }
+    by_task = unread(config.task, architecture, schema.settings(Config))
     return {
+        **_unread_by_row("optimizer.name", config.optimizer.name, optimizers.READS),
+        **_unread_by_row("optimizer.schedule", config.optimizer.schedule, schedules.READS),
+        **_unread_by_row(
+            "decoding.strategy", config.decoding.strategy, {name: row.reads for name, row in STRATEGIES.items()}
+        ),
+        **_unread_size(config.training),
         **{name: (f"architecture {architecture!r}", error) for name, error in by_model.items()},
         **{name: (f"this task on architecture {architecture!r}", error) for name, error in by_task.items()},
-        **{name: (f"strategy {config.decoding.strategy!r}", error) for name, error in by_strategy.items()},
+        **_unread_by_row("data.source", config.data.source, sources.READS),
     }
+
+
+def _unread_by_row(choice: str, row: str, reads: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, UserError]]:
+    """What other rows of a table read, and the one that the setting `choice` names does not.
+
+    Args:
+        reads: row -> the settings and sections that it reads, beside `choice`.
+    """
+    section = choice.partition(".")[0]
+    found = {}
+    for name in schema.settings(Config):
+        own = name.removeprefix(f"{section}.")
+        readers = [other for other, names in reads.items() if own != name and schema.within(own, names)]
+        if readers and row not in readers:
+            error = problem(
+                f"{name} is not read by {choice} {row!r}",
+                expected=f"it only with {', '.join(readers)}",
+                do=f"Leave it out, or set {choice}={' or '.join(readers)}.",
+            )
+            found[name] = f"{choice} {row!r}", error
+    return found
+
+
+def _unread_size(training: TrainingConfig) -> dict[str, tuple[str, UserError]]:
+    """The size of a batch in examples, where it is given in tokens."""
+    if training.batch_tokens is None:
+        return {}
+    error = problem(
+        f"training.batch_size is not read by training with training.batch_tokens = {training.batch_tokens}",
+        expected="it only with training.batch_tokens none",
+        do="Give one of them.",
+    )
+    return {"training.batch_size": ("training with training.batch_tokens", error)}
 
 
 def _remove(values: dict[str, Any], name: str) -> None:
@@ -240,11 +270,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     leaves = schema.settings(Config)
     default = schema.flatten(to_json_dict(Config()))
     old, new = schema.flatten(old), schema.flatten(new)
+    patient = any(values.get("training.patience") is not None for values in (old, new))
     found = []
     for name in dict.fromkeys([*default, *old, *new]):
         before, after = (values.get(name, default.get(name)) for values in (old, new))
         if before != after:
-            found.append((name, before, after, name not in leaves or leaves[name].changes_result))
+            decides = name not in leaves or leaves[name].changes_result or (patient and name in STOPPING)
+            found.append((name, before, after, decides))
     return found
 
 

@@ -245,6 +245,11 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def within(name: str, names: Iterable[str]) -> bool:
+    """Whether a setting is one of `names`, or in a section that is: "model.width" is in {"model"}."""
+    return any(f"{name}.".startswith(f"{other}.") for other in names)
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"model": {"width": 8}} -> {"model.width": 8}."""
     flat = {}

@@ -6,6 +6,7 @@ holds it, and the batches come in a seeded order. So no example comes twice in a
 largest bucket are left out, other ones each time.
 """
 
+import collections
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ import grain
 import numpy as np
 from jaxtyping import Float32, Int
 
-from transformer.errors import problem
+from transformer.errors import UserError, problem
 
 Bucket = tuple[int, ...]
 """The padded length along each axis."""
@@ -77,7 +78,8 @@ class Plan:
         batch_tokens: tokens in a batch, counted along the longer axis, padding included.
 
     Raises:
-        UserError: fewer examples than a batch has, or an example that is longer than the last bucket.
+        UserError: fewer examples than a batch has, an example that is longer than the last bucket, or a batch without
+            room for the longest.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Plan:
         if not (lengths <= shapes[-1]).all():
             raise problem("an example is longer than the longest bucket", got=lengths.max(axis=0), expected=buckets[-1])
         self.buckets, self.seed = buckets, seed
-        self.sizes = [_rows(bucket, batch_size, batch_tokens) for bucket in buckets]
+        self.sizes = [rows_of_batch(bucket, batch_size, batch_tokens) for bucket in reversed(buckets)][::-1]
         fits = (lengths[:, None, :] <= shapes[None]).all(axis=-1)
         self._bucket_of = np.where(fits, shapes.sum(axis=1), np.iinfo(np.int64).max).argmin(axis=1)
         self._next = [_next_holding(shapes, i) for i in range(len(buckets))]
@@ -101,18 +103,24 @@ class Plan:
         self._latest: tuple[int, list[tuple[np.ndarray, int]]] = (0, self.epoch(0))
         self.batches_per_epoch = len(self._latest[1])
         if not self.batches_per_epoch:
-            fewest = max(self.sizes)
-            raise problem(
-                "the training data is smaller than one batch",
-                got=f"{len(lengths)} examples",
-                expected=f"at least {'training.batch_size' if batch_tokens is None else 'a batch'} = {fewest}",
-                do=f"Set training.batch_size to at most {len(lengths)}, or take more examples.",
-            )
+            raise _too_few(len(lengths), self.sizes[-1], batch_tokens)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """(examples, *bucket) of each bucket that has a batch, the same in every epoch: as many programs compile."""
-        return [(self.sizes[i], *self.buckets[i]) for i in sorted({bucket for _, bucket in self.epoch(0)})]
+        return list(self.census)
+
+    @property
+    def census(self) -> dict[tuple[int, ...], tuple[int, int]]:
+        """Shape, in order of size -> (the first step with such a batch, how many an epoch has)."""
+        buckets = [bucket for _, bucket in self.epoch(0)]
+        counts = collections.Counter(buckets)
+        return {(self.sizes[i], *self.buckets[i]): (buckets.index(i), counts[i]) for i in sorted(counts)}
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of batch i."""
+        rows, bucket = self.batch(i)
+        return (len(rows), *bucket)
 
     @property
     def padding(self) -> float:
@@ -145,11 +153,35 @@ class Plan:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _rows(bucket: Bucket, batch_size: int, batch_tokens: int | None) -> int:
-    """How many examples a batch of this bucket has."""
+def rows_of_batch(bucket: Bucket, batch_size: int, batch_tokens: int | None = None) -> int:
+    """How many examples a batch of this bucket has; for the arguments, see `Plan`.
+
+    Raises:
+        UserError: not even `batch_size` of them have `batch_tokens`.
+    """
     if batch_tokens is None:
         return batch_size
-    return max(1, batch_tokens // (max(bucket) * batch_size)) * batch_size
+    fewest = max(bucket) * batch_size
+    if batch_tokens < fewest:
+        raise problem(
+            "training.batch_tokens has no room for the longest example in each part of a batch",
+            got=batch_tokens,
+            expected=f"at least {fewest} = {max(bucket)} tokens x training.accumulation {batch_size}",
+        )
+    return batch_tokens // fewest * batch_size
+
+
+def _too_few(count: int, fewest: int, batch_tokens: int | None) -> UserError:
+    """The error for fewer examples than a batch has; it names the setting that is in force."""
+    expected, do = f"training.batch_size = {fewest}", f"Set training.batch_size to at most {count}"
+    if batch_tokens is not None:
+        expected, do = f"{fewest}, for training.batch_tokens = {batch_tokens}", "Lower training.batch_tokens"
+    return problem(
+        "the training data is smaller than one batch",
+        got=f"{count} examples",
+        expected=f"at least {expected}",
+        do=f"{do}, or take more examples.",
+    )
 
 
 def _next_holding(shapes: Int[np.ndarray, "K A"], bucket: int) -> int:

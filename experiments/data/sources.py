@@ -22,6 +22,15 @@ SOURCES: dict[str, Mapping[str, Callable[["DataConfig", int], Splits]]] = {
 PATHS = ("path", "source_path", "target_path", "validation_path", "test_path")
 """Settings that the source `files` alone reads."""
 
+DRAWN = frozenset({"examples", "evaluation_examples", "dates"})
+READS: dict[str, frozenset[str]] = {
+    "dates": DRAWN,
+    "date_language": DRAWN,
+    "source_code": frozenset(),
+    "files": frozenset({*PATHS, "files"}),
+}
+"""Name -> the settings and sections of `data` that it reads of those that not every source does."""
+
 
 def _one_or_two(paths: tuple[str, ...]) -> str | None:
     return None if len(paths) in (1, 2) and all(paths) else "one path, or the source's and the target's"

@@ -31,12 +31,10 @@ class Stream:
     def of(cls, texts: Ragged) -> "Stream":
         """The stream of the documents, one after another."""
         lengths = texts.lengths
-        begins = texts.offsets[:-1] + np.arange(len(texts))
         inputs = np.full(len(texts.tokens) + len(texts), SpecialTokens.begin, np.int32)
         labels = np.full_like(inputs, SpecialTokens.end)
         text = np.arange(len(texts.tokens)) + np.repeat(np.arange(len(texts)), lengths)
         inputs[text + 1], labels[text] = texts.tokens, texts.tokens
-        inputs[begins] = SpecialTokens.begin
         return cls(inputs, labels, np.repeat(np.arange(1, len(texts) + 1, dtype=np.int32), lengths + 1))
 
     def __len__(self) -> int:
@@ -58,6 +56,7 @@ class Windows:
     Args:
         length: of the stream (tokens).
         context: of a window (tokens).
+        by_tokens: whether training.batch_tokens decided the size of a batch, which the error then names.
 
     Raises:
         UserError: the stream is shorter than a batch.
@@ -65,7 +64,7 @@ class Windows:
 
     padding = 0.0
 
-    def __init__(self, length: int, context: int, batch_size: int, seed: int):
+    def __init__(self, length: int, context: int, batch_size: int, seed: int, *, by_tokens: bool = False):
         self.context, self.batch_size, self.seed = context, batch_size, seed
         self.windows_per_epoch = max(length - context + 1, 0) // context
         self.batches_per_epoch = self.windows_per_epoch // batch_size
@@ -74,14 +73,23 @@ class Windows:
                 "the training text is shorter than one batch",
                 got=f"{length:,} tokens",
                 expected=f"{context * (batch_size + 1) - 1:,} or more, for {batch_size} windows of {context}",
-                do="Take more text, or lower training.batch_size or task.context.",
+                do=f"Take more text, or lower training.{'batch_tokens' if by_tokens else 'batch_size'} or task.context.",
             )
         self._latest = (0, self._epoch(0))
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
         """(windows, tokens) of a batch: one program compiles."""
-        return [(self.batch_size, self.context)]
+        return list(self.census)
+
+    @property
+    def census(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """Shape -> (the first step with such a batch, how many an epoch has)."""
+        return {self.shape(0): (0, self.batches_per_epoch)}
+
+    def shape(self, i: int) -> tuple[int, int]:
+        """The shape of batch i."""
+        return self.batch_size, self.context
 
     def batch(self, i: int) -> tuple[Int64[np.ndarray, "B"], int]:
         """Where the windows of batch i start, and i."""

@@ -13,12 +13,13 @@ from experiments.data.byte_level import Bytes
 from experiments.data.characters import Characters
 from experiments.data.tokenizer_file import TokenizerFile
 from experiments.data.tokens import SpecialTokens, Tokenizer
+from experiments.data.words import Words
 from transformer.errors import look_up, problem
 from transformer.schema import at_least, setting
 
 __all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerConfig", "check", "fit", "from_json"]
 
-TOKENIZERS = {"characters": Characters, "bytes": Bytes, "bpe": BytePairs, "file": TokenizerFile}
+TOKENIZERS = {"characters": Characters, "bytes": Bytes, "words": Words, "bpe": BytePairs, "file": TokenizerFile}
 """Name -> subclass of `Tokenizer` with `reads` (the settings that it takes), `fit(texts, **those)`, `to_json()` and
 `from_json(text)`."""
 
@@ -30,7 +31,7 @@ class TokenizerConfig:
     name: str = setting("characters", "the kind of token", allowed=TOKENIZERS)
     vocab_size: int | None = setting(
         None,
-        f"bpe: tokens to learn at most, special ones included; none: {DEFAULT_SIZE:,}",
+        f"bpe, words: tokens at most, special ones included; none: {DEFAULT_SIZE:,}, all words that occur twice",
         check=at_least(SMALLEST),
     )
     path: str | None = setting(None, "file: a tokenizer.json in the format of Hugging Face")

@@ -1,10 +1,10 @@
 """What is learned from the data, and which settings that reads."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from transformer.errors import UserError, problem
-from transformer.schema import Check, above, at_least, setting
+from transformer.schema import Check, above, at_least, setting, within
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq")
 
@@ -15,28 +15,38 @@ class Objective:
 
     architectures: tuple[str, ...]
     reads: frozenset[str]
-    """The settings of `task` that it reads, beside those of every language model."""
+    """The settings that it reads, beside those of every language model."""
 
+
+PREFIX = "task.bidirectional_prefix"
+LENGTHS = frozenset({"data.num_buckets", "data.length_multiple", "data.too_long"})
+"""What is read where examples have lengths of their own; windows of a stream have one."""
 
 OBJECTIVES: dict[str, Objective] = {
-    "causal": Objective(("decoder_only",), frozenset({"bidirectional_prefix", "segments"})),
-    "masked": Objective(("encoder_only",), frozenset({"mask_rate", "segments"})),
-    "span": Objective(("seq2seq",), frozenset({"mask_rate", "mean_span", "segments"})),
-    "continuation": Objective(ARCHITECTURES, frozenset({"bidirectional_prefix"})),
+    "causal": Objective(("decoder_only",), frozenset({PREFIX, "task.segments"})),
+    "masked": Objective(("encoder_only",), frozenset({"task.mask_rate", "task.segments"})),
+    "span": Objective(("seq2seq",), frozenset({"task.mask_rate", "task.mean_span", "task.segments"})),
+    "continuation": Objective(ARCHITECTURES, frozenset({PREFIX}) | LENGTHS),
 }
 """Name -> row. An architecture's own objective is the first row that has it."""
 
 READS: dict[str, frozenset[str]] = {
-    "text_to_text": frozenset({"bidirectional_prefix", "bleu"}),
-    "language_modelling": frozenset({"objective", "context"}),
-    "classification": frozenset(),
+    "text_to_text": frozenset(
+        {PREFIX, "task.bleu", "decoding", "data.files.source_field", "data.files.target_field"} | LENGTHS
+    ),
+    "language_modelling": frozenset({"task.objective", "task.context", "decoding", "data.files.text_field"}),
+    "classification": frozenset({"model.class_head", "data.files.text_field", "data.files.label_field"} | LENGTHS),
 }
-"""Task -> the settings of `task` that it reads; a language model reads those of its objective too."""
+"""Task -> the settings and sections that it reads of those that not every task does.
+
+A language model reads those of its objective too.
+"""
 
 PREFIX_READERS = ("decoder_only",)
 """The architectures that can read a prefix both ways while they write from left to right."""
 
-BLEU_TOKENIZERS = ("off", "13a", "none", "char", "intl", "zh", "ja-mecab", "ko-mecab", "flores200", "spm")
+BLEU_TOKENIZERS = ("off", "13a", "none", "char", "intl", "zh")
+"""Those of sacreBLEU that need no other package and no download."""
 
 share = Check(lambda value: 0.0 < value < 1.0, "a number above 0 and below 1")
 
@@ -80,8 +90,15 @@ def objective_of(config: TaskConfig, architecture: str) -> str:
     return config.objective
 
 
-def unread(config: TaskConfig, architecture: str) -> Mapping[str, UserError]:
-    """The settings of `task` that this task does not read on this architecture -> the error of giving one."""
+def unread(config: TaskConfig, architecture: str, names: Iterable[str]) -> Mapping[str, UserError]:
+    """Those of the settings `names` that other tasks read, and this one on this architecture does not.
+
+    Args:
+        names: full names, such as "task.bleu".
+
+    Returns:
+        Name -> the error of giving it.
+    """
     read = READS[config.name]
     where = f"task {config.name!r}"
     if config.name == "language_modelling":
@@ -89,19 +106,23 @@ def unread(config: TaskConfig, architecture: str) -> Mapping[str, UserError]:
         read = read | OBJECTIVES[objective].reads
         where += f" with objective {objective!r}"
     if architecture not in PREFIX_READERS:
-        read = read - {"bidirectional_prefix"}
-    names = [field.name for field in dataclasses.fields(TaskConfig) if field.name not in {*read, "name"}]
-    return {name: _not_read(name, where, architecture) for name in names}
+        read = read - {PREFIX}
+    some_read = frozenset().union(*READS.values(), *(row.reads for row in OBJECTIVES.values()))
+    return {
+        name: _not_read(name, where, architecture)
+        for name in names
+        if within(name, some_read) and not within(name, read)
+    }
 
 
 def _not_read(name: str, where: str, architecture: str) -> UserError:
-    tasks = [task for task, names in READS.items() if name in names]
-    objectives = [f"objective {objective}" for objective, row in OBJECTIVES.items() if name in row.reads]
+    tasks = [task for task, names in READS.items() if within(name, names)]
+    objectives = [f"objective {objective}" for objective, row in OBJECTIVES.items() if within(name, row.reads)]
     readers = " or ".join([*tasks, *objectives])
-    if name == "bidirectional_prefix":
+    if name == PREFIX:
         readers = f"{' or '.join(PREFIX_READERS)}, with {readers}"
     return problem(
-        f"task.{name} is not read by {where} on architecture {architecture!r}",
+        f"{name} is not read by {where} on architecture {architecture!r}",
         expected=f"it only with {readers}",
         do="Leave it out.",
     )

@@ -15,7 +15,6 @@ from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.ragged import Ragged, offsets_of
 from experiments.data.sides import Sides
 from experiments.tasks.framing import Look, frame_for
-from experiments.tasks.language_modelling import check_context
 from experiments.tasks.pairs import Ids, Shapes, cut_note, fitted, posed
 from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
 
@@ -46,7 +45,6 @@ class Continuation(Task):
         Raises:
             UserError: fewer windows than a batch; a window that is longer than the model's limit.
         """
-        check_context(posing)
         train, *held_out = (
             halves(split, sides, posing.config.context) for split in (splits.train, splits.validation, splits.test)
         )
@@ -85,7 +83,7 @@ class Continuation(Task):
         return self.shapes.longest_with(answer)
 
     def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
-        return self.shapes.frame.capacity(len(tokens), answer)
+        return self.shapes.frame.capacity(len(tokens), self.slots if self.fixed_slots else answer)
 
     def training_batches(self, start_step: int = 0) -> Iterator[Batch]:
         return self.shapes.training_batches(self.ids, self.plan, start_step)
@@ -93,11 +91,12 @@ class Continuation(Task):
     def evaluation_batches(self, examples: Sequence[Document], batch_size: int | None = None) -> Iterator[Batch]:
         ids = halves(examples, self.sides, self.posing.config.context)
         ids = fitted(ids, self.shapes.frame, self.posing, self.slots, "windows")
-        return self.shapes.evaluation_batches(ids, batch_size or max(1, min(self.posing.batch_size, len(ids))))
+        return self.shapes.evaluation_batches(ids, max(1, min(batch_size or self.posing.batch_size, len(ids))))
 
     def prompts(self, texts: Sequence[str], batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
         sources = self.sides.source.encode_all(list(texts))
-        return self.shapes.prompts(sources, batch_size or max(1, min(self.posing.batch_size, len(texts))))
+        room = self.shapes.room(steps, self.posing.limit)
+        return self.shapes.prompts(sources, max(1, min(batch_size or self.posing.batch_size, len(texts))), room)
 
     def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
         """The text with its continuation."""

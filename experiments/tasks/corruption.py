@@ -3,7 +3,7 @@
 masked   each token is chosen with probability `rate`; 80 % of the chosen become <mask>, 10 % another token, 10 % stay
          (BERT: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, section 3.1)
 span     `rate` of the tokens in spans of `mean` length; a sentinel stands for each span, and the target says them all:
-         source  x1 <s0> x4 x5 <s1> x9 <end>         target  <s0> x2 x3 <s1> x6 x7 x8 <end>
+         source  x1 <s0> x4 x5 <s1> <end>            target  <s0> x2 x3 <s1> x6 x7 x8 <end>
          (T5: Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.1.4). The numbers of hidden tokens and of
          spans are the same in every window of a length, so one program serves all.
 """
@@ -59,7 +59,7 @@ class Spans:
         return self.hidden + self.count + 1
 
     def draw(self, windows: int, rng: np.random.Generator) -> Bool[np.ndarray, "B T"]:
-        """Which tokens are hidden. A window starts with what is left, and spans never touch."""
+        """Which tokens are hidden. A window starts with what is left and ends with a span; spans never touch."""
         hidden = _pieces(self.hidden, self.count, windows, rng)
         left = _pieces(self.length - self.hidden, self.count, windows, rng)
         borders = np.cumsum(np.stack([left, hidden], axis=2).reshape(windows, -1), axis=1)

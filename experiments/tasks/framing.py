@@ -59,6 +59,8 @@ class Seq2Seq:
     """Whether an answer has an end token."""
     fixed_slots: ClassVar[bool] = False
     """Whether an answer cannot be longer than `slots`."""
+    one_sequence: ClassVar[bool] = False
+    """Whether source and answer share one sequence."""
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "source": ("source",),
         "target": ("target", "labels", "loss_weights"),
@@ -104,6 +106,10 @@ class Seq2Seq:
         """The longest sequence in the model while it writes `slots` tokens for a source of this length."""
         return max(source_length + 1, slots)
 
+    def room(self, slots: int, limit: int) -> int:
+        """The longest source that can be answered with `slots` tokens within `limit`."""
+        return limit - 1
+
 
 @dataclasses.dataclass(frozen=True)
 class DecoderOnly:
@@ -113,6 +119,7 @@ class DecoderOnly:
     ends: bool = True
     """Whether an answer has an end token."""
     fixed_slots: ClassVar[bool] = False
+    one_sequence: ClassVar[bool] = True
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": ("target", "labels", "loss_weights")}
 
     def example(self, source: Source, target: Target, slots: int) -> Example:
@@ -154,6 +161,10 @@ class DecoderOnly:
         """See Seq2Seq.capacity; the last token that is written is not read."""
         return source_length + slots
 
+    def room(self, slots: int, limit: int) -> int:
+        """See Seq2Seq.room."""
+        return limit - slots
+
     def _prefix(self, source: Source) -> Example:
         return {"prefix_lengths": len(source) + 1} if self.bidirectional_prefix else {}
 
@@ -166,6 +177,7 @@ class EncoderOnly:
     ends: bool = True
     """Whether an answer has an end token."""
     fixed_slots: ClassVar[bool] = True
+    one_sequence: ClassVar[bool] = True
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("source", "labels", "loss_weights")}
 
     def example(self, source: Source, target: Target, slots: int) -> Example:
@@ -211,6 +223,10 @@ class EncoderOnly:
         """See Seq2Seq.capacity."""
         return source_length + 1 + slots
 
+    def room(self, slots: int, limit: int) -> int:
+        """See Seq2Seq.room."""
+        return limit - 1 - slots
+
     def _slotted(self, source: Source, slots: int) -> Example:
         masks = np.full(slots, SpecialTokens.mask, np.int32)
         sequence = join(source, SpecialTokens.separator, masks)
@@ -220,7 +236,7 @@ class EncoderOnly:
 Frame = Seq2Seq | DecoderOnly | EncoderOnly
 
 FRAMES: dict[str, type[Frame]] = {"encoder_only": EncoderOnly, "decoder_only": DecoderOnly, "seq2seq": Seq2Seq}
-"""Architecture -> class with `axes`, `example`, `prompt`, `look`, `lengths` and `capacity`."""
+"""Architecture -> class with `axes`, `example`, `prompt`, `look`, and what they say of lengths."""
 
 
 def frame_for(architecture: str, *, bidirectional_prefix: bool = False, ends: bool = True) -> Frame:

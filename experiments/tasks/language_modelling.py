@@ -9,21 +9,22 @@ Their losses are of different things, so their names differ; `continuation` is t
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from experiments.data.batching import Batches, evaluation_batches
+from experiments.data.batching import Batches
 from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.sides import Sides
 from experiments.data.streams import Stream, Windows
 from experiments.data.tokens import SpecialTokens
 from experiments.tasks import filling
 from experiments.tasks.config import objective_of
-from experiments.tasks.corruption import Spans, mask_tokens
+from experiments.tasks.corruption import Spans
 from experiments.tasks.framing import Look, collate
+from experiments.tasks.objectives import POSED
 from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
 from transformer.errors import problem
 
@@ -50,16 +51,22 @@ class LanguageModelling(Task):
         """The task, planned from the length of its text.
 
         Raises:
-            UserError: the text is shorter than a batch; the window is longer than the model's limit.
+            UserError: the text is shorter than a batch; a window makes a sequence longer than the model's limit; a
+                held-out split is shorter than a window, where windows have no padding.
         """
-        check_context(posing)
         stream = Stream.of(sides.source.encode_all(cls.texts(splits)[0]))
         batch_size = posing.batch_size
         if posing.batch_tokens is not None:
             parts = posing.accumulation
             batch_size = max(1, posing.batch_tokens // (posing.config.context * parts)) * parts
         plan = Windows(len(stream), posing.config.context, batch_size, posing.seed)
-        return cls(sides, splits, posing, plan, (), stream)
+        task = cls(sides, splits, posing, plan, (), stream)
+        task._check_longest()
+        for split, what in ((splits.validation, "validation"), (splits.test, "test")):
+            if split and task.objective == "span":
+                texts = [document.text for document in split]
+                task._check_whole(int(sides.source.lengths(texts).sum()) + len(texts), what)
+        return task
 
     @classmethod
     def reopen(cls, posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> "LanguageModelling":
@@ -111,6 +118,10 @@ class LanguageModelling(Task):
         return self.objective == "masked"
 
     @property
+    def gap(self) -> str | None:
+        return None if self.objective in ("causal", "prefix") else filling.GAP
+
+    @property
     def longest(self) -> int:
         if self.objective == "span":
             return max(self.spans.source_length, self.spans.target_length)
@@ -132,24 +143,60 @@ class LanguageModelling(Task):
         return Batches(self.plan, make).starting_at(start_step)
 
     def evaluation_batches(self, examples: Sequence[Document], batch_size: int | None = None) -> Iterator[Batch]:
-        """Windows that follow each other over all documents; what is hidden is the same at every evaluation."""
+        """Windows that follow each other over all documents; what is hidden is the same at every evaluation.
+
+        Raises:
+            UserError: the documents together are shorter than a window, where windows have no padding.
+        """
         stream = Stream.of(self.sides.source.encode_all([document.text for document in examples]))
         context = self.posing.config.context
         count = -(-len(stream) // context)
-        for windows, weights in evaluation_batches(count, batch_size or self.posing.batch_size):
-            rng = np.random.default_rng((EVALUATION, int(windows[0])))
+        if count and self.objective == "span":
+            self._check_whole(len(stream), "given")
+        for windows, weights in self._rows(count, batch_size):
             starts = windows * context
             if self.objective == "span":  # its windows have no padding: the last one goes back over the one before
-                starts = np.minimum(starts, max(len(stream) - context, 0))
-            rows = stream.rows(starts, context)
-            batch = POSED[self.objective](self, stream, rows, rng, evaluating=True)
+                starts = np.minimum(starts, len(stream) - context)
+            batch = self._evaluated(stream, stream.rows(starts, context), windows)
             lengths = np.clip(len(stream) - starts, 0, context).astype(np.int32)
-            if self.objective != "span":
+            if self.objective == "span":  # where it says what the one before has said already, that is not counted
+                batch["loss_weights"] *= batch.pop("label_places") >= (windows * context - starts)[:, None]
+            else:
                 inside = np.arange(context) < lengths[:, None]
                 batch["loss_weights"] *= inside
                 batch["source_lengths" if self.objective == "masked" else "target_lengths"] = lengths
             batch["loss_weights"] *= weights[:, None]
             yield {**batch, "example_weights": weights}
+
+    def _evaluated(self, stream: Stream, rows: np.ndarray, windows: np.ndarray) -> Batch:
+        """Windows, each posed by a generator of its own: what is hidden does not depend on how they are batched."""
+        parts = [
+            POSED[self.objective](self, stream, row[None], np.random.default_rng((EVALUATION, number)), evaluating=True)
+            for row, number in zip(rows, windows.tolist(), strict=True)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _check_longest(self) -> None:
+        """Raises a UserError for windows whose sequences the model cannot hold."""
+        limit, longest = self.posing.limit, self.longest
+        if limit is not None and longest > limit:
+            raise problem(
+                f"windows of task.context {self.posing.config.context} make sequences that are longer than the model's"
+                " limit",
+                got=longest,
+                expected=f"at most model.max_length = {limit}",
+            )
+
+    def _check_whole(self, length: int, what: str) -> None:
+        """Raises a UserError for documents that are too short to hide spans in."""
+        context = self.posing.config.context
+        if length < context:
+            raise problem(
+                f"the {what} documents together are shorter than one window",
+                got=f"{length:,} tokens, the end of each included",
+                expected=f"at least task.context = {context}",
+                do="Lower task.context, or take more text.",
+            )
 
     def read(self, texts: Sequence[str]) -> list[Int[np.ndarray, "S"]]:
         """A prompt to continue; or a text whose gaps, each written <mask>, are to be filled.
@@ -214,86 +261,11 @@ class LanguageModelling(Task):
         tokens = self.read([text])[0]
         whole = slice(len(tokens))
         if self.objective in ("causal", "prefix"):
-            return Look({"target": tokens}, "decoder.*.self.weights", whole, whole, tokens, tokens)
+            batch = {"target": tokens} | ({"prefix_lengths": len(tokens)} if self.objective == "prefix" else {})
+            return Look(batch, "decoder.*.self.weights", whole, whole, tokens, tokens)
         if self.objective == "masked":
             return Look({"source": tokens}, "encoder.*.self.weights", whole, whole, tokens, tokens)
         said = self.up_to_end(answer)
         target = np.concatenate([np.array([SpecialTokens.begin], np.int32), said[:-1]])
         batch = {"source": tokens, "target": target}
         return Look(batch, "decoder.*.cross.weights", slice(len(said)), slice(len(tokens)), tokens, said)
-
-
-def check_context(posing: Posing) -> None:
-    """Raises a UserError for a window that the model cannot hold."""
-    if posing.limit is not None and posing.config.context > posing.limit:
-        raise problem(
-            "task.context is longer than the model's limit",
-            got=posing.config.context,
-            expected=f"at most model.max_length = {posing.limit}",
-        )
-
-
-def _segments(task: LanguageModelling, stream: Stream, rows: np.ndarray, side: str) -> Batch:
-    packed = task.posing.config.segments and stream.documents[-1] > 1
-    return {f"{side}_segments": stream.segments(rows)} if packed else {}
-
-
-def causal(
-    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
-) -> Batch:
-    """Each token from those before it in its document."""
-    return {
-        "target": stream.inputs[rows],
-        "labels": stream.labels[rows],
-        "loss_weights": np.ones(rows.shape, np.float32),
-        **_segments(task, stream, rows, "target"),
-    }
-
-
-def prefix(
-    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
-) -> Batch:
-    """Causal, behind a prefix whose tokens see each other and are not learned; half of the window in evaluations."""
-    B, T = rows.shape
-    lengths = np.full(B, T // 2) if evaluating else rng.integers(1, T, B)
-    batch = causal(task, stream, rows, rng)
-    # The last place of the prefix says the first token behind it.
-    batch["loss_weights"] *= np.arange(T) >= lengths[:, None] - 1
-    return {**batch, "prefix_lengths": lengths.astype(np.int32)}
-
-
-def masked(
-    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
-) -> Batch:
-    """Hidden tokens from those around them."""
-    labels = stream.labels[rows]
-    source, weights = mask_tokens(labels, task.posing.config.mask_rate, task.sides.size, rng)
-    return {"source": source, "labels": labels, "loss_weights": weights, **_segments(task, stream, rows, "source")}
-
-
-def span(
-    task: LanguageModelling, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False
-) -> Batch:
-    """Hidden spans from what is left. A segment's first input is <begin>, so that it sees nothing of the one before."""
-    spans = task.spans
-    hidden = spans.draw(len(rows), rng)
-    source, labels, source_at, label_at = spans.corrupt(stream.labels[rows], hidden, task.sides.size)
-    target = np.pad(labels, ((0, 0), (1, 0)), constant_values=SpecialTokens.begin)[:, :-1]
-    batch = {"source": source, "labels": labels, "loss_weights": np.ones(labels.shape, np.float32)}
-    segments = _segments(task, stream, rows, "source")
-    if not segments:
-        return {**batch, "target": target}
-    of_window = segments["source_segments"]
-    source_segments = np.take_along_axis(of_window, source_at, axis=1)
-    target_segments = np.take_along_axis(of_window, label_at, axis=1)
-    fresh = np.diff(target_segments, axis=1, prepend=0) != 0
-    return {
-        **batch,
-        "target": np.where(fresh, SpecialTokens.begin, target).astype(np.int32),
-        "source_segments": source_segments,
-        "target_segments": target_segments,
-    }
-
-
-POSED: dict[str, Callable[..., Batch]] = {"causal": causal, "prefix": prefix, "masked": masked, "span": span}
-"""Objective -> function (task, stream, places B T, rng) -> batch; pure but for the generator."""

@@ -38,7 +38,7 @@ class Shapes:
 
     frame: Frame
     slots: int
-    """Most tokens that an answer has: the longest training target with its end token."""
+    """Most tokens that an answer has: the longest training target with its end token, or less where all is cut."""
     longest_source: int
     """Tokens of the longest source of all splits that is answered."""
     whole: Bucket
@@ -70,12 +70,24 @@ class Shapes:
         keys_of_axes = self.frame.axes.values()
         return collate(framed, {key: length for keys, length in zip(keys_of_axes, bucket, strict=True) for key in keys})
 
-    def prompts(self, sources: Sequence[Int[np.ndarray, "S"]] | Ragged, batch_size: int) -> Iterator[Batch]:
-        """What generation starts from. All batches have one shape, the same for sources up to the data's longest."""
+    def room(self, steps: int | None, limit: int | None) -> int | None:
+        """The longest source that can be answered with `steps` tokens (None: `slots`) within a limit; None: any."""
+        slots = self.slots if steps is None or self.frame.fixed_slots else steps
+        return None if limit is None else self.frame.room(slots, limit)
+
+    def prompts(
+        self, sources: Sequence[Int[np.ndarray, "S"]] | Ragged, batch_size: int, room: int | None = None
+    ) -> Iterator[Batch]:
+        """What generation starts from. All batches have one shape, the same for sources up to the data's longest.
+
+        Args:
+            room: sources are not padded beyond this.
+        """
         longest = max((len(source) for source in sources), default=0)
         padded = (
             self.longest_source if longest <= self.longest_source else -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE
         )
+        padded = padded if room is None else max(longest, min(padded, room))
         shape = self.frame.prompt(np.zeros(padded, np.int32), self.slots)
         length = {key: len(value) for key, value in shape.items() if not isinstance(value, int)}
         for rows, weights in evaluation_batches(len(sources), batch_size):
@@ -103,14 +115,16 @@ def fitted(ids: Ids, frame: Frame, posing: Posing, slots: int, what: str) -> Ids
     if not over.any():
         return ids
     if posing.too_long == "refuse":
-        needed = frame.capacity(int(lengths[0].max()), int(lengths[1].max()) + frame.ends)
+        least = slots if frame.fixed_slots and posing.limit is not None else 0
+        both = zip(lengths[0][over].tolist(), lengths[1][over].tolist(), strict=True)
+        needed = max(frame.capacity(source, max(target + frame.ends, least)) for source, target in both)
         raise too_long(what, int(over.sum()), len(ids), needed, posing, slots if frame.fixed_slots else None)
     return Ids(ids.sources.cut(np.maximum(sources, 0)), ids.targets.cut(np.maximum(targets, 0)), int(over.sum()))
 
 
 def room_for(sources: Int[np.ndarray, "I"], frame: Frame, slots: int, limit: int) -> Int[np.ndarray, "I"]:
-    """The lengths to cut sources of these lengths to, that the longest answer fits behind them as far as it can."""
-    return frame.fit(sources, np.full(len(sources), slots - frame.ends), slots, limit)[0]
+    """The lengths to cut sources of these lengths to, that an answer of `slots` tokens fits behind them."""
+    return np.minimum(sources, max(frame.room(slots, limit), 0))
 
 
 def too_long(what: str, over: int, count: int, needed: int, posing: Posing, slots: int | None = None) -> UserError:
@@ -141,15 +155,15 @@ def posed(train: Ids, held_out: Sequence[Ids], posing: Posing, *, ends: bool) ->
         raise problem("there are no training examples", do="Check the settings of data.")
     frame = frame_for(posing.architecture, bidirectional_prefix=posing.config.bidirectional_prefix, ends=ends)
     asked = max(int(train.targets.lengths.max()) + ends, 1)
-    needed = frame.capacity(int(train.sources.lengths.max()), asked)
-    if frame.fixed_slots and posing.too_long == "cut" and posing.limit is not None and needed > posing.limit:
-        asked = max(min(asked, posing.limit // 2), 1)  # the slots have at most half
+    limit = posing.limit if posing.too_long == "cut" else None
+    if limit is not None and frame.one_sequence and int(train.sources.lengths.max()) > frame.room(asked, limit):
+        asked = max(min(asked, (limit + ends) // 2), 1)  # the answer has at most half
     train = fitted(train, frame, posing, asked, "training examples")
-    slots = max(int(train.targets.lengths.max()) + ends, 1)
+    slots = min(max(int(train.targets.lengths.max()) + ends, 1), asked)
     every = [train, *(fitted(ids, frame, posing, slots, "held-out examples") for ids in held_out)]
     longest = max(int(ids.sources.lengths.max(initial=0)) for ids in every)
-    if posing.limit is not None and posing.too_long == "cut":
-        longest = int(room_for(np.array([longest]), frame, slots, posing.limit)[0])
+    if limit is not None:
+        longest = int(room_for(np.array([longest]), frame, slots, limit)[0])
     lengths = [frame.lengths(ids.sources.lengths, ids.targets.lengths, slots) for ids in every]
     shapes = Shapes(
         frame=frame,
@@ -164,3 +178,15 @@ def posed(train: Ids, held_out: Sequence[Ids], posing: Posing, *, ends: bool) ->
 def cut_note(ids: Ids, what: str) -> tuple[str, ...]:
     """A line about examples that were cut, if any were."""
     return (f"{ids.cut:,} of {len(ids):,} {what} examples are cut to the model's limit",) if ids.cut else ()
+
+
+def answer_note(ids: Ids, shapes: Shapes, posing: Posing, what: str) -> tuple[str, ...]:
+    """A line about examples that generation cuts though their loss may not, if there are any."""
+    if posing.limit is None or posing.too_long != "cut":
+        return ()
+    room, ends = max(shapes.frame.room(shapes.slots, posing.limit), 0), shapes.frame.ends
+    over = int(((ids.sources.lengths > room) | (ids.targets.lengths + ends > shapes.slots)).sum())
+    if not over:
+        return ()
+    line = f"{over:,} of {len(ids):,} {what} examples are cut further where they are answered: sources to {room:,}"
+    return (f"{line} tokens, answers to {shapes.slots:,}",)

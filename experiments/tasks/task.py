@@ -111,6 +111,8 @@ class Task(abc.ABC):
     """Most tokens that an answer has, unless decoding.max_new_tokens says otherwise."""
     fixed_slots: ClassVar[bool] = False
     """Whether an answer cannot be longer than `slots`."""
+    gap: ClassVar[str | None] = None
+    """What stands in a text for each place to guess; None: texts have no gaps."""
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -157,8 +159,8 @@ class Task(abc.ABC):
         return ids[: ends[0] + 1] if ends.size else ids
 
     def scores(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """The scores by name from sums over labels: nats, correct, tokens, bytes."""
-        tokens = max(totals["tokens"], 1.0)
+        """The scores by name from sums over labels: nats, correct, tokens, bytes; NaN where there is no label."""
+        tokens = totals["tokens"] or math.nan
         loss = totals["nats"] / tokens
         values = {
             "loss": loss,
@@ -174,7 +176,7 @@ class Task(abc.ABC):
 
     def _rows(self, count: int, asked: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The indices and weights of evaluation batches over `count` examples."""
-        return evaluation_batches(count, asked or max(1, min(self.posing.batch_size, count)))
+        return evaluation_batches(count, max(1, min(asked or self.posing.batch_size, count)))
 
 
 TOKEN_UNITS = {

@@ -11,7 +11,7 @@ from experiments.data.examples import PAIRS, Pair, Splits
 from experiments.data.sides import Sides
 from experiments.data.tokens import SpecialTokens
 from experiments.tasks.framing import Look, frame_for
-from experiments.tasks.pairs import Ids, Shapes, cut_note, fitted, posed, room_for
+from experiments.tasks.pairs import Ids, Shapes, answer_note, cut_note, fitted, posed, room_for
 from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
 
 NAMES = {"loss": "loss", "accuracy": "accuracy", "perplexity": "perplexity", "bits_per_byte": "bits_per_byte"}
@@ -44,7 +44,9 @@ class TextToText(Task):
         """
         train, *held_out = (encoded(split, sides) for split in (splits.train, splits.validation, splits.test))
         shapes, every, plan = posed(train, held_out, posing, ends=True)
-        notes = [cut_note(ids, what) for ids, what in zip(every, ("training", "validation", "test"), strict=True)]
+        named = list(zip(every, ("training", "validation", "test"), strict=True))
+        notes = [cut_note(ids, what) for ids, what in named]
+        notes += [answer_note(ids, shapes, posing, what) for ids, what in named[1:]]
         return cls(sides, splits, posing, plan, sum(notes, ()), shapes, every[0])
 
     @classmethod
@@ -80,7 +82,7 @@ class TextToText(Task):
         return self.shapes.longest_with(answer)
 
     def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
-        return self.shapes.frame.capacity(len(tokens), answer)
+        return self.shapes.frame.capacity(len(tokens), self.slots if self.fixed_slots else answer)
 
     def training_batches(self, start_step: int = 0) -> Iterator[Batch]:
         return self.shapes.training_batches(self.ids, self.plan, start_step)
@@ -97,7 +99,8 @@ class TextToText(Task):
         if limit is not None and all(isinstance(text, Pair) for text in texts):
             # Examples that were cut to learn from are cut here too; a user's own text is refused before.
             sources = sources.cut(room_for(sources.lengths, self.shapes.frame, self.slots, limit))
-        return self.shapes.prompts(sources, self._size(texts, batch_size))
+        room = self.shapes.room(steps, self.posing.limit)
+        return self.shapes.prompts(sources, self._size(texts, batch_size), room)
 
     def decode(self, ids: Int[np.ndarray, "M"]) -> str:
         """The text of an answer, up to its end token."""
@@ -122,7 +125,7 @@ class TextToText(Task):
         return SpecialTokens.unknown not in expected and np.array_equal(said, expected)
 
     def _size(self, rows: Sequence, asked: int | None) -> int:
-        return asked or max(1, min(self.posing.batch_size, len(rows)))
+        return max(1, min(asked or self.posing.batch_size, len(rows)))
 
 
 def encoded(pairs: Sequence[Pair], sides: Sides) -> Ids:

@@ -1,8 +1,8 @@
 """The mean of a run's last checkpoints, often better than the last: mean = sum of params_i / count, in float32.
 
 Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762, section 6.1) evaluate the mean of the last 5, saved at equal
-intervals. So only checkpoints at multiples of an interval count: those that are saved after some time lie where the
-clock had it, and a mean over them would differ from run to run.
+intervals. So only checkpoints at multiples of an interval count, and the run's last (`Retention.counted`): those that
+are saved after some time lie where the clock had it, and a mean over them would differ from run to run.
 """
 
 from typing import Any
@@ -11,18 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from experiments.training.checkpoints import Checkpoints, Restored
-from experiments.training.retention import multiples
 from transformer.errors import problem
 
 
-def average(checkpoints: Checkpoints, example: Any, count: int, every: int | None) -> Restored:
+def average(checkpoints: Checkpoints, example: Any, count: int) -> Restored:
     """The newest checkpoint with its `evaluated_params` replaced by the mean of the newest `count`.
 
     Args:
-        checkpoints: where they are read; its `say` is told of each that is damaged, and if there are fewer.
+        checkpoints: where they are read, and which count; its `say` is told of each that is damaged, and if there are
+            fewer.
         example: a State like those that were saved (arrays, or jax.ShapeDtypeStruct).
         count: how many; fewer are averaged where fewer can be read.
-        every: steps; only checkpoints at its multiples count. None: all.
 
     Returns:
         The step, state and extra of the newest one read; `extra["averaged"]` has the steps averaged, oldest first.
@@ -31,7 +30,7 @@ def average(checkpoints: Checkpoints, example: Any, count: int, every: int | Non
         UserError: there is none, none can be read, or one is of another model.
     """
     checkpoints.wait()
-    candidates = multiples(checkpoints.steps(), every)
+    candidates, every = checkpoints.retention.counted(checkpoints.steps()), checkpoints.retention.every
     where = f"{checkpoints.directory} to average" + ("" if every is None else f" at multiples of {every} steps")
     if not candidates:
         there = ", ".join(map(str, checkpoints.steps())) or "none"

@@ -43,6 +43,7 @@ class Checkpoints:
         best_mode: "max" or "min".
         average_last: how many of the newest at multiples of `average_every` are kept too, to be averaged; 1: none.
         average_every: steps; None: all count.
+        last_step: of the run; it counts too, whether a multiple or not.
         read_only: for a reader beside a run that may be writing: nothing is made, moved or removed.
         say: is given a line about each damaged checkpoint.
     """
@@ -56,12 +57,13 @@ class Checkpoints:
         *,
         average_last: int = 1,
         average_every: int | None = None,
+        last_step: int | None = None,
         read_only: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         retention.keep_orbax_quiet()
         self.directory = Path(directory).absolute()
-        self.retention = retention.Retention(keep_last, average_last, average_every)
+        self.retention = retention.Retention(keep_last, average_last, average_every, last_step)
         self.best_metric, self.best_mode = best_metric, best_mode
         self.read_only, self.say = read_only, say
         self._manager: ocp.CheckpointManager | None = None

@@ -5,9 +5,13 @@ import dataclasses
 from transformer.schema import above, at_least, fraction, setting
 
 
+STOPPING = ("training.output.evaluate_every", "training.output.best")
+"""Settings that decide, with training.patience, at which step training ends; only then they may not differ on resume."""
+
+
 @dataclasses.dataclass(frozen=True)
 class OutputConfig:
-    """What is written when; nothing here changes what is computed."""
+    """What is written when. Nothing here changes what is computed, but STOPPING says when training.patience ends it."""
 
     log_every: int = setting(50, "steps between lines of metrics.jsonl", check=at_least(1), changes_result=False)
     evaluate_every: int = setting(500, "steps between evaluations", check=at_least(1), changes_result=False)

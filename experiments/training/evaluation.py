@@ -15,7 +15,10 @@ from transformer import Model
 from transformer.decoding import DecodingConfig, generate
 
 BATCH_SIZE = 256
-"""Examples at once; it changes no result, only speed and memory."""
+"""Examples at once; it changes no result but what sampling draws, only speed and memory."""
+
+LOGITS_BYTES = 1e9
+"""Fewer examples at once where their logits would be more than this."""
 
 SUMS = ("nats", "correct", "tokens")
 
@@ -29,6 +32,7 @@ class Evaluation:
 
     def __init__(self, model: Model, task: Task, decoding: DecodingConfig, seed: int = 0):
         self.task, self.seed = task, seed
+        self._last = model.config.vocab_size if task.classes is None else model.config.width
         self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
         steps = self._steps = decoding.max_new_tokens or task.slots
         strategy = decoding.chosen()
@@ -46,8 +50,9 @@ class Evaluation:
             answers: those of `answers`, where they are there already.
         """
         totals = {**dict.fromkeys(SUMS, 0.0), "bytes": 0.0}
+        rows = self.rows(self.task.longest)
         byte_lengths = np.pad(self.task.sides.byte_lengths, (0, self.task.extra_tokens))
-        for batch in self.task.evaluation_batches(examples, BATCH_SIZE):
+        for batch in self.task.evaluation_batches(examples, rows):
             sums = self._sums(params, _arrays(batch))
             for name in SUMS:
                 totals[name] += float(sums[name])
@@ -69,8 +74,8 @@ class Evaluation:
 
     def answers(self, params: Any, texts: Sequence) -> np.ndarray:
         """The tokens generated for each text or example, I M; padded with 0 after the end token."""
-        rows = []
-        for i, batch in enumerate(self.task.prompts(texts, min(BATCH_SIZE, len(texts)), self._steps)):
+        rows, longest = [], self._longest_read(texts, self.task.longest_with(self._steps))
+        for i, batch in enumerate(self.task.prompts(texts, min(self.rows(longest), len(texts)), self._steps)):
             key = jax.random.fold_in(jax.random.key(self.seed), i)
             generated = np.asarray(self._generate(params, _arrays(batch), key))
             rows.append(generated[batch["example_weights"] > 0])
@@ -78,12 +83,21 @@ class Evaluation:
 
     def probabilities(self, params: Any, texts: Sequence[str]) -> np.ndarray:
         """The probability of each class for each text, I C."""
-        rows = []
-        for batch in self.task.questions(texts, min(BATCH_SIZE, len(texts))):
-            logits = np.asarray(self._classify(params, _arrays(batch)), np.float64)
+        rows, longest, known = [], self._longest_read(texts, self.task.longest), len(self.task.classes)
+        for batch in self.task.questions(texts, min(self.rows(longest), len(texts))):
+            logits = np.asarray(self._classify(params, _arrays(batch)), np.float64)[:, :known]
             shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
             rows.append((shifted / shifted.sum(axis=1, keepdims=True))[batch["example_weights"] > 0])
         return np.concatenate(rows)
+
+    def rows(self, longest: int) -> int:
+        """Examples at once for sequences of so many tokens."""
+        return int(min(max(LOGITS_BYTES // (4 * longest * self._last), 1), BATCH_SIZE))
+
+    def _longest_read(self, texts: Sequence, least: int) -> int:
+        """The longest sequence for a user's own texts, which may be longer than the data's."""
+        own = self.task.read([text for text in texts if isinstance(text, str)])
+        return max([least, *(self.task.length_read(tokens, self._steps) for tokens in own)])
 
 
 def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

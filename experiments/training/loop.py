@@ -98,7 +98,8 @@ class Loop:
         self.experiment, self.config_dict = experiment, config_dict
         self.training = experiment.config.training
         self.checkpoints, self.metrics, self.stop, self.say = checkpoints, metrics, stop, say
-        self.evaluation = Evaluation(experiment.model, experiment.task, experiment.config.decoding)
+        config = experiment.config
+        self.evaluation = Evaluation(experiment.model, experiment.task, config.decoding, config.seed)
         self.streak = Streak(checkpoints.best_metric)
         self._saved_at = time.monotonic()
         self._saved_once = False

@@ -95,6 +95,15 @@ OPTIMIZERS: dict[str, Callable[..., Transformation]] = {
     "sgd": sgd,
 }
 
+READS: dict[str, frozenset[str]] = {
+    "adamw": frozenset({"beta1", "beta2", "epsilon"}),
+    "adafactor": frozenset({"beta2", "epsilon"}),
+    "lion": frozenset({"beta1", "beta2"}),
+    "muon": frozenset({"beta1", "beta2", "epsilon"}),
+    "sgd": frozenset({"beta1"}),
+}
+"""Optimizer -> the settings of `optimizer` that it reads of those that not every one does."""
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:

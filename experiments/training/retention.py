@@ -15,23 +15,24 @@ class Retention:
 
     Attributes:
         newest: so many of the newest, whatever their step.
-        averaged: so many of the newest among those whose step is a multiple of `every`; 1: none, nothing is averaged.
+        averaged: so many of the newest among those that count (`counted`); 1: none, nothing is averaged.
         every: steps; None counts every checkpoint.
+        last: the run's last step, which counts too.
     """
 
     newest: int
     averaged: int = 1
     every: int | None = None
+    last: int | None = None
 
     def kept(self, steps: Sequence[int]) -> set[int]:
         """Those of `steps` (oldest first) that are kept."""
-        averaged = multiples(steps, self.every)[-self.averaged :] if self.averaged > 1 else []
+        averaged = self.counted(steps)[-self.averaged :] if self.averaged > 1 else []
         return {*steps[-self.newest :], *averaged}
 
-
-def multiples(steps: Sequence[int], every: int | None) -> list[int]:
-    """Those of `steps` that are multiples of `every`; None: all."""
-    return [step for step in steps if every is None or step % every == 0]
+    def counted(self, steps: Sequence[int]) -> list[int]:
+        """Those of `steps` that an average is over: the multiples of `every`, and the run's last."""
+        return [step for step in steps if self.every is None or step % self.every == 0 or step == self.last]
 
 
 @dataclasses.dataclass

@@ -150,8 +150,25 @@ def refuse_other_data(path: Path, before: str, now: str) -> None:
         )
 
 
+def refuse_other_facts(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises UserError if what is known from the data (`Task.facts`) is not what the run began with."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        raise problem(
+            f"--workdir {path} was made with other data: {', '.join(names)} of task.json has changed",
+            got="; ".join(str(now.get(name)) for name in names),
+            expected="; ".join(str(before.get(name)) for name in names),
+            do="Bring the old data back.",
+        )
+
+
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """The resolved config that a working directory was made with.
+    """The resolved config that a working directory was made with; see `read_record`."""
+    return read_record(path)["config"]
+
+
+def read_record(path: str | os.PathLike) -> dict[str, Any]:
+    """All of config.json; runs of earlier versions may lack everything but "config".
 
     Raises:
         UserError: no such directory, or no config in it.
@@ -162,7 +179,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
         raise problem(f"--workdir {path} does not exist", do=train)
     if not (path / "config.json").exists():
         raise problem(f"--workdir {path} holds no config.json, so no run was started in it", do=train)
-    return _read(path)["config"]
+    return _read(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def mean_of(*steps: int, moving: bool = False) -> np.ndarray:
 def test_the_newest_state_comes_with_the_mean_of_what_is_evaluated(tmp_path, moving):
     with open_at(tmp_path, average_last=3, average_every=5) as checkpoints:
         save(checkpoints, 5, 10, 15, 20, 23, moving=moving)
-        found = average(checkpoints, jax.eval_shape(lambda: state_of(0, moving)), 3, 5)
+        found = average(checkpoints, jax.eval_shape(lambda: state_of(0, moving)), 3)
     np.testing.assert_allclose(found.state.evaluated_params["w"], mean_of(10, 15, 20, moving=moving), rtol=1e-6)
     assert found.state.evaluated_params["w"].dtype == jnp.float32
     assert (found.step, found.extra) == (20, {"window": [20], "averaged": [10, 15, 20]})
@@ -66,17 +66,38 @@ def test_nothing_more_is_kept_where_nothing_is_averaged():
     assert Retention(1, 9, 5).kept([]) == set()
 
 
+def test_the_runs_last_step_counts_whether_a_multiple_or_not():
+    with_last = Retention(1, 2, 5, last=18)
+    assert with_last.counted([4, 5, 10, 18]) == [5, 10, 18]
+    assert with_last.kept([5, 10, 15]) == {10, 15}
+    assert with_last.kept([5, 10, 13, 15, 18]) == {15, 18}
+    assert Retention(1, 2, 500, last=18).counted([7, 18]) == [18]
+
+
+def test_the_mean_is_over_the_last_step_too(tmp_path):
+    with open_at(tmp_path, average_last=2, average_every=5, last_step=13) as checkpoints:
+        save(checkpoints, 5, 10, 12, 13)
+        assert checkpoints.steps() == [5, 10, 12, 13]  # 5 is the best
+        found = average(checkpoints, state_of(0), 2)
+    assert (found.step, found.extra["averaged"]) == (13, [10, 13])
+    np.testing.assert_allclose(found.state.params["w"], mean_of(10, 13), rtol=1e-6)
+
+
 def test_fewer_are_averaged_with_a_line_and_none_is_an_error(tmp_path):
     said = []
-    with open_at(tmp_path, said) as checkpoints:
+    with open_at(tmp_path, said, average_every=5) as checkpoints:
         with pytest.raises(UserError, match=r"no checkpoint in .* to average at multiples of 5 steps; got none"):
-            average(checkpoints, state_of(0), 4, 5)
+            average(checkpoints, state_of(0), 4)
         save(checkpoints, 10, 12)
-        found = average(checkpoints, state_of(0), 4, 5)
+        found = average(checkpoints, state_of(0), 4)
         np.testing.assert_array_equal(found.state.params["w"], state_of(10).params["w"])
-        with pytest.raises(UserError, match="at multiples of 7 steps; got 10, 12"):
-            average(checkpoints, state_of(0), 4, 7)
-        assert average(checkpoints, state_of(0), 2, None).extra["averaged"] == [10, 12]
+    with (
+        open_at(tmp_path, average_every=7, read_only=True) as checkpoints,
+        pytest.raises(UserError, match="at multiples of 7 steps; got 10, 12"),
+    ):
+        average(checkpoints, state_of(0), 4)
+    with open_at(tmp_path, read_only=True) as checkpoints:
+        assert average(checkpoints, state_of(0), 2).extra["averaged"] == [10, 12]
     assert said == ["1 checkpoints averaged, not 4: only 10 are there"]
 
 
@@ -85,16 +106,16 @@ def test_a_damaged_checkpoint_is_not_averaged_and_the_one_before_takes_its_place
     with open_at(tmp_path, said, average_last=3, average_every=5) as checkpoints:
         save(checkpoints, 5, 10, 15)
         (tmp_path / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
-        with open_at(tmp_path, said, read_only=True) as reader:
-            assert average(reader, state_of(0), 2, 5).extra["averaged"] == [5, 15]
+        with open_at(tmp_path, said, average_every=5, read_only=True) as reader:
+            assert average(reader, state_of(0), 2).extra["averaged"] == [5, 15]
             assert reader.steps() == [5, 10, 15]
-        found = average(checkpoints, state_of(0), 2, 5)
+        found = average(checkpoints, state_of(0), 2)
         np.testing.assert_allclose(found.state.params["w"], mean_of(5, 15), rtol=1e-6)
         assert checkpoints.steps() == [5, 15]
         for step in (5, 15):
             (tmp_path / str(step) / "state" / "manifest.ocdbt").write_bytes(b"")
         with pytest.raises(UserError, match=r"can be read: 15 is damaged \(.*\), 5 is damaged"):
-            average(checkpoints, state_of(0), 2, 5)
+            average(checkpoints, state_of(0), 2)
         assert checkpoints.steps() == [5, 15]
     assert len(said) == 2
     assert all(line.startswith("checkpoint 10 is damaged (") and "; it is not averaged" in line for line in said)

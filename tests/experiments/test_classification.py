@@ -13,7 +13,9 @@ from experiments.data.tokens import SpecialTokens
 from experiments.tasks.build import build_task, reopen_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import Posing
+from experiments.training.evaluation import Evaluation
 from tests.models.tiny import randomised
+from transformer.decoding import DecodingConfig
 from transformer.errors import UserError
 from transformer.nn.class_head import READS
 
@@ -176,3 +178,17 @@ def test_a_classifier_writes_nothing(architecture):
     look = task.look("abc", np.zeros(0, np.int32))
     assert len(look.keys) == 4
     assert len(look.queries) == (1 if architecture == "seq2seq" else 4)
+
+
+@every_architecture
+def test_classes_that_no_label_has_are_never_said(architecture, monkeypatch):
+    """A head may have more classes than there are labels."""
+    task = task_of(architecture)
+    config = {"architecture": architecture, "vocab_size": SIDES.size, "width": 12, "num_heads": 3}
+    evaluation = Evaluation(transformer.build({**config, "class_head": {"classes": 5}}), task, DecodingConfig())
+    logits = np.random.default_rng(0).normal(size=(2, 5))
+    logits[:, 3:] += 9
+    monkeypatch.setattr(evaluation, "_classify", lambda params, batch: logits)
+    said = evaluation.probabilities(None, ["ab", "c"])
+    assert said.shape == (2, 3)
+    np.testing.assert_allclose(said, np.exp(logits[:, :3]) / np.exp(logits[:, :3]).sum(axis=1, keepdims=True))

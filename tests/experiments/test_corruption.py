@@ -67,6 +67,7 @@ def test_every_window_hides_as_many_tokens_in_as_many_spans_as_announced(spans, 
     starts = hidden & ~np.pad(hidden, ((0, 0), (1, 0)))[:, :-1]
     assert (starts.sum(axis=1) == spans.count).all()  # spans that touched would be one
     assert not hidden[:, 0].any()
+    assert hidden[:, -1].all()
     assert 0 < spans.hidden < spans.length
 
 

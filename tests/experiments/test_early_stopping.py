@@ -1,5 +1,6 @@
 """Claims about early stopping: when patience ends, and that a run that is stopped and resumed ends at the same step."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -91,6 +92,15 @@ class Toy:
 
 SCORES = {5: 0.1, 10: 0.3, 15: 0.3, 20: 0.2, 25: 0.4, 30: 0.4, 35: 0.1, 40: 0.0, 45: 0.9, 50: 0.9, 55: 0.9, 60: 0.9}
 """Step -> exact match. With a patience of 3 training ends at 40, the best being that of 25."""
+
+
+def test_evaluations_during_training_draw_by_the_seed_of_the_run(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(loop, "Evaluation", lambda model, task, decoding, seed=None: drawn.append(seed))
+    toy = Toy()
+    toy.config = dataclasses.replace(toy.config, seed=7)
+    loop.Loop(toy, {}, SimpleNamespace(best_metric="exact_match"), None, StopRequest(), print)
+    assert drawn == [7]
 
 
 class ToyEvaluation:

@@ -11,11 +11,14 @@ from experiments.data.examples import Document, Splits
 from experiments.data.sides import Sides
 from experiments.data.tokenizers import Characters
 from experiments.data.tokens import FIRST, SpecialTokens
+from experiments.settings import defaults, resolve
 from experiments.tasks import filling
 from experiments.tasks.build import build_task
 from experiments.tasks.config import OBJECTIVES, TaskConfig, objective_of, unread
 from experiments.tasks.language_modelling import POSED
 from experiments.tasks.task import Posing
+from experiments.training.early_stopping import Streak
+from experiments.training.experiment import Stored, set_up
 from tests.models.tiny import V, tiny
 from transformer.errors import UserError
 from transformer.ops.losses import cross_entropy
@@ -228,6 +231,22 @@ def test_evaluation_is_the_same_at_every_call_and_in_every_run(objective):
             np.testing.assert_array_equal(here[name], elsewhere[name])
 
 
+@every_objective
+def test_how_windows_are_batched_changes_no_evaluation(objective):
+    task, text = task_of(objective), documents([7 * CONTEXT + 4])
+    found = []
+    for size in (1, 3, 8):
+        batches = list(task.evaluation_batches(text, size))
+        whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        kept = whole["example_weights"] > 0
+        found.append({name: value[kept] for name, value in whole.items()})
+        assert len(batches[0]["labels"]) == size
+    assert len(found[0]["labels"]) == 8
+    for other in found[1:]:
+        for name in found[0]:
+            np.testing.assert_array_equal(other[name], found[0][name])
+
+
 @pytest.mark.parametrize("objective", ["masked", "span"])
 def test_what_evaluation_hides_is_not_what_training_hides(objective):
     text = documents([CONTEXT * 16 - 1])
@@ -262,6 +281,31 @@ def test_evaluation_of_span_reads_a_whole_last_window():
         assert sorted(spoken + left) == sorted(window)
 
 
+def test_evaluation_of_span_counts_no_token_of_its_last_window_twice():
+    task, text = task_of("span", mask_rate=0.7), [Document(ALPHABET)]  # each letter once: it tells its place
+    (batch,) = task.evaluation_batches(text, 4)
+    ids = task.sides.source.encode(ALPHABET).tolist()
+    counted = 0
+    for label, weight in zip(batch["labels"][1].tolist(), batch["loss_weights"][1].tolist(), strict=True):
+        if label in ids:
+            assert weight == (ids.index(label) >= CONTEXT)
+            counted += weight
+    assert 0 < counted <= len(ALPHABET) - CONTEXT
+    assert batch["loss_weights"][0].all()
+    assert set(batch) <= {*next(task.training_batches()), "example_weights"}
+
+
+def test_held_out_text_shorter_than_a_window_is_refused_for_spans_alone():
+    short = documents([4, CONTEXT - 7])
+    for objective in ("causal", "prefix", "masked"):
+        assert len(list(task_of(objective, validation=short).evaluation_batches(short))) == 1
+    with pytest.raises(UserError, match=r"validation documents together.*got 11 tokens.*at least task.context = 12"):
+        task_of("span", validation=short)
+    assert task_of("span", validation=documents([4, CONTEXT - 6]))
+    with pytest.raises(UserError, match=r"given documents together.*got 11 tokens"):
+        list(task_of("span").evaluation_batches(short))
+
+
 def test_no_text_gives_no_batches():
     for objective in OF:
         assert list(task_of(objective).evaluation_batches([])) == []
@@ -283,6 +327,16 @@ def test_names_of_metrics_differ_between_objectives():
     assert tasks[0].scores(totals)["causal_bits_per_byte"] == pytest.approx(60 / 40 / np.log(2))
 
 
+def test_scores_without_a_label_are_no_numbers_and_never_the_best():
+    for objective in OF:
+        task = task_of(objective)
+        scores = task.scores(dict.fromkeys(("nats", "correct", "tokens", "bytes"), 0.0))
+        assert set(scores) == set(task.metrics)
+        for name, metric in task.metrics.items():
+            assert np.isnan(scores[name])
+            assert Streak(name).after(1, scores[name], metric.mode, None).best is None
+
+
 def test_windows_are_counted_by_tokens_where_the_batch_is():
     (shape,) = task_of("causal", batch_tokens=CONTEXT * 2 + 5).plan.shapes
     assert shape == (2, CONTEXT)
@@ -292,6 +346,29 @@ def test_a_window_longer_than_the_models_limit_is_a_user_error():
     task_of("causal", limit=CONTEXT)
     with pytest.raises(UserError, match=r"task.context.*got 12; expected at most model.max_length = 11"):
         task_of("causal", limit=CONTEXT - 1)
+    longest = task_of("span").longest
+    assert longest < CONTEXT
+    task_of("span", limit=longest)
+    with pytest.raises(UserError, match=rf"got {longest}; expected at most model.max_length = {longest - 1}"):
+        task_of("span", limit=longest - 1)
+
+
+@pytest.mark.parametrize("architecture", ["encoder_only", "decoder_only", "seq2seq"])
+@pytest.mark.parametrize("objective", [None, "continuation"])
+def test_a_run_with_learned_positions_is_set_up_again_from_its_stored_config(objective, architecture, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"{document.text}\n" for document in documents([29] * 40)))
+    recipe = defaults(task="language_modelling", data="files")
+    recipe.model.update(architecture=architecture, num_layers=1, width=12, num_heads=3, position="learned")
+    recipe.task.update(context=24, objective=objective)
+    recipe.data.update(path=str(path))
+    recipe.training.update(batch_size=3)
+    config, _ = resolve(recipe)
+    first = set_up(config)
+    again = set_up(first.config, Stored(first.task.sides, first.task.facts))
+    assert (again.config, again.task.facts) == (first.config, first.task.facts)
+    if architecture == "seq2seq":
+        assert first.config.model.max_length < 24
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -394,6 +471,7 @@ def test_a_look_shows_tokens_for_its_rows_and_columns(objective):
     sides = {name: len(value) for name, value in look.batch.items() if name in ("source", "target")}
     queries = "target" if "decoder" in look.activation else "source"
     assert len(range(sides[queries])[look.rows]) == len(look.queries)
+    assert look.batch.get("prefix_lengths") == (len(look.keys) if objective == "prefix" else None)
     assert len(range(sides["source" if objective in ("masked", "span") else "target"])[look.columns]) == len(look.keys)
 
 
@@ -434,12 +512,12 @@ READ = {
 
 @pytest.mark.parametrize(("name", "objective", "architecture"), READ)
 def test_settings_that_a_task_does_not_read_have_an_error_that_says_who_does(name, objective, architecture):
-    errors = unread(TaskConfig(name, objective=objective), architecture)
-    every = {field.name for field in dataclasses.fields(TaskConfig)} - {"name"}
-    assert set(errors) == every - READ[name, objective, architecture]
+    every = {f"task.{field.name}" for field in dataclasses.fields(TaskConfig)} - {"task.name"}
+    errors = unread(TaskConfig(name, objective=objective), architecture, every)
+    assert set(errors) == every - {f"task.{setting}" for setting in READ[name, objective, architecture]}
     for setting, error in errors.items():
         assert isinstance(error, UserError)
-        assert f"task.{setting} is not read by task {name!r}" in str(error)
+        assert f"{setting} is not read by task {name!r}" in str(error)
         assert f"architecture {architecture!r}; expected it only with " in str(error)
-    if "mean_span" in errors:
-        assert "only with objective span" in str(errors["mean_span"])
+    if "task.mean_span" in errors:
+        assert "only with objective span" in str(errors["task.mean_span"])

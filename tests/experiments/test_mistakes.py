@@ -13,6 +13,7 @@ import pytest
 
 from experiments import evaluate, explore, generate, settings, train
 from experiments.command_line import run
+from experiments.runs import open_run
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny_recipe.py"
@@ -278,3 +279,19 @@ def test_a_disk_that_is_full_stops_the_run_with_one_line(tmp_path):
     assert len(error) <= 2, result.stderr
     assert str(tmp_path / "run") in error[0]
     assert "File too large" in error[0]
+
+
+def test_a_run_is_not_scored_on_other_data_than_its_own(trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    record = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps({**record, "data": "abc"}))
+    assert "the content of the files has changed" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    assert "the content of the files has changed" in fails(explore.main, [f"--workdir={workdir}"], capsys)
+    open_run(str(workdir), read_data=False)
+    record.pop("data")  # as runs of earlier versions
+    (workdir / "config.json").write_text(json.dumps(record))
+    open_run(str(workdir))
+    facts = json.loads((workdir / "task.json").read_text())
+    (workdir / "task.json").write_text(json.dumps({**facts, "slots": facts["slots"] - 1}))
+    assert "slots of task.json has changed" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import transformer
 from experiments.data.examples import Pair, Splits
 from experiments.data.ragged import Ragged
 from experiments.data.sides import Sides
@@ -12,6 +13,8 @@ from experiments.tasks.config import TaskConfig
 from experiments.tasks.framing import FRAMES
 from experiments.tasks.pairs import Ids, posed
 from experiments.tasks.task import Posing
+from experiments.training.evaluation import Evaluation
+from transformer.decoding import DecodingConfig
 from transformer.errors import UserError
 
 ARCHITECTURES = sorted(FRAMES)
@@ -31,7 +34,7 @@ def posing_of(architecture, limit=None, too_long="cut"):
 
 @settings(max_examples=100)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@given(train=PAIRS, held_out=PAIRS, limit=st.integers(4, 40), ends=st.booleans())
+@given(train=PAIRS, held_out=PAIRS, limit=st.integers(3, 40), ends=st.booleans())
 def test_every_framed_example_of_every_split_is_within_the_limit(architecture, train, held_out, limit, ends):
     whole = [ids_of(train), ids_of(held_out, 1)]
     shapes, every, plan = posed(whole[0], whole[1:], posing_of(architecture, limit), ends=ends)
@@ -46,6 +49,8 @@ def test_every_framed_example_of_every_split_is_within_the_limit(architecture, t
             short += len(source) < len(before.sources[i]) or len(target) < len(before.targets[i])
         assert after.cut == short
     assert max(shapes.whole) <= limit
+    assert shapes.frame.capacity(shapes.longest_source, shapes.slots) <= limit
+    assert shapes.longest_with() <= limit
     assert all(max(shape[1:]) <= limit for shape in plan.shapes)
 
 
@@ -68,6 +73,13 @@ def test_examples_beyond_the_limit_are_refused_with_their_number(architecture):
         posed(ids, [], posing_of(architecture, 20, "refuse"), ends=True)
     with pytest.raises(UserError, match=r"2 of 5 held-out.*max_length = 20 tokens"):
         posed(ids_of([(3, 2)]), [ids], posing_of(architecture, 20, "refuse"), ends=True)
+
+
+def test_the_length_in_the_refusal_is_that_of_one_example():
+    ids = ids_of([(30, 2), (2, 29), (3, 3)])
+    for architecture, longest in (("seq2seq", 31), ("decoder_only", 33), ("encoder_only", 61)):
+        with pytest.raises(UserError, match=rf"got up to {longest} tokens; expected at most model.max_length = 25"):
+            posed(ids, [], posing_of(architecture, 25, "refuse"), ends=True)
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -116,3 +128,38 @@ def test_where_nothing_is_to_be_cut_prompts_are_whole():
     task = build_task(posing, Splits(pairs, pairs, []), Sides.of(Characters("xy")))
     assert next(task.prompts(pairs))["target_lengths"].tolist() == [16, 2]
     assert task.longest == 25
+
+
+def test_sources_and_answers_that_generation_cuts_further_are_counted_in_the_notes():
+    # Each fits 20; the longest source with the longest answer does not.
+    train = [Pair("x" * 15, "y"), Pair("x", "y" * 15)]
+    held_out = [Pair("x" * 15, "y"), Pair("x", "y" * 15), Pair("x" * 3, "y" * 3)]
+    posing = Posing(TaskConfig(), "decoder_only", batch_size=2, limit=20, too_long="cut")
+    task = build_task(posing, Splits(train, held_out, []), Sides.of(Characters("xy")))
+    assert task.slots == 10
+    assert task.notes == (
+        "2 of 3 validation examples are cut further where they are answered: sources to 10 tokens, answers to 10",
+    )
+    assert next(task.prompts(held_out, 3))["target_lengths"].tolist() == [11, 2, 4]
+    assert [b["loss_weights"].sum() for b in task.evaluation_batches(held_out, 3)] == [2 + 16 + 4]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_prompt_longer_than_the_datas_is_padded_to_what_the_limit_leaves(architecture):
+    pairs = [Pair("x" * 5, "yyy"), Pair("x", "y")]
+    posing = Posing(TaskConfig(), architecture, batch_size=2, limit=23)
+    task = build_task(posing, Splits(pairs, pairs, []), Sides.of(Characters("xy")))
+    for length, steps in ((17, None), (18, None), (5, None), (3, 20)):
+        batch = next(task.prompts(["x" * length], steps=None if task.fixed_slots else steps))
+        written = steps or task.slots
+        reached = batch["target"].shape[1] - 1 + written if architecture == "decoder_only" else batch["source"].shape[1]
+        assert reached <= 23
+
+
+def test_fewer_examples_are_evaluated_at_once_where_their_logits_are_large():
+    pairs = [Pair("x" * 5, "yyy"), Pair("x", "y")]
+    posing = Posing(TaskConfig(), "decoder_only", batch_size=2)
+    task = build_task(posing, Splits(pairs, pairs, []), Sides.of(Characters("xy")))
+    model = transformer.build({"architecture": "decoder_only", "vocab_size": 50_000, "width": 12, "num_heads": 3})
+    evaluation = Evaluation(model, task, DecodingConfig())
+    assert [evaluation.rows(longest) for longest in (task.longest, 100, 10**9)] == [256, 50, 1]

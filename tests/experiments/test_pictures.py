@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,16 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.image import imread
 
+from experiments.data.examples import Document, Pair, Splits
+from experiments.data.sides import Sides
+from experiments.data.tokenizers import Bytes, Characters
+from experiments.data.tokens import Tokenizer
 from experiments.pictures import coverable, easy_to_read, font_for, readable_tokens, save
+from experiments.runs import Run, example_text
+from experiments.tasks.build import build_task
+from experiments.tasks.config import TaskConfig
+from experiments.tasks.filling import GAP
+from experiments.tasks.task import Posing, Task
 from transformer.inspection.plots import attention_maps
 
 GLYPHLESS = "\U0010fffd"  # a private character, so that no font of any machine has it
@@ -99,3 +110,63 @@ def test_a_text_that_runs_from_right_to_left_is_not_easy_to_read():
     assert easy_to_read("vendredi 20 novembre 2026")
     assert not easy_to_read("20 نوفمبر 2026")
     assert not easy_to_read("20 \U0010ffff 2026")
+
+
+# The example that is drawn at the end of training.
+
+
+def experiment_of(task: Task, max_length: int | None, max_new_tokens: int | None = None) -> SimpleNamespace:
+    """As much of an experiment as choosing an example reads."""
+    model = SimpleNamespace(max_length=max_length, position="learned" if max_length else "rotary")
+    config = SimpleNamespace(model=model, decoding=SimpleNamespace(max_new_tokens=max_new_tokens))
+    return SimpleNamespace(task=task, config=config)
+
+
+def task_of(name: str, architecture: str, splits: Splits, tokenizer: Tokenizer, limit: int | None = None, **config):
+    posing = Posing(TaskConfig(name, **config), architecture, batch_size=2, limit=limit, too_long="cut")
+    return build_task(posing, splits, Sides.of(tokenizer))
+
+
+LANGUAGE_MODELS = [
+    ("encoder_only", {"mask_rate": 0.3}),
+    ("decoder_only", {}),
+    ("decoder_only", {"bidirectional_prefix": True}),
+    ("seq2seq", {"mask_rate": 0.4, "mean_span": 2.0}),
+    *((name, {"objective": "continuation"}) for name in ("encoder_only", "decoder_only", "seq2seq")),
+]
+
+
+@pytest.mark.parametrize("max_new_tokens", [None, 3])
+@pytest.mark.parametrize("tokenizer", [Bytes(), Characters.fit(["日本語のテスト"])], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize(("architecture", "config"), LANGUAGE_MODELS)
+def test_the_example_of_a_language_model_fits_it_whatever_the_script(architecture, config, tokenizer, max_new_tokens):
+    documents = [Document("日本語のテスト" * 20)] * 3
+    splits = Splits(documents, documents, [])
+    task = task_of("language_modelling", architecture, splits, tokenizer, context=14, **config)
+    for limit in (task.longest_with(max_new_tokens), None):
+        experiment = experiment_of(task, limit, max_new_tokens)
+        text = example_text(experiment)
+        assert (GAP in text) == (task.names["loss"] in ("masked_loss", "span_loss"))
+        assert set(text.replace(GAP, "")) <= set("日本語のテスト")
+        Run(experiment, None, 0, Path()).check([text])
+        next(task.prompts([text], 1, max_new_tokens))
+
+
+@pytest.mark.parametrize("architecture", ["encoder_only", "decoder_only", "seq2seq"])
+def test_an_example_that_training_cut_is_passed_over_and_where_all_were_there_is_none(architecture):
+    long, short = Pair("b" * 30, "x"), Pair("ab", "y")
+    for held_out, expected in (([long, short], "ab"), ([long], None)):
+        splits = Splits([short, Pair("b", "x")], held_out, [])
+        task = task_of("classification", architecture, splits, Characters("ab"), limit=8)
+        assert example_text(experiment_of(task, 8)) == expected
+
+
+def test_gaps_are_no_characters_that_training_never_showed(capsys):
+    documents = [Document("abcd" * 20)] * 3
+    task = task_of(
+        "language_modelling", "encoder_only", Splits(documents, documents, []), Characters("abcd"), context=14
+    )
+    Run(experiment_of(task, None), None, 0, Path()).check(["ab<mask>c<mask>"])
+    assert not capsys.readouterr().err
+    Run(experiment_of(task, None), None, 0, Path()).check(["ab<mask>m"])
+    assert capsys.readouterr().err.strip().endswith(": m")

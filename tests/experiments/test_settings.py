@@ -1,9 +1,11 @@
 """A recipe and its flags give one checked config; every mistake is said before anything starts."""
 
+import itertools
 import json
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -13,9 +15,12 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from experiments import settings
+from experiments.data import sources
 from experiments.settings import Config, defaults, resolve
-from experiments.tasks.config import TaskConfig, unread
+from experiments.tasks.config import READS, TaskConfig, unread
+from experiments.training import optimizers, schedules
 from transformer import schema
+from transformer.decoding import STRATEGIES
 from transformer.errors import UserError
 from transformer.models import config as models
 
@@ -276,11 +281,32 @@ def test_contradictions_between_recipe_and_flag_are_seen():
     assert "not divisible" in error_of(resolve, recipe, [("model.width", "132")])
 
 
+TABLES = {
+    "optimizer.name": optimizers.READS,
+    "optimizer.schedule": schedules.READS,
+    "data.source": sources.READS,
+    "decoding.strategy": {name: row.reads for name, row in STRATEGIES.items()},
+}
+"""The setting that names a row -> the settings and sections that each row reads."""
+
+
+def of_rows(choice: str) -> Iterator[tuple[str, str, str]]:
+    section, reads = choice.partition(".")[0], TABLES[choice]
+    for row, own in reads.items():
+        for name in LEAVES:
+            others = any(schema.within(name, {f"{section}.{other}" for other in names}) for names in reads.values())
+            if others and not schema.within(name, {f"{section}.{mine}" for mine in own}):
+                yield choice, row, name
+
+
 UNREAD = [
-    *((architecture, f"model.{name}") for architecture, names in models.UNREAD.items() for name in sorted(names)),
-    *((architecture, f"task.{name}") for architecture in models.UNREAD for name in unread(TaskConfig(), architecture)),
-    *(("seq2seq", f"decoding.{name}") for name in ("temperature", "top_k", "top_p")),
+    *(("model.architecture", row, f"model.{name}") for row, names in models.UNREAD.items() for name in sorted(names)),
+    *(("model.architecture", row, name) for row in models.UNREAD for name in unread(TaskConfig(), row, LEAVES)),
+    *(("task.name", row, name) for row in READS for name in unread(TaskConfig(name=row), "seq2seq", LEAVES)),
+    *itertools.chain(*map(of_rows, TABLES)),
+    ("training.batch_tokens", "640", "training.batch_size"),
 ]
+"""(a setting, its value, a setting that is not read with it)."""
 
 
 def another(name: str):
@@ -288,31 +314,61 @@ def another(name: str):
     leaf = LEAVES[name]
     if leaf.allowed is not None:
         return next(value for value in leaf.allowed if value != leaf.default)
-    return {bool: not leaf.default, float: 0.5 if name != "task.mean_span" else 5.0, int: 3}[leaf.part_type]
+    if leaf.is_tuple:
+        return (leaf.default or ("x",))[:1]
+    number = 0.5 if name != "task.mean_span" else 5.0
+    return {bool: not leaf.default, float: number, int: 3, str: "x"}[leaf.part_type]
 
 
-@pytest.mark.parametrize(("architecture", "name"), UNREAD)
-def test_a_flag_that_the_architecture_does_not_read_is_an_error(architecture, name):
+@pytest.mark.parametrize(("choice", "row", "name"), UNREAD)
+def test_a_flag_that_is_not_read_is_an_error_even_at_its_default(choice, row, name):
     for value in (another(name), LEAVES[name].default):
-        line = override_error(("model.architecture", architecture), (name, schema.show(value)))
+        line = override_error((choice, row), (name, schema.show(value)))
         assert f"{name} is not read by " in line
-        assert architecture in line or name.startswith("decoding.")
+        assert row in line
         assert "expected it only with " in line
 
 
-@pytest.mark.parametrize(("architecture", "name"), UNREAD)
-def test_a_recipes_setting_that_the_architecture_does_not_read_is_left_out_and_noted(architecture, name):
+@pytest.mark.parametrize(("choice", "row", "name"), UNREAD)
+def test_a_recipes_setting_that_is_not_read_is_left_out_and_noted(choice, row, name):
     recipe = defaults()
     section = recipe
     *path, last = name.split(".")
     for part in path:
         section = section[part]
     section[last] = another(name)
-    config, notes = resolve(recipe, [("model.architecture", architecture)])
-    assert schema.flatten(schema.to_dict(config))[name] == LEAVES[name].default
+    config, notes = resolve(recipe, [(choice, row)])
+    assert schema.flatten(schema.to_dict(config))[name] == schema.flatten(schema.to_dict(Config()))[name]
     assert len(notes) == 1
-    assert f"{name} = {schema.show(another(name))}" in notes[0]
-    assert architecture in notes[0] or name.startswith("decoding.")
+    assert f"{name} = {schema.show(another(name))} of the recipe is left out" in notes[0]
+
+
+@pytest.mark.parametrize("choice", ["optimizer.name", "optimizer.schedule", "data.source"])
+def test_every_row_says_what_it_reads(choice):
+    assert set(TABLES[choice]) == set(LEAVES[choice].allowed)
+    assert len(list(of_rows(choice))) > 1
+
+
+def test_what_follows_from_the_tables_is_what_users_meet():
+    """Some rows by hand, since the tests above read the same tables as the code."""
+    for flags, name in [
+        ({"optimizer.name": "sgd"}, "optimizer.beta2=0.9"),
+        ({"optimizer.name": "adafactor"}, "optimizer.beta1=0.8"),
+        ({}, "optimizer.decay_fraction=0.1"),
+        ({"optimizer.schedule": "constant"}, "optimizer.final_fraction=0.1"),
+        ({"data.source": "files"}, "data.examples=9"),
+        ({"data.source": "files"}, "data.dates.first_year=2001"),
+        ({"data.source": "source_code"}, "data.files.test_share=0.1"),
+        ({}, "data.path=x"),
+        ({"data.source": "files"}, "data.files.label_field=x"),
+        ({}, "model.class_head.reads=mean"),
+        ({"task.name": "classification"}, "decoding.max_new_tokens=3"),
+        ({"task.name": "language_modelling"}, "data.num_buckets=3"),
+    ]:
+        given_name, _, value = name.partition("=")
+        assert f"{given_name} is not read by " in override_error(*flags.items(), (given_name, value))
+    continuation = {"task.name": "language_modelling", "task.objective": "continuation", "data.num_buckets": "3"}
+    assert resolve(defaults(), continuation.items())[1] == []
 
 
 # Two configs
@@ -326,6 +382,18 @@ def test_differences_are_named_with_both_values_and_whether_they_matter():
         ("training.output.log_every", 50, 7, False),
     ]
     assert settings.differences(old, old) == []
+
+
+@pytest.mark.parametrize(("name", "text"), [("evaluate_every", "7"), ("best", "bleu"), ("log_every", "7")])
+def test_with_patience_what_decides_when_training_ends_may_not_differ_on_resume(name, text):
+    for patience, decides in ((None, False), ("3", name != "log_every")):
+        flags = [("training.patience", patience)] if patience else []
+        old, new = (
+            settings.to_json_dict(resolve(defaults(), [*flags, *more])[0])
+            for more in ([], [(f"training.output.{name}", text)])
+        )
+        ((found, *_, matters),) = settings.differences(old, new)
+        assert (found, matters) == (f"training.output.{name}", decides)
 
 
 def test_a_setting_that_an_older_version_lacked_counts_as_its_default():

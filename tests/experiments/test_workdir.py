@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from experiments.training.signals import catch_stop_signals, exit_code
-from experiments.training.workdir import PACKAGES, git_state, open_workdir, read_config, write_text_atomically
+from experiments.training.workdir import (
+    PACKAGES,
+    git_state,
+    open_workdir,
+    read_config,
+    refuse_other_facts,
+    write_text_atomically,
+)
 from transformer.errors import UserError
 
 CONFIG = {"model": {"width": 128, "dtype": "float32"}, "seed": 0, "training": {"log_every": 50}}
@@ -186,3 +193,14 @@ def test_a_stop_signal_is_noted_once_and_the_old_handlers_come_back(number, code
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.received == number
     assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_facts_that_have_changed_are_refused_by_name(tmp_path):
+    before = {"slots": 3, "longest_source": 11, "whole": [12, 3]}
+    refuse_other_facts(tmp_path, before, {**before})
+    with pytest.raises(
+        UserError, match=r"other data: slots, whole of task.json has changed; got 4; \[12, 4\]; expected 3;"
+    ):
+        refuse_other_facts(tmp_path, before, {**before, "slots": 4, "whole": [12, 4]})
+    with pytest.raises(UserError, match=r"classes of task.json"):
+        refuse_other_facts(tmp_path, {}, {"classes": ["a", "b"]})

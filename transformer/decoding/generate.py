@@ -1,7 +1,5 @@
 """One loop for all models: choose a token, read it, until every example has ended.
 
-    if strategy.random and key is None:
-        raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
     cache = model.start(params, prompt);  token = the prompt's last
     repeat: logits, cache = model.step(params, token, cache);  token = strategy.choose(logits)
 
