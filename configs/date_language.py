@@ -1,4 +1,9 @@
-"""Dates."""
+"""Which language is this date written in? 48 languages, by Unicode's CLDR.
+
+python -m experiments.train --config=configs/date_language.py --workdir=runs/language
+
+LANGRESULT
+"""
 
 from ml_collections import ConfigDict
 

@@ -1,4 +1,25 @@
-"""Multi30k."""
+"""English captions into German: Multi30k with Transformer-Tiny (Wu et al. 2021), the setting in full.
+
+python -m experiments.train --config=configs/multi30k.py --workdir=runs/multi30k \
+    --config.data.source_path=train.en.gz --config.data.target_path=train.de.gz \
+    --config.data.validation_path=val.en.gz,val.de.gz \
+    --config.data.test_path=test_2016_flickr.en.gz,test_2016_flickr.de.gz
+
+4 + 4 layers of width 128, feed-forward 256, 4 heads, norms after the sublayers, all embeddings shared, joint BPE of
+10,000 merges, dropout 0.3, label smoothing 0.1, learning rate 5e-3 with 2,000 warm-up updates and inverse square root,
+8,000 updates of 8,192 tokens, the mean of the last 10 checkpoints. Published: 41.02 BLEU (test 2016, beam 5). 2,638,592
+parameters; 19 shapes of batches; 9.6 % padding.
+
+All of it has not been run yet: it takes a GPU, and no time or BLEU of one is claimed. The first 300 updates (still
+within the warm-up), and the same at half the learning rate (--config.optimizer.learning_rate=2.5e-3), validation loss
+in nats per token:
+
+    update           100      200      300     test BLEU (greedy, tokenize none) at 300
+    5e-3           6.958    5.796    5.390     1.7
+    2.5e-3        HALF100  HALF200  HALF300     HALFB
+
+4 s an update when nothing else runs, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2.
+"""
 
 from ml_collections import ConfigDict
 
@@ -15,5 +36,5 @@ def get_config() -> ConfigDict:
     c.optimizer.update(learning_rate=5e-3, schedule="inverse_sqrt", warmup_steps=2000)
     c.optimizer.update(beta2=0.98, weight_decay=0.0, clip_norm=None)
     c.training.update(steps=8000, batch_tokens=8192, label_smoothing=0.1, average_last=10)
-    c.training.output.update(evaluate_every=500, keep_every=200, best="bleu")
+    c.training.output.update(evaluate_every=500, keep_every=60, best="bleu")
     return c

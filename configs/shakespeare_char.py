@@ -1,4 +1,17 @@
-"""Characters of Shakespeare's plays, by the smallest setting of nanoGPT."""
+"""Characters of Shakespeare's plays, in the setting that nanoGPT gives for a CPU (context 64, batch 12, no dropout).
+
+python -m experiments.train --config=configs/shakespeare_char.py --workdir=runs/shakespeare --config.data.path=input.txt
+
+On tinyshakespeare (the first 90 % of the characters to learn from, the others for validation), nats per character over
+the whole validation split after 2,000 steps, 804,864 parameters:
+
+    seeds 0, 1, 2    SHK0, SHK1, SHK2: mean SHKM        nanoGPT's figure for this setting: 1.88
+
+One run each beside other jobs, 4 to 7 minutes, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2.
+
+Any text file or folder does for --config.data.path; --config.model.architecture takes masked (encoder_only) or span (seq2seq)
+language modelling with it, and --config.task.objective=continuation the task that is the same for all.
+"""
 
 from ml_collections import ConfigDict
 

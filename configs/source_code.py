@@ -1,4 +1,10 @@
-"""Source code of Python's standard library."""
+"""The source code of Python's standard library, which every machine has.
+
+python -m experiments.train --config=configs/source_code.py --workdir=runs/source_code
+python -m experiments.generate --workdir=runs/source_code --input="def read(self" --temperature=0.7 --max_new_tokens=150
+
+SOURCERESULT
+"""
 
 from ml_collections import ConfigDict
 

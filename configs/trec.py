@@ -1,4 +1,25 @@
-"""TREC."""
+"""Questions and what they ask for: TREC's six coarse labels, without pretrained weights.
+
+python -m experiments.train --config=configs/trec.py --workdir=runs/trec \
+    --config.data.path=train.tsv --config.data.test_path=test.tsv
+
+Accuracy on the 500 test questions after 500 steps (a tenth of the training questions is held out for validation, by
+which the settings were chosen):
+
+    encoder_only  85.8, 88.2, 87.8 % (seeds 0, 1, 2)    1,633,542 parameters    56 to 68 s beside other jobs
+    decoder_only  85.8 % (seed 0)                       1,633,542 parameters    --config.model.architecture=decoder_only
+    seq2seq       85.4 % (seed 0; 1 + 1 blocks)         2,687,494 parameters    --config.model.architecture=seq2seq
+
+On 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2. A convolutional
+network with random embeddings has 88.2 (Kim 2014).
+Ten of the test questions are among the training ones, word for word.
+
+What it took: words as tokens, rare ones unknown (with BPE, pieces of words never seen mislead: 80 % on the test where
+validation has 84 %); attention over three neighbours and the largest state of each entry, which is what a convolution
+with max-over-time pooling sees; small initial embeddings.
+
+The TSV has a line LABEL<TAB>text for each example; any such file does.
+"""
 
 from ml_collections import ConfigDict
 

@@ -58,11 +58,15 @@ def decoding_of(flags: GenerateFlags, opened: Run) -> DecodingConfig:
     """The run's settings of decoding with those of the flags; what only sampling reads asks for it."""
     names = ("max_new_tokens", "strategy", "temperature", "top_k", "top_p")
     given = {name: value for name in names if (value := getattr(flags, name)) is not None}
+    seeded = ["seed"] if flags.seed is not None else []
+    if opened.experiment.task.classes is not None and (writing := [*given, *seeded]):
+        raise problem(f"--{writing[0]} is not read by a classifier, which writes no text", do="Leave it out.")
     decoding = dataclasses.replace(opened.experiment.config.decoding, **given)
     drawn = [name for name in given if name in STRATEGIES["sampling"].reads]
     if drawn and "strategy" not in given:
         decoding = dataclasses.replace(decoding, strategy="sampling")
-    unread = [name for name in drawn if name not in STRATEGIES[decoding.strategy].reads]
+    row = STRATEGIES[decoding.strategy]
+    unread = [name for name in drawn if name not in row.reads] + ([] if row.random else seeded)
     if unread:
         raise problem(
             f"--{unread[0]} is not read by --strategy={decoding.strategy}", do="Leave it out, or sample instead."

@@ -50,12 +50,7 @@ class BytePairs(Subwords, ByteLevel):
             UserError: vocab_size does not hold the special tokens and the 256 bytes.
         """
         vocab_size = DEFAULT_SIZE if vocab_size is None else vocab_size
-        if vocab_size < SMALLEST:
-            raise problem(
-                "tokenizer.vocab_size does not hold the special tokens and the 256 bytes",
-                got=vocab_size,
-                expected=f"{SMALLEST} or more",
-            )
+        cls.check_size(vocab_size)
         library = Tokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         library.decoder = decoders.ByteLevel()
@@ -67,6 +62,16 @@ class BytePairs(Subwords, ByteLevel):
         )
         library.train_from_iterator((SURROGATE.sub(" ", text) for text in texts), trainer)
         return cls(library.to_str())
+
+    @staticmethod
+    def check_size(vocab_size: int) -> None:
+        """Raises a UserError for a vocabulary without room for the special tokens and the 256 bytes."""
+        if vocab_size < SMALLEST:
+            raise problem(
+                "tokenizer.vocab_size does not hold the special tokens and the 256 bytes",
+                got=vocab_size,
+                expected=f"{SMALLEST} or more",
+            )
 
     def encode_all(self, texts: Sequence[str]) -> Ragged:
         """`encode` of each text, on all cores."""

@@ -73,7 +73,7 @@ class Windows:
                 "the training text is shorter than one batch",
                 got=f"{length:,} tokens",
                 expected=f"{context * (batch_size + 1) - 1:,} or more, for {batch_size} windows of {context}",
-                do=f"Take more text, or lower training.{'batch_tokens' if by_tokens else 'batch_size'} or task.context.",
+                do=f"Take more text, or lower {'training.batch_tokens' if by_tokens else 'training.batch_size'}.",
             )
         self._latest = (0, self._epoch(0))
 

@@ -8,11 +8,11 @@ import dataclasses
 import json
 from collections.abc import Iterable
 
-from experiments.data.bpe import DEFAULT_SIZE, SMALLEST, BytePairs
+from experiments.data.bpe import DEFAULT_SIZE, BytePairs
 from experiments.data.byte_level import Bytes
 from experiments.data.characters import Characters
 from experiments.data.tokenizer_file import TokenizerFile
-from experiments.data.tokens import SpecialTokens, Tokenizer
+from experiments.data.tokens import FIRST, SpecialTokens, Tokenizer
 from experiments.data.words import Words
 from transformer.errors import look_up, problem
 from transformer.schema import at_least, setting
@@ -21,7 +21,7 @@ __all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerC
 
 TOKENIZERS = {"characters": Characters, "bytes": Bytes, "words": Words, "bpe": BytePairs, "file": TokenizerFile}
 """Name -> subclass of `Tokenizer` with `reads` (the settings that it takes), `fit(texts, **those)`, `to_json()` and
-`from_json(text)`."""
+`from_json(text)`; if it reads `vocab_size`, with `check_size(vocab_size)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TokenizerConfig:
     vocab_size: int | None = setting(
         None,
         f"bpe, words: tokens at most, special ones included; none: {DEFAULT_SIZE:,}, all words that occur twice",
-        check=at_least(SMALLEST),
+        check=at_least(FIRST + 1),
     )
     path: str | None = setting(None, "file: a tokenizer.json in the format of Hugging Face")
     target_path: str | None = setting(None, "file, with shared=false: the tokenizer.json of the targets")
@@ -56,6 +56,8 @@ def check(config: TokenizerConfig) -> None:
                 expected=f"it only with {readers}",
                 do="Leave it out, or change tokenizer.name.",
             )
+    if config.vocab_size is not None:
+        kind.check_size(config.vocab_size)
     two_files = "path" in kind.reads and not config.shared
     if config.target_path is not None and not two_files:
         raise problem(

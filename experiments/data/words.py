@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64
 
 from experiments.data.tokens import FIRST, REPLACEMENT, Tokenizer
+from transformer.errors import problem
 
 SPACE = " "
 LEAST = 2
@@ -32,10 +33,26 @@ class Words(Tokenizer):
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int | None = None) -> "Words":
-        """The words that occur twice or more; with `vocab_size`, as many of them as leave room for the special ids."""
+        """The words that occur twice or more; with `vocab_size`, as many of them as leave room for the special ids.
+
+        Raises:
+            UserError: vocab_size leaves no room for any.
+        """
         counts = collections.Counter(word for text in texts for word in text.split(SPACE))
+        if vocab_size is not None:
+            cls.check_size(vocab_size)
         often = sorted((word for word, count in counts.items() if count >= LEAST), key=lambda w: (-counts[w], w))
         return cls(tuple(often if vocab_size is None else often[: vocab_size - FIRST]))
+
+    @staticmethod
+    def check_size(vocab_size: int) -> None:
+        """Raises a UserError for a vocabulary without room for a word."""
+        if vocab_size <= FIRST:
+            raise problem(
+                "tokenizer.vocab_size does not hold the special tokens and a word",
+                got=vocab_size,
+                expected=f"{FIRST + 1} or more",
+            )
 
     @property
     def size(self) -> int:
@@ -58,7 +75,7 @@ class Words(Tokenizer):
 
     @functools.cached_property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
-        """Bytes of each word and the space before it; 0 for special ids. A text's first word has no space: 1 too many."""
+        """Bytes of each word and the space before it (which a text's first word does not have); 0 for special ids."""
         return np.array([0] * FIRST + [len(word.encode("utf-8", "surrogatepass")) + 1 for word in self.words], np.int64)
 
     def to_json(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from experiments.data.batching import Batches
+from experiments.data.batching import Batches, rows_of_batch
 from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.sides import Sides
 from experiments.data.streams import Stream, Windows
@@ -55,11 +55,9 @@ class LanguageModelling(Task):
                 held-out split is shorter than a window, where windows have no padding.
         """
         stream = Stream.of(sides.source.encode_all(cls.texts(splits)[0]))
-        batch_size = posing.batch_size
-        if posing.batch_tokens is not None:
-            parts = posing.accumulation
-            batch_size = max(1, posing.batch_tokens // (posing.config.context * parts)) * parts
-        plan = Windows(len(stream), posing.config.context, batch_size, posing.seed)
+        context, by_tokens = posing.config.context, posing.batch_tokens is not None
+        batch_size = rows_of_batch((context,), **posing.rows)
+        plan = Windows(len(stream), context, batch_size, posing.seed, by_tokens=by_tokens)
         task = cls(sides, splits, posing, plan, (), stream)
         task._check_longest()
         for split, what in ((splits.validation, "validation"), (splits.test, "test")):

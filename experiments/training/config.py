@@ -4,9 +4,8 @@ import dataclasses
 
 from transformer.schema import above, at_least, fraction, setting
 
-
 STOPPING = ("training.output.evaluate_every", "training.output.best")
-"""Settings that decide, with training.patience, at which step training ends; only then they may not differ on resume."""
+"""Settings by which training.patience ends a run; with it, they may not differ on resume."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Streak:
 
 
 def from_record(record: dict[str, Any] | None, metric: str) -> Streak:
-    """That of a checkpoint; a new one if it has none, or one of another metric (which may be set anew where no patience reads it)."""
+    """That of a checkpoint; a new one if it has none, or one of another metric, which no patience has read."""
     if record is None or (record["metric"] != metric and not record["stopped"]):
         return Streak(metric)
     return Streak(**record)

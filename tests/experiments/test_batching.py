@@ -1,3 +1,4 @@
+import collections
 import itertools
 import random
 
@@ -66,12 +67,30 @@ def test_batches_by_tokens_are_as_large_as_fits_and_divide_into_parts(lengths, p
         return
     for rows, *bucket in plan.shapes:
         assert rows % parts == 0
-        assert rows == parts or rows * max(bucket) <= tokens
+        assert parts * max(bucket) <= rows * max(bucket) <= tokens
         assert (rows + parts) * max(bucket) > tokens
     for i in range(plan.batches_per_epoch):
         rows, bucket = plan.batch(i)
         assert (len(rows), *bucket) in plan.shapes
         assert (lengths[rows] <= bucket).all()
+
+
+def test_a_batch_of_tokens_without_room_for_the_longest_example_in_each_part_is_refused():
+    lengths = np.array([[5, 30], [9, 2]] * 20)
+    assert Plan(lengths, [(9, 30)], 0, 4, 120).shapes == [(4, 9, 30)]
+    with pytest.raises(UserError, match=r"training\.batch_tokens .* got 119; expected at least 120 = 30 tokens x .* 4"):
+        Plan(lengths, make_buckets(lengths, 2), 0, 4, 119)
+
+
+def test_the_census_counts_each_shape_of_an_epoch_and_says_where_it_comes_first():
+    plan = plan_of(some_lengths(), num_buckets=4)
+    for epoch in (0, 1):
+        steps = range(epoch * plan.batches_per_epoch, (epoch + 1) * plan.batches_per_epoch)
+        counts = collections.Counter(map(plan.shape, steps))
+        assert counts == {shape: count for shape, (_, count) in plan.census.items()}
+    for shape, (first, _) in plan.census.items():
+        assert [plan.shape(i) == shape for i in range(first + 1)] == [False] * first + [True]
+    assert list(plan.census) == plan.shapes
 
 
 def test_padding_is_what_the_batches_of_an_epoch_have():
@@ -162,6 +181,8 @@ def test_starting_at_a_step_gives_what_a_run_from_the_start_gives_there():
 def test_fewer_examples_than_a_batch_is_a_user_error_that_says_how_many():
     with pytest.raises(UserError, match=r"got 4 examples.*batch_size = 5.*at most 4"):
         plan_of([3, 9, 4, 2])
+    with pytest.raises(UserError, match=r"got 4 examples.*at least 5, for training.batch_tokens = 45\. Lower training"):
+        Plan(np.array([[3], [9], [4], [2]]), [(9,)], 0, 1, 45)
 
 
 def test_example_beyond_the_last_bucket_is_refused():

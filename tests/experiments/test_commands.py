@@ -80,7 +80,13 @@ def test_every_command_works_on_every_task_refuses_changed_data_and_answers_with
         path.unlink()
     texts = tmp_path / "texts.txt"
     texts.write_text("the cat\nthe cat ?\n")
-    drawn = [] if task == "classification" else ["--temperature=0.7", "--seed=3"]
+    drawn = ["--temperature=0.7", "--seed=3"]
+    if task == "classification":
+        for flag in (*drawn, "--strategy=greedy", "--max_new_tokens=3"):
+            with pytest.raises(SystemExit):
+                run(generate.main, [f"--workdir={workdir}", f"--file={texts}", flag])
+            assert f"{flag.partition('=')[0]} is not read by a classifier" in capsys.readouterr().err
+        drawn = []
     out = succeed(generate.main, [f"--workdir={workdir}", f"--file={texts}", *drawn], capsys)
     assert re.match(answer, out), out
     picture = tmp_path / "look.png"

@@ -325,7 +325,7 @@ def test_a_flag_that_is_not_read_is_an_error_even_at_its_default(choice, row, na
     for value in (another(name), LEAVES[name].default):
         line = override_error((choice, row), (name, schema.show(value)))
         assert f"{name} is not read by " in line
-        assert row in line
+        assert row in line or name.startswith("data.files.")  # which the source of the recipe reads as little
         assert "expected it only with " in line
 
 

@@ -12,6 +12,7 @@ from experiments.data.bpe import DEFAULT_SIZE, BytePairs
 from experiments.data.byte_level import BYTE_OF, Bytes
 from experiments.data.tokenizer_file import TokenizerFile
 from experiments.data.tokenizers import TOKENIZERS, Characters, SpecialTokens, TokenizerConfig
+from experiments.data.words import Words
 from transformer import schema
 from transformer.errors import UserError
 
@@ -55,7 +56,7 @@ def fitted(name):
     if name == "file":
         return TokenizerFile(tokenizer_json(CORPUS))
     size = {"vocab_size": 270} if name == "bpe" else {}
-    return tokenizers.fit(TokenizerConfig(name=name, **size), CORPUS)
+    return tokenizers.fit(TokenizerConfig(name=name, **size), CORPUS * 2)  # words that occur once are unknown
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -74,7 +75,8 @@ def test_text_seen_in_training_comes_back_and_its_bytes_are_counted(name):
         ids = tokenizer.encode(text)
         assert tokenizer.unknown not in ids
         assert tokenizer.decode(ids) == tokenizer.decode([tokenizer.begin, *ids, tokenizer.end]) == text
-        assert tokenizer.byte_lengths[ids].sum() == len(text.encode())
+        more = len(ids) > 0 if name == "words" else 0  # the space before the first word, which is not there
+        assert tokenizer.byte_lengths[ids].sum() == len(text.encode()) + more
 
 
 @pytest.mark.parametrize("name", ["bytes", "bpe"])
@@ -117,7 +119,7 @@ def test_byte_lengths_are_of_every_id_and_zero_for_special_ones_alone(name):
     assert lengths[6:].all()
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", [name for name in TOKENIZERS if name != "words"])
 def test_special_ids_are_left_out_and_unknown_and_foreign_ones_are_shown(name):
     tokenizer = fitted(name)
     (a,), (b,) = tokenizer.encode("a"), tokenizer.encode("d")
@@ -175,10 +177,43 @@ def test_bpe_makes_fewer_tokens_of_what_it_was_trained_on_than_bytes_do():
 
 
 def test_a_vocabulary_without_room_for_the_bytes_is_refused_by_the_setting_and_by_fit():
-    with pytest.raises(UserError, match=r"vocab_size is out of range; got 261; expected a number of at least 262"):
-        schema.from_dict(TokenizerConfig, {"name": "bpe", "vocab_size": 261}, "tokenizer")
+    with pytest.raises(UserError, match=r"vocab_size is out of range; got 6; expected a number of at least 7"):
+        schema.from_dict(TokenizerConfig, {"name": "words", "vocab_size": 6}, "tokenizer")
+    for name, size in (("bpe", 261), ("words", 6)):
+        for function in (tokenizers.check, lambda config: tokenizers.fit(config, ["a"])):
+            with pytest.raises(UserError, match=f"got {size}; expected {size + 1} or more"):
+                function(TokenizerConfig(name=name, vocab_size=size))
     with pytest.raises(UserError, match="got 261; expected 262 or more"):
-        tokenizers.fit(TokenizerConfig(name="bpe", vocab_size=261), ["a"])
+        BytePairs.fit(["a"], 261)
+
+
+WORD = st.text(st.characters(blacklist_characters=" "), max_size=5)
+
+
+@given(words=st.lists(WORD, min_size=1, max_size=9))
+def test_text_of_words_seen_twice_comes_back_whatever_its_spaces(words):
+    text = " ".join(words)  # an empty word is two spaces, or one at an end
+    tokenizer = Words.fit([text, text])
+    ids = tokenizer.encode(text)
+    assert len(ids) == (len(words) if text else 0)
+    assert tokenizer.unknown not in ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_words_seen_once_or_never_are_unknown_and_shown_as_such():
+    tokenizer = Words.fit(["the cat saw the dog", "a cat"])
+    assert tokenizer.words == ("cat", "the")
+    ids = tokenizer.encode("the cat saw the fox")
+    assert ids.tolist() == [7, 6, 5, 7, 5]
+    assert tokenizer.decode([1, *ids, 2]) == "the cat \ufffd the \ufffd"
+    assert tokenizer.decode([6, tokenizer.size, -1]) == "cat \ufffd \ufffd"
+
+
+def test_a_vocabulary_of_words_keeps_the_most_frequent_and_may_be_small():
+    text = "c c c b b a a d d d d e"
+    assert Words.fit([text]).words == ("d", "c", "a", "b")
+    assert tokenizers.fit(TokenizerConfig(name="words", vocab_size=8), [text]).words == ("d", "c")
+    assert tokenizers.fit(TokenizerConfig(name="words", vocab_size=50), [text]).size == 10
 
 
 def test_a_file_keeps_its_ids_moved_up_by_six_and_adds_nothing(tmp_path):
