@@ -3,8 +3,8 @@
 python -m experiments.train --config=configs/gpt2_small.py --workdir=runs/gpt2 --config.data.path=FOLDER_OR_FILE
 
 The model of Radford et al. 2019 (12 layers, width 768, 12 heads, context 1,024, vocabulary padded to 50,304:
-124,475,904 parameters) in the training setting of nanoGPT: 480 windows of 1,024 tokens an update in 40 parts, learning rate 6e-4
-with 2,000 warm-up updates and cosine, beta2 0.95, weight decay 0.1, bfloat16.
+124,475,904 parameters) in the training setting of nanoGPT: 480 windows of 1,024 tokens an update in 40 parts, learning
+rate 6e-4 with 2,000 warm-up updates and cosine, beta2 0.95, weight decay 0.1, bfloat16.
 
 GPTRESULT
 

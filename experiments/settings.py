@@ -106,8 +106,9 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
 def _check_recipe(recipe: ConfigDict) -> None:
     """Names and types of the recipe alone, so that its mistakes are not taken for a flag's."""
     try:
+        known = {*schema.sections(Config), *schema.settings(Config)}
         for name in schema.flatten(recipe.to_dict()):
-            if name not in schema.sections(Config):
+            if name not in known:
                 find(name)
         schema.from_dict(Config, recipe.to_dict())
     except UserError as error:

@@ -71,7 +71,7 @@ class Words(Tokenizer):
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
         """The words with spaces between them: special tokens are left out, unknown ones are shown as U+FFFD."""
         kept = (int(token) for token in ids)
-        return SPACE.join(self._label(token) for token in kept if not 0 <= token < FIRST or token == self.unknown)
+        return SPACE.join(self._word(token) for token in kept if not 0 <= token < FIRST or token == self.unknown)
 
     @functools.cached_property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
@@ -88,4 +88,7 @@ class Words(Tokenizer):
         return cls(tuple(json.loads(text)["words"]))
 
     def _label(self, token: int) -> str:
+        return self._word(token) or SPACE  # the empty word, which stands between two spaces
+
+    def _word(self, token: int) -> str:
         return self.words[token - FIRST] if FIRST <= token < self.size else REPLACEMENT

@@ -283,7 +283,10 @@ def test_files_that_are_no_tokenizer_are_named_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(vocab_size=300), r"vocab_size is not read by tokenizer 'characters'; got 300; expected it only with bpe"),
+        (
+            dict(vocab_size=300),
+            r"vocab_size is not read by tokenizer 'characters'; got 300; expected it only with words",
+        ),
         (dict(name="bytes", path="x"), r"path is not read by tokenizer 'bytes'; got 'x'; expected it only with file"),
         (dict(name="file", path="x", vocab_size=300), r"vocab_size is not read by tokenizer 'file'"),
         (dict(name="bpe", shared=False, target_path="x"), r"target_path is not read by tokenizer 'bpe'"),
