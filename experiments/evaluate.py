@@ -1,6 +1,7 @@
 """Scores a trained model on a split: the task's metrics, BLEU with its signature, confusions, mistakes."""
 
 import dataclasses
+import lzma
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from experiments.command_line import REQUIRED, parse, run
 from experiments.compilation import use_compilation_cache
+from experiments.data.examples import Document
 from experiments.pictures import font_for, save
 from experiments.runs import Run, open_run
 from experiments.training.bleu import bleu
@@ -52,11 +54,21 @@ def main(argv: Sequence[str]) -> None:
     table = Table("metric", "value")
     for name, metric in task.metrics.items():
         table.add_row(name, f"{scores[name]:.4f} {metric.unit}")
+    if split == "test" and task.splits.ceiling is not None:
+        table.add_row("ceiling", f"{task.splits.ceiling:.4f} at most: some texts have several answers")
+    if "causal_bits_per_byte" in scores:
+        table.add_row("xz -9", f"{xz_bits_per_byte(examples):.4f} bits per byte of the same text")
     console.print(table)
     if answers is not None:
         show_answers(console, opened, examples, answers, flags.mistakes)
     if task.classes is not None:
         show_labels(console, opened, examples, flags.mistakes, split)
+
+
+def xz_bits_per_byte(documents: Sequence[Document]) -> float:
+    """What the compressor xz needs for the documents, one after another: a yardstick that has not been trained."""
+    text = "".join(document.text for document in documents).encode("utf-8", "surrogatepass")
+    return 8 * len(lzma.compress(text, preset=9)) / max(len(text), 1)
 
 
 def show_answers(console: Console, opened: Run, pairs: Sequence, answers: np.ndarray, mistakes: int) -> None:

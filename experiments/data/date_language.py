@@ -58,7 +58,7 @@ def date_language(config: "DataConfig", seed: int) -> Splits:
         f"date_language: {len(languages)} languages; ceiling: {most.accuracy:.2%} accuracy on the test's days; "
         f"{most.shared:,} of {most.strings:,} strings are shared by several languages"
     )
-    return dataclasses.replace(splits, notes=(note.replace("%", " %"),))
+    return dataclasses.replace(splits, notes=(note.replace("%", " %"),), ceiling=most.accuracy)
 
 
 def language(locale: Locale) -> str:
