@@ -144,7 +144,8 @@ def finish(
         for name, metric in task.metrics.items()
     ]
     if task.splits.ceiling is not None:
-        rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": "at most: some texts have several answers"})
+        most = "at most: some texts have several answers"
+        rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": most})
     console.print(final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
     print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", "TensorBoard": workdir / "tensorboard"})
     example = example_text(experiment)

@@ -69,11 +69,12 @@ class Windows:
         self.windows_per_epoch = max(length - context + 1, 0) // context
         self.batches_per_epoch = self.windows_per_epoch // batch_size
         if not self.batches_per_epoch:
+            size = "training.batch_tokens" if by_tokens else "training.batch_size"
             raise problem(
                 "the training text is shorter than one batch",
                 got=f"{length:,} tokens",
                 expected=f"{context * (batch_size + 1) - 1:,} or more, for {batch_size} windows of {context}",
-                do=f"Take more text, or lower {'training.batch_tokens' if by_tokens else 'training.batch_size'}.",
+                do=f"Take more text, or lower {size} or task.context.",
             )
         self._latest = (0, self._epoch(0))
 
