@@ -6,8 +6,6 @@ The model of Radford et al. 2019 (12 layers, width 768, 12 heads, context 1,024,
 124,475,904 parameters) in the training setting of nanoGPT: 480 windows of 1,024 tokens an update in 40 parts, learning
 rate 6e-4 with 2,000 warm-up updates and cosine, beta2 0.95, weight decay 0.1, bfloat16.
 
-GPTRESULT
-
 No GPU was at hand: time, cost and loss on one have not been measured. To look at it on a CPU, make it smaller:
 --config.training.batch_size=2 --config.training.accumulation=1 --config.task.context=128.
 """

@@ -10,9 +10,9 @@ python -m experiments.train --config=configs/multi30k.py --workdir=runs/multi30k
 8,000 updates of 8,192 tokens, the mean of the last 10 checkpoints. Published: 41.02 BLEU (test 2016, beam 5). 2,638,592
 parameters; 19 shapes of batches; 9.6 % padding.
 
-All of it has not been run yet: it takes a GPU, and no time or BLEU of one is claimed. The first 300 updates, still within
-the warm-up: validation loss 6.958, 5.796 and 5.390 nats per token after 100, 200 and 300; 1.7 BLEU on the test (greedy,
-tokenize none, last parameters). Training loss beside a reference at half the learning rate
+All of it has not been run yet: it takes a GPU, and no time or BLEU of one is claimed. The first 300 updates, still
+within the warm-up: validation loss 6.958, 5.796 and 5.390 nats per token after 100, 200 and 300; 1.7 BLEU on the test
+(greedy, tokenize none, last parameters). Training loss beside a reference at half the learning rate
 (--config.optimizer.learning_rate=2.5e-3), which was stopped after 171 updates for want of time:
 
     update     20     40     60     80    100    120    140    160    170

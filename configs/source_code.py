@@ -3,7 +3,27 @@
 python -m experiments.train --config=configs/source_code.py --workdir=runs/source_code
 python -m experiments.generate --workdir=runs/source_code --input="def read(self" --temperature=0.7 --max_new_tokens=150
 
-SOURCERESULT
+800 steps, 1.6 million tokens, 1,311,872 parameters, 5 min 50 s (part of it beside another job), bits per byte:
+
+                                  validation (275,486 bytes)    test (275,541 bytes)
+    this model                         1.615                         1.511
+    xz -9 on the same text             1.612                         1.762
+
+xz sees the text alone; the model has read the rest of the library before. evaluate prints both. One run, seed 0, Python
+3.11.7's own library (579 files), on
+2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2. What it writes:
+
+    def double(self, *args, **kwargs):
+        '''Return True if it is a 'command'
+        '''
+        return self.__init__(self, option)
+
+
+    def _initpatch_options(self, target, fullname, value):
+        '''Raise the module to the module.
+        '''
+        _newattr = module
+        spec = []
 """
 
 from ml_collections import ConfigDict

@@ -7,8 +7,6 @@ python -m experiments.generate --workdir=runs/mine --input="a sentence"
 
 A twentieth of the lines is held out for validation, and another for the test; files of their own are given by
 --config.data.validation_path=A,B and --config.data.test_path=A,B.
-
-TRANSLATERESULT
 """
 
 from ml_collections import ConfigDict

@@ -33,7 +33,7 @@ class Splits:
     test: list
     notes: tuple[str, ...] = ()
     """What a person should know of the data, a line each; printed when a run starts."""
-    ceiling: float | None = None
-    """The highest share of the test's examples that can be right, where texts with several answers bound it below 1."""
     fingerprint: str = ""
     """SHA-256 of all that was read; "" where the config alone decides the data. Stored with the run."""
+    ceiling: float | None = None
+    """The highest share of the test's examples that can be right, where texts with several answers bound it below 1."""
