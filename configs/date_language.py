@@ -2,7 +2,14 @@
 
 python -m experiments.train --config=configs/date_language.py --workdir=runs/language
 
-LANGRESULT
+Accuracy on 2,000 test examples after 500 steps, of days that no training example names. Some strings are written alike
+in several languages, so that at most 96.08 % can be right (train and evaluate print this ceiling):
+
+    encoder_only  95.2 %    153,328 parameters    1 min 9 s
+    decoder_only  not measured yet
+    seq2seq       not measured yet
+
+One run each, seed 0, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2.
 """
 
 from ml_collections import ConfigDict
