@@ -6,8 +6,8 @@ Accuracy on 2,000 test examples after 500 steps, of days that no training exampl
 in several languages, so that at most 96.08 % can be right (train and evaluate print this ceiling):
 
     encoder_only  95.2 %    153,328 parameters    1 min 9 s
-    decoder_only  not measured yet
-    seq2seq       not measured yet
+    decoder_only  95.4 %    153,328 parameters    --config.model.architecture=decoder_only
+    seq2seq       95.8 %    286,960 parameters    --config.model.architecture=seq2seq (2 + 2 blocks)
 
 One run each, seed 0, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2.
 """
