@@ -26,19 +26,16 @@ from transformer.models.common import (
     Batch,
     Tree,
     cross_mask,
-    output_head,
     predictions,
     require,
     require_token_head,
-    token_table,
 )
 from transformer.models.config import ModelConfig
-from transformer.nn.embedding import Embedding
+from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.noise import Noise
 from transformer.nn.parameters import find_axes, sizes, start
 from transformer.nn.recurrent import State
 from transformer.nn.recurrent_stacks import RecurrentDecoder, RecurrentEncoder, Restart, starts_of
-from transformer.nn.watch import Request
 from transformer.ops.linear import linear
 
 Memory = dict[str, Any]
@@ -62,39 +59,21 @@ class Readout(nn.Module):
         return jnp.tanh(linear(state_BTD, make("state"), bias_D) + linear(context_BTD, make("context")))
 
 
-class RnnSeq2Seq(nn.Module):
+class RnnSeq2Seq(EncoderDecoder):
     """source B S, target B T -> logits B T V; logits at t are of the token at t + 1."""
 
-    config: ModelConfig
-    asked: Request = Request()
-
     def setup(self) -> None:
-        score = self.config.recurrent.score
-        # The shells of Transformers read these names.
-        config = dataclasses.replace(self.config, position="none", score=score or self.config.score)
-        if config.tie_embeddings:
-            self.embedding = token_table(config, "embedding")
-        else:
-            self.source_embedding = token_table(config, "source_embedding")
-            self.target_embedding = token_table(config, "target_embedding")
-        self.source_input = Embedding(config, typed=True)
-        self.target_input = Embedding(config)
+        super().setup()
+        config = self.of_shells()
         self.encoder = RecurrentEncoder(config, self.asked)
         self.decoder = RecurrentDecoder(config, self.asked)
-        if score is not None:
+        if config.recurrent.score is not None:
             self.readout = Readout(config)
-        self.head = output_head(config)
 
-    def __call__(self, batch: Batch, noise: Noise = Noise()) -> Tree:
-        memory, seen = self.encode(batch, noise.within(0))
-        out = self.decode(batch, memory, noise.within(1))
-        return {**out, "seen": {**seen, **out["seen"]}}
-
-    def source_table(self) -> Array:
-        return self.embedding() if self.config.tie_embeddings else self.source_embedding()
-
-    def target_table(self) -> Array:
-        return self.embedding() if self.config.tie_embeddings else self.target_embedding()
+    def of_shells(self) -> ModelConfig:
+        """With the names that the shells of Transformers read."""
+        score = self.config.recurrent.score
+        return dataclasses.replace(self.config, position="none", score=score or self.config.score)
 
     def encode(self, batch: Batch, noise: Noise = Noise()) -> tuple[Memory, Tree]:
         """What the decoder gets of the source, and what was captured."""

@@ -3,7 +3,6 @@
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762. In C = Attn(X, X'): X is the source, X' the target.
 """
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
@@ -13,53 +12,29 @@ from transformer.models.common import (
     causal_mask,
     cross_mask,
     empty_cache,
-    output_head,
     predictions,
     require,
     require_token_head,
     source_positions,
-    token_table,
     visible,
 )
-from transformer.models.config import ModelConfig
+from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.blocks import Stack
-from transformer.nn.embedding import Embedding, check_length
+from transformer.nn.embedding import check_length
 from transformer.nn.noise import Noise
 from transformer.nn.positions import positions_of
-from transformer.nn.watch import Request
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(EncoderDecoder):
     """source B S, target B T -> logits B T V; logits at t are of the token at t + 1."""
 
-    config: ModelConfig
-    asked: Request = Request()
-
     def setup(self) -> None:
+        super().setup()
         config = self.config
-        if config.tie_embeddings:
-            self.embedding = token_table(config, "embedding")
-        else:
-            self.source_embedding = token_table(config, "source_embedding")
-            self.target_embedding = token_table(config, "target_embedding")
-        self.source_input = Embedding(config, typed=True)
-        self.target_input = Embedding(config)
         self.encoder = Stack(config, "encoder", config.num_encoder_layers, cross=False, asked=self.asked)
         self.decoder = Stack(
             config, "decoder", config.num_decoder_layers, cross=config.cross_attention, asked=self.asked
         )
-        self.head = output_head(config)
-
-    def __call__(self, batch: Batch, noise: Noise = Noise()) -> Tree:
-        memory_BSD, seen = self.encode(batch, noise.within(0))
-        out = self.decode(batch, memory_BSD, noise.within(1))
-        return {**out, "seen": {**seen, **out["seen"]}}
-
-    def source_table(self) -> Array:
-        return self.embedding() if self.config.tie_embeddings else self.source_embedding()
-
-    def target_table(self) -> Array:
-        return self.embedding() if self.config.tie_embeddings else self.target_embedding()
 
     def encode(self, batch: Batch, noise: Noise = Noise()) -> tuple[Array, Tree]:
         """The encoder's output B S D, and what was captured."""
