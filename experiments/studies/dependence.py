@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies.pictures import matrix, panels
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, split
+from experiments.studies.study import Claim, Numbers, Study, StudySettings, keys_of, split
 from transformer import Model
 from transformer.models.build import ARCHITECTURES
 from transformer.ops import masks
@@ -99,7 +99,7 @@ OF_ARCHITECTURE: dict[str, Callable[..., Mapping[str, Array]]] = {"rnn_seq2seq":
 
 def measure(settings: DependenceSettings) -> Numbers:
     """Panel -> blocks_RTS."""
-    keys = jax.vmap(jax.random.key)(jnp.array(settings.seeds, jnp.uint32))
+    keys = keys_of(settings)
     shapes = settings.target_length, settings.source_length, settings.width
     found: dict[str, np.ndarray] = {}
     for make in [*PANELS, *(make for name, make in OF_ARCHITECTURE.items() if name in ARCHITECTURES)]:

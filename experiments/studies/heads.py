@@ -19,6 +19,7 @@ from experiments.studies.study import Claim, Numbers, Study, StudySettings, abov
 from experiments.studies.training import best, held_out, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
+from transformer.ops.losses import cross_entropy
 from transformer.schema import Check, at_least, setting
 
 RATES = (1e-3, 3e-3)
@@ -76,7 +77,7 @@ def switched_off(model: Model, params: object, batch: Batch) -> dict[str, jax.Ar
 def loss_of(model: Model, params: object, batch: Batch) -> jax.Array:
     """Nats per byte."""
     logits = model.apply(params, batch)["logits"]
-    return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), batch["labels"][..., None], axis=-1))
+    return jnp.mean(cross_entropy(logits, batch["labels"]))
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.studies.pictures import matrix, panels
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, split
+from experiments.studies.study import Claim, Numbers, Study, StudySettings, keys_of, split
 from transformer.inspection.plots import COLOURS
 from transformer.ops import masks
 from transformer.ops.attend import masked_softmax
@@ -102,7 +102,7 @@ def measure(settings: PaddingSettings) -> Numbers:
     """Way -> reading -> an array R B, by example; and the masks of the picture."""
     S, D = settings.length, settings.width
     lengths = (S, max(S - settings.padding, 1), 0)
-    keys = jax.vmap(jax.random.key)(jnp.array(settings.seeds, jnp.uint32))
+    keys = keys_of(settings)
     found = {}
     for way in WAYS:
         read = jax.jit(jax.vmap(lambda key, way=way: readings(way, key, lengths, S, D)))(keys)

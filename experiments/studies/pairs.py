@@ -23,6 +23,7 @@ from experiments.tasks.framing import Example, collate, frame_for
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.errors import problem
+from transformer.ops.losses import cross_entropy
 
 LANGUAGES = ("de", "en")
 """Source and target of a folder: the endings of its files."""
@@ -136,7 +137,7 @@ def readings(model: Model, params: Any, data: Mapping[str, Array], at_once: int 
 
     def one(batch: Mapping[str, Array]) -> Mapping[str, Array]:
         logits, labels, weights = model.apply(params, batch)["logits"], batch["labels"], batch["loss_weights"]
-        nats = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)[..., 0]
+        nats = cross_entropy(logits, labels)
         right = (jnp.argmax(logits, axis=-1) == labels) * weights
         return {"right_N": right.sum(1), "said_N": weights.sum(1), "nats_N": (nats * weights).sum(1)}
 

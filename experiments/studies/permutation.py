@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies.pictures import bars, finish, panels
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, split, spread
+from experiments.studies.study import Claim, Numbers, Study, StudySettings, keys_of, split, spread
 from transformer import Model
 from transformer.schema import at_least, setting
 
@@ -53,7 +53,7 @@ class PermutationSettings(StudySettings):
 
 def measure(settings: PermutationSettings) -> Numbers:
     """Case -> the relative differences of each seed, named as in READINGS."""
-    keys = jax.vmap(jax.random.key)(jnp.array(settings.seeds, jnp.uint32))
+    keys = keys_of(settings)
     found = {}
     for name, case in CASES.items():
         model = transformer.build({"vocab_size": 31, "width": settings.width, **case})

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -34,6 +33,7 @@ from experiments.studies.study import (
 from experiments.studies.training import held_out, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
+from transformer.ops.losses import cross_entropy
 from transformer.schema import Check, at_least, setting
 
 FURTHER = 4
@@ -100,7 +100,7 @@ def model_of(name: str, length: int, width: int) -> Model:
 def loss_by_position(model: Model, params: Any, batch: Batch) -> Array:
     """Nats per byte at each position, T."""
     logits = model.apply(params, batch)["logits"]
-    nats_BT = -jnp.take_along_axis(jax.nn.log_softmax(logits), batch["labels"][..., None], axis=-1)[..., 0]
+    nats_BT = cross_entropy(logits, batch["labels"])
     return nats_BT.mean(0)
 
 

@@ -7,7 +7,6 @@ JSON has no NaN and no infinity: they are the texts "nan", "inf" and "-inf".
 
 import dataclasses
 import json
-import math
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from experiments.pictures import save
 from experiments.studies.study import Claim, Study, StudySettings
+from experiments.training.reporting import to_json
 from experiments.training.workdir import git_state, versions, write_text_atomically
 from transformer import schema
 from transformer.errors import problem
@@ -92,6 +92,4 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) or (hasattr(value, "ndim") and value.ndim):
         return [plain(part) for part in (value if isinstance(value, Sequence) else np.asarray(value))]
     value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else repr(value)
-    return value
+    return to_json(float(f"{value:.6g}")) if isinstance(value, float) else value

@@ -27,10 +27,11 @@ from experiments.studies.study import (
     Study,
     StudySettings,
     above_zero,
+    keys_of,
     split,
     spread,
 )  # fmt: skip
-from experiments.studies.training import best, held_out, scores, train_lanes
+from experiments.studies.training import best
 from transformer.ops.attend import attention_weights, raw_scores
 from transformer.schema import Check, at_least, setting
 
@@ -55,7 +56,7 @@ class ScalingSettings(StudySettings):
 
 def measure(settings: ScalingSettings) -> Numbers:
     """Arrays by score: variance_HR, entropy_HR (nats), gradient_HR (mean over queries), and the median; loss_HR."""
-    keys = jax.vmap(jax.random.key)(jnp.array(settings.seeds, jnp.uint32))
+    keys = keys_of(settings)
     found: dict[str, Any] = {}
     for score in SCORES:
         rows = [
@@ -85,8 +86,7 @@ def statistics(key: Array, score: str, T: int, S: int, H: int) -> Mapping[str, A
 
 def train(settings: ScalingSettings) -> dict[str, Any]:
     """Held-out loss (nats per byte) of a language model with one head of each width, at its better learning rate."""
-    learn, check = (jnp.asarray(part) for part in text.corpus(settings.text))
-    sample = text.windows(settings.batch, 64)
+    parts = text.corpus(settings.text)
     found: dict[str, Any] = {}
     for score in SCORES:
         losses, rates = [], []
@@ -94,9 +94,8 @@ def train(settings: ScalingSettings) -> dict[str, Any]:
             shape = dict(num_layers=1, width=64, num_heads=1, head_width=H, feed_forward_width=128)
             model = transformer.build(dict(architecture="decoder_only", vocab_size=256, score=score, **shape))
             name = f"{score}, H {H}"
-            options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
-            trained = train_lanes(model, sample, learn, **options)
-            loss_AR = scores(model, trained, held_out(text.windows(64, 64), check, 4))["loss"]
+            options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
+            loss_AR = text.held_out_loss(model, parts, **options)
             losses.append(loss_AR[best(loss_AR)])
             rates.append(RATES[best(loss_AR)])
         found[score] = {"loss_HR": np.stack(losses), "rate_H": rates}

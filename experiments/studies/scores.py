@@ -20,8 +20,19 @@ from matplotlib.figure import Figure
 import transformer
 from experiments.studies import text
 from experiments.studies.pictures import bars, curve, finish, panels, powers
-from experiments.studies.study import DIFFERS, HOLDS, Claim, Numbers, Study, StudySettings, above_zero, split, spread
-from experiments.studies.training import best, held_out, scores, train_lanes
+from experiments.studies.study import (
+    DIFFERS,
+    HOLDS,
+    Claim,
+    Numbers,
+    Study,
+    StudySettings,
+    above_zero,
+    keys_of,
+    split,
+    spread,
+)  # fmt: skip
+from experiments.studies.training import best
 from transformer.models.variants import RelativeConfig
 from transformer.nn.parameters import parse_axes
 from transformer.ops import scores as ours
@@ -62,7 +73,7 @@ class ScoresSettings(StudySettings):
 
 
 def measure(settings: ScoresSettings) -> Numbers:
-    keys = jax.vmap(jax.random.key)(jnp.array(settings.seeds, jnp.uint32))
+    keys = keys_of(settings)
     wins = {}
     for name in CONTENT:
         rows = [
@@ -130,15 +141,12 @@ def times(name: str, settings: ScoresSettings) -> list[float]:
 
 def train(settings: ScoresSettings) -> Mapping[str, np.ndarray]:
     """Held-out loss (nats per byte) of a language model with each score, at its better learning rate."""
-    learn, check = (jnp.asarray(part) for part in text.corpus(settings.text))
-    found = {}
+    parts, found = text.corpus(settings.text), {}
     for name, score in SCORES.items():
         shape = dict(vocab_size=text.VOCABULARY, num_layers=2, width=64, num_heads=4, feed_forward_width=128)
         model = transformer.build(dict(architecture="decoder_only", score=score, **shape))
-        sample = text.windows(settings.batch, 64)
-        options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
-        trained = train_lanes(model, sample, learn, **options)
-        loss_AR = scores(model, trained, held_out(text.windows(64, 64), check, 4))["loss"]
+        options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
+        loss_AR = text.held_out_loss(model, parts, **options)
         found[name] = loss_AR[best(loss_AR)]
     return found
 

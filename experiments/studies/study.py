@@ -11,6 +11,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+from jax import Array
 from matplotlib.figure import Figure
 
 from experiments.statistics import Estimate, as_text, estimate
@@ -106,6 +109,11 @@ class Study:
         defaults = self.settings()
         same = {n: value for n, value in self.preview.items() if getattr(settings, n) == getattr(defaults, n)}
         return dataclasses.replace(settings, **same)
+
+
+def keys_of(settings: StudySettings) -> Array:
+    """A random key for each seed, R."""
+    return jax.vmap(jax.random.key)(jnp.array(settings.seeds, jnp.uint32))
 
 
 def split(rows: Mapping[str, bool], *, word: str = "") -> dict[str, str]:

@@ -1,19 +1,23 @@
 """Text for studies: a file or folder of the user's own, or the source code of Python's standard library; as bytes."""
 
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from experiments.data.source_code import split_library
+from experiments.studies.training import held_out, scores, train_lanes
 from experiments.training.update import Batch
+from transformer import Model
 from transformer.errors import problem
 
-VOCABULARY = 256
+VOCABULARY, WINDOW = 256, 64
 FLAG = "a text file, or a folder whose .txt files are read; none: Python's standard library"
 HELD_OUT = 0.05
 """Share of a user's text, its end, that is held out."""
@@ -53,6 +57,19 @@ def windows(batch: int, length: int):
         }
 
     return sample
+
+
+def held_out_loss(model: Model, parts: Sequence[np.ndarray], *, batch: int, **options: Any) -> Float[np.ndarray, "A R"]:
+    """Nats per byte on held-out text of a model that was trained on windows of 64 bytes, at each rate and seed.
+
+    Args:
+        parts: what `corpus` gives.
+        batch: windows an update.
+        options: those of `train_lanes`.
+    """
+    learn, check = map(jnp.asarray, parts)
+    trained = train_lanes(model, windows(batch, WINDOW), learn, **options)
+    return scores(model, trained, held_out(windows(64, WINDOW), check, 4))["loss"]
 
 
 def _bytes(text: str) -> np.ndarray:

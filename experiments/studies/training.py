@@ -16,7 +16,7 @@ from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, padded, place
+from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, padded, started
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OptimizerConfig
 from experiments.training.update import Batch, initial_state, make_update, token_sums
@@ -82,15 +82,10 @@ def train_lanes(
         return update(state, sample(key, data), h)
 
     mesh, lanes = lanes_mesh(), len(rates) * len(seeds)
-    size = padded(lanes, mesh.size)
-    alive = place(np.arange(size) < lanes, mesh)
-    points = [(rates[i // len(seeds)], seeds[i % len(seeds)]) for i in range(lanes)]
-    own = _hyperparameters([*points, *points[:1] * (size - lanes)], optimizer, smoothing)
-    h = place(own, mesh)
+    points = [_hyperparameters(rate, seed, optimizer, smoothing) for rate in rates for seed in seeds]
+    first = jax.jit(lambda h: initial_state(model, optimizer, h, None))
+    states, alive, h = started(first, points, padded(lanes, mesh.size), mesh)
     data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
-    # On one device: divided among the devices of a CPU, the start of a recurrent model never ends (JAX 0.10.2).
-    states = jax.jit(jax.vmap(lambda h: initial_state(model, optimizer, h, None)))(own)
-    states = place(states, mesh)
     program = make_lanes(drawn, mode_of("auto"), mesh, shared=True).lower(states, alive, data, h).compile()
     began, losses = time.perf_counter(), []
     for _ in range(steps):
@@ -125,19 +120,16 @@ def best(loss_AR: Float[np.ndarray, "A R"]) -> int:
     return int(np.argmin(np.where(np.isnan(loss_AR), np.inf, loss_AR).mean(axis=1)))
 
 
-def _hyperparameters(
-    points: Sequence[tuple[float, int]], optimizer: OptimizerConfig, smoothing: float | None
-) -> Hyperparameters:
-    """Those of each lane, (learning rate, seed)."""
-    every = lambda value: jnp.full(len(points), value, jnp.float32)  # noqa: E731
+def _hyperparameters(rate: float, seed: int, optimizer: OptimizerConfig, smoothing: float | None) -> Hyperparameters:
+    """Those of a lane."""
     return Hyperparameters(
-        seed=jnp.array([seed for _, seed in points], jnp.uint32),
-        learning_rate=jnp.array([rate for rate, _ in points], jnp.float32),
-        warmup_steps=every(optimizer.warmup_steps),
-        weight_decay=every(optimizer.weight_decay),
-        beta1=every(optimizer.beta1),
-        beta2=every(optimizer.beta2),
-        initial_scale=every(1.0),
+        seed=jnp.uint32(seed),
+        learning_rate=jnp.float32(rate),
+        warmup_steps=jnp.float32(optimizer.warmup_steps),
+        weight_decay=jnp.float32(optimizer.weight_decay),
+        beta1=jnp.float32(optimizer.beta1),
+        beta2=jnp.float32(optimizer.beta2),
+        initial_scale=jnp.float32(1.0),
         dropout=None,
-        label_smoothing=None if smoothing is None else every(smoothing),
+        label_smoothing=None if smoothing is None else jnp.float32(smoothing),
     )
