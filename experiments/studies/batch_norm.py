@@ -10,6 +10,7 @@ its own statistics, else with the averages. Positions that no example of a batch
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -85,11 +86,13 @@ class NormedStack(nn.Module):
     """The library's attention and feed-forward, stacked, pre-norm, each norm by `row`: a BatchNorm, or None for layer.
 
     Positions are the config's, within attention. Averages are by place: of norm i of the stack.
+    `attention`: (config, sublayer, name=) -> the sublayer.
     """
 
     config: ModelConfig
     row: BatchNorm | None
     causal: bool = False
+    attention: Callable[..., Attention] = Attention
 
     @property
     def places(self) -> int:
@@ -128,7 +131,7 @@ class NormedStack(nn.Module):
         for i in range(config.num_layers):
             watch, places_T = Watch(Request(), "encoder", i), jnp.arange(tokens_BT.shape[1])
             how = dict(mask=mask, layer=jnp.asarray(i), noise=Noise(), watch=watch, positions=places_T)
-            attention = Attention(config, "self", name=f"self_{i}")
+            attention = self.attention(config, "self", name=f"self_{i}")
             x_BTD = placed(
                 x_BTD, lambda y, a=attention, h=how: a(y, y, **h)[0], lambda i=i: norm(f"self_{i}"), lambda y: y
             )

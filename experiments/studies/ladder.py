@@ -25,7 +25,7 @@ import transformer
 from experiments.studies import pairs
 from experiments.studies.pictures import bars, curve, finish, panels
 from experiments.studies.study import DIFFERS, HOLDS, Claim, Numbers, Study, StudySettings, above_zero, split, spread
-from experiments.studies.training import best, train_lanes
+from experiments.studies.training import best, number_of_parameters, train_lanes
 from transformer import Model
 from transformer.errors import problem
 from transformer.schema import above, at_least, setting
@@ -64,12 +64,6 @@ class LadderSettings(StudySettings):
     goal: float = setting(0.3, "loss in nats per token that the time to is measured", check=above(0.0))
 
 
-def parameters(model: Model) -> int:
-    """How many numbers are learned."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    return sum(x.size for x in jax.tree.leaves(shapes))
-
-
 def of_size(special: Mapping[str, Any], vocabulary: int, size: int, name: str) -> Model:
     """The model of a rung whose even width brings it nearest to a number of parameters.
 
@@ -79,13 +73,13 @@ def of_size(special: Mapping[str, Any], vocabulary: int, size: int, name: str) -
     build = lambda width: transformer.build({"vocab_size": vocabulary, "width": width, **special})  # noqa: E731
     some = (8, 16, 24)
     # The number of parameters is a polynomial of the width, of degree two.
-    count = np.polynomial.Polynomial.fit(some, [parameters(build(width)) for width in some], 2)
+    count = np.polynomial.Polynomial.fit(some, [number_of_parameters(build(width)) for width in some], 2)
     widths = np.arange(2, 2 * int(size**0.5), 2)
     found = build(int(widths[np.abs(count(widths) - size).argmin()]))
-    if abs(parameters(found) - size) > EQUAL * size:
+    if abs(number_of_parameters(found) - size) > EQUAL * size:
         raise problem(
             f"no even width gives the rung {name!r} as many parameters as the Transformer has",
-            got=f"{parameters(found):,}",
+            got=f"{number_of_parameters(found):,}",
             expected=f"{size:,} within {EQUAL:.0%}",
             do="Choose a larger --width.",
         )
@@ -102,7 +96,7 @@ def measure(settings: LadderSettings) -> Numbers:
         longest=settings.longest,
     )
     special = {"vocab_size": held.vocabulary, "width": settings.width, **ROWS[TRANSFORMER]}
-    size = parameters(transformer.build(special))
+    size = number_of_parameters(transformer.build(special))
     models = {name: of_size(row, held.vocabulary, size, name) for name, row in ROWS.items()}
     lengths_N = np.array([len(source) for source, _ in held.check])
     quarter_N = np.searchsorted(np.quantile(lengths_N, (0.25, 0.5, 0.75)), lengths_N)
@@ -134,7 +128,7 @@ def climb(
     lanes = len(RATES) * len(settings.seeds)
     return {
         "width": model.config.width,
-        "parameters": parameters(model),
+        "parameters": number_of_parameters(model),
         "exact_R": exact_RN.mean(1),
         "accuracy_R": right[at].sum(1) / said[at].sum(1),
         "exact_QR": np.stack([mean_of(quarter_N == q) for q in inside]),

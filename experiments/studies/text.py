@@ -44,14 +44,14 @@ def corpus(path: str | None) -> tuple[UInt8[np.ndarray, "n"], UInt8[np.ndarray, 
     return tuple(np.frombuffer(part, np.uint8) for part in (text[:cut], text[cut:]))
 
 
-def windows(batch: int, length: int):
+def windows(batch: int, length: int, side: str = "target"):
     """A `Sample` of windows at random places: each byte is the label of those before it in the window."""
 
     def sample(key: Array, text: Array) -> Batch:
         starts_B1 = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)
         tokens = text[starts_B1 + jnp.arange(length + 1)].astype(jnp.int32)
         return {
-            "target": tokens[:, :-1],
+            side: tokens[:, :-1],
             "labels": tokens[:, 1:],
             "loss_weights": jnp.ones((batch, length), jnp.float32),
         }
@@ -59,17 +59,20 @@ def windows(batch: int, length: int):
     return sample
 
 
-def held_out_loss(model: Model, parts: Sequence[np.ndarray], *, batch: int, **options: Any) -> Float[np.ndarray, "A R"]:
+def held_out_loss(
+    model: Model, parts: Sequence[np.ndarray], *, batch: int, side: str = "target", **options: Any
+) -> Float[np.ndarray, "A R"]:
     """Nats per byte on held-out text of a model that was trained on windows of 64 bytes, at each rate and seed.
 
     Args:
         parts: what `corpus` gives.
         batch: windows an update.
+        side: what the model reads, "target" or "source".
         options: those of `train_lanes`.
     """
     learn, check = map(jnp.asarray, parts)
-    trained = train_lanes(model, windows(batch, WINDOW), learn, **options)
-    return scores(model, trained, held_out(windows(64, WINDOW), check, 4))["loss"]
+    trained = train_lanes(model, windows(batch, WINDOW, side), learn, **options)
+    return scores(model, trained, held_out(windows(64, WINDOW, side), check, 4))["loss"]
 
 
 def _bytes(text: str) -> np.ndarray:

@@ -120,6 +120,12 @@ def best(loss_AR: Float[np.ndarray, "A R"]) -> int:
     return int(np.argmin(np.where(np.isnan(loss_AR), np.inf, loss_AR).mean(axis=1)))
 
 
+def number_of_parameters(model: Model) -> int:
+    """How many numbers are learned."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return sum(x.size for x in jax.tree.leaves(shapes))
+
+
 def _hyperparameters(rate: float, seed: int, optimizer: OptimizerConfig, smoothing: float | None) -> Hyperparameters:
     """Those of a lane."""
     return Hyperparameters(

@@ -9,6 +9,7 @@ import pytest
 
 import transformer
 from experiments.studies import ladder, pairs
+from experiments.studies.training import number_of_parameters
 from transformer.errors import UserError
 
 SEEDS = np.array([-0.001, 0.0, 0.001])
@@ -22,7 +23,7 @@ def held():
 @pytest.mark.parametrize("name", ladder.ROWS)
 def test_rungs_have_as_many_parameters(name):
     model = ladder.of_size(ladder.ROWS[name], 50, 130_000, name)
-    assert ladder.parameters(model) == pytest.approx(130_000, rel=ladder.EQUAL)
+    assert number_of_parameters(model) == pytest.approx(130_000, rel=ladder.EQUAL)
 
 
 def test_a_size_that_no_width_gives_is_an_error():

@@ -62,14 +62,13 @@ class Attention(nn.Module):
             cache: earlier keys and values; with `cache_position_B`, the new ones are written there.
         """
         see = lambda name, x: watch(f"{self.sublayer}.{name}", x)  # noqa: E731
-        project = lambda owner, x: Linear(self.config, owner, name=owner)(x)  # noqa: E731
         reads_content = find(self.config.score).reads_content
-        query_BTNH = project("query", target_BTD) if reads_content else self.blank(target_BTD, self.config.num_heads)
+        query_BTNH = self.project("query", target_BTD) if reads_content else self.blank(target_BTD, self.config.num_heads)
         if source_BSD is None:
             key_BSKH, value_BSKH = cache["key"], cache["value"]
         else:
-            key_BSKH = project("key", source_BSD) if reads_content else self.blank(source_BSD, self.config.num_kv_heads)
-            value_BSKH = project("value", source_BSD)
+            key_BSKH = self.project("key", source_BSD) if reads_content else self.blank(source_BSD, self.config.num_kv_heads)
+            value_BSKH = self.project("value", source_BSD)
             key_BSKH = self.norm("key", key_BSKH)
         query_BTNH = self.norm("query", query_BTNH)
         if self.sublayer == "self" and POSITIONS[self.config.position].rotates:
@@ -91,7 +90,11 @@ class Attention(nn.Module):
         head_BTNH = see("head", self.mix(query_BTNH, key_BSKH, value_BSKH, noise, watch, **how))
         if self.config.attention.differential:
             head_BTNH = HeadNorm(self.config, name="differential")(head_BTNH, layer)
-        return see("output", project("output", head_BTNH)), kept
+        return see("output", self.project("output", head_BTNH)), kept
+
+    def project(self, owner: str, x: Array) -> Array:
+        """The linear map "query", "key", "value" or "output"."""
+        return Linear(self.config, owner, name=owner)(x)
 
     def norm(self, name: str, x_BTNH: Array) -> Array:
         """Queries or keys, each head of them normalised if the config says so."""
