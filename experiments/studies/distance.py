@@ -1,7 +1,10 @@
 """Distance: recall of the token that stood d positions ago, against d.
 
-Tokens are drawn at random; the label of position t is the token at t - d, for t >= d. A model is trained for each way
-of telling positions and each d, at the same settings. By chance 1 / vocabulary of the labels is right.
+    one sequence    the label of position t is the token at t - d, for t >= d
+    a copy          a source of d tokens, then the same tokens: each is said d steps after it was read
+
+Tokens are drawn at random. A model is trained for each rung and each d, at the same settings and on about as many
+labels an update. By chance 1 / vocabulary of the labels is right.
 """
 
 import dataclasses
@@ -16,10 +19,9 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies.pictures import curve, finish, panels, powers
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, above_zero, split, spread
-from experiments.studies.training import best, held_out, scores, train_lanes
+from experiments.studies.study import DIFFERS, HOLDS, Claim, Numbers, Study, StudySettings, above_zero, split, spread
+from experiments.studies.training import Sample, best, held_out, scores, train_lanes
 from experiments.training.update import Batch
-from transformer.models.build import ARCHITECTURES
 from transformer.nn.positions import POSITIONS
 from transformer.schema import Check, at_least, setting
 
@@ -41,14 +43,21 @@ class DistanceSettings(StudySettings):
     steps: int = setting(400, "updates of each model", check=at_least(2))
 
 
+RNN, ATTENDING, TRANSFORMER = "RNN", "RNN + attention", "Transformer"
+COPIERS: Mapping[str, Mapping[str, Any]] = {
+    RNN: {"architecture": "rnn_seq2seq", "recurrent": {"attention": "none"}},
+    ATTENDING: {"architecture": "rnn_seq2seq", "num_heads": 1},
+    TRANSFORMER: {"architecture": "seq2seq", "num_heads": 2, "position": "sinusoidal"},
+}
+"""Rungs that copy a source."""
+
+
 def rungs() -> Mapping[str, Mapping[str, Any]]:
-    """Name -> what is special about the model: each row of POSITIONS, and a recurrent decoder where there is one."""
+    """Name -> what is special about a model of one sequence: each row of POSITIONS, and a recurrent decoder."""
     found: dict[str, Mapping[str, Any]] = {
         name: {"architecture": "decoder_only", "position": name, "num_heads": 2} for name in POSITIONS
     }
-    if "rnn_seq2seq" in ARCHITECTURES:
-        found["RNN"] = {"architecture": "rnn_seq2seq", "recurrent": {"attention": "none"}}
-    return found
+    return {**found, RNN: COPIERS[RNN]}
 
 
 def recall(batch: int, length: int, vocabulary: int):
@@ -67,35 +76,61 @@ def recall(batch: int, length: int, vocabulary: int):
     return sample
 
 
+def copy(batch: int, distance: int, vocabulary: int):
+    """A `Sample` without data: a source of d tokens, and the same to say. The decoder begins with token V."""
+
+    def sample(key: Array, data: Any) -> Batch:
+        tokens_BT = jax.random.randint(key, (batch, distance), 0, vocabulary)
+        begin_B1 = jnp.full((batch, 1), vocabulary)
+        return {
+            "source": tokens_BT,
+            "target": jnp.concatenate([begin_B1, tokens_BT[:, :-1]], axis=1),
+            "labels": tokens_BT,
+            "loss_weights": jnp.ones((batch, distance), jnp.float32),
+        }
+
+    return sample
+
+
 def measure(settings: DistanceSettings) -> Numbers:
-    """Rung -> accuracy_DR, of the learning rate that was better."""
-    found = {}
+    """Rung -> accuracy_DR, of the learning rate that was better: of one sequence, and of a copy."""
+    V, T = settings.vocabulary, settings.length
+    common = dict(vocab_size=V + 1, width=settings.width, num_layers=2)
+    one, copied = {}, {}
     for name, special in rungs().items():
-        common = dict(vocab_size=settings.vocabulary, width=settings.width, num_layers=2)
-        lengths = {"max_length": settings.length} if special.get("position") == "learned" else {}
+        lengths = {"max_length": T} if special.get("position") == "learned" else {}
         model = transformer.build({**common, **lengths, **special})
-        rows = [recalled(model, d, settings, name) for d in settings.distance]
-        found[name] = np.stack(rows)
-    return {"distance": settings.distance, "vocabulary": settings.vocabulary, "accuracy_DR": found}
+        sample = recall(settings.batch, T, V)
+        rows = [recalled(model, sample, d, settings, f"{name}, d {d}") for d in settings.distance]
+        one[name] = np.stack(rows)
+    for name, special in COPIERS.items():
+        model = transformer.build({**common, **special})
+        samples = {d: copy(max(settings.batch * T // d, 1), d, V) for d in settings.distance}
+        rows = [recalled(model, sample, d, settings, f"{name}, copy of {d}") for d, sample in samples.items()]
+        copied[name] = np.stack(rows)
+    return {"distance": settings.distance, "vocabulary": V, "accuracy_DR": one, "copied_DR": copied}
 
 
-def recalled(model: Any, distance: int, settings: DistanceSettings, name: str) -> np.ndarray:
+def recalled(model: Any, sample: Sample, distance: int, settings: DistanceSettings, name: str) -> np.ndarray:
     """Accuracy of each seed on sequences that were not trained on."""
-    sample, data = recall(settings.batch, settings.length, settings.vocabulary), jnp.asarray(distance)
-    options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=f"{name}, d {distance}")
+    data = jnp.asarray(distance)
+    options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
     trained = train_lanes(model, sample, data, **options)
     found = scores(model, trained, held_out(sample, data, 8))
     return found["accuracy"][best(found["loss"])]
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
-    found = {name: np.asarray(x, float) for name, x in numbers["accuracy_DR"].items()}
+    found, copied = (
+        {name: np.asarray(x, float) for name, x in numbers[key].items()} for key in ("accuracy_DR", "copied_DR")
+    )
     nearest, furthest = numbers["distance"][0], numbers["distance"][-1]
     seeds = next(iter(found.values())).shape[1]
-    told = lambda i: "; ".join(f"{name} {spread(x[i])}" for name, x in found.items())  # noqa: E731
+    told = lambda i, found=found: "; ".join(f"{name} {spread(x[i])}" for name, x in found.items())  # noqa: E731
+    cases = {name: name if name == RNN else f"positions are {name}" for name in found}
     any_distance = Claim(
         said="Attention recalls a token however long ago it was",
-        **split({name: bool(np.all(x[-1] >= RECALLED)) for name, x in found.items()}, word="positions are "),
+        **split({cases[name]: bool(np.all(x[-1] >= RECALLED)) for name, x in found.items() if name != RNN}),
         criterion=f"at the longest distance, {furthest}, {RECALLED:.0%} or more are right, for every seed",
         measured=f"share that is right, d = {furthest}: {told(-1)}",
         instead="The path is as short for every distance, but how far must be learned: how quickly that goes depends "
@@ -104,33 +139,56 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     harder = Claim(
         said="The longer ago a token was, the worse it is recalled",
-        **split({name: above_zero(x[0] - x[-1]) for name, x in found.items()}, word="positions are "),
+        **split({cases[name]: above_zero(x[0] - x[-1]) for name, x in found.items()}),
         criterion=f"more are right at d = {nearest} than at d = {furthest}, by more than the interval",
         measured=f"share that is right, d = {nearest}: {told(0)}",
         instead="Of what was trained for this number of updates.",
         seeds=seeds,
     )
-    return [any_distance, harder]
+    lost = {name: copied[name][0] - copied[name][-1] for name in COPIERS}
+    squeezed = Claim(
+        said="An RNN forgets: the longer the source, the less of it its last state holds",
+        found=HOLDS if above_zero(lost[RNN]) else DIFFERS,
+        criterion=f"without attention, fewer tokens of a source are copied right at d = {furthest} than at d = "
+        f"{nearest}, by more than the interval",
+        measured=f"share that is right, d = {furthest}: {told(-1, copied)}; d = {nearest}: {told(0, copied)}",
+        instead="Of a state of this size, trained for this number of updates: it holds what it has learned to hold.",
+        seeds=seeds,
+    )
+    freed = Claim(
+        said="Attention frees the decoder from the distance to what it needs",
+        **split(
+            {f"the model is {name}": bool(np.all(copied[name][-1] >= RECALLED)) for name in (ATTENDING, TRANSFORMER)},
+        ),
+        criterion=f"{RECALLED:.0%} or more of a source of d = {furthest} tokens are copied right, for every seed",
+        measured=f"more right than without attention, d = {furthest}: "
+        + "; ".join(f"{n} {spread(copied[n][-1] - copied[RNN][-1], signed=True)}" for n in (ATTENDING, TRANSFORMER)),
+        instead="What is needed lies one step away, but which of the states it is must be learned, and among tokens "
+        "drawn at random only their places tell.",
+        seeds=seeds,
+    )
+    return [any_distance, harder, squeezed, freed]
 
 
 def draw(numbers: Numbers) -> Figure:
-    figure, grid = panels(1, width=5.2, height=3.4)
-    axes = grid[0, 0]
-    for i, (name, accuracy_DR) in enumerate(numbers["accuracy_DR"].items()):
-        curve(axes, numbers["distance"], accuracy_DR, name, i)
-    axes.axhline(1.0 / numbers["vocabulary"], color="black", linestyle=":", linewidth=1.0)
-    powers(axes, numbers["distance"])
-    axes.set_ylim(0.0, 1.05)
-    finish(axes, "recall (dotted: chance)", "distance d (tokens)", "share of tokens recalled", legend=True)
+    figure, grid = panels(2, width=4.4, height=3.4)
+    titles = {"accuracy_DR": "one sequence (dotted: chance)", "copied_DR": "copy of a source of d tokens"}
+    for axes, (key, title) in zip(grid[0], titles.items(), strict=True):
+        for i, (name, accuracy_DR) in enumerate(numbers[key].items()):
+            curve(axes, numbers["distance"], accuracy_DR, name, i)
+        axes.axhline(1.0 / numbers["vocabulary"], color="black", linestyle=":", linewidth=1.0)
+        powers(axes, numbers["distance"])
+        axes.set_ylim(0.0, 1.05)
+        finish(axes, title, "distance d (tokens)", "share of tokens recalled", legend=True)
     return figure
 
 
 DISTANCE = Study(
-    title="Recall of the token that stood d positions ago, for each way of telling positions",
+    title="Recall of the token that stood d positions ago: ways of telling positions, with and without attention",
     settings=DistanceSettings,
     measure=measure,
     judge=judge,
     draw=draw,
-    cost="about 5 min",
+    cost="about 10 min",
     preview={"distance": (1, 16), "steps": 100, "seeds": (0,)},
 )

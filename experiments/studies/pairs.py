@@ -4,7 +4,7 @@ All examples lie in memory, padded to one length, and a batch is drawn within th
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from experiments.data.examples import Pair
 from experiments.data.files import FilesConfig
 from experiments.data.sides import Sides
 from experiments.data.sources import DataConfig, load
-from experiments.data.tokenizers import TokenizerConfig
-from experiments.tasks.framing import Example, collate, frame_for
+from experiments.data.tokenizers import SpecialTokens, TokenizerConfig
+from experiments.tasks.framing import Example, Frame, collate, frame_for
 from experiments.training.update import Batch
 from transformer import Model
+from transformer.decoding import generate
 from transformer.errors import problem
 from transformer.ops.losses import cross_entropy
 
@@ -39,7 +40,12 @@ class Pairs:
 
     train: list[tuple[np.ndarray, np.ndarray]]
     check: list[tuple[np.ndarray, np.ndarray]]
-    vocabulary: int
+    sides: Sides
+
+    @property
+    def vocabulary(self) -> int:
+        """V."""
+        return self.sides.size
 
     @property
     def slots(self) -> int:
@@ -78,7 +84,7 @@ def read_pairs(folder: str | None, *, locales: tuple[str, ...], examples: int, h
         raise problem(
             "no held-out pair is short enough", expected=f"pairs of at most --longest={longest} tokens a side"
         )
-    return Pairs(train, check, sides.size)
+    return Pairs(train, check, sides)
 
 
 def _file(folder: Path, language: str) -> str:
@@ -107,10 +113,20 @@ def _short(pairs: list[tuple[np.ndarray, np.ndarray]], longest: int) -> list[tup
 def posed(pairs: Pairs, part: list[tuple[np.ndarray, np.ndarray]], architecture: str) -> Mapping[str, np.ndarray]:
     """The pairs as one batch of an architecture, with a leading axis of all of them."""
     frame = frame_for(architecture)
-    examples: list[Example] = [frame.example(source, target, pairs.slots) for source, target in part]
+    return _collated(frame, [frame.example(source, target, pairs.slots) for source, target in part])
+
+
+def asked(pairs: Pairs, part: list[tuple[np.ndarray, np.ndarray]], architecture: str) -> Mapping[str, np.ndarray]:
+    """What an architecture writes the targets from, with a leading axis of all of them."""
+    frame = frame_for(architecture)
+    return _collated(frame, [frame.prompt(source, pairs.slots) for source, _ in part])
+
+
+def _collated(frame: Frame, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
     sizes = {key: max(np.size(e[key]) for e in examples) for key in examples[0]}
     for keys in frame.axes.values():
-        sizes |= dict.fromkeys(keys, max(sizes[key] for key in keys))
+        there = [key for key in keys if key in sizes]
+        sizes |= dict.fromkeys(there, max(sizes[key] for key in there))
     return collate(examples, sizes)
 
 
@@ -129,11 +145,6 @@ def readings(model: Model, params: Any, data: Mapping[str, Array], at_once: int 
 
     Where all are right, so is the greedy answer, and the other way round: its tokens up to each are the right ones.
     """
-    count = data["labels"].shape[0]
-    filled = -count % at_once
-    chunks = jax.tree.map(
-        lambda x: jnp.concatenate([x, x[:1].repeat(filled, 0)]).reshape(-1, at_once, *x.shape[1:]), dict(data)
-    )
 
     def one(batch: Mapping[str, Array]) -> Mapping[str, Array]:
         logits, labels, weights = model.apply(params, batch)["logits"], batch["labels"], batch["loss_weights"]
@@ -141,4 +152,26 @@ def readings(model: Model, params: Any, data: Mapping[str, Array], at_once: int 
         right = (jnp.argmax(logits, axis=-1) == labels) * weights
         return {"right_N": right.sum(1), "said_N": weights.sum(1), "nats_N": (nats * weights).sum(1)}
 
-    return jax.tree.map(lambda x: x.reshape(-1)[:count], jax.lax.map(one, chunks))
+    return _in_chunks(one, data, at_once)
+
+
+def written(model: Model, params: Any, prompts: Mapping[str, Array], slots: int, at_once: int = 64) -> Array:
+    """The tokens that a model writes, each the likeliest one, N M; `prompts` are what `asked` gives."""
+    say = lambda batch: generate(model, params, batch, steps=slots, end=SpecialTokens.end)  # noqa: E731
+    return _in_chunks(say, prompts, at_once)
+
+
+def _in_chunks(function: Callable[[Batch], Any], data: Mapping[str, Array], at_once: int) -> Any:
+    """The function of all rows, some at once."""
+    count = len(next(iter(data.values())))
+    filled = -count % at_once
+    chunks = jax.tree.map(
+        lambda x: jnp.concatenate([x, x[:1].repeat(filled, 0)]).reshape(-1, at_once, *x.shape[1:]), dict(data)
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], jax.lax.map(function, chunks))
+
+
+def texts_of(pairs: Pairs, ids: Sequence[np.ndarray]) -> list[str]:
+    """The targets that ids say, up to their end."""
+    ends = [np.flatnonzero(row == SpecialTokens.end) for row in ids]
+    return [pairs.sides.target.decode(row[: end[0]] if len(end) else row) for row, end in zip(ids, ends, strict=True)]

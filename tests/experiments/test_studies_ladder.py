@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import transformer
+from experiments.data.tokens import SpecialTokens
 from experiments.studies import ladder, pairs
 from experiments.studies.training import number_of_parameters
+from experiments.tasks.framing import frame_for
+from transformer.decoding import generate
 from transformer.errors import UserError
 
 SEEDS = np.array([-0.001, 0.0, 0.001])
@@ -51,6 +54,28 @@ def test_readings_are_of_each_pair_and_do_not_see_the_padding_of_chunks(held):
     assert found["nats_N"].shape == (9,)
 
 
+@pytest.mark.parametrize("architecture", ["seq2seq", "rnn_seq2seq", "decoder_only", "encoder_only"])
+def test_what_is_written_is_what_each_source_gives_by_itself(held, architecture):
+    model = transformer.build(
+        dict(architecture=architecture, vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1)
+    )
+    params = model.init(jax.random.key(0), 2.0)
+    prompts = jax.tree.map(jnp.asarray, pairs.asked(held, held.check, architecture))
+    found = pairs.written(model, params, prompts, held.slots, at_once=4)
+    assert found.shape == (9, held.slots)
+    for i in (0, 8):
+        prompt = frame_for(architecture).prompt(held.check[i][0], held.slots)
+        alone = {name: jnp.asarray(x)[None] for name, x in prompt.items()}
+        expected = generate(model, params, alone, steps=held.slots, end=SpecialTokens.end)
+        assert np.array_equal(found[i], expected[0])
+
+
+def test_texts_end_at_their_end_token(held):
+    target = held.check[0][1]
+    longer = np.concatenate([target, [SpecialTokens.end], target])
+    assert pairs.texts_of(held, [target, longer]) == [held.sides.target.decode(target)] * 2
+
+
 def test_held_out_days_are_no_days_that_are_learned(held):
     text = lambda part: {target.tobytes() for _, target in part}  # noqa: E731
     assert not text(held.train) & text(held.check)
@@ -65,6 +90,10 @@ def test_a_folder_of_aligned_sentences_is_read(tmp_path):
     assert len(held.train) == 50
     assert held.check
     assert held.slots <= 31
+    settings = ladder.LadderSettings(data=str(tmp_path), seeds=(0, 3), rates=(1e-3, 2e-3), steps=2, held_out=9)
+    model = transformer.build(dict(vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1))
+    row = ladder.climb("Transformer", model, held, settings, np.zeros(len(held.check), int), [0])
+    assert np.all((np.array(row["bleu_R"]) >= 0.0) & (np.array(row["bleu_R"]) <= 100.0))
 
 
 def test_a_missing_folder_or_file_is_named_with_what_to_do(tmp_path):
@@ -86,10 +115,9 @@ def test_a_smooth_curve_is_a_mean_of_what_came_before():
 def test_two_rungs_are_measured(monkeypatch):
     names = (ladder.RNN, ladder.TRANSFORMER)
     monkeypatch.setattr(ladder, "ROWS", {name: ladder.ROWS[name] for name in names})
-    monkeypatch.setattr(ladder, "RATES", (1e-3,))
     monkeypatch.setattr(ladder, "EQUAL", 0.3)
     settings = ladder.LadderSettings(
-        locales=("en_US",), examples=40, held_out=9, longest=30, width=8, batch=4, steps=2, seeds=(0, 3)
+        locales=("en_US",), examples=40, held_out=9, longest=30, width=8, batch=4, steps=2, seeds=(0, 3), rates=(1e-3,)
     )
     numbers = ladder.measure(settings)
     assert list(numbers["rungs"]) == list(names)
@@ -129,6 +157,21 @@ def test_ladder_verdicts_follow_the_numbers():
     verdicts = found(falling, fall=(0.0, 0.0), updates={ladder.TRANSFORMER: 35})
     assert verdicts == ["differs", "holds", "differs", "differs", "differs", "holds if the other is encoder-only"]
     assert found(rising, fall=(0.4, 0.6))[2:4] == ["holds", "differs"]
+
+
+def test_translations_are_judged_where_there_are_some():
+    def found(difference):
+        made = numbers((0.5,) * 7)
+        for name, row in made["rungs"].items():
+            row["bleu_R"] = 20.0 + difference * (name == ladder.TRANSFORMER) + SEEDS
+        claims = ladder.judge(made)
+        assert "BLEU 20.0" in claims[0].measured
+        assert "36.1" in claims[-1].instead
+        return claims[-1].verdict
+
+    # The spread of a difference of pairs that share their seed is zero.
+    assert found(1.0 + SEEDS) == "holds"
+    assert found(-1.0 + SEEDS) == "differs"
 
 
 def test_a_goal_that_is_never_reached_is_no_time():
