@@ -48,6 +48,17 @@ def test_the_loss_by_position_has_the_mean_of_the_loss(tiny_text):
     np.testing.assert_allclose(loss_T, nats.mean(0), rtol=1e-5)
 
 
+def test_bytes_beyond_are_read_as_the_last_of_short_windows(tiny_text):
+    model = positions.model_of("none", 8, 8)
+    (batch,) = held_out(text.windows(3, 32), jnp.asarray(text.corpus(tiny_text)[0]))
+    params = model.init(jax.random.key(0))
+    losses = []
+    for start in range(16, 32, 2):
+        short = {name: x[:, start + 2 - 8 : start + 2] for name, x in batch.items()}
+        losses.append(positions.loss_by_position(model, params, short)[-2:].mean())
+    np.testing.assert_allclose(positions.at_the_end(model, params, batch, 8, 2), np.mean(losses), rtol=1e-5)
+
+
 def test_what_is_trained_is_read_further(tiny_text, monkeypatch):
     monkeypatch.setattr(positions, "KINDS", (positions.SINUSOIDAL,))
     monkeypatch.setattr(positions, "CODES", {positions.RAW: positions.CODES[positions.RAW]})
@@ -56,16 +67,18 @@ def test_what_is_trained_is_read_further(tiny_text, monkeypatch):
     assert set(found["loss_BR"]) == {positions.SINUSOIDAL, positions.RAW}
     assert found["wide"] == 2
     assert all(x.shape == (16, 2) for x in found["loss_BR"].values())
+    assert all(x.shape == (2,) for x in found["short_R"].values())
 
 
 def numbers(raw=2.5, share=2.0, sinusoidal=2.0, rises=None):
     """Losses in eight bins, two of them within T."""
     level = {positions.RAW: raw, positions.SHARE: share, positions.SINUSOIDAL: sinusoidal}
-    loss = {}
+    loss, short = {}, {}
     for name in (*positions.KINDS, *positions.CODES):
         within, up = level.get(name, 2.0), (rises or {}).get(name, 0.0)
         loss[name] = np.array([within] * 2 + [within + up] * 6)[:, None] + SEEDS
-    return {"trained_length": 8, "wide": 4, "loss_BR": loss}
+        short[name] = np.full(3, within)
+    return {"trained_length": 8, "wide": 4, "loss_BR": loss, "short_R": short}
 
 
 def test_verdicts_follow_the_numbers():
