@@ -4,7 +4,8 @@
 
 u has mean zero, since a layer norm takes out what all entries share. T is the trained length; a learned table has rows
 beyond it that no update has changed. What reading further adds is measured on the same bytes, read once in a long
-window and once at the end of windows of T: bytes differ by more than positions do. That sinusoids extend is a hypothesis of Vaswani et al. 2017, section 3.5.
+window and once at the end of windows of T: bytes differ by more than positions do. That sinusoids extend is a
+hypothesis of Vaswani et al. 2017, section 3.5.
 """
 
 import dataclasses
