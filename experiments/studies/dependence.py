@@ -17,7 +17,6 @@ import transformer
 from experiments.studies.pictures import matrix, panels
 from experiments.studies.study import Claim, Numbers, Study, StudySettings, keys_of, split
 from transformer import Model
-from transformer.models.build import ARCHITECTURES
 from transformer.ops import masks
 from transformer.ops.attend import attend
 from transformer.schema import at_least, setting
@@ -92,9 +91,7 @@ def by_token(model: Model, key: Array, T: int, S: int) -> tuple[Float[Array, "T 
     return found_TV[:, :S], found_TV[:, S:]
 
 
-PANELS: tuple[Callable[..., Mapping[str, Array]], ...] = (cross, own)
-OF_ARCHITECTURE: dict[str, Callable[..., Mapping[str, Array]]] = {"rnn_seq2seq": recurrent}
-"""Those that show an architecture, where the library has it."""
+PANELS: tuple[Callable[..., Mapping[str, Array]], ...] = (cross, own, recurrent)
 
 
 def measure(settings: DependenceSettings) -> Numbers:
@@ -102,7 +99,7 @@ def measure(settings: DependenceSettings) -> Numbers:
     keys = keys_of(settings)
     shapes = settings.target_length, settings.source_length, settings.width
     found: dict[str, np.ndarray] = {}
-    for make in [*PANELS, *(make for name, make in OF_ARCHITECTURE.items() if name in ARCHITECTURES)]:
+    for make in PANELS:
         made = jax.jit(jax.vmap(lambda key, make=make: make(key, *shapes)))(keys)
         found |= {name: np.asarray(made[name], float) for name in sorted(made, reverse=True)}
     return {"blocks_RTS": found}
@@ -119,7 +116,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     full = {name: depends(x, np.ones(x.shape[1:], bool)) for name, x in found.items()}
     share = lambda name: f"{np.mean(found[name] > ZERO * found[name].max()):.1%}"  # noqa: E731
     common = dict(criterion=f"no block is below {ZERO:g} of the largest, for any seed", seeds=len(found["self"]))
-    claims = [
+    return [
         Claim(
             said="In self-attention, change any x and every c changes",
             **split({"nothing is masked": full["self"], "the mask is causal": full["causal"]}),
@@ -137,10 +134,8 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
             instead="In one layer, c_j depends on x'_j and on all of X, and on no other x'.",
             **common,
         ),
+        judge_recurrent(found, common),
     ]  # fmt: skip
-    if "RNN, target" in found:
-        claims.append(judge_recurrent(found, common))
-    return claims
 
 
 def judge_recurrent(found: Mapping[str, np.ndarray], common: Mapping[str, object]) -> Claim:
