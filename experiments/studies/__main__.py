@@ -36,6 +36,9 @@ def main(argv: Sequence[str]) -> None:
     use_cores(None)
     use_compilation_cache()
     for one in STUDIES if name == ALL else [name]:
+        if name == ALL and STUDIES[one].needs:
+            print(f"{one}: left out, since it needs --{STUDIES[one].needs}; python -m experiments.studies {one} --help")
+            continue
         own = flags if name != ALL else STUDIES[one].settings(**dataclasses.asdict(flags))
         tell(carry_out(one, STUDIES[one], own))
     folder = Path(flags.workdir)

@@ -92,6 +92,7 @@ class Study:
         draw: numbers -> figure.
         cost: of the full version, in words.
         preview: the settings of the small version; empty where the full one takes seconds.
+        needs: a setting that has to be given, "" if none has; `all` leaves the study out.
     """
 
     title: str
@@ -101,6 +102,7 @@ class Study:
     draw: Callable[[Numbers], Figure]
     cost: str
     preview: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    needs: str = ""
 
     def chosen(self, settings: StudySettings) -> StudySettings:
         """The settings, with the preview's values for those that have their defaults, if it is a preview."""

@@ -4,7 +4,7 @@ from experiments.studies.ablation import ABLATION
 from experiments.studies.dependence import DEPENDENCE
 from experiments.studies.distance import DISTANCE
 from experiments.studies.heads import HEADS
-from experiments.studies.ladder import LADDER
+from experiments.studies.ladder import LADDER, TRANSLATION
 from experiments.studies.norms import NORMS_STUDY
 from experiments.studies.padding import PADDING
 from experiments.studies.permutation import PERMUTATION
@@ -30,5 +30,6 @@ STUDIES: dict[str, Study] = {
     "distance": DISTANCE,
     "dependence": DEPENDENCE,
     "ladder": LADDER,
+    "translation": TRANSLATION,
     "ablation": ABLATION,
 }

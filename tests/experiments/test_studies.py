@@ -165,6 +165,8 @@ def test_a_setting_that_was_given_is_kept_in_a_preview():
         (["all", "--width=16"], "unknown flag --width"),
         (["scaling", "--seeds=1,1"], "--seeds is out of range.*different whole numbers"),
         (["scaling", "--width=16,x"], "--width has the wrong type"),
+        (["translation"], "translation needs sentences.*train.de and train.en.*Point --data=DIR"),
+        (["translation", "--data=nowhere"], "--data nowhere is not a folder.*Point --data=DIR"),
         (["prefixes", "--text=nowhere", "--steps=2"], "--text nowhere does not exist.*Point --text=PATH"),
     ],
 )
@@ -209,10 +211,13 @@ def test_all_runs_each_study_small_in_a_preview(tmp_path, monkeypatch, capsys):
         return [claim(HOLDS if numbers["count"] == 3 else DIFFERS, numbers["seeds"])]
 
     coin = Study("Coins", CoinSettings, measure, judge, lambda numbers: panels(1)[0], "no time", {"count": 3})
-    monkeypatch.setattr(command, "STUDIES", {"coin": coin, "other": dataclasses.replace(coin, preview={})})
+    rows = {"coin": coin, "other": dataclasses.replace(coin, preview={}), "last": dataclasses.replace(coin, needs="x")}
+    monkeypatch.setattr(command, "STUDIES", rows)
     main(["all", "--preview", f"--workdir={tmp_path}", "--seeds=4,7"])
     assert asked == [(3, (4, 7)), (50, (4, 7))]
-    assert capsys.readouterr().out.count("  preview: a") == 2
+    said = capsys.readouterr().out
+    assert said.count("  preview: a") == 2
+    assert "last: left out, since it needs --x" in said
     page = (tmp_path / "STUDIES.md").read_text()
     assert page.count("**preview**") == 4
     assert "`python -m experiments.studies coin --seeds=4,7 --preview=true`" in page

@@ -9,7 +9,7 @@ import pytest
 
 import transformer
 from experiments.data.tokens import SpecialTokens
-from experiments.studies import ladder, pairs
+from experiments.studies import ladder, ladder_claims, pairs, rungs
 from experiments.studies.training import number_of_parameters
 from experiments.tasks.framing import frame_for
 from transformer.decoding import generate
@@ -23,15 +23,15 @@ def held():
     return pairs.read_pairs(None, locales=("en_US",), examples=40, held_out=9, longest=30)
 
 
-@pytest.mark.parametrize("name", ladder.ROWS)
+@pytest.mark.parametrize("name", rungs.ROWS)
 def test_rungs_have_as_many_parameters(name):
-    model = ladder.of_size(ladder.ROWS[name], 50, 130_000, name)
-    assert number_of_parameters(model) == pytest.approx(130_000, rel=ladder.EQUAL)
+    model = rungs.of_size(rungs.ROWS[name], 50, 130_000, name)
+    assert number_of_parameters(model) == pytest.approx(130_000, rel=rungs.EQUAL)
 
 
 def test_a_size_that_no_width_gives_is_an_error():
     with pytest.raises(UserError, match=r"no even width gives the rung 'RNN'.*larger --width"):
-        ladder.of_size(ladder.ROWS[ladder.RNN], 50, 800, ladder.RNN)
+        rungs.of_size(rungs.ROWS[rungs.RNN], 50, 800, rungs.RNN)
 
 
 def test_every_architecture_says_the_same_answers(held):
@@ -90,9 +90,10 @@ def test_a_folder_of_aligned_sentences_is_read(tmp_path):
     assert len(held.train) == 50
     assert held.check
     assert held.slots <= 31
-    settings = ladder.LadderSettings(data=str(tmp_path), seeds=(0, 3), rates=(1e-3, 2e-3), steps=2, held_out=9)
+    settings = ladder.TranslationSettings(data=str(tmp_path), seeds=(0, 3), rates=(1e-3, 2e-3), steps=2, held_out=9)
     model = transformer.build(dict(vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1))
-    row = ladder.climb("Transformer", model, held, settings, np.zeros(len(held.check), int), [0])
+    whole = dict(quarter_N=np.zeros(len(held.check), int), inside=[0], translates=True)
+    row = ladder.climb("Transformer", model, held, settings, **whole)
     assert np.all((np.array(row["bleu_R"]) >= 0.0) & (np.array(row["bleu_R"]) <= 100.0))
 
 
@@ -104,6 +105,11 @@ def test_a_missing_folder_or_file_is_named_with_what_to_do(tmp_path):
         read(tmp_path)
 
 
+def test_sentences_that_are_not_given_are_asked_for():
+    with pytest.raises(UserError, match=r"translation needs sentences.*train\.de.*Point --data=DIR"):
+        ladder.measure_sentences(ladder.TranslationSettings())
+
+
 def test_a_smooth_curve_is_a_mean_of_what_came_before():
     loss_RU = np.arange(50.0)[None]
     found = ladder.smooth(loss_RU)
@@ -113,13 +119,13 @@ def test_a_smooth_curve_is_a_mean_of_what_came_before():
 
 
 def test_two_rungs_are_measured(monkeypatch):
-    names = (ladder.RNN, ladder.TRANSFORMER)
-    monkeypatch.setattr(ladder, "ROWS", {name: ladder.ROWS[name] for name in names})
-    monkeypatch.setattr(ladder, "EQUAL", 0.3)
+    names = (rungs.RNN, rungs.TRANSFORMER)
+    monkeypatch.setattr(ladder, "ROWS", {name: rungs.ROWS[name] for name in names})
+    monkeypatch.setattr(rungs, "EQUAL", 0.3)
     settings = ladder.LadderSettings(
         locales=("en_US",), examples=40, held_out=9, longest=30, width=8, batch=4, steps=2, seeds=(0, 3), rates=(1e-3,)
     )
-    numbers = ladder.measure(settings)
+    numbers = ladder.measure_dates(settings)
     assert list(numbers["rungs"]) == list(names)
     for row in numbers["rungs"].values():
         assert row["loss_RU"].shape == (2, 2)
@@ -130,12 +136,12 @@ def test_two_rungs_are_measured(monkeypatch):
 
 def numbers(accuracy, fall=(0.4, 0.0), updates=None):
     """Numbers of a ladder; `updates` until each rung has its goal, 10 unless given."""
-    rungs = {}
-    for i, name in enumerate(ladder.ROWS):
+    made = {}
+    for i, name in enumerate(rungs.ROWS):
         lost = fall[0] if i == 0 else fall[1]
         value = accuracy[i] + SEEDS
         loss = np.where(np.arange(40) < (updates or {}).get(name, 10), 1.0, 0.1)
-        rungs[name] = {
+        made[name] = {
             "width": 8,
             "parameters": 100 + i,
             "exact_R": value / 2,
@@ -145,16 +151,16 @@ def numbers(accuracy, fall=(0.4, 0.0), updates=None):
             "loss_RU": np.stack([loss] * 3),
             "seconds_an_update": 0.01,
         }
-    return {"data": "dates", "goal": 0.3, "length_Q": [10.0, 20.0], "rungs": rungs}
+    return {"data": "dates", "goal": 0.3, "length_Q": [10.0, 20.0], "rungs": made}
 
 
 def test_ladder_verdicts_follow_the_numbers():
-    found = lambda *a, **k: [c.verdict for c in ladder.judge(numbers(*a, **k))]  # noqa: E731
+    found = lambda *a, **k: [c.verdict for c in ladder_claims.judge(numbers(*a, **k))]  # noqa: E731
     rising = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5)
-    slow = {ladder.RNN: 30, ladder.ATTENDING: 30}
+    slow = {rungs.RNN: 30, rungs.ATTENDING: 30}
     assert found(rising, updates=slow) == ["holds", "differs", "holds", "holds", "holds", "holds"]
     falling = (0.5, 0.4, 0.3, 0.2, 0.1, 0.3, 0.1)
-    verdicts = found(falling, fall=(0.0, 0.0), updates={ladder.TRANSFORMER: 35})
+    verdicts = found(falling, fall=(0.0, 0.0), updates={rungs.TRANSFORMER: 35})
     assert verdicts == ["differs", "holds", "differs", "differs", "differs", "holds if the other is encoder-only"]
     assert found(rising, fall=(0.4, 0.6))[2:4] == ["holds", "differs"]
 
@@ -163,8 +169,8 @@ def test_translations_are_judged_where_there_are_some():
     def found(difference):
         made = numbers((0.5,) * 7)
         for name, row in made["rungs"].items():
-            row["bleu_R"] = 20.0 + difference * (name == ladder.TRANSFORMER) + SEEDS
-        claims = ladder.judge(made)
+            row["bleu_R"] = 20.0 + difference * (name == rungs.TRANSFORMER) + SEEDS
+        claims = ladder_claims.judge(made)
         assert "BLEU 20.0" in claims[0].measured
         assert "36.1" in claims[-1].instead
         return claims[-1].verdict
@@ -175,11 +181,11 @@ def test_translations_are_judged_where_there_are_some():
 
 
 def test_a_goal_that_is_never_reached_is_no_time():
-    row = numbers((0.5,) * 7, updates={ladder.RNN: 99})["rungs"][ladder.RNN]
-    assert np.all(np.isinf(ladder.times(row, 0.3)))
-    assert np.array_equal(ladder.times({**row, "loss_RU": np.array([[1.0, 0.2]])}, 0.3), [0.02])
-    assert ladder.sooner(np.ones(3), np.full(3, np.inf))
-    assert not ladder.sooner(np.full(3, np.inf), np.ones(3))
+    row = numbers((0.5,) * 7, updates={rungs.RNN: 99})["rungs"][rungs.RNN]
+    assert np.all(np.isinf(ladder_claims.times(row, 0.3)))
+    assert np.array_equal(ladder_claims.times({**row, "loss_RU": np.array([[1.0, 0.2]])}, 0.3), [0.02])
+    assert ladder_claims.sooner(np.ones(3), np.full(3, np.inf))
+    assert not ladder_claims.sooner(np.full(3, np.inf), np.ones(3))
 
 
 def test_the_ladder_is_drawn():

@@ -63,11 +63,15 @@ class Attention(nn.Module):
         """
         see = lambda name, x: watch(f"{self.sublayer}.{name}", x)  # noqa: E731
         reads_content = find(self.config.score).reads_content
-        query_BTNH = self.project("query", target_BTD) if reads_content else self.blank(target_BTD, self.config.num_heads)
+        query_BTNH = (
+            self.project("query", target_BTD) if reads_content else self.blank(target_BTD, self.config.num_heads)
+        )
         if source_BSD is None:
             key_BSKH, value_BSKH = cache["key"], cache["value"]
         else:
-            key_BSKH = self.project("key", source_BSD) if reads_content else self.blank(source_BSD, self.config.num_kv_heads)
+            key_BSKH = (
+                self.project("key", source_BSD) if reads_content else self.blank(source_BSD, self.config.num_kv_heads)
+            )
             value_BSKH = self.project("value", source_BSD)
             key_BSKH = self.norm("key", key_BSKH)
         query_BTNH = self.norm("query", query_BTNH)

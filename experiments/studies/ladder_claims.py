@@ -1,0 +1,130 @@
+"""What the numbers of the ladder say."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.studies.rungs import ALONE, ATTENDING, DECODER, ENCODER, RNN, SELF_TOO, TRANSFORMER
+from experiments.studies.study import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
+
+PUBLISHED = {ATTENDING: 28.2, TRANSFORMER: 36.1}
+"""BLEU on the whole test set of 2016 of Multi30k, de to en, for orientation: larger models, trained to their end."""
+
+
+def times(row: Mapping[str, Any], goal: float) -> np.ndarray:
+    """Seconds of each seed until the loss that is trained on is at the goal; infinity: it never is."""
+    there_RU = np.asarray(row["loss_RU"], float) <= goal
+    updates_R = np.where(there_RU.any(1), there_RU.argmax(1) + 1, np.inf)
+    return updates_R * row["seconds_an_update"]
+
+
+def sooner(a_R: np.ndarray, b_R: np.ndarray) -> bool:
+    """Whether all seeds of a arrive, and sooner than b by more than the interval, or b does not always."""
+    return bool(np.all(np.isfinite(a_R))) and (not np.all(np.isfinite(b_R)) or above_zero(b_R - a_R))
+
+
+def judge(numbers: Numbers) -> Sequence[Claim]:
+    rungs = numbers["rungs"]
+    accuracy = {name: np.asarray(row["accuracy_R"], float) for name, row in rungs.items()}
+    exact = {name: np.asarray(row["exact_R"], float) for name, row in rungs.items()}
+    seeds = len(accuracy[RNN])
+    written = lambda n: f", BLEU {spread(rungs[n]['bleu_R'])}" if "bleu_R" in rungs[n] else ""  # noqa: E731
+    told = lambda names: "; ".join(  # noqa: E731
+        f"{n}: {spread(accuracy[n])}, exact {spread(exact[n])}{written(n)}" for n in names
+    )
+    better = lambda a, b: above_zero(accuracy[a] - accuracy[b])  # noqa: E731
+    order = (RNN, ATTENDING, ALONE, SELF_TOO, TRANSFORMER)
+    steps = {f"{a} becomes {b}": better(b, a) for a, b in itertools.pairwise(order)}
+    sizes = [row["parameters"] for row in rungs.values()]
+    same = f"{min(sizes):,} to {max(sizes):,} parameters (" + ", ".join(
+        f"{name} {row['parameters']:,} at D = {row['width']}" for name, row in rungs.items()
+    )
+    ladder = Claim(
+        said="Each step from the RNN to the Transformer is one up",
+        **split(steps),
+        criterion="tokens right on held-out pairs rise by more than the interval, each at its better learning rate",
+        measured=f"{same}): {told(order)}",
+        instead="At one size and budget: which step pays is a matter of the task and of both.",
+        seeds=seeds,
+    )
+    enough = Claim(
+        said="Attention is all you need: without recurrence and feed-forward it does as well",
+        **split({name: not better(TRANSFORMER, name) for name in (ALONE, SELF_TOO)}, word="it is "),
+        criterion="tokens right are not below the Transformer's by more than the interval",
+        measured=told((ALONE, SELF_TOO, TRANSFORMER)),
+        instead="The paper's title is about recurrence: its model has feed-forward layers and needs positions.",
+        seeds=seeds,
+    )
+    by_length = {name: np.asarray(row["accuracy_QR"], float) for name, row in rungs.items()}
+    falls = {name: x[0] - x[-1] for name, x in by_length.items()}
+    shortest, longest = numbers["length_Q"][0], numbers["length_Q"][-1]
+    told = (
+        f"tokens right in the quarter of the shortest sources ({shortest:.0f} tokens) less those of the longest "
+        f"({longest:.0f}): " + ", ".join(f"{name} {spread(falls[name], signed=True)}" for name in order)
+    )
+    long = Claim(
+        said="An RNN without attention reads long sources worse than short ones",
+        found=HOLDS if above_zero(falls[RNN]) else DIFFERS,
+        criterion="the difference is above 0 by more than the interval",
+        measured=told,
+        instead="Where it is so, lengths are lengths of these data, and long sources may be harder in themselves.",
+        seeds=seeds,
+    )
+    mended = Claim(
+        said="With attention an RNN does not lose on long sources what it loses without",
+        found=HOLDS if above_zero(falls[RNN] - falls[ATTENDING]) else DIFFERS,
+        criterion="the difference with attention is below that without by more than the interval",
+        measured=f"without - with: {spread(falls[RNN] - falls[ATTENDING], signed=True)}",
+        instead="The last state has one size for every length; states that are looked up are as many as tokens.",
+        seeds=seeds,
+    )
+    return [ladder, enough, long, mended, *judge_speed(numbers, accuracy, seeds), *judge_translations(rungs, seeds)]
+
+
+def judge_speed(numbers: Numbers, accuracy: Mapping[str, np.ndarray], seeds: int) -> Sequence[Claim]:
+    took = {name: times(row, numbers["goal"]) for name, row in numbers["rungs"].items()}
+    arrival = lambda x: spread(x) + " s" if np.all(np.isfinite(x)) else "not reached by every seed"  # noqa: E731
+    faster = Claim(
+        said="A Transformer trains faster than an RNN",
+        **split({f"the RNN is {name}": sooner(took[TRANSFORMER], took[name]) for name in (RNN, ATTENDING)}),
+        criterion=f"every seed trains to {numbers['goal']:g} nats per token sooner, by more than the interval, or "
+        "not every seed of the RNN arrives",
+        measured="; ".join(f"{name}: {arrival(x)}" for name, x in took.items()),
+        instead="Of short sequences on few cores, all padded to one length; steps over time cost an accelerator more.",
+        seeds=seeds,
+    )
+    gaps = {
+        f"the other is {name}": not np.isnan(accuracy[name]).any()
+        and not above_zero(accuracy[name] - accuracy[TRANSFORMER])
+        and not above_zero(accuracy[TRANSFORMER] - accuracy[name])
+        for name in (DECODER, ENCODER)
+    }
+    alike = Claim(
+        said="Encoder-decoder, decoder-only and encoder-only do the same task equally well",
+        **split(gaps),
+        criterion="tokens right differ from those of the encoder-decoder by no more than the interval",
+        measured="; ".join(f"{name} {spread(accuracy[name])}" for name in (TRANSFORMER, DECODER, ENCODER)),
+        instead="All three can be trained for it; in one number of updates they do not come equally far.",
+        seeds=seeds,
+    )
+    return [faster, alike]
+
+
+def judge_translations(rungs: Mapping[str, Any], seeds: int) -> Sequence[Claim]:
+    """Of sentences only."""
+    if "bleu_R" not in rungs[TRANSFORMER]:
+        return []
+    gain = np.asarray(rungs[TRANSFORMER]["bleu_R"], float) - np.asarray(rungs[ATTENDING]["bleu_R"], float)
+    claim = Claim(
+        said="A Transformer translates better than an RNN with attention",
+        found=HOLDS if above_zero(gain) else DIFFERS,
+        criterion="BLEU of held-out pairs, written greedily, is higher by more than the interval",
+        measured=f"BLEU, Transformer - RNN + attention: {spread(gain, signed=True)}",
+        instead="Published for Multi30k, de to en: "
+        + ", ".join(f"{name} {score}" for name, score in PUBLISHED.items())
+        + " BLEU; of larger models that were trained to their end, so of another point of the curve.",
+        seeds=seeds,
+    )
+    return [claim]
