@@ -16,3 +16,11 @@ def fused_as_users_have_it():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True}))
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory):
+    """The path of a text of some thousand words."""
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    path.write_text("".join(f"{i} and {i * i}; " for i in range(1500)), encoding="utf-8")
+    return str(path)

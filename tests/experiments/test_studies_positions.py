@@ -3,19 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from experiments.studies import positions, text
 from experiments.studies.training import held_out
 
 SEEDS = np.array([-0.001, 0.0, 0.001])
-
-
-@pytest.fixture(scope="module")
-def tiny_text(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "words.txt"
-    path.write_text("".join(f"{i} and {i * i}; " for i in range(1500)), encoding="utf-8")
-    return str(path)
 
 
 def test_a_fixed_code_takes_the_place_of_the_table_and_learns_nothing():
