@@ -77,6 +77,17 @@ class BatchNorm:
         return y_BTD * scale + bias, averages
 
 
+NORMS: dict[str, BatchNorm | None] = {
+    "layer": None,
+    "batch, per feature": BatchNorm(over=(0, 1), padding=False),
+    "batch, per feature, padding counted": BatchNorm(over=(0, 1), padding=True),
+    "batch, per position": BatchNorm(over=(0,), padding=False),
+    "batch, per position, padding counted": BatchNorm(over=(0,), padding=True),
+}
+LAYER, FEATURE, FEATURE_PADDED, POSITION, POSITION_PADDED = NORMS
+"""Name -> the way of batch norm; None: layer norm."""
+
+
 def layer_row(x_BTD, scale, bias, lengths_B, averages, learn) -> tuple[Array, Averages]:
     """Layer norm, called as batch norm is; it has no averages."""
     return layer_norm(x_BTD, scale, bias, EPSILON), averages

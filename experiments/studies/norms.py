@@ -6,7 +6,6 @@ gradient what its statistics let through.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,9 +14,10 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments.studies.batch_norm import BatchNorm, averages_of, normed_model
+from experiments.studies.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
+from experiments.studies.norms_claims import judge
 from experiments.studies.pictures import curve, finish, matrix, panels
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, above_zero, split, spread
+from experiments.studies.study import Numbers, Study, StudySettings
 from experiments.studies.training import best, held_out, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
@@ -25,16 +25,6 @@ from transformer.models.config import ModelConfig, model_config
 from transformer.ops.losses import cross_entropy, weighted_sum
 from transformer.schema import Check, at_least, setting
 
-NORMS: dict[str, BatchNorm | None] = {
-    "layer": None,
-    "batch, per feature": BatchNorm(over=(0, 1), padding=False),
-    "batch, per feature, padding counted": BatchNorm(over=(0, 1), padding=True),
-    "batch, per position": BatchNorm(over=(0,), padding=False),
-    "batch, per position, padding counted": BatchNorm(over=(0,), padding=True),
-}
-LAYER, FEATURE, FEATURE_PADDED, POSITION, POSITION_PADDED = NORMS
-ZERO = 1e-6
-"""A gradient below this share of the largest is none."""
 RATES = (1e-3, 3e-3)
 BACK = 2
 """Positions between a token and where it is the label."""
@@ -177,77 +167,6 @@ def leak(settings: NormsSettings, name: str) -> dict[str, np.ndarray]:
         found[f"{when}_future_R"] = size_R2TT[:, :, after_TT].max((1, 2)) / top_R
         found[f"{when}_others_R"] = size_R2TT[:, 1].max((1, 2)) / top_R
     return found
-
-
-def judge(numbers: Numbers) -> Sequence[Claim]:
-    rows = {name: {k: np.asarray(x, float) for k, x in row.items()} for name, row in numbers["trained"].items()}
-    loss = {name: row["loss_SR"] for name, row in rows.items()}
-    shortest, T, seeds = numbers["shortest"], numbers["length"], loss[LAYER].shape[1]
-    batches = [name for name in NORMS if name != LAYER]
-    cases = {f"{s} to {T}" if s < T else f"all {T}": i for i, s in enumerate(shortest)}
-    last = f"{shortest[-1]} to {T}"
-    told = lambda values: "; ".join(f"{name} {spread(x, signed=True)}" for name, x in values.items())  # noqa: E731
-    more = {name: loss[name][-1] - loss[LAYER][-1] for name in batches}
-    worse = Claim(
-        said="Batch norm is worse than layer norm, since lengths vary within a batch",
-        **split(
-            {case: above_zero(loss[FEATURE][i] - loss[LAYER][i]) for case, i in cases.items()}, word="lengths are "
-        ),
-        criterion="held-out loss of batch norm per feature, padding not counted, is above that of layer norm by more "
-        "than the interval, each at its better rate",
-        measured=f"nats per token more than layer norm, lengths {last}: {told(more)}",
-        instead="It is the noise of the batch's statistics that layer norm has not; see each way by itself.",
-        seeds=seeds,
-    )
-    counted = {
-        "statistics are per feature": loss[FEATURE_PADDED][-1] - loss[FEATURE][-1],
-        "statistics are per position": loss[POSITION_PADDED][-1] - loss[POSITION][-1],
-    }
-    padding = Claim(
-        said="Batch norm suffers where padding is counted in its statistics",
-        **split({name: above_zero(x) for name, x in counted.items()}),
-        criterion=f"with padding counted the held-out loss is higher by more than the interval, at lengths {last}",
-        measured=f"nats per token: {told(counted)}",
-        instead="What counts padding has statistics that change with how much of it a batch has.",
-        seeds=seeds,
-    )
-    furthest, longest = numbers["longer"][-1], {name: row["longer_SER"][:, -1] for name, row in rows.items()}
-    rise = {name: longest[name][-1] - loss[name][-1] for name in NORMS}
-    beyond = Claim(
-        said="Batch norm fails at lengths that training did not have",
-        **split(
-            {name.removeprefix("batch, "): above_zero(rise[name] - rise[LAYER]) for name in batches}, word="it is "
-        ),
-        criterion=f"from lengths {last} to {furthest} its loss rises more than that of layer norm, by more than the "
-        "interval",
-        measured=f"rise, nats per token: {told(rise)}",
-        instead="Per position there are no averages beyond the longest; per feature those of training are used.",
-        seeds=seeds,
-    )
-    leaks = {name: {k: np.asarray(x, float) for k, x in row.items()} for name, row in numbers["leaks"].items()}
-    share = lambda name, what: f"{leaks[name][what].max():.1e}"  # noqa: E731
-    ways = {f"it is {kind} and {when}": (name, f"{when}_future_R") for kind, name, when in LEAKS}
-    future = Claim(
-        said="Batch norm lets a causal model see the future",
-        **split({case: bool(np.all(leaks[name][what] > ZERO)) for case, (name, what) in ways.items()}),
-        criterion=f"a row's gradient to a later position, of its own or another example, is above {ZERO:g} of the "
-        "largest, for every seed",
-        measured="largest gradient to a later position, as a share of the largest: "
-        + "; ".join(f"{case.removeprefix('it is ')} {share(name, what)}" for case, (name, what) in ways.items())
-        + f"; layer {share(LAYER, 'learning_future_R')}; to other examples: "
-        + "; ".join(f"{name} {share(name, 'learning_others_R')}" for name in (LAYER, FEATURE, POSITION)),
-        instead="While it learns, statistics over positions hold the rows after; those of each position alone do not, "
-        "but let other examples in. With averages nothing leaks.",
-        seeds=len(leaks[LAYER]["learning_future_R"]),
-    )
-    return [worse, padding, beyond, future]
-
-
-LEAKS = [
-    (kind, name, when) for kind, name in (("per feature", FEATURE), ("per position", POSITION))
-    for when in ("learning", "using")
-]  # fmt: skip
-"""(words, norm, when) of the claim that the future leaks."""
 
 
 def draw(numbers: Numbers) -> Figure:
