@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ HEAD = """# Studies
 
 What is often said about attention, measured. Each verdict is computed from the numbers by the criterion beside it, \
 and needs three seeds; with fewer it is a preview. ± is the 95 % interval of the mean over seeds. `make studies` makes \
-the figures and numbers in `runs/studies`; `python -m experiments.studies NAME --help` lists the settings of one.
+the figures and numbers in `runs/studies`; `python -m experiments.studies NAME --help` lists the settings of one. The \
+numbers behind this page are the records beside its figures; `--workdir=docs/studies --gallery=STUDIES.md` puts a \
+study that is run again in its place.
 """
 
 
@@ -25,11 +27,15 @@ def write_gallery(path: Path, folder: Path, names: Iterable[str]) -> list[str]:
         OSError: the page could not be written.
     """
     records = [read(folder / f"{name}.json") for name in names if (folder / f"{name}.json").exists()]
-    pictures = Path(os.path.relpath(folder.absolute(), path.absolute().parent))
-    sections = [section(record, (pictures / f"{record['study']}.png").as_posix()) for record in records]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, "\n".join([HEAD, contents(records), *sections]))
+    write_text_atomically(path, page(records, Path(os.path.relpath(folder.absolute(), path.absolute().parent))))
     return [record["study"] for record in records]
+
+
+def page(records: Sequence[Mapping[str, Any]], pictures: Path) -> str:
+    """The page of records whose pictures stand in a folder, as seen from the page."""
+    sections = [section(record, (pictures / f"{record['study']}.png").as_posix()) for record in records]
+    return "\n".join([HEAD, contents(records), *sections])
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ JSON has no NaN and no infinity: they are the texts "nan", "inf" and "-inf".
 
 import dataclasses
 import json
+import platform
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -51,13 +53,23 @@ def carry_out(name: str, study: Study, settings: StudySettings) -> dict[str, Any
         "seeds": list(chosen.seeds),
         "versions": versions(),
         "git": git_state(),
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "devices": devices_in_words(),
         "seconds": round(seconds, 1),
         "claims": [claim_json(claim) for claim in claims],
         "numbers": plain(numbers),
     }
     write_text_atomically(folder / f"{name}.json", as_json(record))
     return record
+
+
+def devices_in_words() -> str:
+    """How many of what; of a CPU its name, where the system tells it."""
+    count, kind = jax.device_count(), jax.devices()[0].device_kind
+    if kind != "cpu":
+        return f"{count} x {kind}"
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    names = re.findall(r"^model name\s*:\s*(.+)$", told, re.MULTILINE) or [platform.processor() or platform.machine()]
+    return f"{count} cores of {names[0]}" if count > 1 else f"1 core of {names[0]}"
 
 
 def as_json(record: Mapping[str, Any]) -> str:

@@ -15,9 +15,9 @@ from experiments.command_line import run
 from experiments.studies import __main__ as command
 from experiments.studies import scaling, sinusoids, text
 from experiments.studies.__main__ import main
-from experiments.studies.gallery import write_gallery
+from experiments.studies.gallery import page, read, write_gallery
 from experiments.studies.pictures import panels
-from experiments.studies.record import as_json, carry_out, command_of, plain
+from experiments.studies.record import as_json, carry_out, claim_json, command_of, plain
 from experiments.studies.study import DIFFERS, HOLDS, HOLDS_IF, SHAPE_ONLY, Claim, Study, StudySettings, split
 from experiments.studies.table import STUDIES
 from experiments.studies.training import best, train_lanes
@@ -216,6 +216,23 @@ def test_windows_label_each_byte_with_the_next(tiny_text):
     assert batch["target"].shape == batch["labels"].shape == batch["loss_weights"].shape == (3, 7)
     assert np.array_equal(batch["target"][:, 1:], batch["labels"][:, :-1])
     assert bytes(np.asarray(batch["target"][0], np.uint8)) in learn.tobytes()
+
+
+RECORDS = {name: ROOT / "docs" / "studies" / f"{name}.json" for name in STUDIES}
+
+
+def test_the_gallery_is_the_page_of_its_records():
+    records = [read(path) for path in RECORDS.values() if path.exists()]
+    assert (ROOT / "STUDIES.md").read_text(encoding="utf-8") == page(records, Path("docs/studies"))
+
+
+@pytest.mark.parametrize("name", [name for name, path in RECORDS.items() if path.exists()])
+def test_the_verdicts_of_the_gallery_are_those_of_its_numbers(name):
+    record = read(RECORDS[name])
+    told = lambda claim: (claim["said"], claim["verdict"], claim["criterion"], claim["instead"])  # noqa: E731
+    judged = [claim_json(claim) for claim in STUDIES[name].judge(record["numbers"])]
+    assert [told(claim) for claim in judged] == [told(claim) for claim in record["claims"]]
+    assert len(record["seeds"]) >= 3
 
 
 def test_the_gallery_shows_studies_that_exist_with_their_pictures():
