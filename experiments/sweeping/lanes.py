@@ -110,8 +110,6 @@ def place(lanes: Any, mesh: Mesh) -> Any:
 def started(initial_state: Callable[[Any], Any], hyperparameters: Sequence[Any], size: int, mesh: Mesh) -> Any:
     """(states, alive, hyperparameters) on the devices of `size` lanes, those beyond the given ones not alive.
 
-    Each state is made on one device: divided among those of a CPU, a recurrent model's never is (JAX 0.10.2).
-
     Args:
         initial_state: hyperparameters of one trial -> its first state.
     """

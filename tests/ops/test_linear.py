@@ -1,10 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.ops.arrays import check_gradients, normal
 from transformer.ops import cache
-from transformer.ops.linear import embed, linear, logits, unembed
+from transformer.ops.linear import embed, linear, logits, orthonormal, unembed
 
 X = normal(0, 2, 3, 5, 7)
 
@@ -51,3 +52,23 @@ def test_an_empty_cache_is_zero():
         ("key", "value"), ((2, 9, 3, 5), jnp.dtype("bfloat16"))
     )
     assert not any(np.asarray(x, np.float32).any() for x in made.values())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (9, 4), (40, 40)])
+def test_orthonormal_columns_are_those_of_qr(shape):
+    x = normal(3, *shape)
+    q, r = np.linalg.qr(np.asarray(x, np.float64))
+    np.testing.assert_allclose(orthonormal(x), q * np.sign(np.diag(r)), atol=2e-5)
+
+
+def test_columns_that_are_nearly_alike_become_orthogonal_too():
+    """Hilbert's matrix, in which once through is not enough."""
+    size = 6
+    x = 1.0 / (1.0 + jnp.arange(size)[:, None] + jnp.arange(size))
+    q = np.asarray(orthonormal(x), np.float64)
+    np.testing.assert_allclose(q.T @ q, np.eye(size), atol=1e-5)
+
+
+def test_orthonormal_calls_no_lapack_whose_threads_may_wait_for_each_other():
+    assert "custom_call" not in jax.jit(jax.vmap(orthonormal)).lower(normal(0, 3, 4, 4)).as_text()
+    assert "custom_call" in jax.jit(jnp.linalg.qr).lower(normal(0, 4, 4)).as_text()

@@ -23,7 +23,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from transformer.nn.parameters import find_axes, sizes, start
-from transformer.ops.linear import linear
+from transformer.ops.linear import linear, orthonormal
 
 State = tuple[Array, ...]
 """Float32 arrays B E; the first is the hidden state h, which others read."""
@@ -184,9 +184,8 @@ def _each_layer(start: Callable[..., Array], layers: int) -> Callable[..., Array
 def _orthogonal(key: Array, shape: tuple[int, ...]) -> Array:
     """E Z E: a matrix of each gate whose columns are orthogonal and of length 1. Saxe et al. 2014."""
     width, gates, _ = shape
-    square = nn.initializers.orthogonal()
-    matrices_ZEE = jax.vmap(lambda own: square(own, (width, width), jnp.float32))(jax.random.split(key, gates))
-    return jnp.moveaxis(matrices_ZEE, 0, 1)
+    drawn = lambda own: orthonormal(jax.random.normal(own, (width, width), jnp.float32))  # noqa: E731
+    return jnp.moveaxis(jax.vmap(drawn)(jax.random.split(key, gates)), 0, 1)
 
 
 def _biases(gates: tuple[float, ...]) -> Callable[..., Array]:

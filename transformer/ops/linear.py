@@ -6,6 +6,7 @@ product, in the type of x, accumulated in float32.
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
@@ -45,3 +46,20 @@ def logits(x_BTD: Float[Array, "... D"], kernel_DV: Float[Array, "D V"]) -> Floa
     flat = x_BTD.reshape(-1, x_BTD.shape[-1])
     product = jnp.matmul(flat, kernel_DV.astype(x_BTD.dtype), preferred_element_type=jnp.float32)
     return product.reshape(*x_BTD.shape[:-1], kernel_DV.shape[1])
+
+
+def orthonormal(x_DE: Float[Array, "D E"]) -> Float[Array, "D E"]:
+    """The columns made orthogonal and of length 1, each by what those before it leave: the Q of x = Q R, diag R > 0.
+
+    Gram-Schmidt, twice for each column, since once is not enough in floating point (Giraud et al. 2005). LAPACK's QR in
+    a program for a CPU may wait for ever: it hands work to the pool of threads that it runs in (JAX 0.10.2).
+    """
+
+    def one(i: Array, q_DE: Array) -> Array:
+        column_D = q_DE[:, i]
+        before_DE = jnp.where(jnp.arange(q_DE.shape[1]) < i, q_DE, 0.0)
+        for _ in range(2):
+            column_D = column_D - before_DE @ (before_DE.T @ column_D)
+        return q_DE.at[:, i].set(column_D / jnp.linalg.norm(column_D))
+
+    return jax.lax.fori_loop(0, x_DE.shape[1], one, x_DE)
