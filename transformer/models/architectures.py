@@ -8,6 +8,8 @@ from transformer import schema
 from transformer.errors import UserError, not_read, problem
 from transformer.models.variants import AttentionConfig, RelativeConfig
 from transformer.nn.blocks import sublayers
+from transformer.nn.positions import POSITIONS
+from transformer.ops.scores import find
 
 Parts = dict[str, int]
 """What the layers of a stack have, a residual and sublayers -> in how many of them, from the first on."""
@@ -78,12 +80,56 @@ NO_ATTENTION = "none"
 
 HEADS = frozenset({"num_heads", "num_kv_heads", "head_width"})
 
-IDLE: tuple[tuple[str, Any, frozenset[str]], ...] = (
-    ("recurrent.attention", NO_ATTENTION, HEADS),
-    ("self_attention", False, frozenset({"window", "attention.score_modifier", "attention.mask"})),
-    ("feed_forward_width", 0, frozenset({"activation"})),
+
+def _has_buckets(score: str) -> bool:
+    """Whether a score has parameters of each bucket of distances."""
+    return any("M" in row.axes.split() for row in find(score).parameters.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Idle:
+    """A row: with some values of a setting, others are not read.
+
+    Attributes:
+        choice: the setting.
+        holds: config -> whether it has such a value.
+        names: the settings that are not read then.
+        readers: what reads them; "": another value of the choice.
+    """
+
+    choice: str
+    holds: Callable[[Any], bool]
+    names: frozenset[str]
+    readers: str = ""
+
+
+IDLE: tuple[Idle, ...] = (
+    Idle("recurrent.attention", lambda config: config.recurrent.score is None, HEADS),
+    Idle(
+        "self_attention",
+        lambda config: not config.self_attention,
+        frozenset({"window", "attention.score_modifier", "attention.mask"}),
+    ),
+    Idle("feed_forward_width", lambda config: config.feed_forward_width == 0, frozenset({"activation"})),
+    Idle(
+        "position",
+        lambda config: not POSITIONS[config.position].rotates,
+        frozenset({"rotary_base", "rotary_scale"}),
+        "model.position=rotary",
+    ),
+    Idle(
+        "position",
+        lambda config: not POSITIONS[config.position].learns,
+        frozenset({"relative.max_distance"}),
+        "model.position=relative",
+    ),
+    Idle(
+        "position",
+        lambda config: not POSITIONS[config.position].learns and not _has_buckets(config.score),
+        frozenset({"relative.buckets"}),
+        "model.position=relative or model.score=position_only",
+    ),
 )
-"""A setting, a value of it, and the settings that are not read with that value."""
 
 
 def unread(config: Any) -> dict[str, tuple[str, UserError]]:
@@ -93,18 +139,18 @@ def unread(config: Any) -> dict[str, tuple[str, UserError]]:
         name: (f"architecture {architecture!r}", not_read(f"model.{name}", architecture, UNREAD))
         for name in sorted(UNREAD[architecture])
     }
-    for choice, value, names in IDLE:
-        if choice not in UNREAD[architecture] and _value(config, choice) == value:
-            who = f"architecture {architecture!r} with model.{choice} {value!r}"
-            found.update({name: (who, _idle(name, who, choice)) for name in sorted(names - set(found))})
+    for row in IDLE:
+        if row.choice not in UNREAD[architecture] and row.holds(config):
+            who = f"architecture {architecture!r} with model.{row.choice} {_value(config, row.choice)!r}"
+            found.update({name: (who, _idle(name, who, row)) for name in sorted(row.names - set(found))})
     return found
 
 
-def _idle(name: str, who: str, choice: str) -> UserError:
+def _idle(name: str, who: str, row: Idle) -> UserError:
     return problem(
         f"model.{name} is not read by {who}",
-        expected=f"it only with another model.{choice}",
-        do=f"Leave it out, or change model.{choice}.",
+        expected=f"it only with {row.readers or f'another model.{row.choice}'}",
+        do=f"Leave it out, or change model.{row.choice}.",
     )
 
 

@@ -86,23 +86,11 @@ CONTRADICTIONS = {
         lambda config: ", ".join(f"model.{name} of {length}" for name, length in _lists(config).items()),
         "one value, or one for each layer of every stack",
     ),
-    "a rotary base of each layer, other positions": Contradiction(
-        lambda config: isinstance(config.rotary_base, tuple) and not POSITIONS[config.position].rotates,
-        "model.rotary_base is of rotary positions",
-        lambda config: f"model.rotary_base of {len(config.rotary_base)} layers, model.position {config.position}",
-        "model.position=rotary, or one rotary_base",
-    ),
     "fewer distances than buckets": Contradiction(
         lambda config: POSITIONS[config.position].learns and config.relative.max_distance < config.relative.buckets,
         "buckets of distances would hold nothing",
         lambda config: f"model.relative.buckets {config.relative.buckets}, max_distance {config.relative.max_distance}",
         "a max_distance of at least the buckets",
-    ),
-    "a scale of rotary positions, other positions": Contradiction(
-        lambda config: config.rotary_scale != 1 and not POSITIONS[config.position].rotates,
-        "model.rotary_scale is of rotary positions",
-        lambda config: f"model.rotary_scale {config.rotary_scale:g}, model.position {config.position}",
-        "model.position=rotary, or a rotary_scale of 1",
     ),
     "a score without content, norms of queries and keys": Contradiction(
         lambda config: not _content(config) and config.attention.query_key_norm is not None,
