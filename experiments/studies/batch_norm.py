@@ -48,6 +48,10 @@ class BatchNorm:
         shape = (width,) if 1 in self.over else (length, width)
         return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
 
+    def counted(self, lengths_B: Array, length: int) -> Float[Array, "B T 1"]:
+        """1 where a row is counted, 0 elsewhere."""
+        return (self.padding | (jnp.arange(length) < lengths_B[:, None])).astype(jnp.float32)[..., None]
+
     def __call__(
         self,
         x_BTD: Float[Array, "B T D"],
@@ -66,7 +70,7 @@ class BatchNorm:
         averages = {name: x if x.ndim == 1 else x[:T] for name, x in averages.items()}
         used = averages
         if learn is not None:
-            counted_BT1 = (self.padding | (jnp.arange(T) < lengths_B[:, None])).astype(jnp.float32)[..., None]
+            counted_BT1 = self.counted(lengths_B, T)
             count = jnp.sum(counted_BT1, self.over)
             mean_of = lambda x: jnp.sum(counted_BT1 * x, self.over) / jnp.maximum(count, 1.0)  # noqa: E731
             mean = mean_of(x_BTD)
@@ -116,7 +120,10 @@ class NormedStack(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, noise: Noise = Noise(), averages: Any = None, learn: Any = 1.0) -> dict[str, Any]:
-        """Logits of each row; `averages`, the new ones. `noise` is not used, `x_BTD` may stand in for the tokens."""
+        """Logits of each row; `averages`, the new ones. `noise` is not used.
+
+        `embedded` of the batch, B T D, stands in for the embeddings of its tokens.
+        """
         config = self.config
         tokens_BT = batch["source"]
         lengths_B = batch.get("source_lengths", jnp.full(len(tokens_BT), tokens_BT.shape[1]))
@@ -174,21 +181,31 @@ def normed_model(config: ModelConfig, row: BatchNorm | None, *, causal: bool = F
 
 
 def averages_of(model: Model, params: Any, batches: Any, length: int) -> list[Averages]:
-    """The mean of the statistics of batches (stacked, K first), for parameters that stay: rather than a moving average.
+    """Mean and variance of all counted rows of batches (stacked, K first), for parameters that stay.
 
-    Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, recommend it.
+    Each batch is normalised with its own statistics, as it is learned from; these are pooled by how many rows each is
+    of, rather than averaged while it learns: Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, recommend it.
 
     Args:
-        length: positions that there are averages of; those beyond the batches' keep mean 0 and variance 1.
+        length: positions that there are averages of; those that no example reaches keep mean 0 and variance 1.
     """
     stack: NormedStack = model.module
-    count, trained = jax.tree.leaves(batches)[0].shape[0], batches["source"].shape[-1]
-    first = stack.start(trained)
+    trained = batches["source"].shape[-1]
+    if stack.row is None:
+        return stack.start(length)
 
-    def one(averages: Any, numbered: Any) -> tuple[Any, None]:
-        k, batch = numbered
-        return stack.apply({"params": params}, batch, averages=averages, learn=1.0 / (k + 1.0))["averages"], None
+    def one(batch: Batch) -> tuple[Any, Array]:
+        found = stack.apply({"params": params}, batch, learn=1.0)["averages"]
+        return found, jnp.sum(stack.row.counted(batch["source_lengths"], trained), stack.row.over)
 
-    found, _ = jax.lax.scan(one, first, (jnp.arange(count, dtype=jnp.float32), batches))
-    return jax.tree.map(lambda x, whole: x if x.shape == whole.shape else whole.at[:trained].set(x), found,
-                        stack.start(length))  # fmt: skip
+    found, count_K = jax.lax.map(one, batches)
+    share_K = count_K / jnp.maximum(jnp.sum(count_K, 0), 1.0)
+
+    def pooled(own: Averages, start: Averages) -> Averages:
+        mean = jnp.sum(share_K * own["mean"], 0)
+        variance = jnp.sum(share_K * (own["variance"] + jnp.square(own["mean"] - mean)), 0)
+        there = jnp.sum(count_K, 0) > 0
+        new = {"mean": jnp.where(there, mean, 0.0), "variance": jnp.where(there, variance, 1.0)}
+        return {n: x if x.shape == start[n].shape else start[n].at[:trained].set(x) for n, x in new.items()}
+
+    return [pooled(own, start) for own, start in zip(found, stack.start(length), strict=True)]

@@ -68,7 +68,8 @@ def own(key: Array, T: int, S: int, D: int) -> Mapping[str, Array]:
 
 
 def recurrent(key: Array, T: int, S: int, D: int) -> Mapping[str, Array]:
-    model = transformer.build(dict(architecture="rnn_seq2seq", vocab_size=S + T, width=D, num_layers=1))
+    shape = dict(vocab_size=S + T, width=D, num_layers=1)
+    model = transformer.build(dict(architecture="rnn_seq2seq", recurrent={"attention": "none"}, **shape))
     of_source, of_target = by_token(model, key, T, S)
     return {"RNN, source": of_source, "RNN, target": of_target}
 
@@ -142,14 +143,17 @@ def judge_recurrent(found: Mapping[str, np.ndarray], common: Mapping[str, object
     T = found["RNN, target"].shape[1]
     before = np.tril(np.ones((T, T), bool))
     last_T = found["RNN, target"][:, -1].mean(0)
+    seen = {"source": found["RNN, source"], "target": found["RNN, target"][:, before]}
+    least = {name: x.min() / x.max() for name, x in seen.items()}
     return Claim(
         said="A recurrent decoder's state depends on the whole source and on all that it has read",
         **split({
             "the input is in the source": depends(found["RNN, source"], np.ones(found["RNN, source"].shape[1:], bool)),
             "the input is what it has read": depends(found["RNN, target"], before),
         }),
-        measured=f"|dc/dx| of the last state, first token read / last: {last_T[0] / last_T[-1]:.3g}",
-        instead="It does, and less for what it read long ago: each step multiplies.",
+        measured=f"smallest block / largest: of the source {least['source']:.1e}, of what was read "
+        f"{least['target']:.1e}; of the last state, first token read / last {last_T[0] / last_T[-1]:.3g}",
+        instead="It does, through the last state of the encoder and its own, and less for what was read long ago.",
         **common,
     )  # fmt: skip
 

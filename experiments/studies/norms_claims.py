@@ -24,21 +24,22 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     cases = {f"{s} to {T}" if s < T else f"all {T}": i for i, s in enumerate(shortest)}
     last = f"{shortest[-1]} to {T}"
     told = lambda values: "; ".join(f"{name} {spread(x, signed=True)}" for name, x in values.items())  # noqa: E731
-    more = {name: loss[name][-1] - loss[LAYER][-1] for name in batches}
+    more = {case: loss[FEATURE][i] - loss[LAYER][i] for case, i in cases.items()}
+    ways = {name: loss[name][-1] - loss[LAYER][-1] for name in batches}
     worse = Claim(
-        said="Batch norm is worse than layer norm",
+        said="Batch norm (per feature, of what is no padding) is worse than layer norm",
         **split(
             {case: above_zero(loss[FEATURE][i] - loss[LAYER][i]) for case, i in cases.items()}, word="lengths are "
         ),
-        criterion="held-out loss of batch norm per feature, padding not counted, is above that of layer norm by more "
-        "than the interval, each at its better rate",
-        measured=f"nats per token more than layer norm, lengths {last}: {told(more)}",
+        criterion="its held-out loss is above that of layer norm by more than the interval, each at its better rate",
+        measured=f"nats per token more than layer norm, by lengths: {told(more)}; each way, lengths {last}: "
+        f"{told(ways)}",
         instead="Of batches of few examples, and as many updates: statistics of a batch are noise to learn through.",
         seeds=seeds,
     )
     gap = {name.removeprefix("batch, "): loss[name] - loss[LAYER] for name in batches}
     varied = Claim(
-        said="It is worse because lengths vary within a batch",
+        said="Batch norm is worse because lengths vary within a batch",
         **split({name: above_zero(x[-1] - x[0]) for name, x in gap.items()}, word="it is "),
         criterion="what batch norm loses against layer norm grows from the least to the most varied lengths, by more "
         "than the interval",
@@ -57,7 +58,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         **split({name: above_zero(x) for name, x in counted.items()}),
         criterion=f"with padding counted the held-out loss is higher by more than the interval, at lengths {last}",
         measured=f"nats per token: {told(counted)}",
-        instead="Padding is more rows in the statistics, and they change with how much of it a batch has.",
+        instead="Rows of padding are rows of one token: what they do to the statistics is a matter of their number.",
         seeds=seeds,
     )
     furthest, longest = numbers["longer"][-1], {name: row["longer_SER"][:, -1] for name, row in rows.items()}

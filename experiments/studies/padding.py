@@ -169,8 +169,8 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         return split({"some row is no padding": padded, "all rows are padding": empty})
 
     def said_of(way: str) -> str:
-        parts = [f"difference {worst(way, 'error', b)}, NaN in {worst(way, 'nan', b)} of the outputs and "
-                 f"{worst(way, 'nan_gradient', b)} of W's gradient" for b in (PADDED, EMPTY)]  # fmt: skip
+        parts = [f"difference {worst(way, 'error', b)}, NaN in {float(worst(way, 'nan', b)):.0%} of the outputs and "
+                 f"{float(worst(way, 'nan_gradient', b)):.0%} of W's gradient" for b in (PADDED, EMPTY)]  # fmt: skip
         return f"padded: {parts[0]}, weight on padding {worst(way, 'weight', PADDED)}; all padding: {parts[1]}"
 
     sentences = {
@@ -194,7 +194,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         "scores of -∞": (
             "Scores of minus infinity are the same as a mask",
             "They are where a row may see something. Where it may see nothing, 0 / 0 is NaN, and so "
-            "is the gradient of a batch that holds one such row, since it is a sum.",
+            "is the gradient of what reads it.",
         ),
         "the mask here": (
             "The mask of `transformer.ops.attend` keeps padding out",

@@ -89,7 +89,7 @@ def read_pairs(folder: str | None, *, locales: tuple[str, ...], examples: int, h
 
 def _file(folder: Path, language: str) -> str:
     """The training file of a language."""
-    do = "Point --data=DIR to one."
+    do = "Point --data=DIR to one; without --data, ablation takes dates."
     if not folder.is_dir():
         raise problem(f"--data {folder} is not a folder", expected=FOLDER_HOLDS, do=do)
     for name in (f"train.{language}", f"train.{language}.gz"):

@@ -100,7 +100,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         measured=f"position by position {spread(numbers['self']['same_R'])}, mean of the positions "
         f"{said('self', 'pooled_R')}, position that kept its place {said('self', 'last_R')}",
         instead="It gives the same rows in the new order (equivariant); what is read after a mean over positions, or "
-        " at a position that keeps its token, is the same (invariant).",
+        "at a position that keeps its token, is the same (invariant).",
         **common,
     )  # fmt: skip
     moved = Claim(

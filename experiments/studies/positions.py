@@ -46,6 +46,7 @@ BINS = 4
 """Of positions, within the trained length; as wide beyond it."""
 
 
+bins = Check(lambda length: length >= BINS and length % BINS == 0, f"a multiple of {BINS}")
 eights = Check(lambda width: width > 0 and width % 8 == 0, "a multiple of 8")
 
 
@@ -53,7 +54,7 @@ eights = Check(lambda width: width > 0 and width % 8 == 0, "a multiple of 8")
 class PositionsSettings(StudySettings):
     """Training with each way of telling positions: python -m experiments.studies positions --length=64"""
 
-    length: int = setting(64, "T, bytes of the windows trained on; four times as many are read", check=at_least(4))
+    length: int = setting(64, "T, bytes of the windows trained on; four times as many are read", check=bins)
     width: int = setting(64, "D", check=eights)
     steps: int = setting(300, "updates of each model", check=at_least(2))
     batch: int = setting(16, "windows of an update", check=at_least(1))

@@ -104,7 +104,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     worse = {way: above_zero(x - loss[LINEAR]) for way, x in loss.items()}
     less = Claim(
         said="Multi-head attention needs its projections",
-        **split({f"it has {way}": worse[way] for way in (NONE, NO_OUTPUT)}),
+        **split({"all are taken away": worse[NONE], "the output's is taken away": worse[NO_OUTPUT]}),
         criterion="held-out loss without is above that of the linear ones by more than the interval, at equal "
         "parameters, each at its better rate",
         measured=f"nats per byte: {told}",

@@ -108,7 +108,7 @@ def test_head_verdicts_follow_the_numbers():
     assert found()[:4] == ["holds", "holds", "holds", "holds"]
     assert found()[4:] == ["holds if all heads weigh alike", "holds", "holds"]
     assert found(shared=(1.0, 0.2, 0.6))[3] == "holds if N is 2"
-    assert found(ways=(2.2, 2.0, 2.0, 2.1))[5:] == ["holds if it has no projections", "differs"]
+    assert found(ways=(2.2, 2.0, 2.0, 2.1))[5:] == ["holds if all are taken away", "differs"]
     assert found(loss=(2.0, 1.9, 1.95))[:2] == ["holds", "holds if 1 become 2"]
     assert found(loss=(2.0, 2.1, 2.2))[:2] == ["differs", "differs"]
     assert found(damage=(0.5, 0.1, -0.1))[2] == "holds if N is 1 or 2"

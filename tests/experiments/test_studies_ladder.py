@@ -180,6 +180,12 @@ def test_translations_are_judged_where_there_are_some():
     assert found(-1.0 + SEEDS) == "differs"
 
 
+def test_a_rung_that_diverged_does_not_do_as_well():
+    made = numbers((0.5,) * 7)
+    made["rungs"][rungs.ALONE]["accuracy_R"] = np.full(3, np.nan)
+    assert ladder_claims.judge(made)[1].verdict == "holds if it is attention alone, self too"
+
+
 def test_a_goal_that_is_never_reached_is_no_time():
     row = numbers((0.5,) * 7, updates={rungs.RNN: 99})["rungs"][rungs.RNN]
     assert np.all(np.isinf(ladder_claims.times(row, 0.3)))

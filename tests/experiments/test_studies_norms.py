@@ -70,21 +70,30 @@ def test_averages_are_an_argument_and_a_result(row):
     np.testing.assert_allclose(alone, y[:1], rtol=1e-6)  # others no longer matter
 
 
-def test_averages_over_batches_are_their_mean_and_positions_beyond_keep_their_start():
-    model = study.model_of(TINY, batch_norm.POSITION)
+@pytest.mark.parametrize("name", [name for name, row in batch_norm.NORMS.items() if row is not None])
+def test_averages_are_of_all_counted_rows_however_batches_share_them(name):
+    """The first norm, whose input no statistics change: few examples reach the last positions, in some batches none."""
+    row, model = batch_norm.NORMS[name], study.model_of(TINY, name)
     params = model.init(jax.random.key(0))
-    sample = study.recall(3, 6, 3)
-    batches = jax.vmap(sample, (0, None))(jax.random.split(jax.random.key(1), 4), 6)
+    batches = jax.vmap(study.recall(3, 6, 3), (0, None))(jax.random.split(jax.random.key(1), 5), 3)
+    batches["source_lengths"] = jnp.array([[3, 4, 6], [3, 3, 3], [4, 4, 4], [6, 6, 3], [3, 4, 4]])
+    whole = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
     found = averages_of(model, params, batches, 9)
-    one_by_one = [
-        model.module.apply({"params": params}, jax.tree.map(lambda x, k=k: x[k], batches), learn=1.0)["averages"]
-        for k in range(4)
-    ]
-    mean = np.mean([averages[1]["mean"] for averages in one_by_one], axis=0)
+    (expected, *_) = model.module.apply({"params": params}, whole, learn=1.0)["averages"]
     assert len(found) == 5  # two of each layer, and the last
-    np.testing.assert_allclose(found[1]["mean"][:6], mean, rtol=1e-4, atol=1e-6)
-    assert np.array_equal(found[1]["mean"][6:], np.zeros((3, 4)))
-    assert np.array_equal(found[1]["variance"][6:], np.ones((3, 4)))
+    for key, start in (("mean", 0.0), ("variance", 1.0)):
+        one = found[0][key] if 1 in row.over else found[0][key][:6]
+        np.testing.assert_allclose(one, expected[key], rtol=1e-4, atol=1e-6)
+        assert 1 in row.over or np.all(found[0][key][6:] == start)
+
+
+def test_positions_that_nobody_reaches_keep_their_start():
+    model = study.model_of(TINY, batch_norm.POSITION)
+    batches = jax.vmap(study.recall(3, 6, 3), (0, None))(jax.random.split(jax.random.key(1), 2), 3)
+    batches["source_lengths"] = jnp.full((2, 3), 4)
+    found = averages_of(model, model.init(jax.random.key(0)), batches, 6)
+    assert np.array_equal(found[0]["mean"][4:], np.zeros((2, 4)))
+    assert np.array_equal(found[0]["variance"][4:], np.ones((2, 4)))
 
 
 def test_labels_stand_some_positions_back_and_padding_has_none():
@@ -134,7 +143,7 @@ def numbers(batch=0.5, counted=0.6, beyond=3.0, leak=0.5, at_full=0.1):
     last = {batch_norm.LAYER: 0.1, batch_norm.FEATURE: batch, batch_norm.POSITION: batch}
     rows, leaks = {}, {}
     for i, name in enumerate(batch_norm.NORMS):
-        final = last.get(name, counted) + seeds * (1 + i)
+        final = last.get(name, counted + 0.01 * i) + seeds * (1 + i)
         rise = beyond if name != batch_norm.LAYER else 1.0
         rows[name] = {
             "loss_SR": np.stack([at_full + seeds * (1 + i), final]),
