@@ -4,7 +4,8 @@
     a copy          a source of d tokens, then the same tokens: each is said d steps after it was read
 
 Tokens are drawn at random. A model is trained for each rung and each d, at the same settings, on T - d labels of each
-sequence, and on about T labels of copies for each sequence, however long they are. By chance 1 / vocabulary of the labels is right.
+sequence, and on about T labels of copies for each sequence, however long they are. By chance 1 / vocabulary of the
+labels is right.
 """
 
 import dataclasses

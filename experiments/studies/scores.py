@@ -155,7 +155,10 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     wins = {name: np.asarray(x, float) for name, x in numbers["wins_MR"].items()}
     longest = numbers["lengths"][-1]
     rows = {
-        f"{length:g} times as long": bool(np.all(wins["dot"][m] < OFTEN)) for m, length in enumerate(numbers["lengths"])
+        "no longer than the related one" if length == 1 else f"{length:g} times as long": bool(
+            np.all(wins["dot"][m] < OFTEN)
+        )
+        for m, length in enumerate(numbers["lengths"])
     }
     norm = Claim(
         said="The inner product measures how alike two vectors are, as the cosine does",

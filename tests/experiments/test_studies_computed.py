@@ -178,7 +178,7 @@ def score_numbers(win=(0.0, 0.5), additive=9.0, more=0.0):
 
 def test_score_verdicts_follow_the_numbers():
     found = lambda **numbers: [c.verdict for c in scores.judge(score_numbers(**numbers))]  # noqa: E731
-    assert found() == ["holds if an unrelated key is 1 times as long", "holds", "differs", "differs"]
+    assert found() == ["holds if an unrelated key is no longer than the related one", "holds", "differs", "differs"]
     assert found(win=(0.0, 0.0))[0] == "holds"
     assert found(win=(0.5, 0.5))[0] == "differs"
     assert found(additive=1.0)[1] == "differs"
