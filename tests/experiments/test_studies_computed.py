@@ -206,6 +206,12 @@ def test_dependence_verdicts_follow_the_numbers(depending):
     assert [c.verdict for c in dependence.judge(holes)][:2] == ["differs", "differs"]
 
 
+def test_the_recurrent_decoder_sees_the_source_through_its_first_state_alone():
+    """So it sees less of it with every step; with attention it would see as much in each."""
+    of_source = dependence.recurrent(jax.random.key(0), 8, 4, 8)["RNN, source"]
+    assert of_source[-1].mean() < 0.2 * of_source[0].mean()
+
+
 def test_dependence_on_tokens_is_that_on_their_embeddings():
     model = transformer.build(dict(architecture="decoder_only", vocab_size=8, width=4, num_heads=1, num_layers=1))
     of_source, of_target = dependence.by_token(model, jax.random.key(0), 3, 5)

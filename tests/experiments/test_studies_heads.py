@@ -82,6 +82,16 @@ def test_ways_of_projecting_have_as_many_parameters_and_are_causal(way):
     assert not np.allclose(logits(tokens)[0, 5], after[0, 5])
 
 
+def test_an_mlp_stands_after_the_concatenation():
+    model = projections.model_of(projections.MLP, heads=2, vocab_size=9, num_layers=2, width=8, feed_forward_width=64)
+    params, batch = model.init(jax.random.key(0)), {"source": jnp.arange(6)[None]}
+    gradient = jax.grad(lambda params: jnp.sum(jnp.square(model.apply(params, batch)["logits"])))(params)
+    for layer in ("self_0", "self_1"):
+        assert set(params[layer]) == {"query", "key", "value", "after"}
+        assert params[layer]["after"]["up"]["kernel"].shape == (8, 8)
+        assert np.abs(gradient[layer]["after"]["up"]["kernel"]).max() > 0.0
+
+
 def head_numbers(loss=(2.0, 1.9, 1.8), damage=(0.1, 0.1, 0.1), shared=(1.0, 0.2, 0.4), ways=(2.2, 2.1, 2.0, 1.9)):
     seeds = np.array([-0.001, 0.0, 0.001])
     loss_NR = np.array(loss)[:, None] + seeds
@@ -112,4 +122,7 @@ def test_head_verdicts_follow_the_numbers():
     assert found(loss=(2.0, 1.9, 1.95))[:2] == ["holds", "holds if 1 become 2"]
     assert found(loss=(2.0, 2.1, 2.2))[:2] == ["differs", "differs"]
     assert found(damage=(0.5, 0.1, -0.1))[2] == "holds if N is 1 or 2"
+    harmless = head_numbers()
+    harmless["off"][4][1, 3] = harmless["loss_NR"][2]
+    assert heads.judge(harmless)[2].verdict == "holds if N is 1 or 2"
     assert heads.draw(head_numbers()).axes
