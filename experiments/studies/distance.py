@@ -203,6 +203,6 @@ DISTANCE = Study(
     measure=measure,
     judge=judge,
     draw=draw,
-    cost="about 10 min",
+    cost="25 min beside other jobs",
     preview={"distance": (1, 16), "steps": 100, "seeds": (0,)},
 )

@@ -216,6 +216,6 @@ HEADS = Study(
     measure=measure,
     judge=judge,
     draw=draw,
-    cost="about 8 min",
+    cost="22 min beside other jobs",
     preview={"heads": (1, 4), "steps": 60, "seeds": (0,)},
 )

@@ -257,6 +257,6 @@ SELF_AND_CROSS = Study(
     measure=measure,
     judge=judge,
     draw=draw,
-    cost="some minutes",
+    cost="6 min beside another job",
     preview={"steps": 200, "seeds": (0,), "examples": 5000, "checked": 400},
 )
