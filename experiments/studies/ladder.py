@@ -28,7 +28,9 @@ from transformer.schema import Check, above, at_least, setting
 SMOOTH = 20
 """Updates over which the loss that is trained on is averaged."""
 QUARTERS = 4
-some_rates = Check(lambda rates: len(rates) > 0 and min(rates) > 0 and len(set(rates)) == len(rates), "some, above 0")
+some_rates = Check(
+    lambda rates: len(rates) > 0 and min(rates) > 0 and len(set(rates)) == len(rates), "different numbers above 0"
+)
 
 
 @dataclasses.dataclass(frozen=True)
