@@ -51,7 +51,7 @@ def logits(x_BTD: Float[Array, "... D"], kernel_DV: Float[Array, "D V"]) -> Floa
 def orthonormal(x_DE: Float[Array, "D E"]) -> Float[Array, "D E"]:
     """The columns made orthogonal and of length 1, each by what those before it leave: the Q of x = Q R, diag R > 0.
 
-    The columns are linearly independent, so D is at least E; else there is no such Q, and the last columns mean nothing.
+    The columns must be linearly independent, so D at least E; else there is no such Q.
     Gram-Schmidt, twice for each column, since once is not enough in floating point (Giraud et al. 2005). LAPACK's QR in
     a program for a CPU may wait for ever: it hands work to the pool of threads that it runs in (JAX 0.10.2).
     """
