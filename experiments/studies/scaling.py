@@ -188,6 +188,6 @@ SCALING = Study(
     measure=measure,
     judge=judge,
     draw=draw,
-    cost="seconds without training (--train_width=), about 3 min with",
+    cost="seconds without training (--train_width=), 5 min with, beside other jobs",
     preview={"train_width": ()},
 )

@@ -234,6 +234,6 @@ SCORING = Study(
     measure=measure,
     judge=judge,
     draw=draw,
-    cost="seconds without training (--steps=0), about 4 min with",
+    cost="seconds without training (--steps=0), 10 min with, beside other jobs",
     preview={"steps": 0},
 )

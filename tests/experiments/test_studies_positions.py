@@ -84,8 +84,12 @@ def test_verdicts_follow_the_numbers():
 
 
 def test_a_lane_that_diverged_has_not_held():
-    assert not positions.held(np.array([0.0, np.nan, 0.0]))
-    assert positions.held(SEEDS)
+    made = numbers()
+    assert positions.held(made, "alibi")
+    made["loss_BR"]["alibi"][:, 1] = np.nan
+    assert not positions.held(made, "alibi")
+    assert not positions.held(numbers(rises={"alibi": 0.03}), "alibi")
+    assert positions.held(numbers(rises={"alibi": 0.01}), "alibi")
 
 
 def test_the_figure_has_three_panels():
