@@ -201,6 +201,6 @@ NORMS_STUDY = Study(
     measure=measure,
     judge=judge,
     draw=draw,
-    cost="some minutes",
+    cost="6 min beside other jobs",
     preview={"shortest": (1.0, 0.2), "longer": (2.0,), "steps": 100, "seeds": (0,)},
 )
