@@ -9,6 +9,8 @@ import numpy as np
 from experiments.studies.rungs import ALONE, ATTENDING, DECODER, ENCODER, RNN, SELF_TOO, TRANSFORMER
 from experiments.studies.study import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
 
+TOKENS, ANSWERS, BLEU = 0.01, 0.05, 1.0
+"""Differences up to which two rungs do equally well: shares of tokens, of whole answers, and BLEU."""
 PUBLISHED = {ATTENDING: 28.2, TRANSFORMER: 36.1}
 """BLEU on the whole test set of 2016 of Multi30k, de to en, for orientation: larger models, trained to their end."""
 
@@ -23,6 +25,11 @@ def times(row: Mapping[str, Any], goal: float) -> np.ndarray:
 def sooner(a_R: np.ndarray, b_R: np.ndarray) -> bool:
     """Whether all seeds of a arrive, and sooner than b by more than the interval, or b does not always."""
     return bool(np.all(np.isfinite(a_R))) and (not np.all(np.isfinite(b_R)) or above_zero(b_R - a_R))
+
+
+def as_good(a_R: np.ndarray, b_R: np.ndarray, margin: float) -> bool:
+    """Whether a is on average not below b by more than a margin; what diverged is as good as nothing."""
+    return bool(np.mean(a_R) >= np.mean(b_R) - margin)
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
@@ -51,11 +58,8 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     enough = Claim(
         said="Attention is all you need: without recurrence and feed-forward it does as well",
-        **split(
-            {n: not np.isnan(accuracy[n]).any() and not better(TRANSFORMER, n) for n in (ALONE, SELF_TOO)},
-            word="it is ",
-        ),
-        criterion="tokens right are not below the Transformer's by more than the interval",
+        **split({n: as_good(accuracy[n], accuracy[TRANSFORMER], TOKENS) for n in (ALONE, SELF_TOO)}, word="it is "),
+        criterion=f"on average the share of tokens right is not below the Transformer's by more than {TOKENS:g}",
         measured=told((ALONE, SELF_TOO, TRANSFORMER)),
         instead="The paper's title is about recurrence: its model has feed-forward layers and needs positions.",
         seeds=seeds,
@@ -89,29 +93,28 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
 def judge_speed(numbers: Numbers, seeds: int) -> Sequence[Claim]:
     took = {name: times(row, numbers["goal"]) for name, row in numbers["rungs"].items()}
     arrival = lambda x: spread(x) + " s" if np.all(np.isfinite(x)) else "not reached by every seed"  # noqa: E731
+    rivals = {"the RNN has no attention": RNN, "the RNN has attention": ATTENDING}
     faster = Claim(
         said="A Transformer trains faster than an RNN",
-        **split({f"the RNN is {name}": sooner(took[TRANSFORMER], took[name]) for name in (RNN, ATTENDING)}),
+        **split({case: sooner(took[TRANSFORMER], took[name]) for case, name in rivals.items()}),
         criterion=f"every seed trains to {numbers['goal']:g} nats per token sooner, by more than the interval, or "
         "not every seed of the RNN arrives",
         measured="; ".join(f"{name}: {arrival(x)}" for name, x in took.items()),
         instead="Of short sequences on few cores, all padded to one length; steps over time cost an accelerator more.",
         seeds=seeds,
     )
-    key, reading = (
-        ("bleu_R", "BLEU") if "bleu_R" in numbers["rungs"][TRANSFORMER] else ("exact_R", "whole answers right")
-    )
+    translated = "bleu_R" in numbers["rungs"][TRANSFORMER]
+    key, reading, margin = ("bleu_R", "BLEU", BLEU) if translated else ("exact_R", "share of whole answers", ANSWERS)
     whole = {name: np.asarray(numbers["rungs"][name][key], float) for name in (TRANSFORMER, DECODER, ENCODER)}
     gaps = {
-        f"the other is {name}": not np.isnan(whole[name]).any()
-        and not above_zero(whole[name] - whole[TRANSFORMER])
-        and not above_zero(whole[TRANSFORMER] - whole[name])
+        f"the other is {name}": as_good(whole[name], whole[TRANSFORMER], margin)
+        and as_good(whole[TRANSFORMER], whole[name], margin)
         for name in (DECODER, ENCODER)
     }
     alike = Claim(
         said="Encoder-decoder, decoder-only and encoder-only do the same task equally well",
         **split(gaps),
-        criterion=f"{reading}: the difference from the encoder-decoder is no more than the interval",
+        criterion=f"{reading}: on average no more than {margin:g} from the encoder-decoder's",
         measured="; ".join(f"{name} {spread(x)}" for name, x in whole.items()),
         instead="All three can be trained for it. Tokens by themselves do not compare: an encoder fills all slots at "
         "once, where a decoder is given the right ones before each.",
