@@ -21,7 +21,7 @@ from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
 
 HERE = "tests.models.test_variants"
-BASE = {**SIZES, "head_width": 8, "relative": {"buckets": 6, "max_distance": 7}}
+BASE = {**SIZES, "head_width": 8}
 SOURCES, TARGETS = (3, 1, 5), (7, 2, 4)
 STEPS, PREFIX = 3, 3
 
@@ -37,11 +37,15 @@ def two_of_three(query_positions, key_positions):
 
 
 FACTORS = {
-    "score": {name: {"score": name} for name in SCORES},
+    "score": {
+        **{name: {"score": name} for name in SCORES},
+        "position_only": {"score": "position_only", "relative": {"buckets": 6}},
+    },
     "position": {
         **{name: {"position": name} for name in POSITIONS},
         # By layer and with a scale, which the tests that have plain rotary positions leave out.
         "rotary": {"position": "rotary", "rotary_base": (50.0, 1e4), "rotary_scale": 3.0},
+        "relative": {"position": "relative", "relative": {"buckets": 6, "max_distance": 7}},
     },
     "heads": {"multi": {"num_kv_heads": 4}, "grouped": {"num_kv_heads": 2}, "single": {"num_kv_heads": 1}},
     "mask": {"causal": {}, "prefix": {}, "own": {"attention": {"mask": f"{HERE}:two_of_three"}}},
