@@ -34,7 +34,6 @@ from transformer.schema import Check, at_least, setting
 BASE = "base"
 RATE = 3e-3
 SMOOTHING = 0.1
-LOCALES = ("en_US", "de", "fr", "es")
 ROWS: dict[str, Mapping[str, Any]] = {
     BASE: {},
     "1 head": {"num_heads": 1, "head_width": 48},
@@ -71,7 +70,7 @@ class AblationSettings(StudySettings):
 def measure(settings: AblationSettings) -> Numbers:
     """Row -> nats_R per token and accuracy_R (of tokens), both held out."""
     held = pairs.read_pairs(
-        settings.data, locales=LOCALES, examples=settings.examples, held_out=settings.held_out, longest=LONGEST
+        settings.data, locales=pairs.LOCALES, examples=settings.examples, held_out=settings.held_out, longest=LONGEST
     )
     data, check = (jax.tree.map(jnp.asarray, pairs.posed(held, part, "seq2seq")) for part in (held.train, held.check))
     found = {}

@@ -88,8 +88,8 @@ NORMS: dict[str, BatchNorm | None] = {
     "batch, per position": BatchNorm(over=(0,), padding=False),
     "batch, per position, padding counted": BatchNorm(over=(0,), padding=True),
 }
-LAYER, FEATURE, FEATURE_PADDED, POSITION, POSITION_PADDED = NORMS
 """Name -> the way of batch norm; None: layer norm."""
+LAYER, FEATURE, FEATURE_PADDED, POSITION, POSITION_PADDED = NORMS
 
 
 def layer_row(x_BTD, scale, bias, lengths_B, averages, learn) -> tuple[Array, Averages]:

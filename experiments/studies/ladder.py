@@ -47,7 +47,7 @@ class RungSettings(StudySettings):
 class LadderSettings(RungSettings):
     """From RNN to Transformer at one size, on dates: python -m experiments.studies ladder --locales=de,fi"""
 
-    locales: tuple[str, ...] = setting(("en_US", "de", "fr", "es"), "locales that dates are written in")
+    locales: tuple[str, ...] = setting(pairs.LOCALES, "locales that dates are written in")
     examples: int = setting(20_000, "pairs to learn from", check=at_least(1))
     width: int = setting(48, "D of the Transformer, even; the others follow from its size", check=at_least(2))
     steps: int = setting(600, "updates of each model", check=at_least(2))

@@ -24,27 +24,25 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     cases = {f"{s} to {T}" if s < T else f"all {T}": i for i, s in enumerate(shortest)}
     last = f"{shortest[-1]} to {T}"
     told = lambda values: "; ".join(f"{name} {spread(x, signed=True)}" for name, x in values.items())  # noqa: E731
-    more = {case: loss[FEATURE][i] - loss[LAYER][i] for case, i in cases.items()}
-    ways = {name: loss[name][-1] - loss[LAYER][-1] for name in batches}
+    lost = {name: loss[name] - loss[LAYER] for name in batches}
+    more = {case: lost[FEATURE][i] for case, i in cases.items()}
+    ways = {name: x[-1] for name, x in lost.items()}
     worse = Claim(
         said="Batch norm (per feature, of what is no padding) is worse than layer norm",
-        **split(
-            {case: above_zero(loss[FEATURE][i] - loss[LAYER][i]) for case, i in cases.items()}, word="lengths are "
-        ),
+        **split({case: above_zero(x) for case, x in more.items()}, word="lengths are "),
         criterion="its held-out loss is above that of layer norm by more than the interval, each at its better rate",
         measured=f"nats per token more than layer norm, by lengths: {told(more)}; each way, lengths {last}: "
         f"{told(ways)}",
         instead="Of batches of few examples, and as many updates: statistics of a batch are noise to learn through.",
         seeds=seeds,
     )
-    gap = {name.removeprefix("batch, "): loss[name] - loss[LAYER] for name in batches}
+    growth = {name.removeprefix("batch, "): x[-1] - x[0] for name, x in lost.items()}
     varied = Claim(
         said="Batch norm is worse because lengths vary within a batch",
-        **split({name: above_zero(x[-1] - x[0]) for name, x in gap.items()}, word="it is "),
+        **split({name: above_zero(x) for name, x in growth.items()}, word="it is "),
         criterion="what batch norm loses against layer norm grows from the least to the most varied lengths, by more "
         "than the interval",
-        measured=f"growth from lengths {next(iter(cases))} to {last}, nats per token: "
-        + told({name: x[-1] - x[0] for name, x in gap.items()}),
+        measured=f"growth from lengths {next(iter(cases))} to {last}, nats per token: {told(growth)}",
         instead="Where the last positions have few examples their statistics are of few; statistics over positions "
         "have as many rows as the batch has tokens.",
         seeds=seeds,

@@ -28,6 +28,8 @@ from transformer.ops.losses import cross_entropy
 
 LANGUAGES = ("de", "en")
 """Source and target of a folder: the endings of its files."""
+LOCALES = ("en_US", "de", "fr", "es")
+"""Of dates, unless a setting says otherwise."""
 SUBWORDS = 1000
 """Tokens of the vocabulary of a folder."""
 FLAG = "a folder with train.de and train.en, line by line, plain or .gz, such as Multi30k; none: dates"

@@ -21,6 +21,7 @@ import transformer
 from experiments.data.dates import DatesConfig, ceiling, every_day, split_days
 from experiments.studies.date_alignment import ANSWER, NOWHERE, Dates, date_splits
 from experiments.studies.one_function import HEADS, one_function
+from experiments.studies.pairs import drawn
 from experiments.studies.pictures import bars, curve, finish, matrix, panels
 from experiments.studies.study import (
     DIFFERS,
@@ -89,16 +90,6 @@ def measure(settings: SelfAndCrossSettings) -> Numbers:
             first = jax.tree.map(lambda x: x[0], trained.params)
             found |= {"alignment": alignment(looked, check), "example": example(model, first, check)}
     return found
-
-
-def drawn(batch: int):
-    """A `Sample` of examples, drawn evenly."""
-
-    def sample(key: Array, data: Mapping[str, Array]) -> Batch:
-        rows_B = jax.random.randint(key, (batch,), 0, data["source"].shape[0])
-        return {name: x[rows_B] for name, x in data.items()}
-
-    return sample
 
 
 def exact(model: Model, params: Any, batch: Batch) -> Array:
