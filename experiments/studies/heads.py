@@ -51,8 +51,7 @@ def measure(settings: HeadsSettings) -> Numbers:
     (batch,) = held_out(text.windows(256, text.WINDOW), check)
     losses, off, looks = [], {}, {}
     for N in settings.heads:
-        shape = dict(vocab_size=text.VOCABULARY, num_layers=LAYERS, width=settings.width, feed_forward_width=FORWARD)
-        model = transformer.build(dict(architecture="decoder_only", num_heads=N, **shape))
+        model = transformer.build(dict(architecture="decoder_only", num_heads=N, **shape_of(settings)))
         options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=f"{N} heads")
         trained = train_lanes(model, text.windows(settings.batch, text.WINDOW), learn, **options)
         found = trained.each(lambda params, model=model: switched_off(model, params, batch))
@@ -73,10 +72,14 @@ def measure(settings: HeadsSettings) -> Numbers:
     }
 
 
+def shape_of(settings: HeadsSettings) -> dict[str, int]:
+    """What all models have alike."""
+    return dict(vocab_size=text.VOCABULARY, num_layers=LAYERS, width=settings.width, feed_forward_width=FORWARD)
+
+
 def projected(way: str, parts: Sequence[np.ndarray], settings: HeadsSettings) -> dict[str, object]:
     """loss_R (nats per byte, held out) of a model with these projections."""
-    shape = dict(vocab_size=text.VOCABULARY, num_layers=LAYERS, width=settings.width, feed_forward_width=FORWARD)
-    model = projections.model_of(way, heads=settings.way_heads, **shape)
+    model = projections.model_of(way, heads=settings.way_heads, **shape_of(settings))
     options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=way)
     loss_AR = text.held_out_loss(model, parts, side="source", **options)
     return {"loss_R": loss_AR[best(loss_AR)], "parameters": number_of_parameters(model)}
@@ -170,8 +173,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         "same), for every seed",
         measured="share, and how far back the nearest and the furthest head of each layer look (tokens, mean over "
         "seeds): " + "; ".join(f"N = {n}: {spread(x)}, " + ", ".join(map(ends, apart[n])) for n, x in shared.items()),
-        instead="Of the share alone: what a head is worth is another question, and heads that were never trained "
-        "differ too.",
+        instead="Of the share alone: what a head is worth is another question.",
         seeds=seeds,
     )
     return [several, more, needed, different, *projections.judge(numbers)]
