@@ -1,22 +1,15 @@
 """Times the parts of a training step of a recipe; `bench sweep` times trials as lanes against one after another."""
 
 import dataclasses
-import itertools
-import statistics
-import time
 from collections.abc import Sequence
 
-import jax
-from rich.console import Console
-
 from experiments import settings
-from experiments.command_line import REQUIRED, parse, run
-from experiments.compilation import use_compilation_cache
-from experiments.sweeping.bench import show
+from experiments.benchmarks.sweep import show
+from experiments.benchmarks.train import show_speeds
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import REQUIRED, parse, run
 from experiments.sweeping.lanes import MODES
-from experiments.training.experiment import Experiment, set_up
-from experiments.training.loop import batch_size_of
-from experiments.training.progress import devices_in_words, final_table
+from experiments.training.experiment import set_up
 from transformer.schema import at_least, setting
 
 
@@ -52,41 +45,7 @@ def main(argv: Sequence[str]) -> None:
     flags, overrides = parse(argv, BenchFlags)
     config, _ = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    experiment = set_up(config)
-    made = pipeline_speed(experiment, flags.batches)
-    eaten, milliseconds = update_speed(experiment, flags.steps)
-    rows = [
-        {"part": "input pipeline alone", "tokens/s": f"{made:,.0f}", "ms a step": "", "ratio": f"{made / eaten:.1f}"},
-        {"part": "update alone", "tokens/s": f"{eaten:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
-    ]
-    title = f"{flags.config}, median of {flags.steps} steps, {devices_in_words()}"
-    Console(highlight=False).print(final_table(rows, title=title))
-
-
-def pipeline_speed(experiment: Experiment, count: int) -> float:
-    """Tokens a second of `count` batches, the first of them not timed."""
-    batches = experiment.task.training_batches()
-    next(batches)
-    began = time.perf_counter()
-    tokens = sum(batch_size_of(batch)["tokens"] for batch in itertools.islice(batches, count))
-    return tokens / (time.perf_counter() - began)
-
-
-def update_speed(experiment: Experiment, steps: int) -> tuple[float, float]:
-    """(tokens a second, milliseconds), both medians, of updates on batches that are there already."""
-    batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
-    update, hyperparameters = experiment.update(), experiment.hyperparameters
-    state = jax.jit(experiment.initial_state)(hyperparameters)
-    for batch in batches:  # every shape compiles, and caches warm up
-        state, _ = update(state, batch, hyperparameters)
-    seconds, speeds = [], []
-    for batch in batches[steps:]:
-        began = time.perf_counter()
-        state, metrics = update(state, batch, hyperparameters)
-        jax.block_until_ready(metrics)
-        seconds.append(time.perf_counter() - began)
-        speeds.append(batch_size_of(batch)["tokens"] / seconds[-1])
-    return statistics.median(speeds), 1e3 * statistics.median(seconds)
+    show_speeds(set_up(config), flags.config, batches=flags.batches, steps=flags.steps)
 
 
 if __name__ == "__main__":

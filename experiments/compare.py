@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.command_line import REQUIRED, parse, run
-from experiments.comparison import DATA, differing, refuse_other_objectives, rows, sides
-from experiments.comparison_tables import means_table, scores_table, settings_table, side_lines
-from experiments.results import Result, read_results
+from experiments.cli.flags import REQUIRED, parse, run
+from experiments.comparing.comparison import DATA, differing, refuse_other_objectives, rows, sides
+from experiments.comparing.results import Result, read_results
+from experiments.comparing.tables import means_table, scores_table, settings_table, side_lines
 from experiments.training.progress import say
 from transformer.schema import setting
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from experiments.command_line import REQUIRED, parse, run
-from experiments.compilation import use_compilation_cache
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import REQUIRED, parse, run
 from experiments.data.examples import Document
-from experiments.runs import open_run
+from experiments.runs.mistakes import show_answers, show_labels
+from experiments.runs.open_run import open_run
 from experiments.training.bleu import signature
-from experiments.wrong_answers import show_answers, show_labels
 from transformer.errors import problem
 from transformer.schema import at_least, setting
 

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import REQUIRED, parse, run
-from experiments.compilation import use_compilation_cache
-from experiments.runs import NO_EXAMPLE, draw_attention, example_text, open_run
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import REQUIRED, parse, run
+from experiments.runs.open_run import NO_EXAMPLE, draw_attention, example_text, open_run
 from transformer.errors import problem
 from transformer.schema import setting
 

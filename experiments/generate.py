@@ -4,10 +4,10 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from experiments.command_line import REQUIRED, parse, run
-from experiments.compilation import use_compilation_cache
-from experiments.data.reading import File, read_file
-from experiments.runs import Run, labels_in_words, open_run
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import REQUIRED, parse, run
+from experiments.data.sources.reading import File, read_file
+from experiments.runs.open_run import Run, labels_in_words, open_run
 from transformer.decoding import DecodingConfig
 from transformer.decoding.strategies import STRATEGIES, probability
 from transformer.errors import problem

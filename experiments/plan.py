@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from experiments import settings
-from experiments.command_line import REQUIRED, parse, run
-from experiments.compilation import use_compilation_cache
-from experiments.planning import show_plan
-from experiments.recipes import load_recipe_and_sweep
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import REQUIRED, parse, run
+from experiments.cli.recipes import load_recipe_and_sweep
+from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import use_cores
 from experiments.sweeping.planning import show_sweep_plan
-from experiments.sweeping.setup import make_sweep
+from experiments.sweeping.session import make_sweep
 from experiments.training.experiment import set_up
 from experiments.training.progress import say
 from transformer.schema import at_least, setting

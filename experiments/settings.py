@@ -13,11 +13,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.data import sources, tokenizers
-from experiments.data.sources import DataConfig
-from experiments.data.tokenizers import TokenizerConfig
-from experiments.help_table import table
-from experiments.recipes import load_recipe
+from experiments.cli.help import table
+from experiments.cli.recipes import load_recipe
+from experiments.data.config import SOURCE_READS, DataConfig
+from experiments.data.tokenizers import table as tokenizers
+from experiments.data.tokenizers.table import TokenizerConfig
 from experiments.tasks.config import TaskConfig, unread
 from experiments.training import optimizers, schedules
 from experiments.training.config import STOPPING, TrainingConfig
@@ -25,7 +25,7 @@ from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import STRATEGIES, DecodingConfig
 from transformer.errors import UserError, nearest, problem
-from transformer.models import architectures
+from transformer.models import reads as model_reads
 from transformer.models.config import ModelConfig
 from transformer.schema import Setting, setting
 
@@ -156,9 +156,9 @@ def _unread(config: Config) -> dict[str, tuple[str, UserError]]:
             "decoding.strategy", config.decoding.strategy, {name: row.reads for name, row in STRATEGIES.items()}
         ),
         **_unread_size(config.training),
-        **{f"model.{name}": found for name, found in architectures.unread(config.model).items()},
+        **{f"model.{name}": found for name, found in model_reads.unread(config.model).items()},
         **{name: (f"this task on architecture {architecture!r}", error) for name, error in by_task.items()},
-        **_unread_by_row("data.source", config.data.source, sources.READS),
+        **_unread_by_row("data.source", config.data.source, SOURCE_READS),
     }
 
 

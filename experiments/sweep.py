@@ -3,13 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 
-from experiments.command_line import REQUIRED, parse, run
-from experiments.compilation import use_compilation_cache
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import REQUIRED, parse, run
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import MODES
 from experiments.sweeping.launch import submit
-from experiments.sweeping.session import sweep
-from experiments.sweeping.setup import DATA
+from experiments.sweeping.session import DATA, sweep
 from experiments.sweeping.study import SAMPLERS
 from experiments.sweeping.worker import KEEP
 from transformer.schema import at_least, setting

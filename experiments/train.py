@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import settings
-from experiments.command_line import REQUIRED, parse, run
-from experiments.compilation import use_compilation_cache
-from experiments.session import train
-from experiments.verify_resume import verify
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import REQUIRED, parse, run
+from experiments.runs.session import train
+from experiments.runs.verify_resume import verify
 from transformer.schema import Check, at_least, setting
 
 

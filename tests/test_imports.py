@@ -4,12 +4,26 @@ import ast
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ["axes errors schema", "ops", "nn", "models", "decoding interop inspection"]
 """Each may import itself and what stands before it."""
-EXPERIMENTS = ["data", "tasks", "training", "sweeping", "studies"]
+COMMANDS = "train evaluate generate explore sweep plan bench compare"
+EXPERIMENTS = [
+    "cli.recipes cli.help",
+    "data",
+    "tasks",
+    "storage",
+    "training",
+    "settings",
+    "cli",
+    "costs",
+    "runs",
+    "comparing",
+    "sweeping",
+    "studies benchmarks",
+    COMMANDS,
+]
+"""A part may import itself and what stands before it, but no other part of its own level."""
 NOT_OURS = {
     "matplotlib",
     "orbax",
@@ -52,9 +66,40 @@ def within(name, packages):
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def library_levels():
-    """Module -> the modules of the library that it may import."""
-    return [[f"transformer.{name}" for name in level.split()] for level in LIBRARY]
+def place(name, package, levels):
+    """(level, part) of a module by the first level that names it; None where no level does."""
+    for height, level in enumerate(levels):
+        for part in level.split():
+            if within(name, [f"{package}.{part}"]):
+                return height, part
+    return None
+
+
+def upward(package, levels):
+    """Every import of a package that does not point down, as "module imports module"."""
+    found = []
+    for path in files(package):
+        own = name_of(path)
+        if own == package:
+            continue
+        assert place(own, package, levels) is not None, f"{own} stands in no level"
+        height, part = place(own, package, levels)
+        for name in imported(path):
+            if within(name, [package]) and name != package:
+                other_height, other = place(name, package, levels)
+                if other_height > height or (other_height == height and other != part and height > 0):
+                    found.append(f"{own} imports {name}")
+    return found
+
+
+def breaking(folder, is_allowed):
+    """Every import of a folder's files that is not allowed, as "module imports module"."""
+    return [
+        f"{name_of(path)} imports {name}"
+        for path in files(folder)
+        for name in imported(path)
+        if not is_allowed(path, name)
+    ]
 
 
 def test_the_files_are_found_and_read():
@@ -63,32 +108,22 @@ def test_the_files_are_found_and_read():
     assert {"jax.Array", "transformer.axes.check_shape", "transformer.ops.scores"} <= attend
 
 
-@pytest.mark.parametrize("path", files("transformer"), ids=name_of)
-def test_the_library_imports_downwards_and_never_the_experiments(path):
-    ours = {name for name in imported(path) if within(name, ["transformer"])}
-    assert not [name for name in imported(path) if within(name, ["experiments", "configs", "tests"])]
-    levels, own = library_levels(), name_of(path)
-    if own == "transformer":
-        return
-    height = next(i for i, level in enumerate(levels) if within(own, level))
-    below = [name for level in levels[:height] for name in level]
-    siblings = levels[height] if height == 0 else [name for name in levels[height] if within(own, [name])]
-    assert not [name for name in ours if not within(name, below + siblings)], f"{own} stands above them or beside them"
+def test_the_library_imports_downwards_and_never_the_experiments():
+    assert not upward("transformer", LIBRARY)
+    assert not breaking("transformer", lambda _, name: not within(name, ["experiments", "configs", "tests"]))
 
 
-@pytest.mark.parametrize("path", files("transformer/ops"), ids=name_of)
-def test_ops_import_jax_and_jaxtyping_alone(path):
+def test_ops_import_jax_and_jaxtyping_alone():
     allowed = {"jax", "jaxtyping", "transformer"} | sys.stdlib_module_names
-    assert {name.split(".")[0] for name in imported(path)} <= allowed
+    assert not breaking("transformer/ops", lambda _, name: name.split(".")[0] in allowed)
 
 
-@pytest.mark.parametrize("path", files("transformer"), ids=name_of)
-def test_the_library_imports_nothing_that_only_experiments_need(path):
-    assert not {name.split(".")[0] for name in imported(path)} & (NOT_OURS - drawing(path))
+def test_the_library_imports_nothing_that_only_experiments_need():
+    def is_allowed(path, name):
+        drawing = {"matplotlib"} if within(name_of(path), ["transformer.inspection"]) else set()
+        return name.split(".")[0] not in NOT_OURS - drawing
 
-
-def drawing(path):
-    return {"matplotlib"} if within(name_of(path), ["transformer.inspection"]) else set()
+    assert not breaking("transformer", is_allowed)
 
 
 def test_importing_the_library_does_not_reach_the_pictures():
@@ -105,26 +140,39 @@ def test_importing_the_library_does_not_reach_the_pictures():
     assert not [name for name in seen if within(name, ["transformer.inspection", "transformer.interop"])]
 
 
-@pytest.mark.parametrize("path", files("experiments"), ids=name_of)
-def test_experiments_import_downwards(path):
-    own = name_of(path)
-    levels = [f"experiments.{name}" for name in EXPERIMENTS]
-    height = next((i for i, level in enumerate(levels) if within(own, [level])), None)
-    if height is not None:
-        assert not [name for name in imported(path) if within(name, levels[height + 1 :])]
+def test_experiments_import_downwards_and_never_a_command():
+    assert not upward("experiments", EXPERIMENTS)
 
 
-COMMANDS = ["train", "evaluate", "generate", "explore", "sweep", "plan", "bench", "compare"]
+def test_no_import_stands_where_only_type_checkers_read_it():
+    """Such an import hides a circle of modules."""
+    text = {path: path.read_text() for folder in ("transformer", "experiments") for path in files(folder)}
+    assert not [name_of(path) for path, source in text.items() if "TYPE_CHECKING" in source]
 
 
-@pytest.mark.parametrize("path", files("experiments"), ids=name_of)
-def test_nothing_imports_a_command_line(path):
-    commands = [f"experiments.{name}" for name in COMMANDS]
-    assert not [name for name in imported(path) if within(name, commands) and not within(name_of(path), commands)]
+def test_the_top_of_experiments_holds_commands_and_settings_alone():
+    names = {path.stem for path in (ROOT / "experiments").glob("*.py")}
+    assert names == {"__init__", "settings", *COMMANDS.split()}
 
 
-@pytest.mark.parametrize("path", files("configs"), ids=name_of)
-def test_recipes_import_configs_and_defaults_alone(path):
-    names = imported(path)
-    assert not [name for name in names if not within(name, ["ml_collections", "experiments.settings", "transformer"])]
-    assert not [name for name in names if within(name, ["transformer"]) and not name.endswith("Config")]
+def test_recipes_import_configs_and_defaults_alone():
+    def is_allowed(_, name):
+        if within(name, ["transformer"]):
+            return name.endswith("Config")
+        return within(name, ["ml_collections", "experiments.settings"])
+
+    assert not breaking("configs", is_allowed)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {name_of(path): path for folder in ("transformer", "experiments") for path in files(folder)}
+    below = {}
+    for own, path in modules.items():
+        names = {name if name in modules else name.rpartition(".")[0] for name in imported(path)}
+        below[own] = {name for name in names if name in modules and name != own and not own.startswith(f"{name}.")}
+    while True:  # take away what imports nothing that is left, until that is all, or only circles are left
+        done = {own for own, names in below.items() if not names & set(below)}
+        if not done:
+            break
+        below = {own: names for own, names in below.items() if own not in done}
+    assert not below

@@ -30,8 +30,8 @@ def test_files_that_the_readme_names_exist(path):
 
 
 def test_every_row_of_the_tables_is_in_the_readme():
-    from experiments.data.sources import SOURCES
-    from experiments.data.tokenizers import TOKENIZERS
+    from experiments.data.sources.table import SOURCES
+    from experiments.data.tokenizers.table import TOKENIZERS
     from experiments.tasks.config import OBJECTIVES
     from experiments.tasks.config import READS as TASKS
     from experiments.training.optimizers import OPTIMIZERS
@@ -39,8 +39,8 @@ def test_every_row_of_the_tables_is_in_the_readme():
     from transformer.decoding import STRATEGIES
     from transformer.models.config import UNREAD
     from transformer.nn.blocks import NORM_PLACEMENTS
-    from transformer.nn.class_head import READS
     from transformer.nn.feed_forward import ACTIVATIONS
+    from transformer.nn.heads import READS
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
     from transformer.ops.scores import SCORES

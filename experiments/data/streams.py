@@ -15,7 +15,7 @@ from jaxtyping import Int, Int32, Int64
 
 from experiments.data.batching import Epochs
 from experiments.data.ragged import Ragged
-from experiments.data.tokens import SpecialTokens
+from experiments.data.tokenizers.tokens import SpecialTokens
 from transformer.errors import problem
 
 

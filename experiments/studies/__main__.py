@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command_line import parse, run
-from experiments.compilation import use_compilation_cache
-from experiments.studies.gallery import write_gallery
-from experiments.studies.record import carry_out
-from experiments.studies.study import StudySettings
+from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.flags import parse, run
+from experiments.studies.frame.claim import StudySettings
+from experiments.studies.frame.gallery import write_gallery
+from experiments.studies.frame.record import carry_out
 from experiments.studies.table import STUDIES
 from experiments.sweeping.lanes import use_cores
 from transformer.errors import problem, unknown

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies import pairs
-from experiments.studies.pictures import bars, finish, panels
-from experiments.studies.study import (
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     SHAPE_ONLY,
@@ -28,7 +27,8 @@ from experiments.studies.study import (
     split,
     spread,
 )
-from experiments.studies.training import train_lanes
+from experiments.studies.frame.pictures import bars, finish, panels
+from experiments.studies.frame.training import train_lanes
 from transformer.schema import Check, at_least, setting
 
 BASE = "base"

@@ -24,9 +24,9 @@ from transformer.models.common import Batch, Head, token_table
 from transformer.models.config import ModelConfig
 from transformer.nn.attention import Attention
 from transformer.nn.blocks import NORM_PLACEMENTS
+from transformer.nn.dropout import Noise
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.noise import Noise
-from transformer.nn.watch import Request, Watch
+from transformer.nn.intermediates import Request, Watch
 from transformer.ops import masks
 from transformer.ops.linear import embed
 from transformer.ops.norms import layer_norm

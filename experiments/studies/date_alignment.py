@@ -13,8 +13,9 @@ import numpy as np
 from babel.dates import DateTimeFormat, get_date_format
 from jaxtyping import Float32, Int32
 
-from experiments.data.characters import Characters
-from experiments.data.dates import FIELD, DatesConfig, Writer, split_days, writers
+from experiments.data.config import DatesConfig
+from experiments.data.sources.dates import FIELD, Writer, split_days, writers
+from experiments.data.tokenizers.characters import Characters
 from experiments.tasks.framing import Seq2Seq, collate
 
 NOWHERE = -1

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.pictures import matrix, panels
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, keys_of, split
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split
+from experiments.studies.frame.pictures import matrix, panels
 from transformer import Model
 from transformer.ops import masks
 from transformer.ops.attend import attend

@@ -19,9 +19,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.pictures import curve, finish, panels, powers
-from experiments.studies.rungs import ATTENDING, RNN, TRANSFORMER
-from experiments.studies.study import (
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     SHAPE_ONLY,
@@ -33,7 +31,9 @@ from experiments.studies.study import (
     split,
     spread,
 )
-from experiments.studies.training import Sample, best, held_out, scores, train_lanes
+from experiments.studies.frame.pictures import curve, finish, panels, powers
+from experiments.studies.frame.training import Sample, best, held_out, scores, train_lanes
+from experiments.studies.rungs import ATTENDING, RNN, TRANSFORMER
 from experiments.training.update import Batch
 from transformer.nn.positions import POSITIONS
 from transformer.schema import Check, at_least, setting

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies import projections, text
-from experiments.studies.pictures import COLOURS, bars, curve, finish, panels, powers
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, above_zero, keys_of, split, spread
-from experiments.studies.training import best, held_out, number_of_parameters, train_lanes
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, above_zero, keys_of, split, spread
+from experiments.studies.frame.pictures import COLOURS, bars, curve, finish, panels, powers
+from experiments.studies.frame.training import best, held_out, number_of_parameters, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy

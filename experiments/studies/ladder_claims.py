@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
 from experiments.studies.rungs import ALONE, ATTENDING, DECODER, ENCODER, RNN, SELF_TOO, TRANSFORMER
-from experiments.studies.study import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
 
 TOKENS, ANSWERS, BLEU = 0.01, 0.05, 1.0
 """Differences up to which two rungs do equally well: shares of tokens, of whole answers, and BLEU."""

@@ -15,10 +15,10 @@ from jax import Array
 from matplotlib.figure import Figure
 
 from experiments.studies.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
+from experiments.studies.frame.claim import Numbers, Study, StudySettings
+from experiments.studies.frame.pictures import curve, finish, matrix, panels
+from experiments.studies.frame.training import best, held_out, train_lanes
 from experiments.studies.norms_claims import judge
-from experiments.studies.pictures import curve, finish, matrix, panels
-from experiments.studies.study import Numbers, Study, StudySettings
-from experiments.studies.training import best, held_out, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.models.config import ModelConfig, model_config

@@ -13,9 +13,9 @@ from jax import Array
 
 from transformer.models.config import model_config
 from transformer.nn.attention import Attention
-from transformer.nn.noise import Noise
+from transformer.nn.dropout import Noise
+from transformer.nn.intermediates import Request, Watch
 from transformer.nn.positions import POSITIONS, PositionBias
-from transformer.nn.watch import Request, Watch
 from transformer.ops import masks
 
 HEADS = 4

@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.studies.pictures import matrix, panels
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, keys_of, split
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split
+from experiments.studies.frame.pictures import matrix, panels
 from transformer.inspection.plots import COLOURS
 from transformer.ops import masks
 from transformer.ops.attend import masked_softmax

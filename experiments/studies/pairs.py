@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.data.dates import DatesConfig
+from experiments.data.config import DataConfig, DatesConfig, FilesConfig
 from experiments.data.examples import Pair
-from experiments.data.files import FilesConfig
-from experiments.data.sides import Sides
-from experiments.data.sources import DataConfig, load
-from experiments.data.tokenizers import SpecialTokens, TokenizerConfig
+from experiments.data.sources.table import load
+from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.table import SpecialTokens, TokenizerConfig
 from experiments.tasks.framing import Example, Frame, collate, frame_for
 from experiments.training.update import Batch
 from transformer import Model

@@ -17,8 +17,8 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.pictures import bars, finish, panels
-from experiments.studies.study import Claim, Numbers, Study, StudySettings, keys_of, split, spread
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split, spread
+from experiments.studies.frame.pictures import bars, finish, panels
 from transformer import Model
 from transformer.schema import at_least, setting
 

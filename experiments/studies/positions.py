@@ -20,8 +20,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies import text
-from experiments.studies.pictures import bars, curve, finish, panels
-from experiments.studies.study import (
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     SHAPE_ONLY,
@@ -33,7 +32,8 @@ from experiments.studies.study import (
     split,
     spread,
 )
-from experiments.studies.training import held_out, train_lanes
+from experiments.studies.frame.pictures import bars, curve, finish, panels
+from experiments.studies.frame.training import held_out, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy

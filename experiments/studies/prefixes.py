@@ -23,8 +23,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies import text
-from experiments.studies.pictures import bars, curve, finish, panels
-from experiments.studies.study import (
+from experiments.studies.frame.claim import (  # fmt: skip
     DIFFERS,
     HOLDS,
     Claim,
@@ -33,8 +32,9 @@ from experiments.studies.study import (
     StudySettings,
     above_zero,
     spread,
-)  # fmt: skip
-from experiments.studies.training import held_out, train_lanes
+)
+from experiments.studies.frame.pictures import bars, curve, finish, panels
+from experiments.studies.frame.training import held_out, train_lanes
 from experiments.training.update import Batch, token_sums
 from transformer import Model
 from transformer.schema import at_least, setting

@@ -17,13 +17,13 @@ import numpy as np
 from jax import Array
 
 from experiments.studies.batch_norm import NormedStack
-from experiments.studies.study import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
-from experiments.studies.training import number_of_parameters
+from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
+from experiments.studies.frame.training import number_of_parameters
 from transformer import Model
 from transformer.models.config import model_config
 from transformer.nn.attention import Attention
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.watch import Request, Watch
+from transformer.nn.intermediates import Request, Watch
 from transformer.ops.attend import attention_weights, mix
 
 NONE, NO_OUTPUT, LINEAR, MLP = WAYS = ("no projections", "no output projection", "linear", "MLP")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import transformer
-from experiments.studies.training import number_of_parameters
+from experiments.studies.frame.training import number_of_parameters
 from transformer import Model
 from transformer.errors import problem
 

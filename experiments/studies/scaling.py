@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies import text
-from experiments.studies.pictures import curve, finish, panels, powers
-from experiments.studies.study import (
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     SHAPE_ONLY,
@@ -31,7 +30,8 @@ from experiments.studies.study import (
     split,
     spread,
 )  # fmt: skip
-from experiments.studies.training import best
+from experiments.studies.frame.pictures import curve, finish, panels, powers
+from experiments.studies.frame.training import best
 from transformer.ops.attend import attention_weights, raw_scores
 from transformer.schema import Check, at_least, setting
 

@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies import text
-from experiments.studies.pictures import bars, curve, finish, panels, powers
-from experiments.studies.study import (
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     Claim,
@@ -32,7 +31,8 @@ from experiments.studies.study import (
     split,
     spread,
 )  # fmt: skip
-from experiments.studies.training import best
+from experiments.studies.frame.pictures import bars, curve, finish, panels, powers
+from experiments.studies.frame.training import best
 from transformer.models.variants import RelativeConfig
 from transformer.nn.parameters import parse_axes
 from transformer.ops import scores as ours

@@ -18,12 +18,10 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.data.dates import DatesConfig, ceiling, every_day, split_days
+from experiments.data.config import DatesConfig
+from experiments.data.sources.dates import ceiling, every_day, split_days
 from experiments.studies.date_alignment import ANSWER, NOWHERE, Dates, date_splits
-from experiments.studies.one_function import HEADS, one_function
-from experiments.studies.pairs import drawn
-from experiments.studies.pictures import bars, curve, finish, matrix, panels
-from experiments.studies.study import (
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     Claim,
@@ -34,7 +32,10 @@ from experiments.studies.study import (
     split,
     spread,
 )  # fmt: skip
-from experiments.studies.training import scores, train_lanes
+from experiments.studies.frame.pictures import bars, curve, finish, matrix, panels
+from experiments.studies.frame.training import scores, train_lanes
+from experiments.studies.one_function import HEADS, one_function
+from experiments.studies.pairs import drawn
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.inspection.plots import VISIBLE

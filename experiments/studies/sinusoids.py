@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.studies.pictures import curve, finish, panels
-from experiments.studies.study import DIFFERS, HOLDS, HOLDS_IF, Claim, Numbers, Study, StudySettings, split
+from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, Claim, Numbers, Study, StudySettings, split
+from experiments.studies.frame.pictures import curve, finish, panels
 from transformer.ops.positions import sinusoidal
 from transformer.schema import Check, at_least, setting
 

@@ -3,6 +3,7 @@
 from experiments.studies.ablation import ABLATION
 from experiments.studies.dependence import DEPENDENCE
 from experiments.studies.distance import DISTANCE
+from experiments.studies.frame.claim import Study
 from experiments.studies.heads import HEADS
 from experiments.studies.ladder import LADDER, TRANSLATION
 from experiments.studies.norms import NORMS_STUDY
@@ -14,7 +15,6 @@ from experiments.studies.scaling import SCALING
 from experiments.studies.scores import SCORING
 from experiments.studies.self_and_cross import SELF_AND_CROSS
 from experiments.studies.sinusoids import SINUSOIDS
-from experiments.studies.study import Study
 
 STUDIES: dict[str, Study] = {
     "scaling": SCALING,

@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, UInt8
 
-from experiments.data.source_code import split_library
-from experiments.studies.training import held_out, scores, train_lanes
+from experiments.data.sources.source_code import split_library
+from experiments.studies.frame.training import held_out, scores, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.errors import problem

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from experiments.statistics import Estimate
+from experiments.comparing.statistics import Estimate
 from experiments.sweeping.space import Dimension, Range, Space
 from experiments.sweeping.summary import PointResult
 from transformer import schema

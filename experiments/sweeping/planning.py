@@ -9,13 +9,11 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from experiments.sweeping.groups import Experiments, Trial, grouped
-from experiments.sweeping.lanes import lane_counts, lanes_mesh, mode_of, started
-from experiments.sweeping.programs import Programs
-from experiments.sweeping.setup import Sweep
-from experiments.sweeping.sizing import lanes_for
+from experiments.costs.memory import memory_of
+from experiments.sweeping.groups import Experiments, Trial, grouped, lanes_for
+from experiments.sweeping.lanes import Programs, lane_counts, lanes_mesh, mode_of, started
+from experiments.sweeping.session import Sweep
 from experiments.sweeping.worker import MOST_LANES
-from experiments.training.memory import memory_of
 from experiments.training.progress import duration, final_table, say
 
 NOWHERE = Path("nowhere")

@@ -19,16 +19,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.storage.checkpoints import Checkpoints
 from experiments.sweeping.groups import Trial
-from experiments.sweeping.halving import rungs, worse_half
-from experiments.sweeping.lanes import padded, place, row, stacked
-from experiments.sweeping.programs import Programs
+from experiments.sweeping.lanes import Programs, padded, place, row, stacked
 from experiments.sweeping.record import DIVERGED, EARLY, FINISHED, HALVED, RUNNING, TAKEN, LaneRecord
-from experiments.training.checkpoints import Checkpoints
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import Progress
 from experiments.training.signals import StopRequest
+from transformer.errors import problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,3 +252,32 @@ def _assign(lanes: Any, i: int, state: Any) -> None:
     """Writes one lane of a tree on the host."""
     for leaf, value in zip(jax.tree.leaves(lanes), jax.tree.leaves(state), strict=True):
         leaf[i] = value
+
+
+def rungs(steps: int, evaluate_every: int, halvings: int) -> list[int]:
+    """The steps at which the worse half stops: steps / 2^halvings, ..., steps / 2, put off to the next evaluation.
+
+    Raises:
+        UserError: two of them fall on one evaluation, or on the last step.
+    """
+    asked = [steps / 2**k for k in range(halvings, 0, -1)]
+    found = [math.ceil(at / evaluate_every) * evaluate_every for at in asked]
+    if len({*found, steps}) <= len(found) or any(at > steps for at in found):
+        raise problem(
+            "the halvings fall between too few evaluations",
+            got=f"{halvings} halvings of {steps} steps, an evaluation every {evaluate_every}",
+            expected="an evaluation for each",
+            do="Lower training.output.evaluate_every, or --halvings.",
+        )
+    return found
+
+
+def worse_half(lanes: Sequence[LaneRecord]) -> tuple[set[int], int]:
+    """(the points that are to stop, how many points there are), by the mean of the last scores of their lanes."""
+    scores: dict[int, list[float]] = {}
+    for lane in lanes:
+        scores.setdefault(lane.trial.point, []).append(lane.curve[-1][1])
+    sign = -1.0 if lanes and lanes[0].mode == "max" else 1.0
+    mean = {point: sign * float(np.mean(values)) for point, values in scores.items()}
+    ranked = sorted(mean, key=lambda point: (not math.isfinite(mean[point]), mean[point], point))
+    return set(ranked[math.ceil(len(ranked) / 2) :]), len(ranked)

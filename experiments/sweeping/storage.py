@@ -8,6 +8,9 @@ here locks when it begins.
 import contextlib
 import fcntl
 import os
+import signal
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
+from experiments.training.signals import StopRequest
 from transformer.errors import UserError, problem
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
@@ -172,3 +176,59 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     said = str(getattr(error, "orig", None) or error).strip().splitlines()
     return said[0] if said else type(error).__name__
+
+
+class Heartbeat:
+    """A thread that records a sign of life for each trial in `held`, every so many seconds.
+
+    Once it has failed to for as long as makes others take this worker for dead, it asks the training to stop, and
+    `lost` is the error.
+    """
+
+    def __init__(self, storage: RDBStorage, seconds: int, stop: StopRequest):
+        self.held: set[int] = set()
+        self.lost: Exception | None = None
+        self._storage, self._seconds, self._stop = storage, seconds, stop
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(timeout=self._seconds)
+
+    def _run(self) -> None:
+        heard = time.monotonic()
+        while not self._ended.wait(self._seconds):
+            try:
+                for trial in sorted(self.held):
+                    self._storage.record_heartbeat(trial)
+                heard = time.monotonic()
+            except LOST as error:
+                if time.monotonic() - heard > GRACE * self._seconds:
+                    self.lost = error
+                    self._stop(signal.SIGTERM, None)
+                    return
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[bool]:
+    """Whether this process has the directory; the kernel gives it back when the process ends, however it ends."""
+    try:
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except (FileNotFoundError, NotADirectoryError):  # its worker has just finished
+        yield False
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(lock)

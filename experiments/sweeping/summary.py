@@ -14,11 +14,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from experiments.statistics import Estimate, as_text, estimate
+from experiments.comparing.statistics import Estimate, as_text, estimate
+from experiments.storage.metrics import to_json
+from experiments.storage.workdir import write_text_atomically
 from experiments.sweeping.record import DIVERGED, HALVED
 from experiments.sweeping.study import LANES, Study
-from experiments.training.reporting import to_json
-from experiments.training.workdir import write_text_atomically
 from transformer import schema
 
 MOST_ROWS = 20

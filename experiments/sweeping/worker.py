@@ -21,19 +21,15 @@ from typing import Any
 import numpy as np
 from optuna.trial import TrialState
 
-from experiments.sweeping.export import export
-from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, trial_name
-from experiments.sweeping.heartbeat import Heartbeat
-from experiments.sweeping.lanes import lanes_mesh, row
-from experiments.sweeping.lock import locked
-from experiments.sweeping.programs import Programs
-from experiments.sweeping.record import DIVERGED, HALVED, TAKEN, LaneRecord
+from experiments.storage.workdir import write_text_atomically
+from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
+from experiments.sweeping.lanes import Programs, lanes_mesh, row
+from experiments.sweeping.record import DIVERGED, HALVED, TAKEN, LaneRecord, export
 from experiments.sweeping.runner import Ended, LanesRun
-from experiments.sweeping.sizing import lanes_for
+from experiments.sweeping.storage import Heartbeat, locked
 from experiments.sweeping.study import Claim, Study
 from experiments.training.progress import Progress
 from experiments.training.signals import StopRequest
-from experiments.training.workdir import write_text_atomically
 from transformer.errors import UserError
 
 MOST_LANES = 32

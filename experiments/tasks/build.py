@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.data.examples import Splits
-from experiments.data.sides import Sides
+from experiments.data.tokenizers.pair import Sides
 from experiments.tasks.classification import Classification
 from experiments.tasks.config import TaskConfig, objective_of
 from experiments.tasks.continuation import Continuation

@@ -19,8 +19,8 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Plan, make_buckets
 from experiments.data.examples import LABELS, Pair, Splits
 from experiments.data.ragged import Ragged
-from experiments.data.sides import Sides
-from experiments.data.tokens import SpecialTokens
+from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.framing import Example, Look, collate, join
 from experiments.tasks.pairs import cut_note, too_long
 from experiments.tasks.task import Batch, Metric, Posing, Task

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.ragged import Ragged
-from experiments.data.sides import Sides
+from experiments.data.tokenizers.pair import Sides
 from experiments.tasks.pair_task import PairTask
 from experiments.tasks.pairs import Ids, cut_note, fitted, posed
 from experiments.tasks.task import Batch, Metric, Posing, token_metrics

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
-from experiments.data.tokens import FIRST, SpecialTokens
+from experiments.data.tokenizers.tokens import FIRST, SpecialTokens
 
 MASKED, REPLACED = 0.8, 0.1
 

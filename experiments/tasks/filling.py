@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, Int32
 
-from experiments.data.tokens import SpecialTokens, Tokenizer
+from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from transformer.errors import problem
 
 GAP = "<mask>"

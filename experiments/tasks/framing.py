@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32, Int, Int32
 
-from experiments.data.tokenizers import SpecialTokens
+from experiments.data.tokenizers.table import SpecialTokens
 from experiments.tasks.config import PREFIX_READERS
 from transformer.errors import look_up, problem
 

@@ -18,8 +18,8 @@ from jaxtyping import Int, Int32
 
 from experiments.data.batching import Batches, rows_of_batch
 from experiments.data.examples import TEXT, Document, Splits
-from experiments.data.sides import Sides
 from experiments.data.streams import Stream, Windows
+from experiments.data.tokenizers.pair import Sides
 from experiments.tasks.filling import GAP
 from experiments.tasks.framing import Example, collate
 from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from experiments.data.streams import Stream
-from experiments.data.tokens import SpecialTokens
+from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks import filling
 from experiments.tasks.corruption import Spans, mask_tokens
 from experiments.tasks.framing import Example, Look, join

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from experiments.data.batching import Batches
 from experiments.data.examples import Splits
-from experiments.data.sides import Sides
+from experiments.data.tokenizers.pair import Sides
 from experiments.tasks.framing import Look, frame_for
 from experiments.tasks.pairs import Ids, Shapes
 from experiments.tasks.task import Posing, Task

@@ -11,8 +11,8 @@ from jaxtyping import Int
 
 from experiments.data.batching import Batches, evaluation_batches
 from experiments.data.examples import Splits
-from experiments.data.sides import Sides
-from experiments.data.tokens import SpecialTokens
+from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.framing import Look
 from transformer.errors import UserError, problem

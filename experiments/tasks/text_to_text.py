@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from experiments.data.examples import PAIRS, Pair, Splits
-from experiments.data.sides import Sides
-from experiments.data.tokens import SpecialTokens
+from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.pair_task import PairTask
 from experiments.tasks.pairs import Ids, answer_note, cut_note, fitted, posed, room_for
 from experiments.tasks.task import Batch, Metric, Posing, token_metrics

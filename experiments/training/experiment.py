@@ -5,19 +5,15 @@ from typing import Any
 
 import jax
 
-from experiments.data.sides import Sides
-from experiments.data.sources import load
+from experiments.data.sources.table import load
+from experiments.data.tokenizers.pair import Sides
 from experiments.tasks.build import build_task, reopen_task, row
 from experiments.tasks.task import Posing, Task
-from experiments.training import flops
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters
-from experiments.training.update import State, initial_state, make_update, token_sums
+from experiments.training.update import State, initial_state, make_update
 from transformer import Model, build
 from transformer.errors import problem, unknown
 from transformer.nn.positions import POSITIONS
-
-MOST_SHAPES = 6
-"""Shapes of batches whose operations are counted; tracing one takes a fraction of a second."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,18 +58,6 @@ class Experiment:
         census = self.task.plan.census
         shape = max(census, key=lambda shape: shape[0] * max(shape[1:]) ** 2)
         return shape, census[shape][0]
-
-    def flops_per_example(self) -> float:
-        """Operations of matrix products in a training step, over its examples: a mean over the commonest shapes."""
-        parameters = jax.eval_shape(self.initial_state, self.hyperparameters).params
-        gradient = jax.grad(lambda params, batch: token_sums(self.model, params, batch)[0])
-        operations = examples = 0
-        commonest = sorted(self.task.plan.census.values(), key=lambda census: -census[1])[:MOST_SHAPES]
-        for first_step, batches in commonest:
-            batch = self.task.batches.at(first_step)
-            operations += batches * flops.count(gradient, parameters, batch)
-            examples += batches * len(batch["labels"])
-        return operations / examples
 
 
 def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True) -> Experiment:

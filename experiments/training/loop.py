@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.storage.checkpoints import Checkpoints
+from experiments.storage.metrics import Metrics
 from experiments.training import early_stopping
-from experiments.training.checkpoints import Checkpoints
 from experiments.training.early_stopping import Streak
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment
 from experiments.training.progress import Progress
-from experiments.training.reporting import Metrics
 from experiments.training.signals import StopRequest
 from experiments.training.update import State
 

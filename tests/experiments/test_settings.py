@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from experiments import settings
-from experiments.data import sources
+from experiments.data.config import SOURCE_READS
 from experiments.settings import Config, defaults, resolve
 from experiments.tasks.config import READS, TaskConfig, unread
 from experiments.training import optimizers, schedules
@@ -284,7 +284,7 @@ def test_contradictions_between_recipe_and_flag_are_seen():
 TABLES = {
     "optimizer.name": optimizers.READS,
     "optimizer.schedule": schedules.READS,
-    "data.source": sources.READS,
+    "data.source": SOURCE_READS,
     "decoding.strategy": {name: row.reads for name, row in STRATEGIES.items()},
 }
 """The setting that names a row -> the settings and sections that each row reads."""

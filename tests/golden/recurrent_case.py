@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from tests.golden.files import Record
 from tests.golden.torch_layout import as_jax, assert_close, part, recurrent
 from transformer.models.config import model_config
-from transformer.nn.noise import Noise
-from transformer.nn.recurrent_stacks import RecurrentEncoder
-from transformer.nn.watch import Request
+from transformer.nn.dropout import Noise
+from transformer.nn.recurrent.stacks import RecurrentEncoder
+from transformer.nn.intermediates import Request
 
 
 def check_recurrent(record: Record, kind: str, *, bidirectional: bool = True) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import transformer
-from tests.models.tiny import ARCHITECTURES, SIZES, TRANSFORMERS, B, T, batch, tiny, what_is_read
+from tests.fixtures.tiny import ARCHITECTURES, SIZES, TRANSFORMERS, B, T, batch, tiny, what_is_read
 from transformer import ModelConfig, UserError
 from transformer.models.config import EmbeddingConfig
 

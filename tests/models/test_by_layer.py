@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.tiny import T, batch, tiny
+from tests.fixtures.tiny import T, batch, tiny
 
 NAME = "decoder.*.self.weights"
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.tiny import ARCHITECTURES, B, batch, cases, tiny
+from tests.fixtures.tiny import ARCHITECTURES, B, batch, cases, tiny
 
 STEPS = 4
 PROMPTS = np.array([3, 1, 2])

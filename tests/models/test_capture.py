@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import numpy_forward, numpy_rnn
-from tests.models.tiny import B, T, batch, frozendict, tiny
+from tests.fixtures import numpy_forward, numpy_rnn
+from tests.fixtures.tiny import B, T, batch, frozendict, tiny
 from transformer.errors import UserError
-from transformer.nn.watch import SITES
+from transformer.nn.intermediates import SITES
 
 CASES = {
     "encoder_only": {"position": "learned", "norm_placement": "post", "embedding": ("norm", True)},

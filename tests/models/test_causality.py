@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.tiny import RECURRENT, B, S, T, V, batch, tiny
+from tests.fixtures.tiny import RECURRENT, B, S, T, V, batch, tiny
 
 # Each position holds a token of its own, so that the gradient on a row of the table is that on a position.
 TARGET = jnp.array(np.stack([np.random.default_rng(b).permutation(np.arange(S + 1, V))[:T] for b in range(B)]))

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.tiny import ARCHITECTURES, V, cases, side, tiny
+from tests.fixtures.tiny import ARCHITECTURES, V, cases, side, tiny
 
 SOURCE_LENGTHS, TARGET_LENGTHS = (3, 1, 5), (4, 2, 3)
 

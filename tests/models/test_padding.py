@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.tiny import ARCHITECTURES, RECURRENT, B, S, T, V, batch, cases, side, tiny, valid
+from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, B, S, T, V, batch, cases, side, tiny, valid
 
 SETTINGS = [
     {"position": "rotary", "tie_embeddings": False},

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 from flax.nnx import bridge
 
-from tests.models.tiny import ARCHITECTURES, TRANSFORMERS, V, batch, tiny
+from tests.fixtures.tiny import ARCHITECTURES, TRANSFORMERS, V, batch, tiny
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-5}
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import transformer
-from tests.models.tiny import RECURRENT, SIZES, B, S, V, batch, frozendict, tiny, what_is_read
+from tests.fixtures.tiny import RECURRENT, SIZES, B, S, V, batch, frozendict, tiny, what_is_read
 from transformer import UserError
-from transformer.models.architectures import reads
-from transformer.nn.recurrent import CELLS
+from transformer.models.reads import reads
+from transformer.nn.recurrent.cells import CELLS
 
 ADDITIVE, _, BILINEAR, BLIND = RECURRENT
 WEIGHTS = "decoder.0.cross.weights"

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from transformer.axes import LEGEND, check_shape
 from transformer.errors import UserError
-from transformer.nn.noise import Noise
+from transformer.nn.dropout import Noise
+from transformer.nn.intermediates import HEAD_AXIS, SITES, parse_name
 from transformer.nn.parameters import AXES, find_axes, parse_axes
 from transformer.nn.positions import positions_of
-from transformer.nn.watch import HEAD_AXIS, SITES, parse_name
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=5))

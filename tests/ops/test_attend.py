@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.arrays import B, G, H, K, N, S, T, check_gradients, normal, query_key_value, score_parameters
+from tests.fixtures.arrays import B, G, H, K, N, S, T, check_gradients, normal, query_key_value, score_parameters
 from transformer.errors import UserError
 from transformer.ops import masks
 from transformer.ops.attend import attend, attention_weights, masked_softmax

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ops.arrays import check_gradients, normal
+from tests.fixtures.arrays import check_gradients, normal
 from transformer.errors import UserError
 from transformer.ops.dropout import dropout
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ops.arrays import check_gradients, normal
+from tests.fixtures.arrays import check_gradients, normal
 from transformer.ops import cache
 from transformer.ops.linear import embed, linear, logits, orthonormal, unembed
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.arrays import check_gradients, normal
+from tests.fixtures.arrays import check_gradients, normal
 from transformer.ops.losses import cross_entropy, weighted_sum
 
 B, T, V = 2, 3, 7

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ops.arrays import B, G, H, K, N, S, T, check_gradients, normal, query_key_value
+from tests.fixtures.arrays import B, G, H, K, N, S, T, check_gradients, normal, query_key_value
 from tests.ops.test_attend import MASKS, allowed_by, numpy_weights
 from transformer.errors import UserError
 from transformer.ops import masks

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ops.arrays import check_gradients, normal
+from tests.fixtures.arrays import check_gradients, normal
 from transformer.ops.norms import NORMS, layer_norm, rms_norm
 
 D = 13

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.arrays import B, H, N, T, check_gradients, normal
+from tests.fixtures.arrays import B, H, N, T, check_gradients, normal
 from transformer.ops.positions import Places, alibi, buckets, relative, rotary, scaled_base, sinusoidal, slopes
 from transformer.ops.scores import dot
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.ops.arrays import B, G, H, K, N, S, T, normal, query_key_value, score_parameters
+from tests.fixtures.arrays import B, G, H, K, N, S, T, normal, query_key_value, score_parameters
 from transformer.errors import UserError
 from transformer.ops import masks, scores
 from transformer.ops.attend import attend, attention_weights, raw_scores

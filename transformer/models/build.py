@@ -11,17 +11,17 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer.errors import problem
-from transformer.models.architectures import TRAITS, Parts, stacks
 from transformer.models.common import entries
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
+from transformer.models.reads import TRAITS, Parts, stacks
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
-from transformer.nn.noise import Noise
+from transformer.nn.dropout import Noise
+from transformer.nn.intermediates import Request, check, request
 from transformer.nn.parameters import parameter_axes
 from transformer.nn.positions import POSITIONS
-from transformer.nn.watch import Request, check, request
 from transformer.ops.scores import find
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
@@ -65,7 +65,7 @@ class Model:
         Args:
             key: a typed key, for training with dropout. Without one nothing is dropped.
             dropout: the rate, a number or a traced array; None takes the config's.
-            capture: names of activations (see `transformer.nn.watch`).
+            capture: names of activations (see `transformer.nn.intermediates`).
             replace: name -> function of the activation, of the same shape.
 
         Returns:

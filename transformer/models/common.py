@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from transformer.axes import check_shape
 from transformer.errors import problem
-from transformer.nn.class_head import ClassHead
+from transformer.nn.heads import ClassHead
 from transformer.nn.parameters import Table, find_axes, sizes, start
 from transformer.nn.positions import positions_of
 from transformer.ops import cache, masks

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 
 from transformer import schema
 from transformer.errors import problem
-from transformer.models.architectures import NO_ATTENTION, TRAITS, UNREAD, reads, unread
+from transformer.models.reads import NO_ATTENTION, TRAITS, UNREAD, reads, unread
 from transformer.models.variants import AttentionConfig, RelativeConfig, check_variants
 from transformer.nn.blocks import NORM_PLACEMENTS
-from transformer.nn.class_head import READS
 from transformer.nn.feed_forward import ACTIVATIONS
+from transformer.nn.heads import READS
 from transformer.nn.positions import POSITIONS
-from transformer.nn.recurrent import CELLS
+from transformer.nn.recurrent.cells import CELLS
 from transformer.ops.attend import KERNELS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES, find

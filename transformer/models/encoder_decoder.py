@@ -7,9 +7,9 @@ from jax import Array
 
 from transformer.models.common import Batch, Tree, output_head, token_table
 from transformer.models.config import ModelConfig
+from transformer.nn.dropout import Noise
 from transformer.nn.embedding import Embedding
-from transformer.nn.noise import Noise
-from transformer.nn.watch import Request
+from transformer.nn.intermediates import Request
 
 
 class EncoderDecoder(nn.Module):

@@ -17,10 +17,10 @@ from transformer.models.common import (
 )
 from transformer.models.config import ModelConfig
 from transformer.nn.blocks import Stack
+from transformer.nn.dropout import Noise
 from transformer.nn.embedding import Embedding
-from transformer.nn.noise import Noise
+from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
-from transformer.nn.watch import Request
 
 
 class EncoderOnly(nn.Module):

@@ -32,10 +32,10 @@ from transformer.models.common import (
 )
 from transformer.models.config import ModelConfig
 from transformer.models.encoder_decoder import EncoderDecoder
-from transformer.nn.noise import Noise
+from transformer.nn.dropout import Noise
 from transformer.nn.parameters import find_axes, sizes, start
-from transformer.nn.recurrent import State
-from transformer.nn.recurrent_stacks import RecurrentDecoder, RecurrentEncoder, Restart, starts_of
+from transformer.nn.recurrent.cells import State
+from transformer.nn.recurrent.stacks import RecurrentDecoder, RecurrentEncoder, Restart, starts_of
 from transformer.ops.linear import linear
 
 Memory = dict[str, Any]

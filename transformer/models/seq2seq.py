@@ -20,8 +20,8 @@ from transformer.models.common import (
 )
 from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.blocks import Stack
+from transformer.nn.dropout import Noise
 from transformer.nn.embedding import check_length
-from transformer.nn.noise import Noise
 from transformer.nn.positions import positions_of
 
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
+from transformer.nn.dropout import Noise
+from transformer.nn.intermediates import Watch
 from transformer.nn.modifiers import HeadNorm, OwnModifiers
-from transformer.nn.noise import Noise
 from transformer.nn.parameters import Linear, Norm, ScoreParameters
 from transformer.nn.positions import POSITIONS, self_places
-from transformer.nn.watch import Watch
 from transformer.ops import attend as attention
 from transformer.ops.cache import write
 from transformer.ops.masks import Mask

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.nn.attention import Attention
+from transformer.nn.dropout import Noise
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.noise import Noise
+from transformer.nn.intermediates import Request, Watch, chosen_layers
 from transformer.nn.parameters import Norm
 from transformer.nn.positions import PositionBias, self_places
-from transformer.nn.watch import Request, Watch, chosen_layers
 from transformer.ops import masks
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import own_allowed

@@ -6,7 +6,7 @@ import flax.linen as nn
 from jax import Array
 
 from transformer.errors import problem
-from transformer.nn.noise import Noise
+from transformer.nn.dropout import Noise
 from transformer.nn.parameters import Norm, Table
 from transformer.nn.positions import POSITIONS
 from transformer.ops.linear import embed

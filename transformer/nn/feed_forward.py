@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 from jax import Array
 
+from transformer.nn.intermediates import Watch
 from transformer.nn.parameters import Linear
-from transformer.nn.watch import Watch
 
 
 @dataclasses.dataclass(frozen=True)

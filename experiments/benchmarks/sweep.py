@@ -1,0 +1,171 @@
+"""Times many small trials as lanes of one program against one after another, warm, and against a process each.
+
+The model is small (2 layers, D 64, T 32, 16 windows a batch), so that what a sweep spends beside the arithmetic is
+seen: calls from Python, starting, compiling. Lanes and single trials take turns, each in a process of its own.
+"""
+
+import concurrent.futures
+import multiprocessing
+import platform
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from experiments import settings
+from experiments.cli.compilation import use_compilation_cache
+from experiments.storage.workdir import versions
+from experiments.sweeping.groups import Experiments
+from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, started, use_cores
+from experiments.sweeping.space import DATA_SEED
+from experiments.training.progress import devices_in_words, final_table, say
+
+FETCH_EVERY = 50
+"""Steps after which the metrics are read, as a run does that writes them."""
+
+
+def recipe(steps: int) -> ConfigDict:
+    """A causal language model of characters, on a module of Python's own library."""
+    c = settings.defaults(task="language_modelling", data="files")
+    c.task.context = 32
+    c.tokenizer.name = "characters"
+    c.data.path = str(Path(sysconfig.get_path("stdlib")) / "argparse.py")
+    c.model.update(architecture="decoder_only", num_layers=2, width=64, num_heads=4)
+    c.training.update(steps=steps, batch_size=16)
+    c.training.output.update(evaluate_every=steps, log_every=FETCH_EVERY, tensorboard=False)
+    return c
+
+
+def show(trials: int, steps: int, rounds: int, processes: int, mode: str, devices: int | None) -> None:
+    """Prints the table.
+
+    Args:
+        trials: lanes, and trials one after another.
+        steps: of each trial.
+        rounds: how often lanes and single trials are timed; medians are printed, with the least and the most.
+        processes: trials that are trained in a process of their own; 0: none.
+        mode: of the lanes.
+        devices: parts of a CPU.
+    """
+    console = Console(highlight=False)
+    lanes, single = [], []
+    for _ in range(rounds):
+        lanes.append(_apart(_lanes, trials, steps, mode, devices))
+        single.append(_apart(_one_after_another, trials, steps))
+    apart = [_a_process(steps) for _ in range(processes)]
+    base = statistics.median(seconds for seconds, _ in lanes)
+    rows = [
+        _line(f"{trials} lanes of one program", [seconds for seconds, _ in lanes], trials, base),
+        _line(f"{trials} one after another, in a warm process", [seconds for seconds, _ in single], trials, base),
+    ]
+    if apart:
+        rows.append(
+            _line(f"a process for each, of {processes} timed", [trials * seconds for seconds in apart], trials, base)
+        )
+    console.print(final_table(rows, title=f"{trials} trials of {steps} steps, medians of {rounds} rounds"))
+    found = versions()
+    say(console, f"{lanes[0][1]}; alone: {single[0][1]}")
+    say(console, f"{platform.machine()}, {_processor()}, Python {found['python']}, JAX {found['jax']}")
+
+
+def _line(what: str, seconds: list[float], trials: int, base: float) -> dict[str, str]:
+    middle = statistics.median(seconds)
+    return {
+        "how": what,
+        "seconds": f"{middle:.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
+        "trials an hour": f"{3600 * trials / middle:,.0f}",
+        "times as long as lanes": f"{middle / base:.2f}",
+    }
+
+
+def _apart(measure: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns in a new process, which has JAX for itself."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(measure, *arguments).result()
+
+
+def _experiments(trials: int, steps: int) -> list[Any]:
+    """One for each seed, with the same data."""
+    use_compilation_cache()
+    made = Experiments()
+    given = [[("seed", str(seed)), (DATA_SEED, "0")] for seed in range(trials)]
+    return [made.of(settings.resolve(recipe(steps), overrides)[0]) for overrides in given]
+
+
+def _lanes(trials: int, steps: int, mode: str, devices: int | None) -> tuple[float, str]:
+    """(seconds, devices in words) of all trials as lanes, their start included; the program has run before."""
+    use_cores(devices)
+    experiments, mesh, mode = _experiments(trials, steps), lanes_mesh(), mode_of(mode)
+    update = make_lanes(experiments[0].update_of_one(), mode, mesh, shared=True)
+    first = jax.jit(experiments[0].initial_state)
+    hyperparameters = [experiment.hyperparameters for experiment in experiments]
+
+    def train(steps: int) -> float:
+        began = time.perf_counter()
+        states, alive, h = started(first, hyperparameters, trials, mesh)
+        pending = []
+        for step, batch in zip(range(steps), experiments[0].task.training_batches(), strict=False):
+            states, alive, metrics = update(states, alive, batch, h)
+            pending.append(metrics)
+            if step % FETCH_EVERY == FETCH_EVERY - 1:
+                jax.device_get(pending)
+                pending = []
+        jax.block_until_ready(states)
+        return time.perf_counter() - began
+
+    train(5)
+    return train(steps), f"lanes by {mode} on {devices_in_words()}"
+
+
+def _one_after_another(trials: int, steps: int) -> tuple[float, str]:
+    """(seconds, devices in words) of the trials one after another; the program has run before."""
+    experiments = _experiments(trials, steps)
+    update, first = experiments[0].update(), jax.jit(experiments[0].initial_state)
+
+    def train(experiment: Any, steps: int) -> None:
+        state, pending = first(experiment.hyperparameters), []
+        for step, batch in zip(range(steps), experiment.task.training_batches(), strict=False):
+            state, metrics = update(state, batch, experiment.hyperparameters)
+            pending.append(metrics)
+            if step % FETCH_EVERY == FETCH_EVERY - 1:
+                jax.device_get(pending)
+                pending = []
+        jax.block_until_ready(state)
+
+    train(experiments[0], 5)
+    began = time.perf_counter()
+    for experiment in experiments:
+        train(experiment, steps)
+    return time.perf_counter() - began, devices_in_words()
+
+
+def _a_process(steps: int) -> float:
+    """Seconds of one trial by `experiments.train`, from the command to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.py"
+        path.write_text(
+            f"from experiments.benchmarks import sweep\n\n\ndef get_config():\n    return sweep.recipe({steps})\n"
+        )
+        command = [sys.executable, "-m", "experiments.train", f"--config={path}", f"--workdir={folder}/run"]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.perf_counter() - began
+
+
+def _processor() -> str:
+    """The processor's own name for itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,56 @@
+"""Times of the parts of a training step: the input pipeline alone, and the update on batches that are there already."""
+
+import itertools
+import statistics
+import time
+
+import jax
+from rich.console import Console
+
+from experiments.training.experiment import Experiment
+from experiments.training.loop import batch_size_of
+from experiments.training.progress import devices_in_words, final_table
+
+
+def show_speeds(experiment: Experiment, name: str, *, batches: int, steps: int) -> None:
+    """Print the table of an experiment's speeds.
+
+    Args:
+        name: the recipe, for the title.
+        batches: batches that the input pipeline alone makes.
+        steps: updates that are timed, after as many that are not.
+    """
+    made = pipeline_speed(experiment, batches)
+    eaten, milliseconds = update_speed(experiment, steps)
+    rows = [
+        {"part": "input pipeline alone", "tokens/s": f"{made:,.0f}", "ms a step": "", "ratio": f"{made / eaten:.1f}"},
+        {"part": "update alone", "tokens/s": f"{eaten:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
+    ]
+    title = f"{name}, median of {steps} steps, {devices_in_words()}"
+    Console(highlight=False).print(final_table(rows, title=title))
+
+
+def pipeline_speed(experiment: Experiment, count: int) -> float:
+    """Tokens a second of `count` batches, the first of them not timed."""
+    batches = experiment.task.training_batches()
+    next(batches)
+    began = time.perf_counter()
+    tokens = sum(batch_size_of(batch)["tokens"] for batch in itertools.islice(batches, count))
+    return tokens / (time.perf_counter() - began)
+
+
+def update_speed(experiment: Experiment, steps: int) -> tuple[float, float]:
+    """(tokens a second, milliseconds), both medians, of updates on batches that are there already."""
+    batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
+    update, hyperparameters = experiment.update(), experiment.hyperparameters
+    state = jax.jit(experiment.initial_state)(hyperparameters)
+    for batch in batches:  # every shape compiles, and caches warm up
+        state, _ = update(state, batch, hyperparameters)
+    seconds, speeds = [], []
+    for batch in batches[steps:]:
+        began = time.perf_counter()
+        state, metrics = update(state, batch, hyperparameters)
+        jax.block_until_ready(metrics)
+        seconds.append(time.perf_counter() - began)
+        speeds.append(batch_size_of(batch)["tokens"] / seconds[-1])
+    return statistics.median(speeds), 1e3 * statistics.median(seconds)

@@ -1,0 +1,255 @@
+"""What all command lines share: flags, `--help`, and mistakes said in one line.
+
+A command declares its own flags as a frozen dataclass of `setting`s, whose docstring `--help` prints:
+
+    @dataclass(frozen=True)
+    class TrainFlags:
+        "Trains a model."
+
+        config: str = setting(REQUIRED, "the recipe, a Python file")
+
+    if __name__ == "__main__":
+        run(main)
+
+Flags are `--name=value` or `--name value`; one of type bool may stand alone. `--config.SECTION.NAME=value`
+overrides a setting of the recipe. A command may take words that belong to no flag, as `cat` does; see `parse`.
+"""
+
+import dataclasses
+import errno
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from experiments import settings
+from experiments.cli.help import table
+from transformer import schema
+from transformer.errors import UserError, nearest, problem
+from transformer.schema import Setting
+
+T = TypeVar("T")
+
+OVERRIDE = "config."
+
+
+@dataclasses.dataclass(frozen=True)
+class Required:
+    """The default of a flag that must be given."""
+
+
+REQUIRED = Required()
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+WHAT_TO_DO = {
+    errno.ENOSPC: "Free some space, or choose another folder.",
+    errno.EDQUOT: "Free some space of your quota, or choose another folder.",
+    errno.EFBIG: "Choose a folder whose file system allows larger files.",
+    errno.EROFS: "Choose a folder that can be written to.",
+    errno.EACCES: "Change the permissions, or choose another path.",
+    errno.EPERM: "Change the permissions, or choose another path.",
+    errno.ENOTDIR: "A part of this path is a file; choose another path.",
+    errno.EEXIST: "A part of this path is a file; choose another path.",
+    errno.EISDIR: "A file was expected; choose another path.",
+    errno.ENAMETOOLONG: "Choose a shorter path.",
+    errno.ELOOP: "Links go round in a circle; choose another path.",
+    errno.EIO: "Look at the disk, or choose another folder.",
+    errno.ESTALE: "The network file system has lost it; try again.",
+}
+"""Errors of the operating system that a user can do something about -> what. Others are bugs."""
+
+
+def parse(
+    argv: Sequence[str], own_flags: type[T], *, overridable: bool = True, words: str | None = None
+) -> tuple[T, list[tuple[str, str]]]:
+    """A command's own flags, and the overrides of its config as (full name, text).
+
+    `--help` prints help and exits with code 0.
+
+    Args:
+        argv: the words after the command's name.
+        own_flags: the schema of its own flags.
+        overridable: whether it takes `--config.SECTION.NAME=value`.
+        words: the setting, of type tuple[str, ...], that holds the words which belong to no flag, and is none itself;
+            None: there may be no such words.
+
+    Raises:
+        UserError: an unknown, repeated or missing flag, a word that belongs to none, a flag without value.
+    """
+    own = schema.settings(own_flags)
+    _answer_help(argv, own_flags, overridable, words)
+    taker = own.pop(words) if words is not None else None
+    values: dict[str, Any] = {}
+    overrides: dict[str, str] = {}
+    pairs, loose = _pairs(list(argv), own, overridable, taker)
+    for name, text in pairs:
+        if name in values or name in overrides:
+            raise problem(f"--{name} is given twice", do="Give it once.")
+        if name in own:
+            flag = dataclasses.replace(own[name], name=f"--{name}")
+            values[name] = schema.checked(schema.parse(text, flag), flag)
+        else:
+            overrides[name] = text
+    missing = [name for name, leaf in own.items() if leaf.default is REQUIRED and name not in values]
+    if missing:
+        said = ", ".join(f"--{name} ({own[name].meaning})" for name in missing)
+        do = "Add " + " ".join(f"--{name}={name.upper()}" for name in missing) + "; --help lists all."
+        raise problem(f"{said} must be given", do=do)
+    if taker is not None:
+        values[taker.name] = _taken(loose, taker)
+    return own_flags(**values), [(name.removeprefix(OVERRIDE), text) for name, text in overrides.items()]
+
+
+def _pairs(
+    words: list[str], own: dict[str, Setting], overridable: bool, taker: Setting | None
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Each flag and its text, in the order given; and the words that `taker` holds, if there is one."""
+    pairs, loose = [], []
+    while words:
+        word = words.pop(0)
+        if taker is not None and not word.startswith("-"):
+            loose.append(word)
+            continue
+        if not word.startswith("--") or word == "--":
+            raise _not_a_flag(word, own, overridable)
+        name, equals, text = word[2:].partition("=")
+        leaf = _flag(name, own, overridable, taker)
+        if not equals:
+            text = _following(name, leaf, words, alone="true" if name in own and leaf.plain_type is bool else None)
+        if not text and leaf.default is REQUIRED:  # --workdir=$NOT_SET
+            raise _no_value(name, leaf)
+        pairs.append((name, text))
+    return pairs, loose
+
+
+def _taken(loose: list[str], taker: Setting) -> tuple[str, ...]:
+    """The checked words that belong to no flag."""
+    if not loose and taker.default is REQUIRED:
+        raise problem(f"{_shown(taker)} ({taker.meaning}) must be given", do="Write them without a flag; see --help.")
+    if not all(loose):  # $NOT_SET
+        raise problem(f"one of {_shown(taker)} is empty", expected=taker.meaning)
+    return schema.checked(tuple(loose), taker) if loose else taker.default
+
+
+def _following(name: str, leaf: Setting, words: list[str], alone: str | None) -> str:
+    """The next word, taken as the value of a flag without `=`; `alone` if it is no value of this flag."""
+    following = words[0] if words and not words[0].startswith("--") else None
+    if alone is not None and (following is None or following.lower() not in ("true", "false")):
+        return alone
+    if following is None:
+        raise _no_value(name, leaf)
+    if following.startswith("="):
+        raise problem(f"--{name} is followed by a space", do=f"Write --{name}=VALUE without spaces.")
+    return words.pop(0)
+
+
+def _no_value(name: str, leaf: Setting) -> UserError:
+    expected = ", ".join(leaf.allowed) if leaf.allowed is not None else leaf.expected_type
+    return problem(f"--{name} needs a value", expected=expected, do=f"Write --{name}=VALUE.")
+
+
+def _shown(taker: Setting) -> str:
+    """How the words that belong to no flag are called."""
+    return f"{taker.name.upper()} ..."
+
+
+def _flag(name: str, own: dict[str, Setting], overridable: bool, taker: Setting | None) -> Setting:
+    """The setting that a flag's name stands for, or UserError with the nearest one."""
+    if name in own:
+        return own[name]
+    if overridable and name.startswith(OVERRIDE):
+        return settings.find(name.removeprefix(OVERRIDE))
+    do = _guess(name, own, overridable)
+    if taker is not None and name == taker.name:
+        do = f"{_shown(taker)} are written without a flag; --help lists all."
+    raise problem(f"unknown flag --{name}", do=do)
+
+
+def _guess(name: str, own: dict[str, Setting], overridable: bool) -> str:
+    match = nearest(name, [*own, "help"])
+    if match is None and overridable:
+        override = settings.nearest_setting(name, schema.settings(settings.Config))
+        match = OVERRIDE + override if override else None
+    return f"Did you mean --{match}? --help lists all." if match else "--help lists all."
+
+
+def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool) -> UserError:
+    """The error for a word that is neither a flag nor a flag's value."""
+    name, equals, text = word.lstrip("-").partition("=")
+    known = name in own or name in schema.settings(settings.Config)
+    if word.endswith(".py") and "config" in own and not equals:
+        do = f"Did you mean --config={word}?"
+    elif known and (name in own or overridable):
+        do = f"Did you mean --{'' if name in own else OVERRIDE}{name}={text or 'VALUE'}?"
+    else:
+        do = "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
+    return problem(f"{word!r} belongs to no flag", do=do)
+
+
+def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool, words: str | None) -> None:
+    """Prints help and exits, if asked to."""
+    for i, word in enumerate(argv):
+        if word.startswith("--help=") or (word in ("--help", "-h")):
+            following = argv[i + 1] if "=" not in word and i + 1 < len(argv) and words is None else ""
+            section = word.partition("=")[2] or ("" if following.startswith("-") else following)
+            print(settings.help_text(section) if section else command_help(own_flags, overridable, words))
+            raise SystemExit(0)
+
+
+def command_help(own_flags: type, overridable: bool = True, words: str | None = None) -> str:
+    """What `--help` prints: what the command does, its words and flags, the sections of the config."""
+    own = schema.settings(own_flags)
+    taker = own.pop(words) if words is not None else None
+    flags = table(list(own.values()), prefix="--", required=REQUIRED) if own else ""
+    taken = f"  {_shown(taker)}  {taker.meaning}" if taker is not None else ""
+    parts = [inspect.cleandoc(own_flags.__doc__ or ""), taken, flags]
+    if overridable:
+        unset = "`none` unsets what may be absent"
+        parts.append(f"  --{OVERRIDE}SECTION.NAME=VALUE  overrides a setting of the recipe; {unset}")
+        parts.append(settings.help_text())
+    return "\n\n".join(part for part in parts if part)
+
+
+def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs a command and exits.
+
+    What the user can put right is said in one line, and the code is 2; a bug keeps its traceback.
+    """
+    try:
+        code = main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has left; the interpreter's own last flush must not fail as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        code = BAD_INPUT
+    raise SystemExit(code or 0)
+
+
+def explain(error: BaseException) -> str | None:
+    """The line for a mistake of the user's or a full, read-only or forbidden path; None for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    number, paths = None, []
+    if isinstance(error, OSError):
+        number = error.errno
+        paths = [os.fsdecode(path) for path in (error.filename, error.filename2) if isinstance(path, str | bytes)]
+    elif code := re.search(r"\[os_error_code='(\d+)'\]", str(error)):  # how checkpoints' TensorStore says it
+        number = int(code[1])
+        paths = re.findall(r'local file "([^"]+)"', str(error))[:1]
+    if number in WHAT_TO_DO:
+        where = " -> ".join(paths)
+        return f"{where + ': ' if where else ''}{os.strerror(number)}. {WHAT_TO_DO[number]}"
+    return explain(error.__cause__) if error.__cause__ is not None else None

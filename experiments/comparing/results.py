@@ -1,0 +1,129 @@
+"""What a run ended with, read from its working directory alone: config, fingerprint of the data, last scores."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import settings
+from experiments.comparing.metric_units import metric_of
+from experiments.storage import metrics
+from experiments.storage.workdir import read_record
+from experiments.training.early_stopping import Streak
+from transformer.errors import UserError, nearest, problem
+
+SPLITS = ("validation", "test")
+"""Those whose scores are compared; `train` is scored while it changes, and without the averages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One run as it stands."""
+
+    name: str
+    """The directory as it was given."""
+    config: Mapping[str, Any]
+    """As it was stored, nested."""
+    data: str | None
+    """Fingerprint of the data, "" where the config decides it; None: a version stored it that had none."""
+    scores: Mapping[str, Mapping[str, float]]
+    """Split -> metric -> value at the last evaluation; a split that was not evaluated is absent."""
+    step: int
+    """Updates before the last evaluation."""
+    finished: bool
+    """Whether training reached its last step, or ran out of patience."""
+
+    def setting(self, name: str) -> Any:
+        """The value of a setting by its full name; its default where an earlier version did not have it."""
+        value: Any = self.config
+        for part in name.split("."):
+            if part not in value:
+                return settings.find(name).default
+            value = value[part]
+        return value
+
+    @property
+    def seed(self) -> int:
+        return self.setting("seed")
+
+    @property
+    def steps(self) -> int:
+        """Updates that the config asks for."""
+        return self.setting("training.steps")
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the scores, in order of first appearance."""
+        return list(dict.fromkeys(name for values in self.scores.values() for name in values))
+
+
+def read_results(names: Sequence[str]) -> list[Result]:
+    """The results of several runs, to be compared.
+
+    Raises:
+        UserError: fewer than two, one of them twice, or what `read_result` raises.
+    """
+    names = [str(Path(name)) for name in names]
+    if len(names) < 2:
+        raise problem("one run alone has nothing to be compared with", got=names[0], expected="two runs or more")
+    known: dict[Path, str] = {}
+    for name in names:
+        where = Path(name).resolve()
+        if where in known:
+            same = "" if known[where] == name else f", once as {known[where]}"
+            raise problem(f"{name} is given twice{same}", do="Give each run once.")
+        known[where] = name
+    return [read_result(name) for name in names]
+
+
+def read_result(name: str) -> Result:
+    """The result of the run in a working directory.
+
+    Raises:
+        UserError: no such directory, no run in it, or none that was evaluated.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        raise _no_directory(path)
+    if not (path / "config.json").exists():
+        runs = any(path.glob("*/config.json"))
+        do = f"There are runs in it: did you mean {path}/*?" if runs else "Name the --workdir of a training."
+        raise problem(f"{path} holds no config.json, so no run was started in it", do=do)
+    record = read_record(path)
+    lines = metrics.read(path)
+    last = {line["split"]: line for line in lines if line["split"] in SPLITS}
+    if not last:
+        got = f"metrics up to step {lines[-1]['step']} of training" if lines else "no metrics"
+        raise problem(f"{path} was not evaluated yet", got=got, do="Wait for its first evaluation, or leave it out.")
+    found = Result(
+        name,
+        record["config"],
+        record.get("data"),
+        {split: _scores(last[split]) for split in SPLITS if split in last},
+        max(line["step"] for line in last.values()),
+        finished=False,
+    )
+    return dataclasses.replace(found, finished=found.step >= found.steps or _out_of_patience(found, lines))
+
+
+def _scores(line: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in line.items() if name not in metrics.NO_METRICS}
+
+
+def _out_of_patience(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the evaluations ended training, as the loop found while it ran."""
+    patience, best = (result.setting(f"training.{name}") for name in ("patience", "output.best"))
+    metric = None if best is None else metric_of(best)
+    if metric is None:
+        return False
+    streak = Streak(best)
+    for line in lines:
+        if line["split"] == "validation" and best in line:
+            streak = streak.after(line["step"], line[best], metric.mode, patience)
+    return streak.stopped
+
+
+def _no_directory(path: Path) -> UserError:
+    beside = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    guess = nearest(path.name, beside)
+    return problem(f"{path} is no directory", do=f"Did you mean {path.with_name(guess)}?" if guess else None)

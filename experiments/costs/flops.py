@@ -1,0 +1,176 @@
+"""How much a program computes, counted before it compiles: operations of its matrix products, and all operations.
+
+    product of (batch, n, k) and (batch, k, m)      2 x batch x n x k x m
+    sum of n numbers                                n - 1
+    x + y, where(c, x, y), x.astype(...)            1 for each number of the result
+    exp, log, tanh, ...                             one transcendental each, and no operation
+
+These are the rules of XLA's own cost analysis, HloCostAnalysis, so that both can be compared; but a `scan` counts as
+often as it runs, where XLA counts its body once. `products` alone is what papers give (Kaplan et al. 2020,
+https://arxiv.org/abs/2001.08361, appendix B). The counts are of shapes alone, the same on every platform.
+
+By component: an equation belongs to the module that made it, forward and backward.
+"""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from experiments.costs.components import component
+
+
+class Count(NamedTuple):
+    """Operations of matrix products, of everything (products among it), and transcendental functions."""
+
+    products: int = 0
+    all: int = 0
+    transcendentals: int = 0
+
+    def plus(self, other: "Count", times: int = 1) -> "Count":
+        """The sum with `times` the other one."""
+        return Count(*(a + times * b for a, b in zip(self, other, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Operations:
+    """What a program computes, by component; a program of R lanes counts all of them."""
+
+    by_component: Mapping[str, Count]
+
+    @property
+    def total(self) -> Count:
+        """The sum over components."""
+        total = Count()
+        for count in self.by_component.values():
+            total = total.plus(count)
+        return total
+
+
+def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
+    """What `function` computes on arguments of these shapes (arrays, or jax.ShapeDtypeStruct)."""
+    found: dict[str, Count] = collections.defaultdict(Count)
+    program = jax.make_jaxpr(function)(*arguments).jaxpr
+    program, _ = dce_jaxpr(program, [True] * len(program.outvars))  # what nobody reads is not compiled
+    for names, count in _of(program, ""):
+        where = component(names)
+        found[where] = found[where].plus(count)
+    return Operations(dict(found))
+
+
+def count(function: Callable[..., Any], *arguments: Any) -> int:
+    """Operations of matrix products of `function`, as `operations` counts them."""
+    return operations(function, *arguments).total.products
+
+
+def _of(jaxpr: Any, outer: str) -> Iterator[tuple[str, Count]]:
+    """The path of names and the count of every equation, those of inner programs too."""
+    for equation in jaxpr.eqns:
+        names = f"{outer}/{equation.source_info.name_stack}"
+        name = equation.primitive.name
+        if name in RULES:
+            yield names, RULES[name](equation)
+            continue
+        programs = [
+            getattr(value, "jaxpr", value)
+            for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)
+            if _is_program(value)
+        ]
+        if name == "cond":
+            yield from max((list(_of(program, names)) for program in programs), key=_all)
+            continue
+        times = equation.params["length"] if name == "scan" else 1
+        for program in programs:
+            yield from ((path, Count().plus(one, times)) for path, one in _of(program, names))
+        if not programs:
+            yield names, Count(all=_results(equation))
+
+
+def _all(counts: list[tuple[str, Count]]) -> int:
+    return sum(count.all for _, count in counts)
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, Jaxpr | ClosedJaxpr)
+
+
+def _results(equation: Any) -> int:
+    """How many numbers it gives."""
+    return math.prod(equation.outvars[0].aval.shape)
+
+
+def _product(equation: Any) -> Count:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    terms = 2 * _results(equation) * math.prod(left[axis] for axis in contracted)
+    return Count(terms, terms)
+
+
+def _reduction(each: int) -> Callable[[Any], Count]:
+    """`each` operation for every number that goes into another."""
+    return lambda equation: Count(all=each * (math.prod(equation.invars[0].aval.shape) - _results(equation)))
+
+
+def _transcendental(operations: int) -> Callable[[Any], Count]:
+    return lambda equation: Count(all=operations * _results(equation), transcendentals=_results(equation))
+
+
+def _power(equation: Any) -> Count:
+    """x^n by squaring; 1 / x^n for a negative n."""
+    n = equation.params["y"]
+    each = max(abs(n).bit_length() - 1, 0) + max(abs(n).bit_count() - 1, 0) + (n < 0)
+    return Count(all=each * _results(equation))
+
+
+def _updates(equation: Any) -> Count:
+    return Count(all=math.prod(equation.invars[2].aval.shape))
+
+
+def _bits(equation: Any) -> Count:
+    """Threefry: 20 rounds of 5, 6 injections of the key, and the index of each number along each axis."""
+    return Count(all=_results(equation) * (119 + 2 * equation.outvars[0].aval.ndim))
+
+
+def _keys(equation: Any) -> Count:
+    return Count(all=118 * _results(equation))
+
+
+# fmt: off
+MOVES = (
+    "bitcast_convert_type", "broadcast", "broadcast_in_dim", "concatenate", "copy", "copy_p", "device_put",
+    "dynamic_slice", "dynamic_update_slice", "empty", "expand_dims", "gather", "iota", "optimization_barrier",
+    "pad", "random_seed", "random_unwrap", "random_wrap", "reshape", "rev", "scatter", "slice", "split", "squeeze",
+    "stop_gradient", "transpose",
+)
+"""What computes nothing."""
+FUNCTIONS = (
+    "atan2", "cbrt", "cos", "erf", "exp", "expm1", "log", "log1p", "pow", "rsqrt", "sin", "sqrt", "tan", "tanh",
+)
+"""What is one transcendental."""
+# fmt: on
+
+RULES: dict[str, Callable[[Any], Count]] = {
+    "dot_general": _product,
+    "integer_pow": _power,
+    "random_bits": _bits,
+    "random_fold_in": _keys,
+    "random_split": _keys,
+    "erfc": _transcendental(62),
+    "logistic": _transcendental(3),
+    "exp2": _transcendental(1),
+    "scatter-add": _updates,
+    "scatter-mul": _updates,
+    "scatter_add": _updates,
+    "scatter_mul": _updates,
+    "argmax": _reduction(9),
+    "argmin": _reduction(9),
+    **{f"reduce_{name}": _reduction(1) for name in ("sum", "max", "min", "prod", "and", "or", "xor")},
+    **{name: _transcendental(0) for name in FUNCTIONS},
+    **{name: lambda equation: Count() for name in MOVES},
+}
+"""Primitive -> its count; any other is 1 operation for each number of its result, or what its inner programs are."""

@@ -1,0 +1,113 @@
+"""What a run will take, before it runs: parameters, operations, memory, tokens and time, as lines and tables."""
+
+import math
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from experiments.costs.components import parameters_by_component
+from experiments.costs.flops import Count, operations
+from experiments.costs.memory import Memory, available, bytes_of, memory_of
+from experiments.costs.summary import described
+from experiments.costs.time import Probe, probe
+from experiments.training.experiment import Experiment
+from experiments.training.loop import batch_size_of
+from experiments.training.progress import devices_in_words, duration, final_table, say
+
+
+def show_plan(console: Console, experiment: Experiment, probe_steps: int) -> None:
+    """Prints the plan of a run.
+
+    Args:
+        probe_steps: that are timed; 0: none, and no time is said.
+    """
+    free = available(jax.devices()[0])  # before anything is put there
+    state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
+    devices = devices_in_words()
+    parameters = parameters_by_component(state.params)
+    for line in described(experiment, sum(parameters.values()), devices):
+        say(console, line)
+    say(console, length_of_run(experiment))
+    shape, first_step = experiment.largest_batch()
+    arguments = state, experiment.task.batches.at(first_step), experiment.hyperparameters
+    update = experiment.update()
+    counts = operations(update, *arguments).by_component
+    title = f"an update on a batch of {' x '.join(map(str, shape))}"
+    console.print(final_table(component_rows(parameters, counts), title=title))
+    memory = memory_of(update.lower(*arguments).compile())
+    if memory is not None:
+        console.print(final_table(memory_rows(state, memory), title="memory of that update"))
+        say(console, fit(memory, free))
+    if probe_steps:
+        say(console, time_of_run(experiment, probe(experiment, probe_steps), probe_steps))
+
+
+def length_of_run(experiment: Experiment) -> str:
+    """Steps, epochs and tokens: those that are no padding, of one batch of each shape, times its share."""
+    steps, plan = experiment.config.training.steps, experiment.task.plan
+    batches = sum(count for _, count in plan.census.values())
+    tokens = sum(
+        count * batch_size_of(experiment.task.batches.at(first))["tokens"] for first, count in plan.census.values()
+    )
+    return (
+        f"{steps:,} steps, {steps / plan.batches_per_epoch:.3g} epochs of {plan.batches_per_epoch:,}; about"
+        f" {steps * tokens / batches:,.0f} tokens"
+    )
+
+
+def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list[dict[str, Any]]:
+    """Parameters and operations of each part, and their sums; transcendental functions are no operations."""
+    total = sum(parameters.values()), Count(*(sum(column) for column in zip(*counts.values(), strict=True)))
+    parts = {name: (parameters.get(name, 0), counts.get(name, Count())) for name in {**parameters, **counts}}
+    return [
+        {
+            "part": name,
+            "parameters": f"{held:,}",
+            "MFLOPs of products": f"{count.products / 1e6:,.2f}",
+            "all MFLOPs": f"{count.all / 1e6:,.2f}",
+            "share": f"{count.all / total[1].all:.1%}",
+            "transcendentals (M)": f"{count.transcendentals / 1e6:,.2f}",
+        }
+        for name, (held, count) in {**parts, "total": total}.items()
+    ]
+
+
+def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
+    """The parts of the state, what lies between, and the peak."""
+    named = {"parameters": state.params, "optimizer state": state.optimizer, "averaged parameters": state.average}
+    sizes = {name: bytes_of(tree) for name, tree in named.items()}
+    sizes["activations, gradients and the like"] = memory.temporary
+    sizes["peak"] = memory.peak
+    return [{"part": name, "memory": megabytes(size)} for name, size in sizes.items()]
+
+
+def megabytes(size: int) -> str:
+    """1234567 -> "1.2 MB"."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def fit(memory: Memory, free: int | None) -> str:
+    """Whether the update fits in the memory that is free, and what to lower where it does not."""
+    if free is None:
+        return f"The platform does not say how much memory is free; {megabytes(memory.peak)} are needed."
+    if memory.peak <= free:
+        return f"fits: {megabytes(memory.peak)} of {megabytes(free)} that are free"
+    do = "Lower training.batch_size, raise training.accumulation, or set model.remat=true."
+    if memory.temporary < memory.arguments:
+        do = "Lower model.width or model.num_layers, or take an optimizer with a smaller state (adafactor, lion)."
+    return f"does not fit: {megabytes(memory.peak)} are needed, {megabytes(free)} are free. {do}"
+
+
+def time_of_run(experiment: Experiment, times: Probe, probe_steps: int) -> str:
+    """The estimate of the whole run, its parts, and what is left out."""
+    training = experiment.config.training
+    evaluations = math.ceil(training.steps / training.output.evaluate_every)
+    test = f" + {times.test:.2g} s of the test" if times.test else ""
+    writing = ", writing until the last slot" if experiment.task.generates else ""
+    return (
+        f"about {duration(times.run(training.steps, evaluations))} = {times.compiling:.1f} s until all has compiled"
+        f" + {training.steps:,} steps x {1e3 * times.step:.1f} ms (mean of {probe_steps})"
+        f" + {evaluations} evaluations x {times.validation:.2g} s{writing}{test};"
+        " without reading the data, checkpoints and pictures"
+    )

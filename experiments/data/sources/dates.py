@@ -1,0 +1,141 @@
+"""Dates in many languages, to be read: "vendredi 20 novembre 2026" -> "2026-11-20".
+
+The Unicode Common Locale Data Repository (CLDR, through Babel) says how each locale writes a day in full, at length and
+at medium length; the target is ISO 8601. Every string of the default locales and formats stands for one day only
+(`ceiling` measures it, a test holds it), so a model can reach an exact match of 1. Short formats write 11/5/26 for two
+different days in two locales, so they are not among the defaults.
+"""
+
+import collections
+import datetime
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from babel import Locale
+from babel.dates import DateTimeFormat, get_date_format
+
+from experiments.data.config import DataConfig, DatesConfig, formats_check
+from experiments.data.examples import Pair, Splits
+from experiments.data.sources.locales import find_locales
+from transformer.errors import problem
+
+HELD_OUT = 0.05
+"""Share of the days that validation has to itself; the test has as many."""
+
+Writer = tuple[Locale, str]
+"""A locale, and one of its formats."""
+FIELD = re.compile(r"%\((\w+)\)s")
+"""One field of a CLDR pattern, as Babel keeps it."""
+PARTS: dict[str, Callable[[datetime.date], int]] = {
+    "d": operator.attrgetter("day"),
+    "M": operator.attrgetter("month"),
+    "L": operator.attrgetter("month"),
+    "E": datetime.date.weekday,
+    "c": datetime.date.weekday,
+    "y": operator.attrgetter("year"),
+    "G": operator.attrgetter("year"),
+}
+"""A field's first letter -> the part of the day that decides it; of other fields, the whole day does."""
+
+
+def dates(config: DataConfig, seed: int) -> Splits:
+    """Draws (day, locale, format) uniformly; training, validation and test have no day in common.
+
+    A function of the config and the seed alone; validation and test do not depend on how many training examples
+    are drawn.
+
+    Raises:
+        UserError: an unknown locale or format, or years that end before they start.
+    """
+    return draw_splits(config, seed, lambda text, day, locale: Pair(text, day.isoformat(), str(locale)))
+
+
+def draw_splits(config: DataConfig, seed: int, make: Callable[[str, datetime.date, Locale], Pair]) -> Splits:
+    """Draws as `dates`; `make` says which pair a written day gives. Raises UserError as `dates`."""
+    among, parts = writers(config.dates), split_days(config.dates, seed)
+    counts = (config.examples, config.evaluation_examples, config.evaluation_examples)
+    return Splits(
+        *(
+            _draw(days, among, count, np.random.default_rng((seed, stream)), make)
+            for stream, (days, count) in enumerate(zip(parts, counts, strict=True), start=1)
+        )
+    )
+
+
+def split_days(config: DatesConfig, seed: int) -> tuple[list[datetime.date], ...]:
+    """The days of training, validation and test, none in two of them: a function of the arguments alone."""
+    days = every_day(config)
+    order = np.random.default_rng((seed, 0)).permutation(len(days))
+    held_out = max(1, round(HELD_OUT * len(days)))
+    validation, test, train = np.split(order, (held_out, 2 * held_out))
+    return tuple([days[i] for i in part] for part in (train, validation, test))
+
+
+def every_day(config: DatesConfig) -> list[datetime.date]:
+    """The days of the config's years, in order.
+
+    Raises:
+        UserError: the last year is before the first.
+    """
+    if config.last_year < config.first_year:
+        raise problem(
+            "data.dates.last_year is before data.dates.first_year",
+            got=f"{config.first_year} to {config.last_year}",
+            expected="first_year <= last_year",
+        )
+    first, last = datetime.date(config.first_year, 1, 1), datetime.date(config.last_year, 12, 31)
+    return [datetime.date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
+
+
+def ceiling(config: DatesConfig, days: Iterable[datetime.date]) -> float:
+    """The highest exact match that a reader of the strings alone can reach on these days (1: none is ambiguous).
+
+    Over all locales and formats, each as likely as another; the reader says of each string the day that it stands
+    for most often.
+    """
+    meanings: dict[str, collections.Counter[datetime.date]] = {}
+    days = list(days)
+    for writer in writers(config):
+        for text, day in zip(write(days, writer), days, strict=True):
+            meanings.setdefault(text, collections.Counter())[day] += 1
+    right = sum(max(counter.values()) for counter in meanings.values())
+    return right / sum(counter.total() for counter in meanings.values())
+
+
+def writers(config: DatesConfig) -> list[Writer]:
+    """Every (locale, format) of the config. Raises UserError: an unknown locale or format, or none."""
+    if (expected := formats_check(config.formats)) is not None:
+        raise problem("unknown format in data.dates.formats", got=config.formats, expected=expected)
+    return [(locale, style) for locale in find_locales(config.locales) for style in config.formats]
+
+
+def write(days: Sequence[datetime.date], writer: Writer) -> list[str]:
+    """Each day as Babel's `format_date` gives it, but each month, weekday, ... is put into words only once."""
+    locale, style = writer
+    template = get_date_format(style, locale).format  # such as "%(d)s %(MMMM)s %(y)s"
+    columns = []
+    for field in FIELD.findall(template):
+        keys = list(map(PARTS.get(field[0], datetime.date.toordinal), days))
+        words = {key: DateTimeFormat(day, locale)[field] for key, day in dict(zip(keys, days, strict=True)).items()}
+        columns.append([words[key] for key in keys])
+    template = FIELD.sub("%s", template)
+    return [template % fields for fields in zip(*columns, strict=True)]
+
+
+def _draw(
+    days: list[datetime.date],
+    among: list[Writer],
+    count: int,
+    rng: np.random.Generator,
+    make: Callable[[str, datetime.date, Locale], Pair],
+) -> list[Pair]:
+    chosen = [days[i] for i in rng.integers(len(days), size=count).tolist()]
+    chosen_writers = rng.integers(len(among), size=count)
+    pairs: list = [None] * count
+    for number, writer in enumerate(among):
+        rows = np.flatnonzero(chosen_writers == number).tolist()
+        for row, text in zip(rows, write([chosen[row] for row in rows], writer), strict=True):
+            pairs[row] = make(text, chosen[row], writer[0])
+    return pairs

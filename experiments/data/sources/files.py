@@ -1,0 +1,177 @@
+"""The user's own files: texts, pairs of texts, or texts with labels, with held-out files of their own or a split."""
+
+import dataclasses
+import os
+
+from experiments.data.config import DataConfig
+from experiments.data.examples import LABELS, PAIRS, TEXT, Document, Pair, Splits
+from experiments.data.sources.formats import ALIGNED, ENDINGS, FORMATS
+from experiments.data.sources.reading import File, fingerprint, is_folder, read_file, read_folder
+from experiments.data.splitting import RANDOM, Parts, split
+from transformer.errors import UserError, look_up, problem
+
+MEANINGS = {TEXT: "texts", PAIRS: "pairs of a source and a target", LABELS: "texts with labels"}
+WHERE = {
+    TEXT: "data.path: a text file, a folder of them, or JSONL",
+    PAIRS: "data.source_path and data.target_path (aligned lines), or data.path (TSV or JSONL)",
+    LABELS: "data.path: LABEL<TAB>text, or JSONL",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one setting's files hold."""
+
+    files: list[File]
+    examples: list
+    note: str
+
+
+def files(config: DataConfig, seed: int, kind: str) -> Splits:
+    """The examples of the config's files: a function of (their content, config, seed, kind).
+
+    The shares of data.files are held out of the training files for whatever has no files of its own.
+
+    Raises:
+        UserError: files that are missing, are no text, or do not hold what their format says; an empty split.
+    """
+    train = _read(_training_paths(config, kind), config, kind)
+    own = {
+        name: _read([(f"data.{name}", path) for path in paths], config, kind)
+        for name, paths in (("validation_path", config.validation_path), ("test_path", config.test_path))
+        if paths
+    }
+    shares = (
+        0.0 if "validation_path" in own else config.files.validation_share,
+        0.0 if "test_path" in own else config.files.test_share,
+    )
+    parts = split(train.examples, *shares, config.files.split, seed)
+    for index, name in enumerate(("validation_path", "test_path"), start=1):
+        if name in own:
+            parts = (*parts[:index], own[name].examples, *parts[index + 1 :])
+    notes = [part.note for part in (train, *own.values())]
+    if any(shares):
+        notes.append(_split_note(parts, config.files.split, seed))
+    read = [file for part in (train, *own.values()) for file in part.files]
+    return Splits(*parts, tuple(notes + _repeated(parts)), fingerprint(read))
+
+
+def text_files(config: DataConfig, seed: int) -> Splits:
+    """Documents from data.path. Raises UserError as `files`."""
+    return files(config, seed, TEXT)
+
+
+def pair_files(config: DataConfig, seed: int) -> Splits:
+    """Pairs from data.source_path and data.target_path, or data.path. Raises UserError as `files`."""
+    return files(config, seed, PAIRS)
+
+
+def label_files(config: DataConfig, seed: int) -> Splits:
+    """Texts (`source`) with labels (`target`, `group`) from data.path. Raises UserError as `files`."""
+    return files(config, seed, LABELS)
+
+
+def _training_paths(config: DataConfig, kind: str) -> list[tuple[str, str]]:
+    """(setting, path) of the files to learn from."""
+    sides = [("data.source_path", config.source_path), ("data.target_path", config.target_path)]
+    given = [(name, path) for name, path in sides if path is not None]
+    if config.path is not None and given:
+        raise problem(f"data.path and {given[0][0]} are both given", expected=f"one or the other: {WHERE[kind]}")
+    if given and kind != PAIRS:
+        what = f"{given[0][0]} is not read where the task needs {MEANINGS[kind]}"
+        raise problem(what, got=given[0][1], expected=WHERE[kind])
+    if len(given) == 1:
+        missing = next(name for name, path in sides if path is None)
+        raise problem(
+            f"{given[0][0]} is given without {missing}", expected="both: line i of one belongs to line i of the other"
+        )
+    if config.path is None and not given:
+        raise problem("data source 'files' has nothing to read", expected=WHERE[kind])
+    return given or [("data.path", config.path)]
+
+
+def _read(paths: list[tuple[str, str]], config: DataConfig, kind: str) -> Part:
+    """The files of one part, in the config's format or the one that their names say."""
+    if len(paths) > 1 and kind != PAIRS:
+        raise problem(
+            f"{paths[0][0]} names {len(paths)} files", got=", ".join(path for _, path in paths), expected="one"
+        )
+    name = config.files.format or _format_by_name(paths, kind)
+    kinds = look_up("value of data.files.format", FORMATS, name)
+    settings = " and ".join(dict.fromkeys(setting for setting, _ in paths))
+    if kind not in kinds:
+        what = f"the format {name!r} holds {' or '.join(MEANINGS[k] for k in kinds)}; the task needs {MEANINGS[kind]}"
+        able = ", ".join(repr(other) for other, holds in FORMATS.items() if kind in holds)
+        raise problem(
+            what, got=", ".join(path for _, path in paths), expected=f"data.files.format among {able}, or none"
+        )
+    if len(paths) != (2 if name == ALIGNED else 1):
+        expected = "two files: the source's, then the target's" if name == ALIGNED else "one"
+        raise problem(f"{settings}: {len(paths)} given for the format {name!r}", expected=expected)
+    if kind == TEXT and name == "text" and is_folder(paths[0][1], paths[0][0]):
+        read, shown = read_folder(paths[0][1], paths[0][0]), os.path.basename(os.path.normpath(paths[0][1])) + os.sep
+    else:
+        read = [read_file(path, setting) for setting, path in paths]
+        shown = " and ".join(file.name for file in read)
+    examples, left_out = kinds[kind](read, config.files)
+    if not examples:
+        raise problem(f"{', '.join(path for _, path in paths)} has no examples", got="only blank lines or texts")
+    return Part(read, examples, f"{shown}: {_size(examples, kind)}{'; ' if left_out else ''}{left_out}")
+
+
+def _format_by_name(paths: list[tuple[str, str]], kind: str) -> str:
+    if len(paths) > 1:
+        return ALIGNED
+    ((setting, path),) = paths
+    ending = os.path.splitext(path.lower().removesuffix(".gz"))[1]
+    found = ENDINGS.get(ending, "text")
+    if kind == TEXT and TEXT not in FORMATS[found]:  # a table may be read as the text that it is
+        found = "text"
+    if kind != TEXT and found == "text":
+        raise _unclear(setting, path, kind)
+    return found
+
+
+def _unclear(setting: str, path: str, kind: str) -> UserError:
+    if is_folder(path, setting):
+        return problem(
+            f"{setting} is a folder", got=path, expected=f"a file of {MEANINGS[kind]}", do="Name a file in it."
+        )
+    able = [name for name, kinds in FORMATS.items() if kind in kinds and name != ALIGNED]
+    aligned = ", or give two aligned files, the source's and the target's" if kind == PAIRS else ""
+    return problem(
+        f"the name of {path} does not say its format",
+        expected=f"one ending in {', '.join(end for end, name in ENDINGS.items() if name in able)}, perhaps with .gz",
+        do=f"Set data.files.format to {' or '.join(able)}{aligned}.",
+    )
+
+
+def _size(examples: list, kind: str) -> str:
+    if kind == TEXT:
+        files = "" if len(examples) == 1 else f"{len(examples):,} documents, "
+        return f"{files}{sum(len(document.text) for document in examples):,} characters"
+    labels = f", {len({pair.target for pair in examples}):,} labels" if kind == LABELS else ""
+    return f"{len(examples):,} examples{labels}"
+
+
+def _split_note(parts: Parts, how: str, seed: int) -> str:
+    by_text = isinstance(parts[0][0], Document)
+    sizes = [sum(len(document.text) for document in part) if by_text else len(part) for part in parts]
+    how = f"{how}, seed {seed}" if how == RANDOM else how
+    learn, validation, test = (f"{size:,}" for size in sizes)
+    unit = "characters" if by_text else "examples"
+    return f"split ({how}): {learn} {unit} to learn from, {validation} for validation, {test} for the test"
+
+
+def _repeated(parts: Parts) -> list[str]:
+    """A line for each held-out part that has examples to learn from among its own."""
+    seen = {_content(example) for example in parts[0]}
+    notes = []
+    for name, part in zip(("validation", "test"), parts[1:], strict=True):
+        if count := sum(_content(example) in seen for example in part):
+            notes.append(f"{count:,} of the {len(part):,} {name} examples are among those to learn from, word for word")
+    return notes
+
+
+def _content(example: Pair | Document) -> str | tuple[str, str]:
+    return example.text if isinstance(example, Document) else (example.source, example.target)

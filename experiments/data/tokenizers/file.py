@@ -1,0 +1,141 @@
+"""A given tokenizer.json, in the format of Hugging Face."""
+
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Int, Int64
+
+from experiments.data.tokenizers.bytes import token_bytes
+from experiments.data.tokenizers.subwords import Subwords
+from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT
+from transformer.errors import UserError, nearest, problem
+
+BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
+"""How a model with `byte_fallback` names a token of one byte."""
+
+
+class TokenizerFile(Subwords):
+    """A given tokenizer: its ids, moved up by 6, and the special ids of ours.
+
+    Special tokens of its own are not added to a text, but are recognised where the text names them, and are shown when
+    decoding; its unknown token is a token like any other. Whether text comes back unchanged is up to the file.
+    A lone surrogate, which the library does not take, reads as U+FFFD.
+    """
+
+    name: ClassVar[str] = "file"
+    reads: ClassVar[tuple[str, ...]] = ("path",)
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], path: str | None = None) -> "TokenizerFile":
+        """The tokenizer of the file at `path`; the texts are not read.
+
+        Raises:
+            UserError: no path, no such file, or it is not a tokenizer.json.
+        """
+        if path is None:
+            raise problem(
+                "tokenizer 'file' has no file", got="tokenizer.path none", expected="the path of a tokenizer.json"
+            )
+        try:
+            description = _read(Path(path))
+            return cls(description)
+        except UserError as error:
+            raise UserError(f"tokenizer file {path}: {error}") from error
+
+    @functools.cached_property
+    def size(self) -> int:
+        """V, special tokens included."""
+        return FIRST + 1 + max(self._own, default=-1)
+
+    def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
+        """The text of all ids: special tokens are left out, `unknown` and ids beyond V are shown as U+FFFD."""
+        known = [int(token) for token in ids if not 0 <= token < FIRST or token == self.unknown]
+        runs = itertools.groupby(known, key=lambda token: token - FIRST in self._own)
+        return "".join(self._decoded(list(run)) if ours else REPLACEMENT * len(list(run)) for ours, run in runs)
+
+    @functools.cached_property
+    def byte_lengths(self) -> Int64[np.ndarray, "V"]:
+        """How many bytes of UTF-8 each id stands for; 0 for special ids, and for ids that the file leaves out.
+
+        Exact for a byte-level model that adds no space in front; of the text after the file's normalizer, if it has
+        one. An approximation for others: by how much the decoded text grows when the token is said twice, so that a
+        space which the decoder puts before it counts.
+        """
+        tokens = range(FIRST, self.size)
+        if self._byte_level:
+            lengths = [len(self._token_bytes(token)) for token in tokens]
+        else:
+            lengths = [self._growth(token) for token in tokens]
+        return np.array([0] * FIRST + lengths, np.int64)
+
+    @functools.cached_property
+    def _own(self) -> frozenset[int]:
+        """The ids of the file; it may leave some out."""
+        return frozenset(self.library.get_vocab().values())
+
+    @functools.cached_property
+    def _byte_level(self) -> bool:
+        return "ByteLevel" in _types(json.loads(self.description).get("decoder"))
+
+    @functools.cached_property
+    def _added(self) -> dict[int, str]:
+        """Id of the file -> text of a token that stands beside the model's own."""
+        return {token: added.content for token, added in self.library.get_added_tokens_decoder().items()}
+
+    def _token_bytes(self, token: int) -> bytes:
+        if token - FIRST in self._added:
+            return self._added[token - FIRST].encode()
+        return token_bytes(self.library.id_to_token(token - FIRST) or "")
+
+    def _growth(self, token: int) -> int:
+        name = self.library.id_to_token(token - FIRST)
+        if name is None:
+            return 0
+        if BYTE_TOKEN.fullmatch(name):
+            return 1
+        return len(self._decoded([token, token]).encode()) - len(self._decoded([token]).encode())
+
+    def _decoded(self, tokens: list[int]) -> str:
+        return self.library.decode([token - FIRST for token in tokens], skip_special_tokens=False)
+
+    def _label(self, token: int) -> str:
+        if self._byte_level:
+            return self._token_bytes(token).decode("utf-8", "backslashreplace")
+        return self.library.id_to_token(token - FIRST) or REPLACEMENT
+
+
+def _types(part: Any) -> set[str]:
+    """The types of a component of a tokenizer.json and of the components in it."""
+    if isinstance(part, dict):
+        return {str(part.get("type"))}.union(*map(_types, part.values()))
+    return set().union(*map(_types, part)) if isinstance(part, list) else set()
+
+
+def _read(path: Path) -> str:
+    """The text of a JSON file.
+
+    Raises:
+        UserError: no such file, with the nearest name of its folder; not readable, or not JSON.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text)
+        return text
+    except FileNotFoundError as error:
+        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        guess = nearest(path.name, beside)
+        raise problem("no such file", do=f"Did you mean {path.parent / guess}?" if guess else None) from error
+    except IsADirectoryError as error:
+        raise problem("a folder", expected="a file", do=f"Did you mean {path / 'tokenizer.json'}?") from error
+    except OSError as error:
+        raise problem(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise problem("not a tokenizer.json: not UTF-8", got=f"byte {error.start}: {error.reason}") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise problem(f"not a tokenizer.json: not JSON: {error}", got=repr(text[:40])) from error

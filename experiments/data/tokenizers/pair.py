@@ -1,0 +1,143 @@
+"""The tokenizers of a run's sources and targets: one for both, or two whose ids lie in one vocabulary.
+
+Where there are two, the ids are: the special ones of both, then the source's (up to its size S), then the target's,
+moved up by S - 6. So a model has one table of embeddings, and no id means two things.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Int, Int32, Int64
+
+from experiments.data.ragged import Ragged
+from experiments.data.tokenizers.table import TokenizerConfig, check, fit, from_json
+from experiments.data.tokenizers.tokens import FIRST, Tokenizer
+from transformer.errors import problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted(Tokenizer):
+    """A tokenizer whose ids, except the special ones, are moved up by `by`; the ids in between stand for no text."""
+
+    tokenizer: Tokenizer
+    by: int
+
+    @property
+    def size(self) -> int:
+        """V, special tokens and the ids in between included."""
+        return self.tokenizer.size + self.by
+
+    def encode(self, text: str) -> Int32[np.ndarray, "T"]:
+        """The ids of a text, without begin and end."""
+        return self._up(self.tokenizer.encode(text))
+
+    def encode_all(self, texts: Sequence[str]) -> Ragged:
+        """`encode` of each text."""
+        ids = self.tokenizer.encode_all(texts)
+        return Ragged(self._up(ids.tokens), ids.offsets)
+
+    def lengths(self, texts: Sequence[str]) -> Int64[np.ndarray, "N"]:
+        """How many tokens `encode` makes of each text."""
+        return self.tokenizer.lengths(texts)
+
+    def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
+        """The text of all ids; ids that are not of this tokenizer are shown as U+FFFD."""
+        return self.tokenizer.decode(self._down(ids))
+
+    def tokens(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> list[str]:
+        """One label for each id, for the axes of a picture."""
+        return self.tokenizer.tokens(self._down(ids))
+
+    @property
+    def byte_lengths(self) -> Int64[np.ndarray, "V"]:
+        """How many bytes of UTF-8 each id stands for; 0 for special ids and for those in between."""
+        lengths = self.tokenizer.byte_lengths
+        return np.concatenate([lengths[:FIRST], np.zeros(self.by, np.int64), lengths[FIRST:]])
+
+    def _label(self, token: int) -> str:
+        return self.tokenizer._label(token - self.by)
+
+    def _up(self, ids: Int32[np.ndarray, "T"]) -> Int32[np.ndarray, "T"]:
+        return np.where(ids < FIRST, ids, ids + np.int32(self.by))
+
+    def _down(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> Int64[np.ndarray, "T"]:
+        """The tokenizer's own ids; -1, which is never one, for those that it does not have."""
+        ids = np.asarray(ids, np.int64)
+        return np.where(ids < FIRST, ids, np.where(ids < FIRST + self.by, -1, ids - self.by))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """The tokenizers of one run; `target` is `source` itself where they are shared."""
+
+    source: Tokenizer
+    target: Tokenizer
+
+    @classmethod
+    def fit(cls, config: TokenizerConfig, sources: Iterable[str], targets: Iterable[str] = ()) -> "Sides":
+        """The config's tokenizers, fitted to the training texts.
+
+        Args:
+            targets: empty where a task has one text only.
+
+        Raises:
+            UserError: see `check`; a file that cannot be read as a tokenizer; shared=false without targets.
+        """
+        check(config)
+        if config.shared:
+            return cls.of(fit(config, (text for texts in (sources, targets) for text in texts)))
+        targets = list(targets)
+        if not targets:
+            raise problem(
+                "tokenizer.shared is false, but there are no targets to have a tokenizer of their own",
+                do="Leave it out.",
+            )
+        alone = dataclasses.replace(config, shared=True, target_path=None)
+        return cls.of(fit(alone, sources), fit(dataclasses.replace(alone, path=config.target_path), targets))
+
+    @classmethod
+    def of(cls, source: Tokenizer, target: Tokenizer | None = None) -> "Sides":
+        """One tokenizer for both, or one each, the target's ids moved behind the source's."""
+        return cls(source, source if target is None else Shifted(target, source.size - FIRST))
+
+    @property
+    def shared(self) -> bool:
+        """Whether both sides are one tokenizer."""
+        return self.target is self.source
+
+    @property
+    def size(self) -> int:
+        """V of both together, special tokens included."""
+        return self.target.size
+
+    @functools.cached_property
+    def byte_lengths(self) -> Int64[np.ndarray, "V"]:
+        """How many bytes of UTF-8 each id stands for; 0 for special ids."""
+        lengths = self.target.byte_lengths.copy()
+        lengths[: self.source.size] = self.source.byte_lengths
+        return lengths
+
+    def to_json(self) -> str:
+        """Everything that `from_json` needs; where one is shared, it is that tokenizer's own."""
+        if self.shared:
+            return self.source.to_json()
+        sides = {"source": self.source, "target": self.target.tokenizer}
+        return json.dumps({side: json.loads(tokenizer.to_json()) for side, tokenizer in sides.items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Sides":
+        """The tokenizers that `to_json` described.
+
+        Raises:
+            UserError: it is not what `to_json` writes.
+        """
+        try:
+            parts = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise problem(f"not the description of a tokenizer: {error}", got=repr(text[:40])) from error
+        if not isinstance(parts, dict) or "source" not in parts or "target" not in parts:
+            return cls.of(from_json(text))
+        return cls.of(from_json(json.dumps(parts["source"])), from_json(json.dumps(parts["target"])))

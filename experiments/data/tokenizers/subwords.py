@@ -1,0 +1,104 @@
+"""Subwords by the `tokenizers` library: what a BPE of our own and a given tokenizer.json have in common."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+import tokenizers
+from jaxtyping import Int32
+
+from experiments.data.ragged import Ragged
+from experiments.data.tokenizers.tokens import FIRST, Tokenizer
+from transformer.errors import problem
+
+SURROGATE = re.compile("([\ud800-\udfff])")
+"""What Python's text may hold and UTF-8, so the library, may not: half of a pair of UTF-16."""
+
+TOGETHER = 4096
+"""Texts that the library encodes at a time: it takes far more memory for a token than `Ragged` does."""
+
+
+class Subwords(Tokenizer):
+    """A tokenizer of the library, its ids moved up by `FIRST`.
+
+    Args:
+        description: the text of a tokenizer.json, in the library's format.
+
+    Raises:
+        UserError: the text is not one.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]]
+
+    def __init__(self, description: str):
+        self.description = description
+        self.library = library_of(description)
+        # A file may ask for both, which would change texts behind our back.
+        self.library.no_truncation()
+        self.library.no_padding()
+
+    def encode(self, text: str) -> Int32[np.ndarray, "T"]:
+        """The ids of a text, without begin and end."""
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> Ragged:
+        """`encode` of each text, on all cores.
+
+        Raises:
+            UserError: a file's model has no token for a text, not even an unknown one.
+        """
+        texts = [text if text.isascii() or not SURROGATE.search(text) else self._legal(text) for text in texts]
+        rows = []
+        for at in range(0, len(texts), TOGETHER):
+            try:
+                encodings = self.library.encode_batch_fast(texts[at : at + TOGETHER], add_special_tokens=False)
+            except Exception as error:  # the library raises Exception itself
+                raise problem(f"the tokenizer cannot encode a text: {_line(error)}") from error
+            rows += [np.array(encoding.ids, np.int32) for encoding in encodings]
+        ids = Ragged.of(rows)
+        return Ragged(ids.tokens + np.int32(FIRST), ids.offsets)
+
+    def to_json(self) -> str:
+        """Everything that `from_json` needs: the whole of the library's description."""
+        return json.dumps({"name": self.name, "tokenizer": json.loads(self.description)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The tokenizer that `to_json` described."""
+        return cls(json.dumps(json.loads(text)["tokenizer"]))
+
+    def _legal(self, text: str) -> str:
+        """The text without lone surrogates, each shown as U+FFFD."""
+        return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+
+def library_of(description: str) -> tokenizers.Tokenizer:
+    """The library's tokenizer of a tokenizer.json's text.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        values = json.loads(description)
+        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+            raise ValueError('no object with a "model"')
+        return tokenizers.Tokenizer.from_str(description)
+    except Exception as error:  # the library raises Exception itself
+        raise problem(
+            f"not a tokenizer.json: {_line(error)}",
+            got=repr(description[:40]),
+            expected='what the tokenizers library writes: a JSON object with "model", "pre_tokenizer", "decoder", ...',
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,98 @@
+"""Text to token ids and back: one row of TOKENIZERS for each kind.
+
+The first six ids are the same in every tokenizer (`SpecialTokens`); a tokenizer never makes them from text, except
+`unknown`. The end token is not the padding token.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+
+from experiments.data.tokenizers.bpe import DEFAULT_SIZE, BytePairs
+from experiments.data.tokenizers.bytes import Bytes
+from experiments.data.tokenizers.characters import Characters
+from experiments.data.tokenizers.file import TokenizerFile
+from experiments.data.tokenizers.tokens import FIRST, SpecialTokens, Tokenizer
+from experiments.data.tokenizers.words import Words
+from transformer.errors import look_up, problem
+from transformer.schema import at_least, setting
+
+__all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerConfig", "check", "fit", "from_json"]
+
+TOKENIZERS = {"characters": Characters, "bytes": Bytes, "words": Words, "bpe": BytePairs, "file": TokenizerFile}
+"""Name -> subclass of `Tokenizer` with `reads` (the settings that it takes), `fit(texts, **those)`, `to_json()` and
+`from_json(text)`; if it reads `vocab_size`, with `check_size(vocab_size)`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes tokens."""
+
+    name: str = setting("characters", "the kind of token", allowed=TOKENIZERS)
+    vocab_size: int | None = setting(
+        None,
+        f"bpe, words: tokens at most, special ones included; none: {DEFAULT_SIZE:,}, all words that occur twice",
+        check=at_least(FIRST + 1),
+    )
+    path: str | None = setting(None, "file: a tokenizer.json in the format of Hugging Face")
+    target_path: str | None = setting(None, "file, with shared=false: the tokenizer.json of the targets")
+    shared: bool = setting(True, "one tokenizer for source and target; false: one each")
+
+
+def check(config: TokenizerConfig) -> None:
+    """Whether the settings fit each other; reads no file.
+
+    Raises:
+        UserError: an unknown tokenizer, a setting that it does not read, or one that it lacks.
+    """
+    kind = look_up("tokenizer", TOKENIZERS, config.name)
+    for name in ("vocab_size", "path"):
+        value = getattr(config, name)
+        if value is not None and name not in kind.reads:
+            readers = ", ".join(other for other, row in TOKENIZERS.items() if name in row.reads)
+            raise problem(
+                f"tokenizer.{name} is not read by tokenizer {config.name!r}",
+                got=repr(value),
+                expected=f"it only with {readers}",
+                do="Leave it out, or change tokenizer.name.",
+            )
+    if config.vocab_size is not None:
+        kind.check_size(config.vocab_size)
+    two_files = "path" in kind.reads and not config.shared
+    if config.target_path is not None and not two_files:
+        raise problem(
+            f"tokenizer.target_path is not read by tokenizer {config.name!r} with tokenizer.shared {config.shared}",
+            got=repr(config.target_path),
+            expected="it only with file, and tokenizer.shared false",
+            do="Leave it out, or change tokenizer.name and tokenizer.shared.",
+        )
+    for name in [*["path"] * ("path" in kind.reads), *["target_path"] * two_files]:
+        if getattr(config, name) is None:
+            raise problem(
+                f"tokenizer {config.name!r} lacks tokenizer.{name}",
+                got="none",
+                expected="the path of a tokenizer.json",
+            )
+
+
+def fit(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
+    """The config's tokenizer, fitted to the training texts; that of the sources, where there are two.
+
+    Raises:
+        UserError: see `check`; a file that cannot be read as a tokenizer.
+    """
+    check(config)
+    kind = TOKENIZERS[config.name]
+    return kind.fit(texts, **{name: getattr(config, name) for name in kind.reads})
+
+
+def from_json(text: str) -> Tokenizer:
+    """The tokenizer that some tokenizer's `to_json` described.
+
+    Raises:
+        UserError: it is not what a tokenizer writes, or names an unknown one.
+    """
+    try:
+        return look_up("tokenizer", TOKENIZERS, json.loads(text)["name"]).from_json(text)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise problem(f"not the description of a tokenizer: {error}", got=repr(text[:40])) from error

@@ -1,0 +1,67 @@
+"""What a working directory keeps of the data, so that texts can be answered without it: tokenizers and facts.
+
+DIR/tokenizer.json    `Sides.to_json`
+DIR/task.json         `Task.facts`: labels, the longest answer and the like
+"""
+
+import json
+from pathlib import Path
+
+from experiments.data.tokenizers.pair import Sides
+from experiments.storage.workdir import write_text_atomically
+from experiments.tasks.task import Task
+from experiments.training.experiment import Stored
+from transformer.errors import UserError, problem
+
+TOKENIZER = "tokenizer.json"
+FACTS = "task.json"
+
+
+def write_stored(workdir: Path, task: Task) -> None:
+    """Writes both files.
+
+    Raises:
+        OSError: they could not be written; the error names the path.
+    """
+    write_text_atomically(workdir / TOKENIZER, task.sides.to_json())
+    write_text_atomically(workdir / FACTS, json.dumps(task.facts, ensure_ascii=False))
+
+
+def read_stored(workdir: Path) -> Stored | None:
+    """What a run that was started before keeps; None where a file is not there, which the run then writes.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    there = all((workdir / name).exists() for name in ("config.json", TOKENIZER, FACTS))
+    return require_stored(workdir) if there else None
+
+
+def require_stored(workdir: Path) -> Stored:
+    """What a run keeps.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    sides = Sides.from_json(_read(workdir, TOKENIZER))
+    text = _read(workdir, FACTS)
+    try:
+        facts = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _damaged(workdir, str(error)) from error
+    if not isinstance(facts, dict):
+        raise _damaged(workdir, "it holds no object")
+    return Stored(sides, facts)
+
+
+def _damaged(workdir: Path, why: str) -> UserError:
+    do = "Delete it, and run the command that trained once more: it writes the file."
+    return problem(f"{workdir / FACTS} cannot be read: {why}", do=do)
+
+
+def _read(workdir: Path, name: str) -> str:
+    try:
+        return (workdir / name).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        do = "Run the command that trained it once more: it writes the file."
+        raise problem(f"{workdir} holds no {name}", do=do) from error

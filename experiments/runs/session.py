@@ -1,0 +1,152 @@
+"""One session of training in a working directory: open it, continue or start, train, say how it went."""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from experiments import settings
+from experiments.costs.summary import described
+from experiments.runs.open_run import draw_run, example_text
+from experiments.runs.run_data import read_stored, write_stored
+from experiments.storage.checkpoints import Checkpoints
+from experiments.storage.metrics import Metrics, read
+from experiments.storage.workdir import open_workdir
+from experiments.training import signals
+from experiments.training.experiment import Experiment, set_up
+from experiments.training.loop import Loop, NotFiniteError, restore_or_start
+from experiments.training.progress import (
+    devices_in_words,
+    duration,
+    final_table,
+    print_next,
+    print_paths,
+    progress,
+    say,
+)
+
+
+def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> int:
+    """Trains until the last step or until asked to stop.
+
+    Args:
+        config: resolved from a recipe and flags.
+        notes: lines about what was left out of the recipe.
+        command: the module and the words of the command line, for "continue with".
+
+    Returns:
+        The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
+
+    Raises:
+        UserError, OSError: mistakes of the user's, and full or read-only disks.
+    """
+    console = Console()
+    notes = [*notes]
+    experiment = set_up(config, read_stored(workdir))
+    stored = settings.to_json_dict(experiment.config)
+    output = experiment.config.training.output
+    devices = devices_in_words()
+    with (
+        open_workdir(
+            workdir,
+            stored,
+            differences=settings.differences,
+            devices=devices,
+            data=experiment.task.splits.fingerprint,
+        ),
+        signals.catch_stop_signals() as stop,
+        Checkpoints(
+            workdir / "checkpoints",
+            output.keep_last,
+            output.best,
+            experiment.task.metrics[output.best].mode,
+            average_last=experiment.config.training.average_last,
+            average_every=output.average_every,
+            last_step=experiment.config.training.steps,
+            say=notes.append,
+        ) as checkpoints,
+        Metrics(workdir, output.tensorboard) as metrics,
+    ):
+        write_stored(workdir, experiment.task)
+        state, window, streak = restore_or_start(experiment, checkpoints, metrics)
+        first = int(state.step)
+        finished = first >= experiment.config.training.steps or streak.stopped
+        announce(console, experiment, state.params, workdir, first, finished, notes, devices)
+        loop = Loop(experiment, stored, checkpoints, metrics, stop, lambda line: say(console, line))
+        began = time.monotonic()
+        try:
+            with progress(experiment.config.training.steps, first, console) as shown:
+                state = loop.run(state, window, streak, shown)
+        except NotFiniteError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        checkpoints.wait()
+        if stop.received is not None:
+            say(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
+            say(console, f"  {shown_command(command[0], *command[1:])}")
+            return signals.exit_code(stop.received)
+        pictures = draw_run(experiment, state.evaluated_params, int(state.step), workdir)
+    finish(console, experiment, workdir, int(state.step), time.monotonic() - began, pictures)
+    return 0
+
+
+def shown_command(module: str, *words: str) -> str:
+    """A command that can be pasted: with the interpreter that runs now, by its path from here if it is below."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-m", module, *words])
+
+
+def announce(
+    console: Console,
+    experiment: Experiment,
+    params: Any,
+    workdir: Path,
+    first: int,
+    finished: bool,
+    notes: list[str],
+    devices: str,
+) -> None:
+    """What will run, in a few lines; the first says where it starts."""
+    config, task = experiment.config, experiment.task
+    steps = config.training.steps
+    if finished:
+        say(console, f"Finished already at step {first} of {steps}; its pictures are drawn again")
+    elif first:
+        say(console, f"Continuing from step {first} of {steps} in {workdir}")
+    else:
+        say(console, f"Starting at step 0 of {steps} in {workdir}")
+    for note in notes:
+        say(console, note)
+    for note in (*task.splits.notes, *task.notes):
+        say(console, note)
+    for line in described(experiment, sum(x.size for x in jax.tree.leaves(params)), devices):
+        say(console, line)
+
+
+def finish(
+    console: Console, experiment: Experiment, workdir: Path, step: int, seconds: float, pictures: dict[str, Path]
+) -> None:
+    """A short table of results, the paths to look at, and what to try next."""
+    last = {line["split"]: line for line in read(workdir)}
+    task = experiment.task
+    splits = [split for split in ("train", "validation", "test") if split in last]
+    rows = [
+        {"metric": name, **{split: last[split].get(name) for split in splits}, "unit": metric.unit}
+        for name, metric in task.metrics.items()
+    ]
+    if task.splits.ceiling is not None:
+        most = "at most: some texts have several answers"
+        rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": most})
+    console.print(final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
+    print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", "TensorBoard": workdir / "tensorboard"})
+    example = example_text(experiment)
+    asking = [] if example is None else ["experiments.explore", "experiments.generate"]
+    commands = [shown_command("experiments.evaluate", f"--workdir={workdir}")]
+    commands += [shown_command(name, f"--workdir={workdir}", f"--input={example}") for name in asking]
+    print_next(console, commands)

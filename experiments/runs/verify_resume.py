@@ -1,0 +1,199 @@
+"""The certificate of resuming: a run that is killed and goes on ends with the bits of one that never was.
+
+at once     2n steps in one process
+continued   the same command in a process that is killed (SIGKILL) once its checkpoint of step n is complete, wherever
+            that finds it; then in another, to step 2n
+
+`same_bits` compares what both have come to.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments import settings
+from experiments.runs.run_data import require_stored
+from experiments.storage import bitwise, metrics, retention
+from experiments.storage.workdir import read_config
+from experiments.training import signals
+from experiments.training.experiment import set_up
+from experiments.training.progress import duration, final_table, say
+from transformer.errors import UserError, problem
+
+DIFFERENT = 1
+"""The exit code where the bits differ."""
+
+SMALLER = {"data.evaluation_examples": "64", "decoding.max_new_tokens": "1"}
+"""Settings of evaluations that make them quick, where the experiment reads them and no flag gives them."""
+
+POLL_SECONDS = 0.01
+ATTEMPTS = 5
+"""Runs to kill, where one comes to its end before it is killed."""
+
+NEXT_BATCHES = 3
+"""Batches after the last step that are compared."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """Starts processes that train, and watches them.
+
+    Args:
+        words: of the command, without its working directory.
+        steps: that it trains.
+        stop: read while waiting.
+    """
+
+    words: Sequence[str]
+    steps: int
+    stop: signals.StopRequest
+    console: Console
+
+    def run(self, workdir: Path, doing: str, until: int) -> int:
+        """Trains in `workdir`, and is killed as soon as a checkpoint of step `until` or later is complete.
+
+        Of a run to its last step that leaves out the pictures alone, since metrics are written before the checkpoint.
+
+        Returns:
+            The newest step that is saved.
+
+        Raises:
+            UserError: it ended with an error, which is told.
+            SystemExit: this process was asked to stop; the other is killed first.
+        """
+        log, began = workdir.with_suffix(".log"), time.monotonic()
+        command = [sys.executable, "-m", "experiments.train", *self.words, f"--workdir={workdir}"]
+        with open(log, "w") as file:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            with self.console.status(doing) as status:
+                for tick in itertools.count():
+                    if process.poll() is not None or newest_saved(workdir) >= until:
+                        break
+                    if self.stop.received is not None:
+                        raise SystemExit(signals.exit_code(self.stop.received))
+                    if tick % 200 == 0:
+                        status.update(f"{doing}: step {newest_line(workdir)} of {self.steps}")
+                    time.sleep(POLL_SECONDS)
+        finally:
+            process.kill()  # one that has ended already is left as it is
+            code = process.wait()
+        if code not in (0, -signal.SIGKILL):
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise problem(f"training failed ({doing})", got=f"exit code {code}: {said[-1] if said else ''}")
+        saved = newest_saved(workdir)
+        say(self.console, f"{doing}: {duration(time.monotonic() - began)}, killed with checkpoint {saved} complete")
+        return saved
+
+
+def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
+    """Trains 2n steps twice, at once and killed after n, and says whether they are the same bits.
+
+    Args:
+        recipe: the path of a recipe.
+        overrides: full names of settings and their texts, as the flags gave them.
+        n: steps before the kill, and after it.
+
+    Returns:
+        The exit code: 0 the same bits, DIFFERENT.
+
+    Raises:
+        UserError: mistakes in the settings, or training that fails or ends before step 2n.
+        SystemExit: it was asked to stop.
+    """
+    console, flags = Console(), flags_of(recipe, overrides, n)
+    retention.keep_orbax_quiet()
+    say(console, f"The recipe with {' '.join(flags)}")
+    with tempfile.TemporaryDirectory(prefix="verify_resume_") as directory, signals.catch_stop_signals() as stop:
+        trainer = Trainer([f"--config={recipe}", *flags], 2 * n, stop, console)
+        at_once = Path(directory) / "at_once"
+        last = trainer.run(at_once, f"at once, {2 * n} steps", until=2 * n)
+        if last != 2 * n:
+            what = f"training ended at step {last} of {2 * n}, by training.patience"
+            raise problem(what, do="Leave it out, or make it longer.")
+        killed, continued = run_and_kill(trainer, Path(directory), n)
+        runs = [
+            bitwise.read_saved(path, last, name, next_batches(path, last))
+            for path, name in ((at_once, "at once"), (continued, "continued"))
+        ]
+    difference = bitwise.first_difference(*runs)
+    if difference is not None:
+        say(console, f"not the same bits: killed after the checkpoint of step {killed}. What differs first:")
+        say(console, f"  {difference}")
+        return DIFFERENT
+    say(console, f"the same bits at step {last}; killed and continued from step {killed}")
+    console.print(final_table(runs[1].contents()))
+    return 0
+
+
+def flags_of(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> list[str]:
+    """The flags of all three processes: the overrides, with those of the certificate.
+
+    Raises:
+        UserError: the settings do not fit each other.
+    """
+    log_every = next(every for every in itertools.count(3) if n % every)  # so that step n stands between two lines
+    own = {
+        "training.steps": f"{2 * n}",
+        "training.output.log_every": f"{log_every}",
+        "training.output.evaluate_every": f"{n}",
+        "training.output.tensorboard": "false",
+    }
+    loaded, flags = settings.load_recipe(recipe), {**dict(overrides), **own}
+    settings.resolve(loaded, flags.items())
+    for name, text in SMALLER.items():
+        with contextlib.suppress(UserError):  # an experiment that does not read it
+            settings.resolve(loaded, {name: text, **flags}.items())
+            flags = {name: text, **flags}
+    return [f"--config.{name}={text}" for name, text in flags.items()]
+
+
+def run_and_kill(trainer: Trainer, directory: Path, n: int) -> tuple[int, Path]:
+    """(The step that the killed run had saved, the directory where another process brought it to its end).
+
+    Raises:
+        UserError: it could not be killed in time, or started anew in place of continuing.
+    """
+    for attempt in range(ATTEMPTS):
+        workdir = directory / f"continued_{attempt}"
+        step = trainer.run(workdir, f"continued, step 0 to at least {n}", until=n)
+        if step < trainer.steps:
+            trainer.run(workdir, f"continued, step {step} to {trainer.steps}", until=trainer.steps)
+            said = workdir.with_suffix(".log").read_text(errors="replace")
+            if f"Continuing from step {step} of" not in said:
+                raise problem(f"the killed run did not continue from step {step}", got=said.partition("\n")[0])
+            return step, workdir
+        say(trainer.console, "it was killed too late, so nothing was left to continue; another is killed")
+    raise problem(f"the run could not be killed between step {n} and its end", do="Make --verify_steps larger.")
+
+
+def newest_saved(workdir: Path) -> int:
+    """The newest step whose checkpoint is complete (its directory is renamed into place); 0 before there is one."""
+    return max((int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*") if p.name.isdecimal()), default=0)
+
+
+def newest_line(workdir: Path) -> int:
+    """The step of the newest line of metrics; 0 before there is one."""
+    return max((line["step"] for line in metrics.read(workdir)), default=0)
+
+
+def next_batches(workdir: Path, step: int) -> str:
+    """SHA-256 of the batches after `step`, as the directory's own config and tokenizers pose them."""
+    task = set_up(settings.from_json_dict(read_config(workdir)), require_stored(workdir)).task
+    digest = hashlib.sha256()
+    for i in range(step, step + NEXT_BATCHES):
+        batch: dict[str, Any] = task.batches.at(i)
+        for name in sorted(batch):
+            digest.update(f"{name} {batch[name].shape} {batch[name].dtype}".encode() + batch[name].tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,295 @@
+"""Checkpoints by Orbax: written in the background, checked when read, the newest, those to average, and the best kept.
+
+    DIR/STEP/state, DIR/STEP/extra    the arrays, and a JSON record: what the caller adds, metrics, names and shapes
+    DIR/checksums/STEP.json           size and CRC-32 of every file of DIR/STEP
+    DIR/damaged-STEP                  one that could not be read, moved aside
+
+Orbax renames a finished checkpoint into place, so a run that is killed while it saves leaves those before it whole.
+What it does not notice is a file that changes afterwards, hence the checksums. They are written once a save is
+complete; a checkpoint without them (killed in that moment) is taken as it is if Orbax can read it.
+"""
+
+import concurrent.futures
+import contextlib
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orbax.checkpoint as ocp
+
+from experiments.storage import checkpoint_format, checksums, retention
+from experiments.storage.checkpoint_format import READ_ERRORS
+from transformer.errors import problem
+
+
+class Restored(NamedTuple):
+    """What `Checkpoints.restore` found."""
+
+    step: int
+    state: Any
+    extra: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one working directory. Close it (or use it in a `with`), or the last save may be lost.
+
+    Args:
+        directory: where they lie; made if absent.
+        keep_last: how many of the newest are kept.
+        best_metric: the name of the metric that the best one is kept by.
+        best_mode: "max" or "min".
+        average_last: how many of the newest at multiples of `average_every` are kept too, to be averaged; 1: none.
+        average_every: steps; None: all count.
+        last_step: of the run; it counts too, whether a multiple or not.
+        read_only: for a reader beside a run that may be writing: nothing is made, moved or removed.
+        say: is given a line about each damaged checkpoint.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        keep_last: int,
+        best_metric: str,
+        best_mode: str = "max",
+        *,
+        average_last: int = 1,
+        average_every: int | None = None,
+        last_step: int | None = None,
+        read_only: bool = False,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        retention.keep_orbax_quiet()
+        self.directory = Path(directory).absolute()
+        self.retention = retention.Retention(keep_last, average_last, average_every, last_step)
+        self.best_metric, self.best_mode = best_metric, best_mode
+        self.read_only, self.say = read_only, say
+        self._manager: ocp.CheckpointManager | None = None
+        self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: tuple[int, concurrent.futures.Future] | None = None
+        self._failure: OSError | None = None
+        self._scores = {step: self._read_score(step) for step in self.steps()}
+        self._report_deleted()
+
+    def steps(self) -> list[int]:
+        """The steps that are on disk, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdecimal() and p.is_dir())
+
+    def latest_step(self) -> int | None:
+        """The newest step on disk, None if there is no checkpoint."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The step with the best metric (the newest of equals), None if none was saved with one."""
+        return next(iter(self._ranked()), None)
+
+    def save(self, step: int, state: Any, extra: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> bool:
+        """Starts to save, and returns once the arrays are copied; a step that is there already is left as it is.
+
+        Args:
+            step: number of updates done.
+            state: a tree of jax arrays.
+            extra: what else belongs to it, as JSON can hold it.
+            metrics: with `best_metric` among them where it was measured.
+
+        Raises:
+            OSError: this save, or one before it, could not be written; after that there are no more.
+            UserError: `metrics` lacks `best_metric`.
+        """
+        self.wait()
+        if self._failure is not None:
+            raise self._failure
+        if step in self.steps():
+            return False
+        if metrics is not None and self.best_metric not in metrics:
+            what = "the metric that the best checkpoint is kept by (training.output.best) was not measured"
+            raise problem(what, got=self.best_metric, expected="one of " + ", ".join(sorted(metrics)))
+        arguments = checkpoint_format.save_arguments(state, extra, metrics)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        checkpoint_format.require_space(self.directory, state)
+        self._scores[step] = metrics and metrics[self.best_metric]
+        try:
+            self._manager = self._manager or retention.open_manager(self.directory, self.retention, self.best_step)
+            self._manager.save(step, args=arguments, force=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            self._abandon(step)
+            raise self._not_written(step, error) from error
+        self._saving = step, self._background.submit(self._complete, self._manager, step)
+        return True
+
+    def wait(self) -> None:
+        """Waits until what is being saved is on disk.
+
+        Raises:
+            OSError: it could not be written; the error names the path.
+        """
+        if self._saving is None:
+            return
+        (step, future), self._saving = self._saving, None
+        try:
+            future.result()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._not_written(step, error) from error
+
+    def close(self) -> None:
+        """`wait`, then releases the threads."""
+        try:
+            self.wait()
+        finally:
+            self._background.shutdown()
+            if self._manager is not None:
+                self._manager.close()
+                self._manager = None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def restore(self, example: Any, step: int | str | None = None) -> Restored:
+        """A saved state in the shape, types and shardings of `example` (arrays, or jax.ShapeDtypeStruct).
+
+        Args:
+            example: a tree like the one that was saved.
+            step: None for the newest, "best", or a number. One that is damaged is moved aside, the next in line is
+                taken (the one before it, or the next best), and `say` is told; a number has none in line.
+
+        Raises:
+            UserError: no such checkpoint, none can be read, or it is of another model.
+        """
+        self.wait()
+        damage: dict[int, str] = {}
+        for candidate in self._in_line(step):
+            found = self.read(candidate, example)
+            if isinstance(found, Restored):
+                for damaged, why in damage.items():
+                    self.set_aside(damaged, why, f"using checkpoint {candidate} instead")
+                return found
+            damage[candidate] = found
+        raise problem(
+            f"no checkpoint in {self.directory} can be read: "
+            + ", ".join(f"{damaged} is damaged ({why})" for damaged, why in damage.items()),
+            do="Choose another step, or train anew in another --workdir.",
+        )
+
+    def _in_line(self, step: int | str | None) -> list[int]:
+        """The steps to try, first choice first."""
+        steps = self.steps()
+        if not steps or (isinstance(step, int) and step not in steps):
+            there = "there are " + ", ".join(map(str, steps)) if steps else "there is none"
+            name = f"no checkpoint{'' if step is None else f' {step}'} in {self.directory}: {there}"
+            raise problem(name, do="Choose one of them." if steps else "Train first: python -m experiments.train")
+        if isinstance(step, int):
+            return [step]
+        first = [s for s in self._ranked() if s in steps] if step == "best" else []
+        return [*first, *(s for s in reversed(steps) if s not in first)]
+
+    def _ranked(self) -> list[int]:
+        """The steps that were saved with a finite score, the best first, the newest of equals first."""
+        sign = -1.0 if self.best_mode == "max" else 1.0
+        scores = self._scores.items()
+        finite = [(sign * score, -s) for s, score in scores if score is not None and math.isfinite(score)]
+        return [-negative for _, negative in sorted(finite)]
+
+    def read(self, step: int, example: Any) -> Restored | str:
+        """The checkpoint, or what is wrong with its files.
+
+        Raises:
+            UserError: it is of another model.
+        """
+        path = self.directory / str(step)
+        damage = checksums.damage(path, self._checksums(step))
+        if damage is not None:
+            return damage
+        try:
+            record = checkpoint_format.read_record(path)
+        except READ_ERRORS as error:
+            return _first_line(error)
+        checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
+        try:
+            return Restored(step, checkpoint_format.read_state(path, example), record["extra"])
+        except READ_ERRORS as error:
+            return _first_line(error)
+
+    def set_aside(self, step: int, why: str, instead: str) -> None:
+        """Says that `step` is damaged and what is done instead, and clears the way for it to be saved again."""
+        line = f"checkpoint {step} is damaged ({why}); {instead}"
+        if not self.read_only:
+            aside = self.directory / f"damaged-{step}"
+            count = 1
+            while aside.exists():
+                count += 1
+                aside = self.directory / f"damaged-{step}-{count}"
+            os.rename(self.directory / str(step), aside)
+            self._checksums(step).unlink(missing_ok=True)
+            self._scores.pop(step, None)
+            self._manager = None
+            line += f". The damaged one is now {aside}"
+        self.say(line)
+
+    def _report_deleted(self) -> None:
+        """Says which newest checkpoints were deleted by someone: their checksums are there, they are not."""
+        steps = self.steps()
+        for step in self._checksummed():
+            if step > max(steps, default=-1):
+                before = f"the newest is now {steps[-1]}" if steps else "none is left"
+                self.say(f"checkpoint {step} has been deleted from {self.directory}; {before}")
+            if step not in steps and not self.read_only:
+                self._checksums(step).unlink()
+
+    def _complete(self, manager: ocp.CheckpointManager, step: int) -> None:
+        """In the background: waits for Orbax, then writes the checksums, and removes those of what Orbax removed."""
+        try:
+            manager.wait_until_finished()
+        except BaseException:
+            self._abandon(step)
+            raise
+        checksums.write(self.directory / str(step), self._checksums(step))
+        kept = self.steps()
+        for other in self._checksummed():
+            if other not in kept:
+                self._checksums(other).unlink()
+
+    def _abandon(self, step: int) -> None:
+        """After a save that failed: waits for the threads that are still writing (one may even finish), and removes it.
+
+        Called by the thread that saw the error, since Orbax raises it once in each thread.
+        """
+        if self._manager is not None:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                self._manager.close()
+        shutil.rmtree(self.directory / str(step), ignore_errors=True)
+
+    def _not_written(self, step: int, error: Exception) -> OSError:
+        """The error of a save that failed. Orbax may still be writing parts of it, so this process saves no more."""
+        self._scores.pop(step, None)
+        self._manager = None
+        number = error.errno if isinstance(error, OSError) else None
+        what = f"the checkpoint could not be written: {_first_line(error)}"
+        self._failure = OSError(number, what, str(self.directory / str(step)))
+        return self._failure
+
+    def _read_score(self, step: int) -> float | None:
+        try:
+            metrics = checkpoint_format.read_record(self.directory / str(step))["metrics"]
+            return metrics and float(metrics[self.best_metric])
+        except READ_ERRORS:  # a damaged one is found, and spoken of, when it is to be restored
+            return None
+
+    def _checksums(self, step: int) -> Path:
+        return self.directory / "checksums" / f"{step}.json"
+
+    def _checksummed(self) -> list[int]:
+        """The steps that have checksums, oldest first."""
+        return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if p.stem.isdecimal())
+
+
+def _first_line(error: Exception) -> str:
+    """An exception in one short line."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]

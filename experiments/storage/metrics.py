@@ -1,0 +1,173 @@
+"""What a run tells: `metrics.jsonl` and TensorBoard's event files. The terminal's part is in `progress`.
+
+A line of metrics.jsonl is one JSON object: `step`, `split`, the metrics by name, and `seconds`, how long the run has
+been going, earlier starts included. JSON has no NaN and no infinity: they are the texts "nan", "inf" and "-inf", which
+`float` reads.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from experiments.storage.workdir import write_text_atomically
+from transformer.errors import problem
+
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+NO_METRICS = ("step", "split", "seconds")
+
+
+class Metrics:
+    """The metrics of a working directory. Close it, or the last events may be lost.
+
+    Args:
+        workdir: the directory; metrics.jsonl is in it, the event files in its `tensorboard`.
+        tensorboard: write event files too.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, tensorboard: bool) -> None:
+        self.path = Path(workdir) / "metrics.jsonl"
+        self.events = Path(workdir) / "tensorboard"
+        self.tensorboard = tensorboard
+        self._writer: Any = None
+        before = read(workdir)
+        self._started = time.time() - (before[-1]["seconds"] if before else 0.0)
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Appends a line, and one scalar `NAME/SPLIT` for each metric to the event files.
+
+        Raises:
+            OSError: it could not be written; the error names the path.
+        """
+        seconds = round(time.time() - self._started, 3)
+        line = {"step": step, "split": split, **{name: to_json(value) for name, value in values.items()}}
+        text = json.dumps({**line, "seconds": seconds}, allow_nan=False) + "\n"
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(text)
+            self._add_events({**line, **values, "seconds": seconds})
+        except OSError as error:
+            self._fail(error)
+
+    def flush(self) -> None:
+        """Puts the events on disk; lines are there already."""
+        try:
+            if self._writer is not None:
+                self._writer.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        """`flush`, and closes the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def cut_back(self, step: int) -> int:
+        """Removes what was written after `step`, and a last line that was not finished; event files are made anew.
+
+        Returns:
+            How many lines were removed.
+        """
+        self.close()
+        if not self.path.exists():
+            return 0
+        old_text = self.path.read_text(encoding="utf-8", errors="replace")
+        kept = [line for line in _lines(self.path, old_text) if line["step"] <= step]
+        new_text = "".join(json.dumps(line) + "\n" for line in kept)
+        if new_text != old_text:
+            write_text_atomically(self.path, new_text)
+        self._started = time.time() - (kept[-1]["seconds"] if kept else 0.0)
+        self._rebuild_events(kept)
+        return len(old_text.splitlines()) - len(kept)
+
+    def _rebuild_events(self, lines: list[dict[str, Any]]) -> None:
+        """Deletes the event files and writes them again from the lines; none if there were none and none are wanted."""
+        old = list(self.events.glob("events.out.tfevents.*"))
+        for path in old:
+            path.unlink()
+        if self.tensorboard or old:
+            for line in lines:
+                self._add_events(_from_json(line), anyway=True)
+            self.flush()
+        if not self.tensorboard:
+            self.close()
+
+    def _add_events(self, line: Mapping[str, Any], anyway: bool = False) -> None:
+        if not self.tensorboard and not anyway:
+            return
+        # Where PyTorch is installed this imports it, which takes longer than all else that a run imports.
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
+
+        if self._writer is None:
+            self.events.mkdir(exist_ok=True)
+            # SummaryWriter writes in a thread of its own, which ends at the first error; the run would then wait for
+            # it for ever. The writer beneath it raises here.
+            self._writer = EventsWriter(str(self.events / "events"), f".{os.getpid()}")
+        for name, value in line.items():
+            if name not in NO_METRICS:
+                scalar = summary.scalar(f"{name}/{line['split']}", value)
+                moment = self._started + line["seconds"]
+                self._writer.write_event(Event(wall_time=moment, step=line["step"], summary=scalar))
+
+    def _fail(self, error: OSError) -> NoReturn:
+        raise OSError(error.errno, f"metrics could not be written: {error.strerror}", str(self.path)) from error
+
+
+def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, non-finite values as floats; without a last one that was not finished.
+
+    Raises:
+        UserError: another line is not one of ours.
+    """
+    path = Path(workdir) / "metrics.jsonl"
+    if not path.exists():
+        return []
+    return [_from_json(line) for line in _lines(path, path.read_text(encoding="utf-8", errors="replace"))]
+
+
+def _lines(path: Path, text: str) -> list[dict[str, Any]]:
+    """The lines as they are in the file, but for a last one that was not finished."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            values = json.loads(line)
+            found.append({**values, "step": int(values["step"]), "seconds": float(values["seconds"])})
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(text.splitlines()):
+                break
+            raise problem(
+                f"{path}, line {number} is not a line of metrics",
+                got=repr(line[:80]),
+                do="Repair or delete the line, or choose another --workdir.",
+            ) from error
+    return found
+
+
+def to_json(value: Any) -> Any:
+    """As JSON can hold it: a number that is not finite as text, also within a dict."""
+    if isinstance(value, dict):
+        return {name: to_json(part) for name, part in value.items()}
+    if value is None or isinstance(value, int | str | list):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else repr(number)
+
+
+def _from_json(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line with the texts of floats that are not finite turned back."""
+    return {
+        name: NOT_FINITE.get(value, value) if isinstance(value, str) and name != "split" else value
+        for name, value in line.items()
+    }

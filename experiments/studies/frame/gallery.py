@@ -1,0 +1,83 @@
+"""The gallery: a Markdown page of what is often said, what was measured, and what to say instead."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.storage.workdir import write_text_atomically
+from transformer.errors import problem
+
+HEAD = """# Studies
+
+What is often said about attention, measured. Each verdict is computed from the numbers by the criterion beside it, \
+and needs three seeds; with fewer it is a preview. ± is the 95 % interval of the mean over seeds. `make studies` makes \
+the figures and numbers in `runs/studies`; `python -m experiments.studies NAME --help` lists the settings of one. The \
+numbers behind this page are the records beside its figures; `--workdir=docs/studies --gallery=STUDIES.md` puts a \
+study that is run again in its place.
+"""
+
+
+def write_gallery(path: Path, folder: Path, names: Iterable[str]) -> list[str]:
+    """Writes the page of the records that a folder holds; the names of those.
+
+    Raises:
+        UserError: a record is damaged.
+        OSError: the page could not be written.
+    """
+    records = [read(folder / f"{name}.json") for name in names if (folder / f"{name}.json").exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(path, page(records, Path(os.path.relpath(folder.absolute(), path.absolute().parent))))
+    return [record["study"] for record in records]
+
+
+def page(records: Sequence[Mapping[str, Any]], pictures: Path) -> str:
+    """The page of records whose pictures stand in a folder, as seen from the page."""
+    sections = [section(record, (pictures / f"{record['study']}.png").as_posix()) for record in records]
+    return "\n".join([HEAD, contents(records), *sections])
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record."""
+    do = "Delete it, and run the study again."
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise problem(f"{path} cannot be read: {error}", do=do) from error
+    if not isinstance(record, dict) or not {"study", "title", "command", "claims"} <= set(record):
+        raise problem(f"{path} is no record of a study", do=do)
+    return record
+
+
+def contents(records: Iterable[Mapping[str, Any]]) -> str:
+    """A table of all claims with their verdicts."""
+    rows = [
+        f"| [{record['study']}](#{record['study']}) | {cell(claim['said'])} | **{cell(claim['verdict'])}** |"
+        for record in records
+        for claim in record["claims"]
+    ]
+    return "\n".join(["| study | often said | verdict |", "|---|---|---|", *rows, ""])
+
+
+def section(record: Mapping[str, Any], picture: str) -> str:
+    """One study: its figure and command, then each claim."""
+    versions = record["versions"]
+    parts = [
+        f"## {record['study']}\n",
+        f"{record['title']}.\n",
+        f"![{record['title']}]({picture})\n",
+        f"`{record['command']}`: {record['seconds']:g} s on {record['devices']}, Python {versions['python']}, "
+        f"JAX {versions['jax']}; seeds {', '.join(map(str, record['seeds']))}.\n",
+        "| often said | measured | verdict (criterion) | say instead |",
+        "|---|---|---|---|",
+    ]
+    for claim in record["claims"]:
+        verdict = f"**{claim['verdict']}** ({claim['criterion']})"
+        parts.append(f"| {' | '.join(map(cell, (claim['said'], claim['measured'], verdict, claim['instead'])))} |")
+    return "\n".join([*parts, ""])
+
+
+def cell(text: str) -> str:
+    """A text as a cell of a table can hold it."""
+    return text.replace("|", "\\|").replace("\n", " ")

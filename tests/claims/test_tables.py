@@ -1,0 +1,178 @@
+"""Every row of every table, in a model, under jit, vmap over seeds and bfloat16, with every parameter accounted for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import transformer
+from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, side, tiny, what_is_read
+from transformer.models.build import ARCHITECTURES as BUILT
+from transformer.models.config import UNREAD
+from transformer.nn.blocks import NORM_PLACEMENTS
+from transformer.nn.feed_forward import ACTIVATIONS
+from transformer.nn.parameters import AXES, sizes
+from transformer.nn.positions import POSITIONS
+from transformer.nn.recurrent.cells import CELLS
+from transformer.ops.norms import NORMS
+from transformer.ops.scores import SCORES
+
+ROWS = [
+    *(("architecture", name) for name in ARCHITECTURES),
+    *(("score", name) for name in SCORES),
+    *(("norm", name) for name in NORMS),
+    *(("position", name) for name in POSITIONS),
+    *(("activation", name) for name in ACTIVATIONS),
+    *(("norm_placement", name) for name in NORM_PLACEMENTS),
+    *(("query_key_norm", name) for name in NORMS),
+    ("soft_cap", 2.0),
+    ("sink", True),
+    ("differential", True),
+    ("tie_embeddings", False),
+    ("bias", False),
+    ("cross_attention", False),
+    ("self_attention", False),
+    ("feed_forward_width", 0),
+    *(("recurrent.cell", name) for name in CELLS),
+    *(("recurrent.attention", name) for name in (*SCORES, "none") if name != "position_only"),
+    ("recurrent.bidirectional", False),
+]
+IDS = [f"{table}={row}" for table, row in ROWS]
+
+
+OF_SEQ2SEQ = ("cross_attention", "self_attention", "tie_embeddings")
+
+
+def settings_of(table, row):
+    """A model whose other settings do not hide the row."""
+    if table == "architecture":
+        norm = {} if row == "rnn_seq2seq" else {"norm": True}
+        extra = {"embedding": {"types": 2, "scale": True, **norm}} if row != "decoder_only" else {}
+        return {"architecture": row, **extra}
+    if table.startswith("recurrent."):
+        return {"architecture": "rnn_seq2seq", "recurrent": {table.partition(".")[2]: row}}
+    if table in ("query_key_norm", "soft_cap", "sink", "differential"):
+        return {"architecture": "decoder_only", "attention": {table: row}}
+    return {"architecture": "seq2seq" if table in OF_SEQ2SEQ else "decoder_only", table: row}
+
+
+def outputs_and_slopes(settings):
+    """Over two seeds: logits, and the gradients of a loss; one compiled program."""
+    model = transformer.build(what_is_read({**SIZES, **settings}))
+    inputs = {**batch(), "source_types": jnp.array([[0, 0, 1, 1, 1]] * B)}
+
+    def loss(params):
+        logits = model.apply(params, inputs)["logits"]
+        return -jnp.mean(jax.nn.log_softmax(logits)[..., ::2] * jnp.arange(1.0, V + 1)[::2]), logits
+
+    def one(key):
+        params = model.init(key)
+        noise = lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
+        return *jax.value_and_grad(loss, has_aux=True)(jax.tree.map(noise, params)), params
+
+    (_value, logits), slopes, params = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0)))
+    return model, logits, slopes, params
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
+def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, row):
+    settings = settings_of(table, row)
+    model, logits, slopes, params = outputs_and_slopes(settings)
+    assert logits.shape == (2, B, S if side(settings["architecture"]) == "source" else T, V)
+    assert logits.dtype == jnp.float32
+    assert np.isfinite(logits).all()
+    assert (np.asarray(logits[0]) != np.asarray(logits[1])).any()
+    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    check_axes(model, params)
+    for path, slope in jax.tree_util.tree_leaves_with_path(slopes):
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(slope).all(), name
+        if not idle(name, settings):
+            assert np.abs(slope).reshape(2, -1).max(axis=1).min() > 0, name
+
+
+def idle(name, settings):
+    """Softmax takes out what is the same for all keys; a decoder without cross-attention leaves the encoder alone.
+
+    An additive score is no such product, and a recurrent decoder starts from the encoder.
+    """
+    if "recurrent" in settings or settings["architecture"] == "rnn_seq2seq":
+        additive = settings.get("recurrent", {}).get("attention", "additive") == "additive"
+        return "['key']['bias']" in name and not additive
+    blind = not settings.get("cross_attention", True)
+    return "['key']['bias']" in name or (blind and ("encoder" in name or "source" in name))
+
+
+def check_axes(model, params):
+    """Each parameter has a row in AXES, whose letters have the array's sizes."""
+    letters = sizes(model.config)
+    for (path, axes), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(model.parameter_axes(params)), jax.tree.leaves(params), strict=True
+    ):
+        layers = leaf.shape[1] if axes.stacked else None
+        expected = tuple(layers if letter == "L" else letters[letter] for letter in axes.letters)
+        assert leaf.shape[1:] == expected, (path, axes)
+        assert axes.stacked == ("blocks" in jax.tree_util.keystr(path))
+        assert axes.stacked is False or layers == 2
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
+def test_bfloat16_is_float32_up_to_rounding(table, row):
+    settings = what_is_read({**SIZES, **settings_of(table, row)})
+    wide, narrow = (transformer.build({**settings, "dtype": dtype}) for dtype in ("float32", "bfloat16"))
+    params = jax.jit(wide.init)(jax.random.key(1))
+    one, two = (jax.jit(model.apply)(params, batch()) for model in (wide, narrow))
+    assert two["hidden"].dtype == jnp.bfloat16
+    np.testing.assert_allclose(two["logits"], one["logits"], rtol=0.1, atol=0.12)
+
+
+def test_key_biases_do_nothing_where_the_score_is_a_product():
+    model, inputs = tiny("encoder_only", position="none"), batch()
+    blocks = model.params["encoder"]["blocks"]
+    key = {**blocks["self"]["key"], "bias": blocks["self"]["key"]["bias"] + 3.0}
+    moved = {
+        **model.params,
+        "encoder": {**model.params["encoder"], "blocks": {**blocks, "self": {**blocks["self"], "key": key}}},
+    }
+    np.testing.assert_allclose(model(inputs, moved), model(inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_the_tables_agree_on_the_architectures():
+    assert set(UNREAD) == set(BUILT) == set(ARCHITECTURES)
+
+
+def test_every_row_of_the_parameters_axes_is_used_by_some_model():
+    seen = set()
+    for settings in (
+        {"architecture": "encoder_only", "activation": "geglu", "position": "learned", "tie_embeddings": False,
+         "embedding": {"types": 2}},
+        {"architecture": "encoder_only", "class_head": {"classes": 3}},
+        {"architecture": "rnn_seq2seq"},
+        {"architecture": "decoder_only", "position": "relative",
+         "attention": {"query_key_norm": "layer", "sink": True, "differential": True}},
+    ):  # fmt: skip
+        model = transformer.build(what_is_read({**SIZES, **settings}))
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        names = [[entry.key for entry in path][-2:] for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+        seen |= {row for row in AXES for owner, name in names if f"{owner}.{name}".endswith(row.lstrip("*"))}
+    assert seen == set(AXES)
+
+
+def test_parameters_start_with_variance_one_over_fan_in_and_the_initial_scale_may_be_traced():
+    model = transformer.build({"architecture": "seq2seq", "vocab_size": 211, "width": 60, "num_heads": 5})
+    init = jax.jit(model.init)
+    params, scaled = init(jax.random.key(0), jnp.array(1.0)), init(jax.random.key(0), jnp.array(0.5))
+    letters = sizes(model.config)
+    for (path, axes), one, two in zip(
+        jax.tree_util.tree_leaves_with_path(model.parameter_axes(params)),
+        jax.tree.leaves(params), jax.tree.leaves(scaled), strict=True,
+    ):  # fmt: skip
+        if axes.kind == "vector":
+            np.testing.assert_array_equal(one, two)
+            assert set(np.unique(one)) == {1.0 if path[-1].key == "scale" else 0.0}
+        else:
+            fan_in = np.prod([letters[a] for a in axes.inputs]) if axes.kind == "matrix" else 60
+            np.testing.assert_allclose(np.std(one), fan_in**-0.5, rtol=0.1)
+            np.testing.assert_allclose(two, np.asarray(one) * 0.5, rtol=1e-6)
+    first, second = params["encoder"]["blocks"]["feed_forward"]["up"]["kernel"]
+    assert (np.asarray(first) != np.asarray(second)).any()

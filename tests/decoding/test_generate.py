@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.fixtures.tiny import ARCHITECTURES, B, batch, tiny
+from transformer.decoding import Greedy, generate
+from transformer.errors import UserError
+
+STEPS = 5
+PROMPTS = np.array([3, 1, 2])
+
+
+def prompted(architecture, seed=0):
+    inputs = batch(seed)
+    if architecture == "encoder_only":
+        return {"source": inputs["target"], "prefix_lengths": jnp.array([2, 0, 1])}
+    target = {"target": inputs["target"][:, :3], "target_lengths": jnp.array(PROMPTS)}
+    return target if architecture == "decoder_only" else {**inputs, **target}
+
+
+def slow(model, inputs, end):
+    """One full forward for each token, one example at a time, in NumPy."""
+    result = np.zeros((B, STEPS), int)
+    for b in range(B):
+        one = {name: x[b : b + 1] for name, x in inputs.items()}
+        if "prefix_lengths" in one:
+            start = int(one.pop("prefix_lengths")[0])
+            chosen = model(one)[0, start : start + STEPS].argmax(-1)
+            stop = np.flatnonzero(chosen == end)
+            chosen = chosen[: stop[0] + 1] if len(stop) else chosen
+            result[b, : len(chosen)] = chosen
+            continue
+        tokens = list(np.asarray(one["target"][0, : int(one["target_lengths"][0])]))
+        for i in range(STEPS):
+            whole = np.zeros((1, 3 + STEPS), np.int32)
+            whole[0, : len(tokens)] = tokens
+            full = {**one, "target": jnp.array(whole), "target_lengths": jnp.array([len(tokens)])}
+            tokens.append(model(full)[0, len(tokens) - 1].argmax())
+            result[b, i] = tokens[-1]
+            if tokens[-1] == end:
+                break
+    return result
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_generate_is_a_slow_loop_over_apply(architecture):
+    model, inputs = tiny(architecture, position="learned", tie_embeddings=False), prompted(architecture)
+    run = jax.jit(lambda p, b, end: generate(model.model, p, b, steps=STEPS, end=end))
+    free = slow(model, inputs, end=-1)
+    np.testing.assert_array_equal(run(model.params, inputs, -1), free)
+    ends = [int(end) for end in np.unique(free)]
+    stopped = [np.asarray(run(model.params, inputs, end)) for end in ends]
+    for end, tokens in zip(ends, stopped, strict=True):
+        np.testing.assert_array_equal(tokens, ended(free, end))
+    assert any((tokens[:, -1] == 0).any() and (tokens[:, -1] != 0).any() for tokens in stopped)
+    other = prompted(architecture, seed=1)
+    np.testing.assert_array_equal(run(model.params, other, ends[0]), slow(model, other, ends[0]))
+
+
+def ended(tokens, end):
+    """Padding after the first end of each row."""
+    result = tokens.copy()
+    for row in result:
+        row[np.cumsum(row == end) - (row == end) > 0] = 0
+    return result
+
+
+def test_generation_stops_when_every_example_has_ended():
+    model, inputs = tiny("decoder_only", position="rotary"), prompted("decoder_only")
+    calls = []
+
+    class Scripted(Greedy):
+        """The end at once, counting the steps."""
+
+        def choose(self, logits_BV, key=None):
+            jax.debug.callback(lambda: calls.append(1))
+            return jnp.full(len(logits_BV), 1, jnp.int32)
+
+    run = jax.jit(lambda p, b, end: generate(model.model, p, b, steps=STEPS, end=end, strategy=Scripted(), padding=9))
+    tokens = run(model.params, inputs, 1)
+    jax.effects_barrier()
+    assert len(calls) == 1
+    np.testing.assert_array_equal(tokens, [[1] + [9] * (STEPS - 1)] * B)
+
+
+def test_the_greatest_logit_is_chosen():
+    logits = np.random.default_rng(0).normal(size=(B, 11)).astype(np.float32)
+    np.testing.assert_array_equal(Greedy().choose(jnp.array(logits)), logits.argmax(-1))
+
+
+def test_nothing_to_generate_and_missing_prompts_are_errors():
+    model = tiny("decoder_only", position="rotary")
+    with pytest.raises(UserError, match="1 or more"):
+        generate(model.model, model.params, prompted("decoder_only"), steps=0, end=1)
+    with pytest.raises(UserError, match="target_lengths"):
+        generate(model.model, model.params, {"target": batch()["target"]}, steps=2, end=1)
+    encoder = tiny("encoder_only", position="rotary", tie_embeddings=False)
+    with pytest.raises(UserError, match="prefix_lengths"):
+        generate(encoder.model, encoder.params, {"source": batch()["source"]}, steps=2, end=1)
+
+
+def test_generating_past_the_table_of_learned_positions_is_an_error():
+    model = tiny("decoder_only", position="learned", max_length=6)
+    generate(model.model, model.params, prompted("decoder_only"), steps=4, end=1)
+    with pytest.raises(UserError, match="max_length = 6"):
+        generate(model.model, model.params, prompted("decoder_only"), steps=5, end=1)

@@ -1,0 +1,170 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fixtures.tiny import B, V, batch, tiny
+from transformer.decoding import DecodingConfig, Greedy, Sampling, generate
+from transformer.errors import UserError
+
+STEPS = 5
+KEY = jax.random.key(3)
+
+
+def logits(seed, rows=3, size=11, scale=2.0):
+    return (scale * np.random.default_rng(seed).normal(size=(rows, size))).astype(np.float32)
+
+
+def softmax(x):
+    e = np.exp(x.astype(np.float64) - x.max())
+    return e / e.sum()
+
+
+def frequencies(strategy, row, draws=4000):
+    """How often each token is drawn from one row of logits."""
+    drawn = strategy.choose(jnp.broadcast_to(jnp.array(row), (draws, len(row))), KEY)
+    return np.bincount(np.asarray(drawn), minlength=len(row))
+
+
+def chi_square(counts, probabilities):
+    """The statistic, over what has a probability, and its degrees of freedom."""
+    expected = counts.sum() * probabilities
+    kept = probabilities > 0
+    assert counts[~kept].sum() == 0
+    return ((counts - expected)[kept] ** 2 / expected[kept]).sum(), kept.sum() - 1
+
+
+def assert_drawn_from(counts, probabilities):
+    statistic, degrees = chi_square(counts, probabilities)
+    assert statistic < degrees + 4 * np.sqrt(2 * degrees)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_are_those_of_the_softmax_over_the_temperature(temperature):
+    row = logits(0, size=7)[0]
+    counts = frequencies(Sampling(temperature), row)
+    assert_drawn_from(counts, softmax(row / temperature))
+    statistic, degrees = chi_square(counts, softmax(row / (1.4 * temperature)))
+    assert statistic > degrees + 8 * np.sqrt(2 * degrees)  # the bound can tell them apart
+
+
+def test_frequencies_of_what_is_kept_are_those_of_the_softmax_of_it():
+    row = logits(1, size=9)[0]
+    k3 = np.where(np.argsort(np.argsort(-row)) < 3, row, -np.inf)
+    assert_drawn_from(frequencies(Sampling(top_k=3), row), softmax(k3))
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 999), k=st.integers(1, 15))
+def test_top_k_keeps_the_k_likeliest(seed, k):
+    x = logits(seed)
+    kept = np.asarray(Sampling(top_k=k).kept(jnp.array(x)))
+    for row, now in zip(x, kept, strict=True):
+        assert set(np.flatnonzero(np.isfinite(now))) == set(np.argsort(-row)[:k])
+        np.testing.assert_array_equal(now[np.isfinite(now)], row[np.isfinite(now)])
+
+
+def smallest_set(row, p):
+    """The fewest likeliest tokens that hold probability p, by trying all numbers of them."""
+    share, order = softmax(row), np.argsort(-row)
+    return next(set(order[:n]) for n in range(1, len(row) + 1) if share[order[:n]].sum() >= p or n == len(row))
+
+
+@settings(max_examples=100)
+@given(seed=st.integers(0, 999), p=st.floats(0.01, 0.999), k=st.none() | st.integers(1, 11))
+def test_top_p_keeps_the_smallest_set_that_holds_the_probability_after_top_k(seed, p, k):
+    x = logits(seed)
+    kept = np.asarray(Sampling(top_p=p, top_k=k).kept(jnp.array(x)))
+    for row, now in zip(x, kept, strict=True):
+        row = np.where(np.argsort(np.argsort(-row)) < (k or len(row)), row, -np.inf)
+        shares = np.cumsum(np.sort(softmax(row))[::-1])
+        if abs(shares - p).min() > 1e-5:  # else float32 decides
+            assert set(np.flatnonzero(np.isfinite(now))) == smallest_set(row, p)
+
+
+def test_temperature_comes_before_top_p():
+    row = np.log(np.array([[0.6, 0.3, 0.1]], np.float32))
+    assert np.isfinite(Sampling(1.0, top_p=0.7).kept(jnp.array(row))).tolist() == [[True, True, False]]
+    assert np.isfinite(Sampling(0.5, top_p=0.7).kept(jnp.array(row))).tolist() == [[True, False, False]]
+
+
+def test_equals_at_the_border_are_all_kept():
+    row = jnp.array([[2.0, 1.0, 1.0, 0.0]])
+    for strategy in (Sampling(top_k=2), Sampling(top_p=0.7)):
+        assert np.isfinite(strategy.kept(row)).tolist() == [[True, True, True, False]]
+
+
+@pytest.mark.parametrize("strategy", [Sampling(1e-4), Sampling(top_k=1), Sampling(top_p=1e-6), Sampling(3.0, 1, 0.9)])
+def test_the_limits_are_greedy(strategy):
+    x = jnp.array(logits(5, rows=50))
+    np.testing.assert_array_equal(strategy.choose(x, KEY), Greedy().choose(x))
+    assert strategy.choose(x, KEY).dtype == jnp.int32
+
+
+def test_the_same_key_draws_the_same_and_another_key_another():
+    x = jnp.array(logits(6, rows=50))
+    first, again, other = (Sampling().choose(x, key) for key in (KEY, KEY, jax.random.key(4)))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_traced_temperature_is_no_other_program():
+    x = jnp.array(logits(7, rows=20))
+    choose = jax.jit(lambda t: Sampling(t).choose(x, KEY))
+    for temperature in (0.3, 2.0):
+        np.testing.assert_array_equal(choose(temperature), Sampling(temperature).choose(x, KEY))
+    assert choose._cache_size() == 1
+
+
+def test_settings_choose_the_strategy():
+    assert DecodingConfig().chosen() == Greedy()
+    sampled = DecodingConfig("sampling", temperature=0.5, top_k=3, top_p=0.9).chosen()
+    assert sampled == Sampling(0.5, 3, 0.9)
+    assert sampled.random
+    assert not Greedy().random
+
+
+# Through `generate`.
+
+
+@pytest.fixture(scope="module")
+def written():
+    """A function (strategy, key) -> tokens of a tiny decoder."""
+    model = tiny("decoder_only", position="rotary")
+    prompt = {"target": batch()["target"][:, :3], "target_lengths": jnp.array([3, 1, 2])}
+    run = jax.jit(
+        lambda key, strategy: generate(
+            model.model, model.params, prompt, steps=STEPS, end=-1, strategy=strategy, key=key
+        ),
+        static_argnums=1,
+    )
+    return lambda strategy, key=KEY: np.asarray(run(key, strategy))
+
+
+def test_what_is_generated_is_a_function_of_the_key(written):
+    first, again, other = written(Sampling(2.0)), written(Sampling(2.0)), written(Sampling(2.0), jax.random.key(9))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert first.shape == (B, STEPS)
+    assert ((first >= 0) & (first < V)).all()
+
+
+def test_sampling_of_one_token_generates_what_greedy_does(written):
+    np.testing.assert_array_equal(written(Sampling(top_k=1)), written(Greedy()))
+    assert (written(Sampling(2.0)) != written(Greedy())).any()
+
+
+def test_every_token_is_drawn_with_a_key_of_its_own(written):
+    flat = written(Sampling(1e6))  # all tokens as likely: equal keys would draw equal ones
+    assert len({tuple(column) for column in flat.T}) == STEPS
+
+
+def test_sampling_without_a_key_is_a_user_error():
+    with pytest.raises(UserError, match=r"needs a random key; got no key.*jax.random.key"):
+        Sampling().choose(jnp.array(logits(0)))
+    model = tiny("decoder_only", position="rotary")
+    prompt = {"target": batch()["target"][:, :3], "target_lengths": jnp.array([3, 1, 2])}
+    with pytest.raises(UserError, match=r"needs a random key; got no key"):
+        generate(model.model, model.params, prompt, steps=2, end=1, strategy=Sampling())

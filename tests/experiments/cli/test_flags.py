@@ -1,0 +1,282 @@
+"""Command lines: flags are read as meant, and every mistake is one line and exit code 2."""
+
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.cli.flags import REQUIRED, WHAT_TO_DO, command_help, explain, parse, run
+from transformer.errors import UserError
+from transformer.schema import at_least, setting
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Does a thing.
+
+    python -m experiments.thing --config=configs/dates.py --workdir=runs/thing
+    """
+
+    config: str = setting(REQUIRED, "the recipe, a Python file")
+    workdir: str = setting(REQUIRED, "folder of the results")
+    text: str | None = setting(None, "what is read")
+    count: int = setting(3, "how many", check=at_least(1))
+    overwrite: bool = setting(False, "start again")
+
+
+GIVEN = ["--config=c.py", "--workdir=w"]
+
+
+def error_of(*words: str, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(words, Flags, **options)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def exit_of(main, capsys) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as caught:
+        run(main, [])
+    return caught.value.code, capsys.readouterr().err
+
+
+def failing(error: BaseException):
+    def main(argv):
+        raise error
+
+    return main
+
+
+def test_flags_are_read_with_a_sign_or_a_space():
+    signs = [*GIVEN, "--count=5", "--config.model.width=64", "--text=a=b"]
+    spaces = [word for flag in signs for word in flag.split("=", 1)]
+    expected = (Flags(config="c.py", workdir="w", count=5, text="a=b"), [("model.width", "64")])
+    assert parse(signs, Flags) == parse(spaces, Flags) == expected
+
+
+@given(st.permutations([*GIVEN, "--overwrite", "--count=5", "--config.seed=3"]))
+def test_the_order_of_flags_does_not_matter(words):
+    own, overrides = parse(words, Flags)
+    assert own == Flags(config="c.py", workdir="w", overwrite=True, count=5)
+    assert overrides == [("seed", "3")]
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ([], False),
+        (["--overwrite"], True),
+        (["--overwrite", "true"], True),
+        (["--overwrite", "false"], False),
+        (["--overwrite=false"], False),
+        (["--overwrite=1"], True),
+    ],
+)
+def test_a_flag_of_type_bool_may_stand_alone(words, value):
+    assert parse([*words, *GIVEN], Flags)[0].overwrite is value
+    assert parse([*GIVEN, *words], Flags)[0].overwrite is value
+
+
+def test_values_may_be_negative_empty_or_absent():
+    assert parse([*GIVEN, "--config.seed", "-1"], Flags)[1] == [("seed", "-1")]
+    assert parse([*GIVEN, "--text="], Flags)[0].text == ""
+    assert parse([*GIVEN, "--text", "none"], Flags)[0].text is None
+    assert parse([*GIVEN, "--text", "20 May"], Flags)[0].text == "20 May"
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["--config (the recipe, a Python file)", "--workdir", "must be given", "Add --config=CONFIG"]),
+        (["--config=c.py"], ["--workdir (folder of the results) must be given. Add --workdir=WORKDIR"]),
+        (["--wrokdir=w"], ["unknown flag --wrokdir", "Did you mean --workdir?"]),
+        (["--over-write"], ["unknown flag --over-write", "Did you mean --overwrite?"]),
+        (["--steps=5"], ["unknown flag --steps", "Did you mean --config.training.steps?"]),
+        (["--training.steps=5"], ["Did you mean --config.training.steps?"]),
+        (["--qqq"], ["unknown flag --qqq", "--help lists all"]),
+        (["--config.model.widht=5"], ["unknown setting model.widht", "Did you mean model.width?"]),
+        (["--config.model"], ["model is a section", "--help=model"]),
+        (["--config.model=big"], ["model is a section", "--help=model"]),
+        (["--config.model.width"], ["--config.model.width needs a value", "int"]),
+        (["--config.model.norm", "--count=5"], ["--config.model.norm needs a value", "layer, rms"]),
+        (["--config.model.width", "=", "8"], ["--config.model.width", "without spaces"]),
+        (["--config.model.width", "=8"], ["--config.model.width", "without spaces"]),
+        (["--workdir"], ["--workdir needs a value", "--workdir=VALUE"]),
+        (["--workdir="], ["--workdir needs a value"]),
+        (["--count=many"], ["--count has the wrong type", "'many'", "int"]),
+        (["--count=0"], ["--count is out of range", "0", "at least 1"]),
+        (["--overwrite=maybe"], ["--overwrite has the wrong type", "'maybe'", "true or false"]),
+        (["--workdir=a", "--workdir=b"], ["--workdir is given twice"]),
+        (["--config.seed=1", "--config.seed=1"], ["--config.seed is given twice"]),
+        (["configs/dates.py"], ["'configs/dates.py'", "Did you mean --config=configs/dates.py?"]),
+        (["model.width=8"], ["'model.width=8'", "Did you mean --config.model.width=8?"]),
+        (["-workdir=w"], ["'-workdir=w'", "Did you mean --workdir=w?"]),
+        (["--text=20", "May"], ["'May' belongs to no flag", "quotes"]),
+        (["--"], ["'--' belongs to no flag"]),
+    ],
+)
+def test_a_wrong_command_line_is_said_with_what_was_meant(words, parts):
+    line = error_of(*words)
+    for part in parts:
+        assert part in line
+
+
+@dataclasses.dataclass(frozen=True)
+class WordFlags:
+    """Does a thing to files."""
+
+    files: tuple[str, ...] = setting(REQUIRED, "what is read")
+    count: int = setting(3, "how many", check=at_least(1))
+    quiet: bool = setting(False, "say nothing")
+
+
+@dataclasses.dataclass(frozen=True)
+class WordsAlone:
+    """Takes files, or none."""
+
+    files: tuple[str, ...] = setting((), "what is read")
+
+
+def parse_words(*words: str, flags: type = WordFlags):
+    return parse(words, flags, overridable=False, words="files")[0]
+
+
+def test_words_stand_before_between_and_behind_flags():
+    expected = WordFlags(files=("b", "a=1,2", "b"), count=5, quiet=True)
+    assert parse_words("b", "--count", "5", "a=1,2", "--quiet", "b") == expected
+    assert parse_words("--quiet", "b", "a=1,2", "b", "--count=5") == expected
+    assert parse_words(flags=WordsAlone) == WordsAlone()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "FILES ... (what is read) must be given. Write them without a flag; see --help."),
+        (["--count=5"], "FILES ... (what is read) must be given. Write them without a flag; see --help."),
+        (["a", ""], "one of FILES ... is empty; expected what is read"),
+        (["--files=a"], "unknown flag --files. FILES ... are written without a flag; --help lists all."),
+        (["a", "--cuont=5"], "unknown flag --cuont. Did you mean --count? --help lists all."),
+        (["a", "-count=5"], "'-count=5' belongs to no flag. Did you mean --count=5?"),
+        (["a", "--count"], "--count needs a value; expected int (a whole number). Write --count=VALUE."),
+    ],
+)
+def test_wrong_words_are_said_with_what_was_meant(words, line):
+    with pytest.raises(UserError) as caught:
+        parse_words(*words)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--help", "a"], ["a", "-h"]])
+def test_help_lists_the_words_that_a_command_takes(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_words(*words)
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "  FILES ...  what is read\n" in text
+    assert "--count" in text
+    assert "--files" not in text
+    assert command_help(WordsAlone, False, "files") == "Takes files, or none.\n\n  FILES ...  what is read"
+
+
+def test_a_command_without_config_refuses_overrides():
+    assert "unknown flag --config.model.width" in error_of(*GIVEN, "--config.model.width=8", overridable=False)
+    assert "Did you mean --config.training" not in error_of(*GIVEN, "--steps=8", overridable=False)
+    assert "SECTION" not in command_help(Flags, overridable=False)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--wrokdir=w", "--help"], [*GIVEN, "--help"]])
+def test_help_lists_own_flags_and_sections_whatever_else_is_given(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(words, Flags)
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Does a thing.")
+    for part in ("--workdir", "required", "folder of the results", "at least 1", "optimizer", "--help=SECTION"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("words", [["--help=optimizer"], ["--help", "optimizer"], ["--help=config.optimizer"]])
+def test_help_of_a_section_lists_its_settings(words, capsys):
+    with pytest.raises(SystemExit):
+        parse(words, Flags)
+    text = capsys.readouterr().out
+    assert "optimizer.learning_rate" in text
+    assert "--workdir" not in text
+
+
+def test_help_of_an_unknown_section_is_a_mistake_like_others():
+    assert "Did you mean --help=optimizer?" in error_of("--help=optimiser")
+
+
+def test_a_users_mistake_is_one_line_and_code_2(capsys):
+    assert exit_of(failing(UserError("no such thing")), capsys) == (2, "error: no such thing\n")
+
+
+@pytest.mark.parametrize("number", WHAT_TO_DO, ids=errno.errorcode.get)
+def test_a_full_or_forbidden_path_is_one_line_that_names_it(number, capsys):
+    code, said = exit_of(failing(OSError(number, os.strerror(number), "/some/where")), capsys)
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "/some/where" in said
+    assert os.strerror(number) in said
+
+
+def test_a_full_disk_is_recognised_behind_the_error_that_it_caused():
+    error = RuntimeError("the checkpoint was not written")
+    error.__cause__ = OSError(errno.ENOSPC, "full", "/some/where")
+    assert explain(error).startswith("/some/where: No space left on device.")
+    assert explain(RuntimeError("of another kind")) is None
+
+
+def test_a_full_disk_is_recognised_in_the_words_of_tensorstore():
+    said = 'Error writing "a/0.0" in database at local file "/runs/x/": Failed to write 9 bytes to file 4: '
+    line = explain(ValueError(f"{said}No space left on device [os_error_code='{errno.ENOSPC}']"))
+    assert line == f"/runs/x/: No space left on device. {WHAT_TO_DO[errno.ENOSPC]}"
+    assert explain(ValueError(f"{said}[os_error_code='{errno.ENOENT}']")) is None
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), FileNotFoundError(errno.ENOENT, "no", "y"), ValueError("z")])
+def test_a_bug_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        run(failing(error), [])
+
+
+def test_exit_codes_are_passed_on(capsys):
+    assert exit_of(lambda argv: None, capsys) == (0, "")
+    assert exit_of(lambda argv: 3, capsys) == (3, "")
+    assert exit_of(failing(SystemExit(143)), capsys) == (143, "")
+    assert exit_of(failing(KeyboardInterrupt()), capsys) == (130, "")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_left_is_met_with_silence(lines):
+    code = f"from experiments.cli.flags import run; run(lambda argv: print('line\\n' * {lines}), [])"
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-c", code]
+    # Unbuffered output fails where it is printed, buffered output only when the program ends.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_mistake_on_a_real_command_line_shows_no_traceback():
+    code = "from experiments.cli.flags import run; from experiments.settings import *\n"
+    code += "run(lambda argv: resolve(load_recipe(argv[0]), [('model.widht', '8')]))"
+    words = [sys.executable, "-c", code, "configs/dates.py"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: unknown setting model.widht. Did you mean model.width?")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,322 @@
+"""Mistakes on the command lines: one clear line or two, exit code 2, no traceback, nothing half-written."""
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import evaluate, explore, generate, settings, train
+from experiments.cli.flags import run
+from experiments.runs.open_run import open_run
+
+ROOT = Path(__file__).parents[3]
+TINY = ROOT / "tests" / "fixtures" / "tiny_recipe.py"
+
+MISTAKES = {
+    "unknown flag": (["--wrkdir=x"], ["unknown flag --wrkdir", "--workdir"]),
+    "unknown section": (["--config.modle.width=64"], ["modle", "model.width"]),
+    "unknown setting": (["--config.model.num_layer=3"], ["model.num_layer", "model.num_layers"]),
+    "wrong type": (["--config.model.width=wide"], ["model.width", "'wide'", "int"]),
+    "wrong row": (["--config.model.score=cosin"], ["model.score", "scaled_dot"]),
+    "out of range": (["--config.model.dropout=1.5"], ["model.dropout", "1.5", "below 1"]),
+    "width and heads": (["--config.model.width=13"], ["width 13", "num_heads 3", "Try width 15"]),
+    "heads and kv heads": (["--config.model.num_kv_heads=2"], ["num_heads 3", "num_kv_heads 2"]),
+    "unread": (
+        ["--config.model.architecture=decoder_only", "--config.model.num_encoder_layers=2"],
+        ["model.num_encoder_layers", "decoder_only", "seq2seq"],
+    ),
+    "heads without attention": (
+        [
+            "--config.model.architecture=rnn_seq2seq",
+            "--config.model.recurrent.attention=none",
+            "--config.model.num_heads=3",
+        ],
+        ["model.num_heads", "rnn_seq2seq", "recurrent.attention"],
+    ),
+    "unread by the task": (["--config.task.bidirectional_prefix=true"], ["task.bidirectional_prefix", "decoder_only"]),
+    "short table": (
+        ["--config.model.position=learned", "--config.model.max_length=7"],
+        ["model.max_length = 7", "up to 31 tokens"],
+    ),
+    "small vocabulary": (["--config.model.vocab_size=9"], ["model.vocab_size", "9", "63 or more"]),
+    "parts": (["--config.training.accumulation=3"], ["batch_size 8", "accumulation 3"]),
+    "batch too large": (["--config.training.batch_size=600"], ["500 examples", "600"]),
+    "locale": (["--config.data.dates.locales=en,xx"], ["xx"]),
+    "score that is not there": (["--config.model.score=nowhere.at_all:cosine"], ["nowhere.at_all:cosine"]),
+    "years": (["--config.data.dates.first_year=2010"], ["2010"]),
+    "seed": (["--config.seed=5000000000"], ["seed", "5000000000", "2^32"]),
+    "more tokens than slots": (
+        ["--config.model.architecture=encoder_only", "--config.decoding.max_new_tokens=30"],
+        ["decoding.max_new_tokens 30", "at most 11"],
+    ),
+    "more tokens than the table": (
+        ["--config.model.position=learned", "--config.model.max_length=40", "--config.decoding.max_new_tokens=60"],
+        ["model.max_length", "40", "60 or more"],
+    ),
+    "score of another shape": (
+        ["--config.model.score=tests.fixtures.own_scores:wrong_shape"],
+        ["wrong_shape", "B N T S"],
+    ),
+    "score whose module fails": (["--config.model.score=tests.fixtures.own_scores_broken:f"], ["NameError"]),
+    "best metric": (["--config.training.output.best=bleu"], ["bleu", "exact_match"]),
+    "unread by the strategy": (["--config.decoding.top_k=3"], ["decoding.top_k", "sampling"]),
+    "task that the source has nothing for": (
+        ["--config.task.name=language_modelling"],
+        ["'dates' does not give text", "source_code", "files"],
+    ),
+    "path that is not read": (["--config.data.path=x.txt"], ["data.path", "'dates'", "data.source=files"]),
+    "tokenizer without its file": (["--config.tokenizer.name=file"], ["tokenizer.path"]),
+    "one table for two tokenizers of characters": (["--config.tokenizer.path=x"], ["tokenizer.path", "characters"]),
+    "example beyond the limit": (
+        ["--config.model.max_length=20"],
+        ["of 500 training examples", "model.max_length = 20", "data.too_long=cut"],
+    ),
+}
+
+
+def fails(main, argv: list[str], capsys) -> str:
+    """What a command prints as it exits with code 2."""
+    with pytest.raises(SystemExit) as stop:
+        run(main, argv)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2, error
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_with_what_was_given_and_what_is_allowed(mistake, tmp_path, capsys):
+    flags, expected = MISTAKES[mistake]
+    workdir = tmp_path / "run"
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={workdir}", *flags], capsys)
+    for part in expected:
+        assert part in error, error
+    assert len(error.strip().splitlines()) <= 2
+    assert not workdir.exists()
+
+
+TEXT = ["--config.task.name=language_modelling", "--config.data.source=files", "--config.data.path={}/a.txt"]
+PAIRS = ["--config.data.source=files", "--config.data.source_path={}/a", "--config.data.target_path={}/b"]
+LABELS = ["--config.task.name=classification", "--config.data.source=files", "--config.data.path={}/a.tsv"]
+
+FILES = {
+    "missing": ({"b.txt": "x"}, TEXT, ["{}/a.txt", "b.txt"]),
+    "empty": ({"a.txt": ""}, TEXT, ["a.txt", "empty"]),
+    "undecodable": ({"a.txt": b"one\nt\xffo\n"}, TEXT, ["a.txt", "line 2", "0xff"]),
+    "binary": ({"a.txt": b"PK\x03\x04\0\0"}, TEXT, ["a.txt", "zip"]),
+    "shorter than a batch": ({"a.txt": "to be or not to be\n" * 99}, TEXT, ["one batch", "task.context"]),
+    "objective of another architecture": (
+        {"a.txt": "to be\n" * 99},
+        [*TEXT, "--config.task.objective=masked"],
+        ["seq2seq", "masked", "span or continuation", "encoder_only"],
+    ),
+    "lines that do not match": ({"a": "x\ny\nz\n", "b": "x\ny\n"}, PAIRS, ["3", "2", "a", "b"]),
+    "a line without a tab": ({"a.tsv": "L\tx\nno tab\n"}, LABELS, ["a.tsv", "line 2", "tab"]),
+    "label never seen": (
+        {"a.tsv": "good\tx y\nbad\tz\n" * 20, "v.tsv": "god\tq\n"},
+        [*LABELS, "--config.data.validation_path={}/v.tsv"],
+        ["'god'", "'q'", "never seen in training", "Did you mean 'good'"],
+    ),
+    "one label": ({"a.tsv": "good\tx y\n" * 40}, LABELS, ["one label", "good"]),
+    "split left empty": (
+        {"a.tsv": "good\tx y\nbad\tz\n" * 20},
+        [*LABELS, "--config.data.files.validation_share=0"],
+        ["validation", "data.files.validation_share"],
+    ),
+    "no tokenizer.json": (
+        {"a": "x\n" * 30, "b": "y\n" * 30, "t.json": '{"model": 3}'},
+        [*PAIRS, "--config.tokenizer.name=file", "--config.tokenizer.path={}/t.json"],
+        ["t.json", "tokenizer.json"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", FILES)
+def test_a_file_that_cannot_be_used_is_named_and_nothing_is_written(mistake, tmp_path, capsys):
+    contents, flags, expected = FILES[mistake]
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    flags = [flag.format(tmp_path) for flag in flags]
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={tmp_path / 'run'}", *flags], capsys)
+    for part in expected:
+        assert part.format(tmp_path) in error, error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+RECIPES = {
+    "missing": (None, "does not exist"),
+    "without get_config": ("x = 1\n", "get_config"),
+    "broken": ("def get_config(:\n", "line 1"),
+    "of another kind": ("def get_config():\n    return 3\n", "ConfigDict"),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_that_is_none_is_named(recipe, tmp_path, capsys):
+    text, expected = RECIPES[recipe]
+    path = tmp_path / "recipe.py"
+    if text is not None:
+        path.write_text(text)
+    error = fails(train.main, [f"--config={path}", f"--workdir={tmp_path / 'run'}"], capsys)
+    assert expected in error
+    assert str(path) in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_of_the_recipe_that_is_not_read_is_left_out_with_a_line(tmp_path):
+    recipe = settings.load_recipe(str(TINY))
+    recipe.model.cross_attention = False
+    config, notes = settings.resolve(recipe, [("model.architecture", "decoder_only")])
+    assert config.model.cross_attention
+    assert len(notes) == 1
+    assert "cross_attention" in notes[0]
+
+
+def test_heads_of_the_recipe_are_left_out_with_a_line_where_nothing_attends():
+    recipe, chosen = settings.load_recipe(str(TINY)), [("model.architecture", "rnn_seq2seq")]
+    config, notes = settings.resolve(recipe, chosen)
+    assert (config.model.num_heads, notes) == (3, [])
+    config, notes = settings.resolve(recipe, [*chosen, ("model.recurrent.attention", "none")])
+    assert config.model.num_heads == 4
+    (note,) = notes
+    assert note.startswith("model.num_heads = 3 of the recipe is left out: architecture 'rnn_seq2seq' with ")
+    assert note.endswith("model.recurrent.attention 'none' does not read it.")
+    recipe.model.recurrent.attention = "none"
+    config, notes = settings.resolve(recipe)  # seq2seq reads the heads, and not what the recurrent model would
+    assert config.model.num_heads == 3
+    assert [note.partition(" = ")[0] for note in notes] == ["model.recurrent.attention"]
+
+
+@pytest.mark.parametrize("command", [evaluate, generate, explore])
+def test_a_directory_without_a_run_is_named(command, tmp_path, capsys):
+    argv = [f"--workdir={tmp_path / 'none'}"] + (["--input=x"] if command is generate else [])
+    error = fails(command.main, argv, capsys)
+    assert str(tmp_path / "none") in error
+    assert "Train first" in error
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run of one step with fused kernels, which give no weights: its pictures are drawn all the same."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    flags = ["--config.training.steps=1", "--config.model.kernels=fast", "--config.model.dropout=none"]
+    with pytest.raises(SystemExit) as stop:
+        run(train.main, [f"--config={TINY}", f"--workdir={workdir}", *flags])
+    assert stop.value.code == 0
+    assert (workdir / "plots" / "attention.png").stat().st_size > 1000
+    return workdir
+
+
+LOOKING = {
+    "an empty text": (generate, ["--input="], "empty"),
+    "a text that is far too long": (generate, ["--input=" + "1" * 60_000], "far longer"),
+    "an unknown checkpoint": (evaluate, ["--checkpoint=newest"], "best, last or a step"),
+    "a checkpoint that is not there": (evaluate, ["--checkpoint=77"], "there are 1"),
+    "a layer that is not there": (explore, ["--layer=3"], "-1 to 0"),
+    "a picture below a file": (explore, [f"--output={TINY}/x.png"], "is a file"),
+    "a picture of another kind": (explore, ["--output=x.svg"], ".png"),
+    "two texts": (generate, ["--input=x", "--file=y"], "both given"),
+    "a file of texts that is not there": (generate, ["--file=nowhere.txt"], "nowhere.txt"),
+    "a temperature for the likeliest": (generate, ["--input=1", "--strategy=greedy", "--top_k=3"], "--top_k"),
+    "a seed for the likeliest": (generate, ["--input=1", "--seed=3"], "--seed is not read by --strategy=greedy"),
+    "a step and an average": (evaluate, ["--checkpoint=1", "--average_last=3"], "Give one of them"),
+    "more tokens than there can be": (evaluate, ["--average_last=0"], "--average_last"),
+}
+
+
+@pytest.mark.parametrize("mistake", LOOKING)
+def test_a_mistake_in_looking_at_a_run_is_named(mistake, trained, capsys):
+    command, flags, expected = LOOKING[mistake]
+    assert expected in fails(command.main, [f"--workdir={trained}", *flags], capsys)
+
+
+def test_characters_that_training_never_showed_are_named(trained, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(generate.main, [f"--workdir={trained}", "--input=12 Ж 2004"])
+    assert stop.value.code == 0
+    assert "Ж" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_is_cut_gone_or_of_another_size_is_named(trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    stored = (workdir / "tokenizer.json").read_text()
+    larger = json.dumps({"name": "characters", "alphabet": "".join(map(chr, range(0x4E00, 0x4F00)))})
+    (workdir / "tokenizer.json").write_text(larger)
+    error = fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    assert "does not fit the checkpoint; got 262 tokens; expected at most model.vocab_size = 63" in error
+    (workdir / "tokenizer.json").write_text('{"name": "chara')
+    assert "not the description of a tokenizer" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    (workdir / "tokenizer.json").unlink()
+    assert "tokenizer.json" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    (workdir / "tokenizer.json").write_text(stored)
+    (workdir / "task.json").write_text("[1")
+    assert "task.json cannot be read" in fails(generate.main, [f"--workdir={workdir}", "--input=1"], capsys)
+
+
+def test_workdir_that_is_a_file_or_cannot_be_written(tmp_path, capsys):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={path}"], capsys)
+    assert "not a directory" in error
+    assert path.read_text() == "mine"
+    error = fails(train.main, [f"--config={TINY}", "--workdir=/proc/nowhere"], capsys)
+    assert "/proc/nowhere" in error
+
+
+def test_a_read_only_directory_is_named(tmp_path, capsys, monkeypatch):
+    """By a file system that says so, since permissions do not bind root."""
+    real = os.open
+
+    def read_only(path, flags, *args, **kwargs):
+        if str(tmp_path) in str(path) and flags & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", read_only)
+    error = fails(train.main, [f"--config={TINY}", f"--workdir={tmp_path / 'run'}"], capsys)
+    assert "Read-only file system" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_stops_the_run_with_one_line(tmp_path):
+    """By a limit on the size of files, which the system enforces as it does a full disk."""
+    command = [sys.executable, "-m", "experiments.train", f"--config={TINY}", f"--workdir={tmp_path / 'run'}"]
+    result = subprocess.run(
+        ["bash", "-c", f"ulimit -f 60; exec {shlex.join(command)}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    error = result.stderr.strip().splitlines()
+    assert len(error) <= 2, result.stderr
+    assert str(tmp_path / "run") in error[0]
+    assert "File too large" in error[0]
+
+
+def test_a_run_is_not_scored_on_other_data_than_its_own(trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    record = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps({**record, "data": "abc"}))
+    assert "the content of the files has changed" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    assert "the content of the files has changed" in fails(explore.main, [f"--workdir={workdir}"], capsys)
+    open_run(str(workdir), read_data=False)
+    record.pop("data")  # as runs of earlier versions
+    (workdir / "config.json").write_text(json.dumps(record))
+    open_run(str(workdir))
+    facts = json.loads((workdir / "task.json").read_text())
+    (workdir / "task.json").write_text(json.dumps({**facts, "slots": facts["slots"] - 1}))
+    assert "slots of task.json has changed" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)

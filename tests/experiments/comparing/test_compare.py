@@ -1,0 +1,318 @@
+"""Claims about comparing runs: what differs, which scores stand beside each other, and what seeds say."""
+
+import copy
+import functools
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.flags import run
+from experiments.compare import main
+from experiments.comparing.comparison import differing, sides
+from experiments.comparing.metric_units import metric_of
+from experiments.comparing.results import read_result, read_results
+from experiments.data.examples import Splits
+from experiments.data.tokenizers.pair import Sides
+from experiments.settings import Config, differences, to_json_dict
+from experiments.storage import workdir as workdirs
+from experiments.storage.metrics import Metrics
+from experiments.storage.workdir import open_workdir
+from experiments.tasks.build import TASKS
+from experiments.tasks.config import TaskConfig
+from experiments.tasks.task import Posing
+from transformer.errors import UserError
+
+DEFAULTS = to_json_dict(Config())
+"""With training.steps = 2,000."""
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workdirs, "git_state", lambda: None)  # two processes each
+    monkeypatch.setattr(workdirs, "versions", dict)  # reads the metadata of eight packages
+
+
+def write(name: str, *, data="", step=2_000, scores=None, test=None, earlier=(), **changes) -> str:
+    """A working directory of a run with these settings (`model__width=8`) and last validation and test scores."""
+    config = copy.deepcopy(DEFAULTS)
+    for full, value in {"training__output__best": "loss", **changes}.items():
+        *path, last = full.split("__")
+        functools.reduce(dict.__getitem__, path, config)[last] = value
+    with open_workdir(name, config, differences=differences, devices="cpu", data=data), Metrics(name, False) as metrics:
+        metrics.write(10, "train", {"loss": 4.0, "accuracy": 0.0, "tokens": 50})
+        for at, values in earlier:
+            metrics.write(at, "validation", values)
+        if scores is not None:
+            metrics.write(step, "validation", scores)
+        if test is not None:
+            metrics.write(step, "test", test)
+    return name
+
+
+def said(capsys, *names: str) -> tuple[int, str, str]:
+    """Exit code, output, errors of the command."""
+    with pytest.raises(SystemExit) as stop:
+        run(main, names)
+    out, error = capsys.readouterr()
+    return stop.value.code, out, error
+
+
+def succeed(capsys, *names: str) -> str:
+    code, out, error = said(capsys, *names)
+    assert code == 0, error
+    return out
+
+
+def line_of_error(capsys, *names: str) -> str:
+    code, out, error = said(capsys, *names)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    return error.removeprefix("error: ").removesuffix("\n")
+
+
+def tables(out: str) -> dict[str, list[list[str]]]:
+    """Title -> the rows of cells of each table, the headings first."""
+    found, title, before = {}, None, ""
+    for line in out.splitlines():
+        if line.startswith("┏"):
+            title = before.strip()
+            found[title] = []
+        if line[:1] in ("┃", "│"):
+            found[title].append([cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")])
+        before = line
+    return found
+
+
+def table(out: str, start: str) -> list[list[str]]:
+    return next(rows for title, rows in tables(out).items() if title.startswith(start))
+
+
+def test_only_settings_that_differ_are_shown_one_column_for_each_run(capsys):
+    one = write("one", scores={"loss": 0.5}, model__norm="layer")
+    two = write("two", scores={"loss": 0.4}, model__norm="rms", seed=3)
+    three = write("three", scores={"loss": 0.4}, model__norm="rms", training__output__log_every=7)
+    assert table(succeed(capsys, one, two, three), "settings") == [
+        ["setting", "one", "two", "three"],
+        ["model.norm", "layer", "rms", "rms"],
+        ["seed", "0", "3", "0"],
+        ["training.output.log_every (cannot change the result)", "50", "50", "7"],
+    ]
+
+
+def test_runs_of_one_config_are_said_to_be(capsys):
+    out = succeed(capsys, write("a", scores={"loss": 0.5}), write("b", scores={"loss": 0.5}))
+    assert out.startswith("no setting differs\n")
+
+
+def test_the_last_scores_of_validation_and_test_stand_side_by_side_with_unit_and_direction(capsys):
+    one = write("one", earlier=[(1_000, {"loss": 9.0})], scores={"loss": 0.5, "exact_match": 0.25}, test={"loss": 0.75})
+    two = write("two", scores={"loss": math.nan, "exact_match": 0.5}, test={"loss": 0.125}, seed=1)
+    assert table(succeed(capsys, one, two), "scores") == [
+        ["split", "metric", "unit", "better", "one", "two"],
+        ["validation", "loss", "nats per token", "lower", "0.5000", "nan"],
+        ["validation", "exact_match", "of answers", "higher", "0.2500", "0.5000"],
+        ["test", "loss", "nats per token", "lower", "0.7500", "0.1250"],
+    ]
+
+
+def test_a_run_that_is_not_finished_is_marked_with_its_step_and_in_no_mean(capsys):
+    names = [write(f"s{seed}", scores={"loss": 0.5}, seed=seed) for seed in (1, 2)]
+    going = write("going", step=1_500, scores={"loss": 99.0}, seed=3)
+    out = succeed(capsys, *names, going)
+    above, head = table(out, "scores")[:2]
+    assert above[4:] == ["", "", "going"]
+    assert head[4:] == ["s1", "s2", "not finished: step 1,500 of 2,000"]
+    assert table(out, "means")[1][4] == "0.5000 ± 0.0000 (2 seeds)"
+    assert "in no mean: going\n" in out
+
+
+def test_a_run_that_ran_out_of_patience_is_finished():
+    losses = [0.5, 0.6, 0.7]
+    evaluations = [(100 * i, {"loss": loss}) for i, loss in enumerate(losses, 1)]
+    (*earlier, (step, scores)) = evaluations
+    run = dict(earlier=earlier, step=step, scores=scores)
+    assert read_result(write("patient", training__patience=2, **run)).finished
+    assert not read_result(write("more", training__patience=3, **run)).finished
+    assert not read_result(write("none", **run)).finished
+
+
+def study(losses: dict[str, dict[int, float]], metric: str = "loss") -> list[str]:
+    """Runs of two norms: norm -> seed -> score."""
+    return [
+        write(f"{norm}{seed}", scores={metric: score}, seed=seed, model__norm=norm)
+        for norm, scores in losses.items()
+        for seed, score in scores.items()
+    ]
+
+
+def test_sides_have_means_over_seeds_and_differences_paired_by_seed(capsys):
+    layer, rms = {0: 1.0, 1: 2.0, 2: 4.0, 5: 9.0}, {2: 3.5, 1: 1.625, 0: 0.5, 7: 0.0}
+    out = succeed(capsys, *study({"layer": layer, "rms": rms}))
+    head, cells = table(out, "means")
+    assert head == ["split", "metric", "unit", "better", "side 1", "side 2", "side 2 - side 1, paired by seed"]
+    pairs = [rms[seed] - layer[seed] for seed in (0, 1, 2)]
+    for values, t, cell in [(layer.values(), 3.182446, cells[4]), (rms.values(), 3.182446, cells[5])]:
+        half = t * statistics.stdev(values) / math.sqrt(len(values))
+        assert cell == f"{statistics.fmean(values):.4f} ± {half:.4f} (4 seeds)"
+    half = 4.302653 * statistics.stdev(pairs) / math.sqrt(3)
+    assert cells[6] == f"{statistics.fmean(pairs):+.4f} ± {half:.4f} (3 seeds), excludes 0: better"
+    assert "side 1: model.norm = layer; layer0 (seed 0), layer1 (seed 1)" in out
+    assert "side 2: model.norm = rms; rms2 (seed 2)" in out
+
+
+@pytest.mark.parametrize(
+    ("metric", "shift", "verdict"),
+    [
+        ("loss", 0.5, "excludes 0: worse"),
+        ("loss", -0.5, "excludes 0: better"),
+        ("exact_match", 0.5, "excludes 0: better"),
+        ("exact_match", -0.5, "excludes 0: worse"),
+        ("of_my_own", 0.5, "excludes 0"),
+        ("loss", 0.01, "includes 0"),
+    ],
+)
+def test_a_difference_says_whether_its_interval_excludes_zero_and_what_is_better(metric, shift, verdict, capsys):
+    noise = {0: 0.02, 1: -0.03, 2: 0.01}
+    losses = {"layer": {0: 2.0, 1: 3.0, 2: 5.0}}
+    losses["rms"] = {seed: value + shift + noise[seed] for seed, value in losses["layer"].items()}
+    assert table(succeed(capsys, *study(losses, metric)), "means")[1][6].endswith(f"(3 seeds), {verdict}")
+
+
+def test_a_side_of_one_seed_has_no_interval_and_neither_has_a_difference_of_one_pair(capsys):
+    cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 2.0}, "rms": {1: 2.5}})), "means")[1]
+    assert cells[5:] == ["2.5000 (1 seed, no interval)", "+0.5000 (1 seed, no interval)"]
+    cells = table(succeed(capsys, *study({"rms": {3: 1.0, 4: 2.0}, "layer": {5: 2.5}})), "means")[1]
+    assert cells[6] == "no seed in both"
+
+
+def test_diverged_runs_are_counted_and_not_averaged(capsys):
+    cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 1.0, 2: math.inf}, "rms": {0: 2.0, 1: 2.0}})), "means")[
+        1
+    ]
+    assert cells[4] == "1.0000 ± 0.0000 (2 seeds, 1 diverged)"
+    assert cells[6].startswith("+1.0000 ± 0.0000 (2 seeds)")
+
+
+def test_without_several_seeds_there_is_no_table_of_means(capsys):
+    out = succeed(capsys, *study({"layer": {0: 1.0}, "rms": {1: 2.0}}))
+    assert "no means over seeds" in out
+    assert not [title for title in tables(out) if title.startswith("means")]
+
+
+def test_settings_that_cannot_change_the_result_make_no_sides():
+    names = [write(f"s{seed}", scores={"loss": 0.5}, seed=seed, training__output__log_every=seed) for seed in (1, 2)]
+    assert len(sides(read_results(names))) == 1
+
+
+def test_what_the_data_fills_in_for_a_seed_makes_no_sides_unless_it_was_given():
+    filled = [write(f"s{seed}", scores={"loss": 0.5}, seed=seed, model__vocab_size=90 + seed) for seed in (1, 2)]
+    assert len(sides(read_results(filled))) == 1
+    given = write("given", scores={"loss": 0.5}, seed=2, model__vocab_size=500)
+    assert len(sides(read_results([*filled, given]))) == 3
+
+
+def test_the_same_experiment_in_another_directory_counts_once(capsys):
+    runs = {"a": (1.0, 0), "b": (2.0, 1), "c": (9.0, 1)}
+    names = [write(name, scores={"loss": loss}, seed=seed) for name, (loss, seed) in runs.items()]
+    out = succeed(capsys, *names)
+    assert table(out, "means")[1][4].startswith("1.5000 ± ")
+    assert "left out, since side 1 has its seed already: c\n" in out
+
+
+def test_metrics_of_different_objectives_are_refused_with_the_names_of_each(capsys):
+    one = write("one", scores={"causal_loss": 1.0}, test={"causal_accuracy": 0.5})
+    two = write("two", scores={"masked_loss": 1.0})
+    line = line_of_error(capsys, one, two)
+    assert "they are of different objectives" in line
+    assert "one: causal_loss, causal_accuracy; two: masked_loss" in line
+
+
+def test_where_some_metrics_are_shared_the_others_have_a_dash_and_no_difference(capsys):
+    common = {"loss": 1.0}
+    names = [write(f"l{s}", scores={**common, "bleu": 20.0 + s}, seed=s, task__bleu="13a") for s in (0, 1)]
+    names += [write(f"r{s}", scores={**common, "exact_match": 0.5}, seed=s) for s in (0, 1)]
+    out = succeed(capsys, *names)
+    assert [row[1:2] + row[4:] for row in table(out, "scores")[1:]] == [
+        ["loss", "1.0000", "1.0000", "1.0000", "1.0000"],
+        ["bleu", "20.0000", "21.0000", "-", "-"],
+        ["exact_match", "-", "-", "0.5000", "0.5000"],
+    ]
+    loss, bleu, exact_match = (row[4:] for row in table(out, "means")[1:])
+    assert loss[2] == "+0.0000 ± 0.0000 (2 seeds), includes 0"
+    assert bleu[1:] == ["-", "-"]
+    assert exact_match[0] == exact_match[2] == "-"
+
+
+def test_runs_of_other_data_are_warned_of_and_never_one_side(capsys):
+    names = [write(f"s{seed}", scores={"loss": 1.0}, seed=seed, data="abc" if seed < 2 else "def") for seed in range(4)]
+    code, out, error = said(capsys, *names)
+    assert code == 0
+    assert error.startswith("warning: ")
+    assert error.count("\n") == 1
+    assert ["fingerprint of the data", "abc", "abc", "def", "def"] in table(out, "settings")
+    assert "side 2: fingerprint of the data = def; s2 (seed 2), s3 (seed 3)" in out
+    assert not said(capsys, *names[:2])[2]
+
+
+def test_a_run_of_a_version_without_fingerprints_is_not_of_other_data():
+    names = [write("new", scores={"loss": 1.0}, data="abc"), write("old", scores={"loss": 1.0}, seed=1)]
+    record = json.loads(Path("old/config.json").read_text())
+    del record["data"]
+    del record["config"]["seed"]
+    Path("old/config.json").write_text(json.dumps(record))
+    assert differing(read_results(names)) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["rnus/a", "runs/a"], "rnus/a is no directory"),
+        (["runs/aa", "runs/b"], "runs/aa is no directory. Did you mean runs/a?"),
+        (
+            ["runs", "runs/a"],
+            "runs holds no config.json, so no run was started in it. There are runs in it",
+        ),
+        (["nothing", "runs/a"], "nothing holds no config.json, so no run was started in it. Name the --workdir"),
+        (["runs/a"], "one run alone has nothing to be compared with; got runs/a; expected two runs or more"),
+        (["runs/a", "runs/b", "runs/a/"], "runs/a is given twice. Give each run once."),
+        (["runs/a", "link"], "link is given twice, once as runs/a."),
+        (["runs/a", "new"], "new was not evaluated yet; got metrics up to step 10 of training. Wait"),
+        (["runs/a", "empty"], "empty was not evaluated yet; got no metrics. Wait"),
+        ([], "RUNS ... (working directories of trainings, two or more) must be given."),
+        (["--runs=runs/a"], "unknown flag --runs. RUNS ... are written without a flag"),
+    ],
+)
+def test_a_wrong_run_is_one_line_that_names_it(words, line, capsys):
+    write("runs/a", scores={"loss": 1.0})
+    write("runs/b", scores={"loss": 1.0}, seed=1)
+    write("new")
+    write("empty")
+    Path("empty/metrics.jsonl").unlink()
+    Path("nothing").mkdir()
+    Path("link").symlink_to("runs/a")
+    assert line_of_error(capsys, *words).startswith(line)
+
+
+def test_help_says_what_is_given(capsys):
+    assert "RUNS ...  working directories of trainings, two or more" in succeed(capsys, "--help")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_endings_of_names_say_what_the_tasks_say(name):
+    config = TaskConfig(bleu="13a")
+    task = object.__new__(TASKS[name])
+    for field, value in (("posing", Posing(config, "seq2seq")), ("splits", Splits([], [], [])), ("sides", Sides)):
+        object.__setattr__(task, field, value)
+    for metric, row in task.metrics.items():
+        assert metric_of(metric).mode == row.mode
+        assert metric_of(metric).unit == row.unit or metric == "bleu"
+
+
+def test_an_ending_is_of_whole_words():
+    assert metric_of("gloss") is None
+    assert metric_of("my_label_loss").unit == "nats per label"
+    with pytest.raises(UserError):
+        read_result("nowhere")

@@ -1,0 +1,206 @@
+"""Claims about working directories: one run, one config, nothing half-written."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.storage.workdir import (
+    PACKAGES,
+    git_state,
+    open_workdir,
+    read_config,
+    refuse_other_facts,
+    write_text_atomically,
+)
+from experiments.training.signals import catch_stop_signals, exit_code
+from transformer.errors import UserError
+
+CONFIG = {"model": {"width": 128, "dtype": "float32"}, "seed": 0, "training": {"log_every": 50}}
+
+
+def differences(old: dict, new: dict) -> list[tuple]:
+    """Of these three settings log_every alone changes no result."""
+    leaves = (("model", "width"), ("model", "dtype"), ("training", "log_every"))
+    pairs = [
+        (f"{section}.{name}", old[section][name], new[section][name], name != "log_every") for section, name in leaves
+    ]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def open_at(path: Path, config: dict = CONFIG, devices: str = "cpu: 1 device"):
+    return open_workdir(path, config, differences=differences, devices=devices)
+
+
+def with_setting(section: str, name: str, value) -> dict:
+    return {**CONFIG, section: {**CONFIG[section], name: value}}
+
+
+def test_the_config_is_stored_with_what_made_the_results(tmp_path):
+    with open_at(tmp_path / "a" / "run") as workdir:
+        assert not workdir.resumed
+        record = json.loads((workdir.path / "config.json").read_text())
+    assert record["config"] == CONFIG == read_config(tmp_path / "a" / "run")
+    assert set(record["versions"]) == {"python", *PACKAGES}
+    assert record["devices"] == "cpu: 1 device"
+    assert record["git"] == git_state()
+    assert not record["earlier_starts"]
+
+
+def test_the_git_state_is_the_commit_and_whether_anything_was_changed(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setattr("experiments.storage.workdir.__file__", str(tmp_path / "workdir.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_state() is None
+    git("init")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-m", "one")
+    assert git_state() == {"commit": git("rev-parse", "HEAD"), "clean": True}
+    (tmp_path / "file").write_text("two")
+    assert git_state() == {"commit": git("rev-parse", "HEAD"), "clean": False}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state() is None
+
+
+def test_the_same_config_continues_and_settings_without_effect_may_differ(tmp_path):
+    open_at(tmp_path).close()
+    with open_at(tmp_path, with_setting("training", "log_every", 7), devices="gpu: 8 devices") as workdir:
+        assert workdir.resumed
+    assert read_config(tmp_path)["training"]["log_every"] == 7
+    record = json.loads((tmp_path / "config.json").read_text())
+    assert [start["devices"] for start in (*record["earlier_starts"], record)] == ["cpu: 1 device", "gpu: 8 devices"]
+
+
+def test_another_config_is_refused_with_each_setting_and_changes_nothing(tmp_path):
+    open_at(tmp_path).close()
+    before = (tmp_path / "config.json").read_text()
+    other = {**CONFIG, "model": {"width": 256, "dtype": "bfloat16"}, "training": {"log_every": 7}}
+    with pytest.raises(UserError) as error:
+        open_at(tmp_path, other)
+    lines = str(error.value).splitlines()
+    assert lines[1:3] == ["  model.width: 128 -> 256", "  model.dtype: 'float32' -> 'bfloat16'"]
+    assert "Choose another --workdir" in lines[3]
+    assert len(lines) == 4
+    assert (tmp_path / "config.json").read_text() == before
+    open_at(tmp_path).close()  # the refused one let go of the lock
+
+
+def test_a_second_run_is_refused_by_the_process_of_the_first_until_that_ends(tmp_path):
+    script = "import sys; from tests.experiments.storage.test_workdir import open_at, Path\n"
+    script += "open_at(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"open\n"
+        with pytest.raises(UserError, match=rf"another run \(process {first.pid}\) is writing to --workdir {tmp_path}"):
+            open_at(tmp_path)
+        assert (tmp_path / "lock").exists()
+        first.kill()
+    with open_at(tmp_path) as workdir:
+        assert workdir.resumed
+        with pytest.raises(UserError, match=str(os.getpid())):
+            open_at(tmp_path)
+
+
+def test_a_path_that_cannot_be_a_directory_is_refused_by_name(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(UserError, match=rf"--workdir {file} is not a directory"):
+        open_at(file)
+    with pytest.raises(UserError, match=rf"--workdir {file / 'below'} cannot be written: Not a directory"):
+        open_at(file / "below")
+    assert file.read_text() == "mine"
+
+
+@pytest.fixture
+def read_only():
+    """A directory that this process may read and not write; nothing is read-only for root, so root steps down."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.rmdir()
+
+
+def test_a_read_only_directory_is_refused_by_name(read_only):
+    with pytest.raises(UserError, match=f"--workdir {read_only / 'run'} cannot be written: Permission denied"):
+        open_at(read_only / "run")
+
+
+@pytest.fixture
+def full_disk():
+    """No byte can be written to a file; the limit holds for every user."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, old)
+
+
+def test_on_a_full_disk_nothing_is_left_behind(tmp_path, full_disk):
+    with pytest.raises(UserError, match=rf"--workdir {tmp_path / 'a' / 'run'} cannot be written"):
+        open_at(tmp_path / "a" / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path, full_disk):
+    path = tmp_path / "text"
+    path.touch()
+    with pytest.raises(OSError, match="File too large") as error:
+        write_text_atomically(path, "new")
+    assert error.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reading_the_config_of_no_run_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"absent does not exist. Train first: python -m experiments.train"):
+        read_config(tmp_path / "absent")
+    with pytest.raises(UserError, match=r"holds no config.json"):
+        read_config(tmp_path)
+    for text in ("", "{", "[]", '{"config": 3}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match=r"config.json cannot be read"):
+            read_config(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_signal_is_noted_once_and_the_old_handlers_come_back(number, code):
+    before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    with catch_stop_signals() as stop:
+        assert stop.received is None
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        assert stop.received == number
+        assert exit_code(stop.received) == code
+        with pytest.raises(KeyboardInterrupt):  # Ctrl-C again: at once
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received == number
+    assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_facts_that_have_changed_are_refused_by_name(tmp_path):
+    before = {"slots": 3, "longest_source": 11, "whole": [12, 3]}
+    refuse_other_facts(tmp_path, before, {**before})
+    with pytest.raises(
+        UserError, match=r"other data: slots, whole of task.json has changed; got 4; \[12, 4\]; expected 3;"
+    ):
+        refuse_other_facts(tmp_path, before, {**before, "slots": 4, "whole": [12, 4]})
+    with pytest.raises(UserError, match=r"classes of task.json"):
+        refuse_other_facts(tmp_path, {}, {"classes": ["a", "b"]})

@@ -1,0 +1,174 @@
+"""`experiments.sweep` from the command line to its results, and what mistakes get."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import evaluate, sweep
+from experiments.storage.bitwise import first_difference, read_saved
+from transformer.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("fused_as_users_have_it")
+
+RECIPE = "--config=tests/fixtures/sweep_recipe.py"
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("sweep")
+    assert sweep.main([RECIPE, f"--workdir={workdir}", "--heartbeat=5"]) == 0
+    return workdir
+
+
+def test_results_have_a_line_for_each_trial_the_best_first(swept):
+    found = lines(swept)
+    assert [(line["optimizer.learning_rate"], line["seed"]) for line in found] == [
+        (0.01, 0),
+        (0.01, 1),
+        (1e-3, 0),
+        (1e-3, 1),
+    ]
+    assert {line["status"] for line in found} == {"finished"}
+    means = [np.mean([line["score"] for line in found[i : i + 2]]) for i in (0, 2)]
+    assert means[0] < means[1]
+    for line in found:
+        last = [json.loads(text) for text in (Path(line["workdir"]) / "metrics.jsonl").read_text().splitlines()]
+        assert line["validation"]["continuation_loss"] == last[-1 if not line["test"] else -2]["continuation_loss"]
+
+
+def test_pictures_are_drawn(swept):
+    assert {path.name for path in (swept / "plots").iterdir()} == {"settings.png", "curves.png"}
+
+
+def test_the_best_trials_are_ordinary_working_directories_and_no_others_have_checkpoints(swept, capsys):
+    kept = sorted(path.parent.name for path in (swept / "trials").glob("*/checkpoints"))
+    assert kept == ["0001-seed0", "0001-seed1"]
+    evaluate.main([f"--workdir={swept}/trials/0001-seed0", "--split=validation"])
+    said = capsys.readouterr().out
+    assert f"{lines(swept)[0]['score']:.4f}" in said
+    assert not list((swept / "lanes").iterdir())
+
+
+def test_the_same_command_again_says_the_same_and_trains_nothing(swept, capsys):
+    before = lines(swept)
+    assert sweep.main([RECIPE, f"--workdir={swept}", "--heartbeat=5"]) == 0
+    said = capsys.readouterr().out
+    assert "2 trials of 2 seeds, 0 left" in said
+    assert "programs of the update compiled here: 0" in said
+    assert "best: --config.optimizer.learning_rate=0.01" in said
+    assert lines(swept) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--sweep.model.widht=8,16"], "unknown setting model.widht. Did you mean model.width"),
+        (["--sweep.optimizer.learning_rate=log:0:1"], "the log range of optimizer.learning_rate goes through zero"),
+        (["--sweep.optimizer.learning_rate=log:1e-3:1e-2"], "--trials must be given: the space has ranges"),
+        (["--sweep.optimizer.learning_rate=log:1e-3:1e-2", "--sampler=grid"], "a space with ranges has no grid"),
+        (
+            ["--config.optimizer.learning_rate=0.1"],
+            "is varied by the sweep and fixed by --config.optimizer.learning_rate",
+        ),
+        (
+            ["--sweep.optimizer.beta2=0.9,0.95", "--config.optimizer.name=sgd"],
+            "beta2 is not read by optimizer.name 'sgd'",
+        ),
+        (["--sweep.model.num_heads=2,3"], "in the sweep, at optimizer.learning_rate=0.001, model.num_heads=3"),
+        (["--halvings=2"], "the halvings fall between too few evaluations"),
+        (["--sweep.seed=0:0"], "the range of seed is empty"),
+        (["--storage=postgresql://me:pw@127.0.0.1:1/x"], "the storage cannot be reached"),
+        (["--lanes=0"], "--lanes is out of range"),
+        (["--slurm=true"], "there is no Slurm here"),
+    ],
+)
+def test_mistakes_get_a_clear_line_and_write_no_results(flags, said, tmp_path):
+    with pytest.raises(UserError) as caught:
+        sweep.main([RECIPE, f"--workdir={tmp_path}/w", *flags])
+    assert said in str(caught.value)
+    assert not (tmp_path / "w" / "results.jsonl").exists()
+
+
+def test_another_recipe_for_the_same_study_is_refused(swept):
+    with pytest.raises(UserError, match=r"made with another config:\n.*training\.batch_size: 4 -> 8"):
+        sweep.main([RECIPE, f"--workdir={swept}", "--config.training.batch_size=8"])
+
+
+def start(workdir, *flags):
+    words = [sys.executable, "-m", "experiments.sweep", RECIPE, f"--workdir={workdir}", "--heartbeat=1", *flags]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def until(seen, seconds=240.0):
+    end = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+LONG = ("--config.training.steps=60", "--config.training.output.evaluate_every=10")
+
+
+@pytest.mark.full
+def test_a_sweep_that_is_killed_in_the_middle_goes_on_to_the_same_bits(tmp_path):
+    whole = start(tmp_path / "whole", *LONG, "--keep=all")
+    said, _ = whole.communicate()
+    assert whole.returncode == 0, said
+    killed = start(tmp_path / "killed", *LONG, "--keep=all")
+    until(lambda: list((tmp_path / "killed" / "lanes").glob("*/checkpoints/checksums/10.json")))
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    again = start(tmp_path / "killed", *LONG, "--keep=all")
+    said, _ = again.communicate()
+    assert again.returncode == 0, said
+    assert "going on with 2 trials of a worker that has ended" in said
+    trials = sorted(path.name for path in (tmp_path / "whole" / "trials").iterdir())
+    assert len(trials) == 4
+    for name in trials:
+        one, other = (read_saved(tmp_path / side / "trials" / name, 60, side) for side in ("whole", "killed"))
+        assert first_difference(one, other) is None
+
+
+@pytest.mark.full
+def test_three_workers_do_every_trial_once_though_one_is_killed(tmp_path):
+    rates = "--sweep.optimizer.learning_rate=" + ",".join(f"{i}e-3" for i in range(1, 13))
+    flags = (*LONG, rates, "--lanes=2", f"--storage=sqlite:///{tmp_path}/study.db")
+    workers = [start(tmp_path / name, *flags) for name in "abc"]
+    until(lambda: list((tmp_path / "a" / "lanes").glob("*/checkpoints/checksums/10.json")))
+    os.kill(workers[0].pid, signal.SIGKILL)
+    said = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers[1:]] == [0, 0], said
+    found = lines(tmp_path / "b")
+    assert sorted((line["optimizer.learning_rate"], line["seed"]) for line in found) == sorted(
+        (float(f"{i}e-3"), seed) for i in range(1, 13) for seed in range(2)
+    )
+    assert {line["status"] for line in found} == {"finished"}
+    assert {line["step"] for line in found} == {60}
+    assert lines(tmp_path / "c") == found
+
+
+@pytest.mark.full
+def test_workers_are_started_by_submitit(tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "experiments.sweep",
+        RECIPE,
+        f"--workdir={tmp_path}/w",
+        "--workers=2",
+        "--heartbeat=1",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(lines(tmp_path / "w")) == 4

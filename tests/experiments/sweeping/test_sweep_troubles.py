@@ -1,0 +1,120 @@
+"""What goes wrong in the middle of a sweep: what is safe is kept, and the same command goes on."""
+
+import errno
+import json
+import signal
+import time
+
+import pytest
+from optuna.exceptions import StorageInternalError
+
+from experiments import sweep
+from experiments.cli.flags import explain
+from experiments.costs.memory import Memory
+from experiments.storage.checkpoints import Checkpoints
+from experiments.sweeping.groups import lanes_that_fit
+from experiments.sweeping.lanes import Programs
+from experiments.sweeping.storage import GRACE, Heartbeat
+from experiments.sweeping.study import Study
+from experiments.training.signals import StopRequest
+from transformer.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("fused_as_users_have_it")
+
+RECIPE = "--config=tests/fixtures/sweep_recipe.py"
+
+
+def lines(workdir):
+    found = [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+    return [{**line, "workdir": ""} for line in found]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The results of a sweep that nothing happened to."""
+    workdir = tmp_path_factory.mktemp("whole")
+    sweep.main([RECIPE, f"--workdir={workdir}"])
+    return lines(workdir)
+
+
+def test_a_database_that_is_lost_stops_the_worker_and_what_was_trained_counts_later(
+    tmp_path, monkeypatch, capsys, whole
+):
+    def gone(*_):
+        raise StorageInternalError("the server closed the connection")
+
+    monkeypatch.setattr(Study, "tell", gone)
+    with pytest.raises(UserError) as caught:
+        sweep.main([RECIPE, f"--workdir={tmp_path}"])
+    assert "the storage was lost: the server closed the connection" in str(caught.value)
+    assert "The same command goes on once the storage is back." in str(caught.value)
+    monkeypatch.undo()
+    assert sweep.main([RECIPE, f"--workdir={tmp_path}"]) == 0
+    said = capsys.readouterr().out
+    assert "going on with 2 trials of a worker that has ended" in said
+    assert "programs of the update compiled here: 0" in said
+    assert lines(tmp_path) == whole
+
+
+def test_a_disk_that_fills_up_stops_the_worker_and_the_rest_goes_on_later(tmp_path, monkeypatch, whole):
+    save, calls = Checkpoints.save, []
+
+    def full(self, step, *arguments):
+        calls.append(step)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "the checkpoint could not be written", str(self.directory / str(step)))
+        return save(self, step, *arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    with pytest.raises(OSError, match="could not be written") as caught:
+        sweep.main([RECIPE, f"--workdir={tmp_path}"])
+    assert "No space left on device. Free some space" in explain(caught.value)
+    monkeypatch.undo()
+    assert sweep.main([RECIPE, f"--workdir={tmp_path}"]) == 0
+    assert lines(tmp_path) == whole
+
+
+def test_lanes_that_were_asked_for_and_do_not_fit_are_an_error_that_says_how_many_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(Programs, "memory", lambda *_: Memory(600, 0, 0, 400))
+    monkeypatch.setattr(Programs, "free", lambda _: 650)
+    with pytest.raises(
+        UserError, match=r"4 lanes do not fit in memory; got .*; expected at most 2 lanes. Lower --lanes"
+    ):
+        sweep.main([RECIPE, f"--workdir={tmp_path}", "--lanes=4"])
+
+
+def test_without_a_number_as_many_lanes_train_as_fit(tmp_path, monkeypatch, whole):
+    sizes = []
+    program = Programs.program
+
+    def seen(self, *arguments):
+        sizes.append(len(arguments[1]))
+        return program(self, *arguments)
+
+    monkeypatch.setattr(Programs, "memory", lambda *_: Memory(600, 0, 0, 400))
+    monkeypatch.setattr(Programs, "free", lambda _: 650)
+    monkeypatch.setattr(Programs, "program", seen)
+    assert sweep.main([RECIPE, f"--workdir={tmp_path}"]) == 0
+    assert set(sizes) == {2}
+    assert lines(tmp_path) == whole
+
+
+@pytest.mark.parametrize(("free", "lanes"), [(1000, 6), (10_000, 64), (None, 8), (100, 0)])
+def test_lanes_that_fit_grow_with_the_memory(free, lanes):
+    assert lanes_that_fit(Memory(500, 300, 200, 400), free, 8, 2) == lanes
+
+
+def test_a_heartbeat_that_is_not_heard_stops_the_training():
+    class Gone:
+        def record_heartbeat(self, trial):
+            raise StorageInternalError("gone")
+
+    stop = StopRequest()
+    with Heartbeat(Gone(), 0.01, stop) as heartbeat:
+        heartbeat.held.add(1)
+        until = time.monotonic() + 20
+        while stop.received is None and time.monotonic() < until:
+            time.sleep(0.01)
+    assert stop.received == signal.SIGTERM
+    assert isinstance(heartbeat.lost, StorageInternalError)
+    assert GRACE > 1

@@ -1,0 +1,195 @@
+"""Claims about early stopping: when patience ends, and that a run that is stopped and resumed ends at the same step."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments import settings
+from experiments.runs import session
+from experiments.storage.checkpoints import Checkpoints
+from experiments.storage.metrics import Metrics
+from experiments.training import early_stopping, loop
+from experiments.training.early_stopping import Streak
+from experiments.training.loop import restore_or_start
+from experiments.training.progress import progress
+from experiments.training.signals import StopRequest
+from experiments.training.update import State
+
+RECIPE = Path(__file__).parents[2] / "fixtures" / "tiny_recipe.py"
+NAN = float("nan")
+
+
+def stops_at(scores: list[float], mode: str, patience: int | None, record_after: int | None = None) -> int | None:
+    """The number of the evaluation that ends training; after `record_after` of them, on from a checkpoint's record."""
+    streak = Streak("loss")
+    for number, score in enumerate(scores, start=1):
+        streak = streak.after(10 * number, score, mode, patience)
+        if streak.stopped:
+            return number
+        if number == record_after:
+            streak = early_stopping.from_record(json.loads(json.dumps(streak.to_record())), "loss")
+    return None
+
+
+CASES = [
+    ([3, 2, 1, 1.5, 1.2, 0.9, 2, 2, 2], "min", 3, 9),
+    ([3, 2, 1, 1.5, 1.2, 0.9, 2, 2, 2], "min", 2, 5),
+    ([3, 2, 1, 1.5, 1.2, 0.9, 2, 2, 2], "min", None, None),
+    ([1, 2, 3, 3, 3], "max", 2, 5),  # equal is not better
+    ([3, 2, 1], "max", 2, 3),
+    ([NAN, NAN, 1, NAN, 0.5, NAN, NAN], "min", 2, 2),  # NaN is never better, nor what the next is compared with
+    ([1, NAN, 0.5, NAN, NAN], "min", 2, 5),
+    ([2, 3, 1], "min", 1, 2),
+    ([0, 0], "max", 1, 2),
+]
+
+
+@pytest.mark.parametrize(("scores", "mode", "patience", "expected"), CASES)
+def test_training_ends_after_so_many_evaluations_in_a_row_without_a_better_one(scores, mode, patience, expected):
+    assert stops_at(scores, mode, patience) == expected
+    for number in range(1, len(scores)):
+        assert stops_at(scores, mode, patience, record_after=number) == expected
+
+
+def test_another_metric_counts_anew_but_a_stopped_run_stays_stopped():
+    streak = Streak("loss", best=1.0, best_step=10, since=2)
+    assert early_stopping.from_record(streak.to_record(), "accuracy") == Streak("accuracy")
+    assert early_stopping.from_record(None, "accuracy") == Streak("accuracy")
+    stopped = streak.after(20, 2.0, "min", 3)
+    assert early_stopping.from_record(stopped.to_record(), "accuracy").stopped
+
+
+class Toy:
+    """An experiment whose one parameter counts steps, so that its scores are a function of the step."""
+
+    def __init__(self, **training: object):
+        given = {f"training.{name}": str(value) for name, value in training.items()}
+        self.config = settings.resolve(settings.load_recipe(str(RECIPE)), given.items())[0]
+        self.model = self.hyperparameters = None
+        self.task = SimpleNamespace(
+            named=lambda metrics: metrics,
+            splits=SimpleNamespace(validation=SCORES, test=SCORES),
+            training_batches=lambda first: itertools.repeat({"labels": np.zeros((2, 3))}),
+        )
+
+    def initial_state(self, _: None) -> State:
+        return State(jnp.int32(0), {"w": jnp.zeros(())}, (), {"w": jnp.zeros(())})
+
+    def update(self):
+        def update(state: State, batch: dict, _: None) -> tuple[State, dict]:
+            w = {"w": state.params["w"] + 1}
+            names = ("loss", "accuracy", "gradient_norm", "learning_rate", "tokens")
+            return State(state.step + 1, w, (), w), dict.fromkeys(names, state.params["w"])
+
+        return update
+
+
+SCORES = {5: 0.1, 10: 0.3, 15: 0.3, 20: 0.2, 25: 0.4, 30: 0.4, 35: 0.1, 40: 0.0, 45: 0.9, 50: 0.9, 55: 0.9, 60: 0.9}
+"""Step -> exact match. With a patience of 3 training ends at 40, the best being that of 25."""
+
+
+def test_evaluations_during_training_draw_by_the_seed_of_the_run(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(loop, "Evaluation", lambda model, task, decoding, seed=None: drawn.append(seed))
+    toy = Toy()
+    toy.config = dataclasses.replace(toy.config, seed=7)
+    loop.Loop(toy, {}, SimpleNamespace(best_metric="exact_match"), None, StopRequest(), print)
+    assert drawn == [7]
+
+
+class ToyEvaluation:
+    def __init__(self, *_: object):
+        pass
+
+    def score(self, params: dict, scores: dict[int, float]) -> dict[str, float]:
+        return {"exact_match": scores.get(int(params["w"]), 0.0)}
+
+
+def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, list[str]]:
+    """A session of the loop, which a signal stops after the evaluation of `stop_at`: its last step, the lines said."""
+    said, stop = [], StopRequest()
+    workdir.mkdir(exist_ok=True)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith(f"step {stop_at}:"):
+            stop(15, None)
+
+    with (
+        Checkpoints(workdir / "checkpoints", 2, "exact_match", average_last=3, average_every=4) as checkpoints,
+        Metrics(workdir, False) as metrics,
+        progress(60, 0, Console(quiet=True)) as shown,
+    ):
+        state, window, streak = restore_or_start(toy, checkpoints, metrics)
+        run = loop.Loop(toy, settings.to_json_dict(toy.config), checkpoints, metrics, stop, say)
+        return int(run.run(state, window, streak, shown).step), said
+
+
+def lines(workdir: Path) -> list[dict]:
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in found]
+
+
+def steps(workdir: Path) -> list[int]:
+    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+
+
+INTERVALS = {"output.evaluate_every": 5, "output.log_every": 7, "output.checkpoint_seconds": 1000}
+
+
+def test_a_run_out_of_patience_ends_as_the_last_step_does_and_the_same_if_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
+    toy = Toy(patience=3, **INTERVALS)
+    step, said = train(toy, tmp_path / "whole")
+    assert step == 40
+    assert said[-1] == (
+        "Stopping at step 40 of 60: validation exact_match was not better than 0.4 of step 25 in 3 evaluations"
+        " (training.patience)"
+    )
+    written = lines(tmp_path / "whole")
+    assert sorted(line["split"] for line in written if line["step"] == 40) == ["test", "train", "validation"]
+    assert [line["step"] for line in written if line["split"] == "test"] == [40]
+    assert steps(tmp_path / "whole")[-1] == 40
+
+    for stop_at in (10, 30, 35):
+        assert train(toy, tmp_path / "parts", stop_at)[0] == stop_at
+    assert train(toy, tmp_path / "parts")[0] == 40
+    for workdir in (tmp_path / "parts", tmp_path / "whole"):
+        assert lines(workdir) == written
+        assert train(toy, workdir) == (40, [])  # and is not trained on
+        assert lines(workdir) == written
+
+
+def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
+    toy = Toy(patience=3, **INTERVALS | {"output.keep_every": 4})
+    train(toy, tmp_path / "whole")
+    assert steps(tmp_path / "whole") == [30, 32, 36, 40]  # 30 is the newest of the best
+    for stop_at in (10, 35, None):
+        train(toy, tmp_path / "parts", stop_at)
+    assert steps(tmp_path / "parts") == [30, 32, 36, 40]
+
+
+def test_a_command_out_of_patience_is_finished_and_says_so_again(tmp_path, monkeypatch, capsys):
+    """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
+    monkeypatch.setattr(session, "draw_run", lambda *_: {})
+    flags = {
+        "optimizer.learning_rate": "1e-30",
+        "training.patience": "1",
+        "training.output.evaluate_every": "1",
+        "training.accumulation": "1",
+        "model.architecture": "encoder_only",
+        "data.num_buckets": "1",
+    }
+    config, _ = settings.resolve(settings.load_recipe(str(RECIPE)), flags.items())
+    for said in ("Stopping at step 2 of 60: validation exact_match", "Finished already at step 2 of 60"):
+        assert session.train(config, tmp_path, [], ["experiments.train"]) == 0
+        assert said in capsys.readouterr().out
+    assert [line["split"] for line in lines(tmp_path) if line["step"] == 2] == ["validation", "train", "test"]

@@ -1,0 +1,94 @@
+"""The command lines on every kind of task: train, evaluate, generate, explore, bench, on files of the user's own."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import bench, evaluate, explore, generate, train
+from experiments.cli.flags import run
+
+TINY = Path(__file__).parents[1] / "fixtures" / "tiny_recipe.py"
+COMMON = ["--config.training.steps=2", "--config.training.accumulation=1", "--config.model.dropout=none"]
+SENTENCES = ["the cat sat on the mat", "a dog ran to the door", "who was the first man ?", "where is the sea ?"]
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """One file for each kind of data."""
+    contents = {
+        "text": "\n".join(SENTENCES * 30) + "\n",
+        "labels": "".join(f"{'ask' if '?' in s else 'say'}\t{s}\n" for s in SENTENCES * 10),
+        "source": "\n".join(SENTENCES * 10) + "\n",
+        "target": "\n".join(s.upper() for s in SENTENCES * 10) + "\n",
+    }
+    paths = {name: folder / f"{name}.{'tsv' if name == 'labels' else 'txt'}" for name in contents}
+    for name, path in paths.items():
+        path.write_text(contents[name])
+    return paths
+
+
+TASKS = {
+    "classification": (
+        "--config.task.name=classification --config.data.path={labels} --config.model.architecture=encoder_only",
+        ["label_accuracy", "nats per label", "confusion_test.png"],
+        r"(ask|say) \d+\.\d%, (ask|say) \d+\.\d%\n",
+    ),
+    "language_modelling": (
+        "--config.task.name=language_modelling --config.data.path={text} --config.task.context=16"
+        " --config.model.architecture=decoder_only",
+        ["causal_loss", "bits per byte", "causal_perplexity"],
+        "the cat.*\n",
+    ),
+    "text_to_text": (
+        "--config.data.source_path={source} --config.data.target_path={target} --config.task.bleu=13a"
+        " --config.training.batch_tokens=200",
+        ["exact_match", "BLEU", "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp"],
+        ".*\n",
+    ),
+}
+
+
+def succeed(main, argv: list[str], capsys) -> str:
+    """What a command prints as it exits with code 0."""
+    with pytest.raises(SystemExit) as stop:
+        run(main, argv)
+    out, error = capsys.readouterr()
+    assert stop.value.code == 0, error
+    return out
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_command_works_on_every_task_refuses_changed_data_and_answers_without_it(task, tmp_path, capsys):
+    flags, scores, answer = TASKS[task]
+    paths, workdir = files(tmp_path), tmp_path / "run"
+    flags = [f"--config={TINY}", "--config.data.source=files", *COMMON, *flags.format(**paths).split()]
+    out = succeed(train.main, [*flags, f"--workdir={workdir}"], capsys)
+    assert "MFLOPs per example" in out
+    assert (workdir / "plots" / "attention.png").stat().st_size > 1000
+    out = succeed(evaluate.main, [f"--workdir={workdir}"], capsys)
+    for part in scores:
+        assert part in out.replace("\n", ""), out
+    if task == "classification":
+        assert "input pipeline alone" in succeed(bench.main, [*flags, "--steps=1", "--batches=3"], capsys)
+    if task == "classification":
+        paths["labels"].write_text(paths["labels"].read_text() + "ask\twhat ?\n")
+        with pytest.raises(SystemExit) as stop:
+            run(train.main, [*flags, f"--workdir={workdir}"])
+        assert stop.value.code == 2
+        assert "the content of the files has changed" in capsys.readouterr().err
+    for path in paths.values():
+        path.unlink()
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the cat\nthe cat ?\n")
+    drawn = ["--temperature=0.7", "--seed=3"]
+    if task == "classification":
+        for flag in (*drawn, "--strategy=greedy", "--max_new_tokens=3"):
+            with pytest.raises(SystemExit):
+                run(generate.main, [f"--workdir={workdir}", f"--file={texts}", flag])
+            assert f"{flag.partition('=')[0]} is not read by a classifier" in capsys.readouterr().err
+        drawn = []
+    out = succeed(generate.main, [f"--workdir={workdir}", f"--file={texts}", *drawn], capsys)
+    assert re.match(answer, out), out
+    picture = tmp_path / "look.png"
+    succeed(explore.main, [f"--workdir={workdir}", "--input=the cat", f"--output={picture}"], capsys)
+    assert picture.stat().st_size > 1000
