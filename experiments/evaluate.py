@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
         table.add_row("xz -9", f"{xz_bits_per_byte(examples):.4f} bits per byte of the same text")
     console.print(table)
     if "bleu" in scores:
-        how = signature(task.posing.config.bleu)
+        how = signature(task.settings.config.bleu)
         console.print(f"BLEU {scores['bleu']:.2f}, sacreBLEU {how}", markup=False, soft_wrap=True)
     if answers is not None:
         show_answers(console, evaluation, examples, answers, flags.mistakes)

@@ -72,9 +72,11 @@ def decoding_of(flags: GenerateFlags, opened: Run) -> DecodingConfig:
             f"--{unread[0]} is not read by --strategy={decoding.strategy}", do="Leave it out, or sample instead."
         )
     task, most = opened.experiment.task, decoding.max_new_tokens
-    if most is not None and task.fixed_slots and most > task.slots:
+    if most is not None and task.fixed_answer_length and most > task.max_answer_length:
         raise problem(
-            "--max_new_tokens is more than the slots that this model fills", got=most, expected=f"at most {task.slots}"
+            "--max_new_tokens is more than the slots that this model fills",
+            got=most,
+            expected=f"at most {task.max_answer_length}",
         )
     return decoding
 

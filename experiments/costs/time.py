@@ -117,7 +117,7 @@ def _evaluation(evaluation: Evaluation, params: Any, split: Any, task: Task) -> 
     """(seconds that compiling took, seconds of an evaluation of a split), from its first batches."""
     if not split:
         return 0.0, 0.0
-    count = min(len(split), EXAMPLES * evaluation.rows(task.longest))
+    count = min(len(split), EXAMPLES * evaluation.rows(task.max_sequence_length()))
     seconds = []
     for _ in range(2):
         began = time.perf_counter()

@@ -31,11 +31,11 @@ def attention_map(model: Model, params: Any, task: Task, source: str, answer_ids
         UserError: a model with two stacks and no cross-attention has nothing to show.
     """
     plain = build(dataclasses.replace(model.config, kernels="plain"))  # fused kernels do not compute the weights
-    look = task.look(source, answer_ids)
-    batch = {key: np.asarray(value, np.int32)[None] for key, value in look.batch.items()}
-    out = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(look.activation,)))(params, batch)
-    weights_LNTS = np.asarray(out["captured"][look.activation])[:, 0, :, look.rows, look.columns]
-    sides = task.sides
+    view = task.attention_view(source, answer_ids)
+    batch = {key: np.asarray(value, np.int32)[None] for key, value in view.batch.items()}
+    out = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(view.activation,)))(params, batch)
+    weights_LNTS = np.asarray(out["captured"][view.activation])[:, 0, :, view.rows, view.columns]
+    tokenizers = task.tokenizers
     return AttentionMap(
-        weights_LNTS, sides.target.tokens(look.queries), sides.source.tokens(look.keys), look.activation
+        weights_LNTS, tokenizers.target.tokens(view.queries), tokenizers.source.tokens(view.keys), view.activation
     )

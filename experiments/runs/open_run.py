@@ -67,9 +67,9 @@ class Run:
             answer: most tokens that are written; None: as the run's settings say.
         """
         task, config = self.experiment.task, self.experiment.config.model
-        answer = answer or self.experiment.config.decoding.max_new_tokens or task.slots
-        tokenizer = task.sides.source
-        read = texts if task.gap is None else [text.replace(task.gap, "") for text in texts]
+        answer = answer or self.experiment.config.decoding.max_new_tokens or task.max_answer_length
+        tokenizer = task.tokenizers.source
+        read = texts if task.mask_marker is None else [text.replace(task.mask_marker, "") for text in texts]
         known = {c: tokenizer.unknown not in tokenizer.encode(c) for c in set("".join(read))}
         unknown = sorted(c for c, is_known in known.items() if not is_known)
         if unknown:
@@ -79,12 +79,12 @@ class Run:
             if not text.strip():
                 raise problem(f"text {number} is empty", expected="something to read")
         for number, tokens in enumerate(task.read(texts), start=1):
-            length = task.length_read(tokens, answer)
-            if length > LONGEST * task.longest:
+            length = task.sequence_length(tokens, answer)
+            if length > LONGEST * task.max_sequence_length():
                 raise problem(
                     f"text {number} is far longer than anything in training",
                     got=f"{length} tokens with its answer",
-                    expected=f"at most {LONGEST} x {task.longest}",
+                    expected=f"at most {LONGEST} x {task.max_sequence_length()}",
                     do="Shorten it.",
                 )
             if POSITIONS[config.position].adds == "table" and length > config.max_length:
@@ -124,12 +124,12 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
                 do="Give one of them.",
             )
     stored = require_stored(path)
-    refuse_other_vocabulary(path, config, stored.sides.size)
+    refuse_other_vocabulary(path, config, stored.tokenizers.size)
     experiment = set_up(config, stored, read_data=read_data)
     if read_data:
         now = experiment.task.splits.fingerprint
         refuse_other_data(path, record.get("data", now), now)
-        refuse_other_facts(path, stored.facts, experiment.task.facts)
+        refuse_other_facts(path, stored.metadata, experiment.task.metadata)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     output, count = config.training.output, average_last or 1
     if average_last is None and checkpoint == "best":
@@ -186,11 +186,11 @@ def _askable(experiment: Experiment, example: Pair | Document) -> str | None:
         return example.source if example.source.strip() and _fits(experiment, example.source) else None
     task = experiment.task
     words = " ".join(example.text[: 4 * SHOWN].split())[:SHOWN]
-    tokens = task.sides.source.encode(words)
-    for count in range(min(len(tokens), SHOWN, task.posing.config.context // 2), 0, -1):
-        text = task.sides.source.decode(tokens[:count]).rstrip(REPLACEMENT)  # of a character that is cut
-        if task.gap is not None:
-            text = f"{text[: len(text) // 2]}{task.gap}{text[len(text) // 2 + 1 :]}"
+    tokens = task.tokenizers.source.encode(words)
+    for count in range(min(len(tokens), SHOWN, task.settings.config.context // 2), 0, -1):
+        text = task.tokenizers.source.decode(tokens[:count]).rstrip(REPLACEMENT)  # of a character that is cut
+        if task.mask_marker is not None:
+            text = f"{text[: len(text) // 2]}{task.mask_marker}{text[len(text) // 2 + 1 :]}"
         if text.strip() and _fits(experiment, text):
             return text
     return None
@@ -199,10 +199,10 @@ def _askable(experiment: Experiment, example: Pair | Document) -> str | None:
 def _fits(experiment: Experiment, text: str) -> bool:
     """Whether the model can hold a text with its answer; without a limit it can hold any of the data."""
     task, limit = experiment.task, experiment.config.model.max_length
-    answer = experiment.config.decoding.max_new_tokens or task.slots
+    answer = experiment.config.decoding.max_new_tokens or task.max_answer_length
     (tokens,) = task.read([text])
-    guessed = len(tokens) <= answer or task.gap is None or not task.fixed_slots
-    return guessed and (limit is None or task.length_read(tokens, answer) <= limit)
+    guessed = len(tokens) <= answer or task.mask_marker is None or not task.fixed_answer_length
+    return guessed and (limit is None or task.sequence_length(tokens, answer) <= limit)
 
 
 def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> dict[str, Path]:

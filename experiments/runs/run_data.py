@@ -1,13 +1,13 @@
 """What a working directory keeps of the data, so that texts can be answered without it: tokenizers and facts.
 
-DIR/tokenizer.json    `Sides.to_json`
-DIR/task.json         `Task.facts`: labels, the longest answer and the like
+DIR/tokenizer.json    `TokenizerPair.to_json`
+DIR/task.json         `Task.metadata`: labels, the longest answer and the like
 """
 
 import json
 from pathlib import Path
 
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.storage.workdir import write_text_atomically
 from experiments.tasks.task import Task
 from experiments.training.experiment import Stored
@@ -23,8 +23,8 @@ def write_stored(workdir: Path, task: Task) -> None:
     Raises:
         OSError: they could not be written; the error names the path.
     """
-    write_text_atomically(workdir / TOKENIZER, task.sides.to_json())
-    write_text_atomically(workdir / FACTS, json.dumps(task.facts, ensure_ascii=False))
+    write_text_atomically(workdir / TOKENIZER, task.tokenizers.to_json())
+    write_text_atomically(workdir / FACTS, json.dumps(task.metadata, ensure_ascii=False))
 
 
 def read_stored(workdir: Path) -> Stored | None:
@@ -43,7 +43,7 @@ def require_stored(workdir: Path) -> Stored:
     Raises:
         UserError: a file is missing or damaged.
     """
-    sides = Sides.from_json(_read(workdir, TOKENIZER))
+    tokenizers = TokenizerPair.from_json(_read(workdir, TOKENIZER))
     text = _read(workdir, FACTS)
     try:
         facts = json.loads(text)
@@ -51,7 +51,7 @@ def require_stored(workdir: Path) -> Stored:
         raise _damaged(workdir, str(error)) from error
     if not isinstance(facts, dict):
         raise _damaged(workdir, "it holds no object")
-    return Stored(sides, facts)
+    return Stored(tokenizers, facts)
 
 
 def _damaged(workdir: Path, why: str) -> UserError:

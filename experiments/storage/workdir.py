@@ -151,7 +151,7 @@ def refuse_other_data(path: Path, before: str, now: str) -> None:
 
 
 def refuse_other_facts(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises UserError if what is known from the data (`Task.facts`) is not what the run began with."""
+    """Raises UserError if what is known from the data (`Task.metadata`) is not what the run began with."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
         raise problem(

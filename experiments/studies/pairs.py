@@ -16,7 +16,7 @@ from jax import Array
 from experiments.data.config import DataConfig, DatesConfig, FilesConfig
 from experiments.data.examples import Pair
 from experiments.data.sources.table import load
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import SpecialTokens, TokenizerConfig
 from experiments.tasks.framing import Example, Frame, collate, frame_for
 from experiments.training.update import Batch
@@ -41,7 +41,7 @@ class Pairs:
 
     train: list[tuple[np.ndarray, np.ndarray]]
     check: list[tuple[np.ndarray, np.ndarray]]
-    sides: Sides
+    sides: TokenizerPair
 
     @property
     def vocabulary(self) -> int:
@@ -75,7 +75,7 @@ def read_pairs(folder: str | None, *, locales: tuple[str, ...], examples: int, h
         config = DataConfig(source="files", source_path=source, target_path=target, files=files)
         tokenizer = TokenizerConfig("bpe", vocab_size=SUBWORDS)
     splits = load(config, seed=0)
-    sides = Sides.fit(tokenizer, (p.source for p in splits.train), (p.target for p in splits.train))
+    sides = TokenizerPair.fit(tokenizer, (p.source for p in splits.train), (p.target for p in splits.train))
     train = _short(_encoded(splits.train, sides), longest)[:examples]
     if not train:
         raise problem("no pair is short enough", expected=f"pairs of at most --longest={longest} tokens a side")
@@ -99,7 +99,7 @@ def _file(folder: Path, language: str) -> str:
     raise problem(f"--data {folder} holds no train.{language}", expected=FOLDER_HOLDS, do=do)
 
 
-def _encoded(pairs: list[Pair], sides: Sides) -> list[tuple[np.ndarray, np.ndarray]]:
+def _encoded(pairs: list[Pair], sides: TokenizerPair) -> list[tuple[np.ndarray, np.ndarray]]:
     sources, targets = (
         sides.source.encode_all([p.source for p in pairs]),
         sides.target.encode_all([p.target for p in pairs]),

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.data.examples import Splits
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.classification import Classification
 from experiments.tasks.config import TaskConfig, objective_of
 from experiments.tasks.continuation import Continuation
 from experiments.tasks.objectives import Causal, Masked, Prefix, Span
-from experiments.tasks.task import Posing, Task
+from experiments.tasks.task import Task, TaskSettings
 from experiments.tasks.text_to_text import TextToText
 
 TASKS: dict[str, type[Task]] = {
@@ -35,15 +35,15 @@ def row(config: TaskConfig, architecture: str) -> type[Task]:
     return TASKS["prefix" if name == "causal" and config.bidirectional_prefix else name]
 
 
-def build_task(posing: Posing, splits: Splits, sides: Sides) -> Task:
+def build_task(settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Task:
     """The task of one run, planned from its data.
 
     Raises:
         UserError: the data and the settings do not fit each other.
     """
-    return row(posing.config, posing.architecture).build(posing, splits, sides)
+    return row(settings.config, settings.architecture).build(settings, splits, tokenizers)
 
 
-def reopen_task(posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> Task:
+def reopen_task(settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Task:
     """The task of an earlier run without its data, which can answer texts."""
-    return row(posing.config, posing.architecture).reopen(posing, sides, facts)
+    return row(settings.config, settings.architecture).reopen(settings, tokenizers, metadata)

@@ -19,11 +19,11 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Plan, make_buckets
 from experiments.data.examples import LABELS, Pair, Splits
 from experiments.data.ragged import Ragged
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
-from experiments.tasks.framing import Example, Look, collate, join
+from experiments.tasks.framing import AttentionView, Example, collate, join
 from experiments.tasks.pairs import cut_note, too_long
-from experiments.tasks.task import Batch, Metric, Posing, Task
+from experiments.tasks.task import Batch, Metric, Task, TaskSettings
 from transformer.errors import nearest, problem
 
 NAMES = {"loss": "label_loss", "accuracy": "label_accuracy"}
@@ -67,7 +67,7 @@ class Classification(Task):
 
     found: tuple[str, ...]
     """The labels of the training data."""
-    longest_read: int
+    longest: int
     """Of all splits, with the token that is added (tokens)."""
     tokens: Ragged | None
     """Of the training texts."""
@@ -82,7 +82,7 @@ class Classification(Task):
         return [pair.source for pair in splits.train], []
 
     @classmethod
-    def build(cls, posing: Posing, splits: Splits, sides: Sides) -> "Classification":
+    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> "Classification":
         """The task, planned from the lengths of its texts.
 
         Raises:
@@ -92,43 +92,52 @@ class Classification(Task):
         classes = tuple(sorted({pair.target for pair in splits.train}))
         if len(classes) < 2:
             raise problem("the training examples have one label alone", got=classes, expected="two labels or more")
-        read = [_read(split, posing, sides, what) for split, what in _named(splits)]
+        read = [_read(split, settings, tokenizers, what) for split, what in _named(splits)]
         for split, what in _named(splits):
             _indices(split, classes, what)
         lengths = read[0][0].lengths[:, None] + 1
         plan = Plan(
-            lengths, make_buckets(lengths, posing.num_buckets, posing.length_multiple), posing.seed, **posing.rows
+            lengths,
+            make_buckets(lengths, settings.num_buckets, settings.length_multiple),
+            settings.seed,
+            **settings.rows,
         )
         longest = 1 + max(int(tokens.lengths.max(initial=0)) for tokens, _ in read)
         notes = sum((note for _, note in read), ())
         labels = _indices(splits.train, classes, "training")
-        return cls(sides, splits, posing, plan, notes, classes, longest, read[0][0], labels)
+        return cls(tokenizers, splits, settings, plan, notes, classes, longest, read[0][0], labels)
 
     @classmethod
-    def reopen(cls, posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> "Classification":
+    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> "Classification":
         """The task without its data."""
-        return cls(sides, Splits([], [], []), posing, None, (), tuple(facts["classes"]), facts["longest"], None, None)
+        return cls(
+            tokenizers,
+            Splits([], [], []),
+            settings,
+            None,
+            (),
+            tuple(metadata["classes"]),
+            metadata["longest"],
+            None,
+            None,
+        )
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
         return {"label_accuracy": Metric("max", "of labels"), "label_loss": Metric("min", "nats per label")}
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"classes": list(self.classes), "longest": self.longest}
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.found
 
-    @property
-    def longest(self) -> int:
-        return self.longest_read
-
-    def longest_with(self, answer: int | None) -> int:
+    def max_sequence_length(self, answer_length: int | None = None) -> int:
         return self.longest
 
-    def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
+    def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
         return len(tokens) + 1
 
     @property
@@ -139,7 +148,7 @@ class Classification(Task):
         return Batches(self.plan, make)
 
     def evaluation_batches(self, examples: Sequence[Pair], batch_size: int | None = None) -> Iterator[Batch]:
-        tokens, _ = _read(examples, self.posing, self.sides, "given")
+        tokens, _ = _read(examples, self.settings, self.tokenizers, "given")
         labels = _indices(examples, self.classes, "given")
         for rows, weights in self._rows(len(examples), batch_size):
             batch = self._batch([tokens[i] for i in rows], labels[rows], self.longest)
@@ -148,25 +157,25 @@ class Classification(Task):
 
     def questions(self, texts: Sequence[str], batch_size: int | None = None) -> Iterator[Batch]:
         """What the model reads of a user's own texts, in batches of one shape."""
-        tokens = self.sides.source.encode_all(list(texts))
+        tokens = self.tokenizers.source.encode_all(list(texts))
         longest = max(self.longest, 1 + int(tokens.lengths.max(initial=0)))
         for rows, weights in self._rows(len(texts), batch_size):
             batch = self._batch([tokens[i] for i in rows], np.zeros(len(rows), np.int32), longest)
             yield {**batch, "example_weights": weights}
 
-    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
+    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
         """From what the head reads, to the text; for an encoder from every token, as its head may read the mean."""
-        batch = POSED[self.posing.architecture](self.sides.source.encode(text))
+        batch = POSED[self.settings.architecture](self.tokenizers.source.encode(text))
         keys = batch.get("source", batch.get("target"))
-        activation = WATCHED[self.posing.architecture]
+        activation = WATCHED[self.settings.architecture]
         if {"source", "target"} <= batch.keys():
-            return Look(batch, activation, slice(1), slice(len(keys)), keys, batch["target"])
-        return Look(batch, activation, slice(len(keys)), slice(len(keys)), keys, keys)
+            return AttentionView(batch, activation, slice(1), slice(len(keys)), keys, batch["target"])
+        return AttentionView(batch, activation, slice(len(keys)), slice(len(keys)), keys, keys)
 
     def _batch(self, texts: Sequence[np.ndarray], labels: np.ndarray, length: int) -> Batch:
-        framed = [POSED[self.posing.architecture](text) for text in texts]
-        sides = {"source": length, "target": 1 if "source" in framed[0] else length}
-        batch = collate(framed, sides)
+        framed = [POSED[self.settings.architecture](text) for text in texts]
+        lengths = {"source": length, "target": 1 if "source" in framed[0] else length}
+        batch = collate(framed, lengths)
         return {**batch, "labels": labels.astype(np.int32), "loss_weights": np.ones(len(labels), np.float32)}
 
 
@@ -174,21 +183,23 @@ def _named(splits: Splits) -> list[tuple[list[Pair], str]]:
     return [(splits.train, "training"), (splits.validation, "validation"), (splits.test, "test")]
 
 
-def _read(pairs: Sequence[Pair], posing: Posing, sides: Sides, what: str) -> tuple[Ragged, tuple[str, ...]]:
+def _read(
+    pairs: Sequence[Pair], settings: TaskSettings, tokenizers: TokenizerPair, what: str
+) -> tuple[Ragged, tuple[str, ...]]:
     """The tokens of the texts, cut where they are too long, and a line that says so.
 
     Raises:
         UserError: some are too long, and they are not to be cut.
     """
-    tokens = sides.source.encode_all([pair.source for pair in pairs])
-    if posing.limit is None:
+    tokens = tokenizers.source.encode_all([pair.source for pair in pairs])
+    if settings.limit is None:
         return tokens, ()
-    over = int((tokens.lengths > posing.limit - 1).sum())
+    over = int((tokens.lengths > settings.limit - 1).sum())
     if not over:
         return tokens, ()
-    if posing.too_long == "refuse":
-        raise too_long(f"{what} examples", over, len(pairs), int(tokens.lengths.max()) + 1, posing)
-    return tokens.cut(np.full(len(tokens), posing.limit - 1)), cut_note(over, len(pairs), what)
+    if settings.too_long == "refuse":
+        raise too_long(f"{what} examples", over, len(pairs), int(tokens.lengths.max()) + 1, settings)
+    return tokens.cut(np.full(len(tokens), settings.limit - 1)), cut_note(over, len(pairs), what)
 
 
 def _indices(pairs: Sequence[Pair], classes: Sequence[str], what: str) -> Int[np.ndarray, "I"]:

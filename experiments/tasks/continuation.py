@@ -12,10 +12,10 @@ from jaxtyping import Int
 
 from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.ragged import Ragged
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.pair_task import PairTask
-from experiments.tasks.pairs import Ids, cut_note, fitted, posed
-from experiments.tasks.task import Batch, Metric, Posing, token_metrics
+from experiments.tasks.pairs import Ids, cut_note, prepare, truncated
+from experiments.tasks.task import Batch, Metric, TaskSettings, token_metrics
 
 NAMES = {name: f"continuation_{name}" for name in ("loss", "accuracy", "perplexity", "bits_per_byte")}
 
@@ -31,46 +31,47 @@ class Continuation(PairTask):
 
     @classmethod
     def texts(cls, splits: Splits) -> tuple[list[str], list[str]]:
-        """The training texts that the tokenizers are fitted to."""
+        """The training texts that the tokenizers are truncated to."""
         return [document.text for document in splits.train], []
 
     @classmethod
-    def build(cls, posing: Posing, splits: Splits, sides: Sides) -> "Continuation":
+    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> "Continuation":
         """The task, planned from the lengths of its documents.
 
         Raises:
             UserError: fewer windows than a batch; a window that is longer than the model's limit.
         """
         train, *held_out = (
-            halves(split, sides, posing.config.context) for split in (splits.train, splits.validation, splits.test)
+            halves(split, tokenizers, settings.config.context)
+            for split in (splits.train, splits.validation, splits.test)
         )
-        shapes, every, plan = posed(train, held_out, posing, ends=cls.ends)
+        shapes, every, plan = prepare(train, held_out, settings, ends=cls.ends)
         named = zip(every, ("training", "validation", "test"), strict=True)
         notes = [cut_note(ids.cut, len(ids), what) for ids, what in named]
-        return cls(sides, splits, posing, plan, sum(notes, ()), shapes, every[0])
+        return cls(tokenizers, splits, settings, plan, sum(notes, ()), shapes, every[0])
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
         return token_metrics(NAMES)
 
     def evaluation_batches(self, examples: Sequence[Document], batch_size: int | None = None) -> Iterator[Batch]:
-        ids = halves(examples, self.sides, self.posing.config.context)
-        ids = fitted(ids, self.shapes.frame, self.posing, self.slots, "windows")
+        ids = halves(examples, self.tokenizers, self.settings.config.context)
+        ids = truncated(ids, self.shapes.frame, self.settings, self.max_answer_length, "windows")
         return self.shapes.evaluation_batches(ids, self._size(len(ids), batch_size))
 
     def prompts(self, texts: Sequence[str], batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
-        sources = self.sides.source.encode_all(list(texts))
-        room = self.shapes.room(steps, self.posing.limit)
+        sources = self.tokenizers.source.encode_all(list(texts))
+        room = self.shapes.max_source_length(steps, self.settings.limit)
         return self.shapes.prompts(sources, self._size(len(texts), batch_size), room)
 
     def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
         """The text with its continuation."""
-        return text + self.sides.source.decode(ids)
+        return text + self.tokenizers.source.decode(ids)
 
 
-def halves(documents: Sequence[Document], sides: Sides, context: int) -> Ids:
+def halves(documents: Sequence[Document], tokenizers: TokenizerPair, context: int) -> Ids:
     """The first and the second half of every window of the documents; those of fewer than two tokens have none."""
-    texts = sides.source.encode_all([document.text for document in documents])
+    texts = tokenizers.source.encode_all([document.text for document in documents])
     first = max(context // 2, 1)
     starts, middles, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for begin, end in zip(texts.offsets[:-1], texts.offsets[1:], strict=True):

@@ -8,7 +8,7 @@ from jaxtyping import Int, Int32
 from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from transformer.errors import problem
 
-GAP = "<mask>"
+MASK_MARKER = "<mask>"
 
 
 def read(text: str, tokenizer: Tokenizer, gaps: Sequence[int], *, ends: bool) -> Int32[np.ndarray, "S"]:
@@ -17,9 +17,11 @@ def read(text: str, tokenizer: Tokenizer, gaps: Sequence[int], *, ends: bool) ->
     Raises:
         UserError: no gap, or more than `gaps`.
     """
-    pieces = text.split(GAP)
+    pieces = text.split(MASK_MARKER)
     if len(pieces) == 1:
-        raise problem("the text has no gap to fill", got=repr(text[:60]), expected=f"{GAP} in each place to guess")
+        raise problem(
+            "the text has no gap to fill", got=repr(text[:60]), expected=f"{MASK_MARKER} in each place to guess"
+        )
     if len(pieces) - 1 > len(gaps):
         raise problem("the text has too many gaps", got=len(pieces) - 1, expected=f"at most {len(gaps)}")
     ids = [tokenizer.encode(pieces[0])]

@@ -30,7 +30,7 @@ Example = dict[str, Int32[np.ndarray, "_"] | Float32[np.ndarray, "_"] | int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class AttentionView:
     """Where the source and the answer of one example stand in the weights of an activation.
 
     Attributes:
@@ -57,7 +57,7 @@ class Seq2Seq:
     bidirectional_prefix: bool = False
     ends: bool = True
     """Whether an answer has an end token."""
-    fixed_slots: ClassVar[bool] = False
+    fixed_answer_length: ClassVar[bool] = False
     """Whether an answer cannot be longer than `slots`."""
     one_sequence: ClassVar[bool] = False
     """Whether source and answer share one sequence."""
@@ -88,25 +88,27 @@ class Seq2Seq:
             "target_lengths": 1,
         }
 
-    def look(self, source: Source, answer: Target, slots: int) -> Look:
+    def attention_view(self, source: Source, answer: Target, slots: int) -> AttentionView:
         """Cross-attention, from each token of the answer (its end token the last) to the source."""
         keys = join(source, SpecialTokens.end)
         batch = {"source": keys, "target": join(SpecialTokens.begin, answer[:-1])}
-        return Look(batch, "decoder.*.cross.weights", slice(len(answer)), slice(len(keys)), keys, answer)
+        return AttentionView(batch, "decoder.*.cross.weights", slice(len(answer)), slice(len(keys)), keys, answer)
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """The lengths along `axes` that `example` will have for texts of these lengths."""
         return np.stack([source_lengths + 1, target_lengths + self.ends], axis=1)
 
-    def fit(self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    def truncate(
+        self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The lengths of source and target to cut to, so that no sequence in the model is longer than `limit`."""
         return np.minimum(sources, limit - 1), np.minimum(targets, limit - self.ends)
 
-    def capacity(self, source_length: int, slots: int) -> int:
+    def sequence_length(self, source_length: int, slots: int) -> int:
         """The longest sequence in the model while it writes `slots` tokens for a source of this length."""
         return max(source_length + 1, slots)
 
-    def room(self, slots: int, limit: int) -> int:
+    def max_source_length(self, slots: int, limit: int) -> int:
         """The longest source that can be answered with `slots` tokens within `limit`."""
         return limit - 1
 
@@ -118,7 +120,7 @@ class DecoderOnly:
     bidirectional_prefix: bool = False
     ends: bool = True
     """Whether an answer has an end token."""
-    fixed_slots: ClassVar[bool] = False
+    fixed_answer_length: ClassVar[bool] = False
     one_sequence: ClassVar[bool] = True
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": ("target", "labels", "loss_weights")}
 
@@ -140,29 +142,33 @@ class DecoderOnly:
         sequence = join(source, SpecialTokens.separator)
         return {"target": sequence, "target_lengths": len(sequence), **self._prefix(source)}
 
-    def look(self, source: Source, answer: Target, slots: int) -> Look:
+    def attention_view(self, source: Source, answer: Target, slots: int) -> AttentionView:
         """Self-attention, from the positions that say the answer to those of the source."""
         keys = join(source, SpecialTokens.separator)
         batch = {"target": join(keys, answer[:-1]), **self._prefix(source)}
         first = len(source)
-        return Look(batch, "decoder.*.self.weights", slice(first, first + len(answer)), slice(len(keys)), keys, answer)
+        return AttentionView(
+            batch, "decoder.*.self.weights", slice(first, first + len(answer)), slice(len(keys)), keys, answer
+        )
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """See Seq2Seq.lengths."""
         return (source_lengths + target_lengths + self.ends)[:, None]
 
-    def fit(self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """See Seq2Seq.fit; where both are too long, each has half."""
+    def truncate(
+        self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See Seq2Seq.truncate; where both are too long, each has half."""
         room = limit - self.ends
         targets = np.minimum(targets, np.maximum(room // 2, room - sources))
         return np.minimum(sources, room - targets), targets
 
-    def capacity(self, source_length: int, slots: int) -> int:
-        """See Seq2Seq.capacity; the last token that is written is not read."""
+    def sequence_length(self, source_length: int, slots: int) -> int:
+        """See Seq2Seq.sequence_length; the last token that is written is not read."""
         return source_length + slots
 
-    def room(self, slots: int, limit: int) -> int:
-        """See Seq2Seq.room."""
+    def max_source_length(self, slots: int, limit: int) -> int:
+        """See Seq2Seq.max_source_length."""
         return limit - slots
 
     def _prefix(self, source: Source) -> Example:
@@ -176,7 +182,7 @@ class EncoderOnly:
     bidirectional_prefix: bool = False
     ends: bool = True
     """Whether an answer has an end token."""
-    fixed_slots: ClassVar[bool] = True
+    fixed_answer_length: ClassVar[bool] = True
     one_sequence: ClassVar[bool] = True
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("source", "labels", "loss_weights")}
 
@@ -200,11 +206,13 @@ class EncoderOnly:
         """What generation starts from: the slots follow the prefix."""
         return {**self._slotted(source, slots), "prefix_lengths": len(source) + 1}
 
-    def look(self, source: Source, answer: Target, slots: int) -> Look:
+    def attention_view(self, source: Source, answer: Target, slots: int) -> AttentionView:
         """Self-attention, from the slots of the answer to the source."""
         keys, first = join(source, SpecialTokens.separator), len(source) + 1
         batch = self._slotted(source, slots)
-        return Look(batch, "encoder.*.self.weights", slice(first, first + len(answer)), slice(first), keys, answer)
+        return AttentionView(
+            batch, "encoder.*.self.weights", slice(first, first + len(answer)), slice(first), keys, answer
+        )
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
         """See Seq2Seq.lengths.
@@ -215,16 +223,18 @@ class EncoderOnly:
         _check_slots(int(target_lengths.max(initial=0)) + self.ends, slots)
         return (source_lengths + 1 + slots)[:, None]
 
-    def fit(self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """See Seq2Seq.fit; every source leaves room for the slots."""
+    def truncate(
+        self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See Seq2Seq.truncate; every source leaves room for the slots."""
         return np.minimum(sources, limit - 1 - slots), np.minimum(targets, slots - self.ends)
 
-    def capacity(self, source_length: int, slots: int) -> int:
-        """See Seq2Seq.capacity."""
+    def sequence_length(self, source_length: int, slots: int) -> int:
+        """See Seq2Seq.sequence_length."""
         return source_length + 1 + slots
 
-    def room(self, slots: int, limit: int) -> int:
-        """See Seq2Seq.room."""
+    def max_source_length(self, slots: int, limit: int) -> int:
+        """See Seq2Seq.max_source_length."""
         return limit - 1 - slots
 
     def _slotted(self, source: Source, slots: int) -> Example:
@@ -241,7 +251,7 @@ FRAMES: dict[str, type[Frame]] = {
     "seq2seq": Seq2Seq,
     "rnn_seq2seq": Seq2Seq,
 }
-"""Architecture -> class with `axes`, `example`, `prompt`, `look`, and what they say of lengths."""
+"""Architecture -> class with `axes`, `example`, `prompt`, `attention_view`, and what they say of lengths."""
 
 
 def frame_for(architecture: str, *, bidirectional_prefix: bool = False, ends: bool = True) -> Frame:

@@ -19,10 +19,10 @@ from jaxtyping import Int, Int32
 from experiments.data.batching import Batches, rows_of_batch
 from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.streams import Stream, Windows
-from experiments.data.tokenizers.pair import Sides
-from experiments.tasks.filling import GAP
+from experiments.data.tokenizers.pair import TokenizerPair
+from experiments.tasks.filling import MASK_MARKER
 from experiments.tasks.framing import Example, collate
-from experiments.tasks.task import Batch, Metric, Posing, Task, token_metrics
+from experiments.tasks.task import Batch, Metric, Task, TaskSettings, token_metrics
 from transformer.errors import problem
 
 EVALUATION = 2**64
@@ -47,7 +47,7 @@ class LanguageModelling(Task):
     """The batch's key of what a text is read as."""
     padded: ClassVar[bool] = True
     """Whether a window may reach beyond the end of the documents."""
-    gap = GAP
+    mask_marker = MASK_MARKER
 
     @abc.abstractmethod
     def pose(self, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False) -> Batch:
@@ -67,29 +67,29 @@ class LanguageModelling(Task):
         return [document.text for document in splits.train], []
 
     @classmethod
-    def build(cls, posing: Posing, splits: Splits, sides: Sides) -> Self:
+    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Self:
         """The task, planned from the length of its text.
 
         Raises:
             UserError: the text is shorter than a batch; a window makes a sequence longer than the model's limit; a
                 held-out split is shorter than a window, where windows have no padding.
         """
-        stream = Stream.of(sides.source.encode_all(cls.texts(splits)[0]))
-        context, by_tokens = posing.config.context, posing.batch_tokens is not None
-        batch_size = rows_of_batch((context,), **posing.rows)
-        plan = Windows(len(stream), context, batch_size, posing.seed, by_tokens=by_tokens)
-        task = cls(sides, splits, posing, plan, (), stream)
+        stream = Stream.of(tokenizers.source.encode_all(cls.texts(splits)[0]))
+        context, by_tokens = settings.config.context, settings.batch_tokens is not None
+        batch_size = rows_of_batch((context,), **settings.rows)
+        plan = Windows(len(stream), context, batch_size, settings.seed, by_tokens=by_tokens)
+        task = cls(tokenizers, splits, settings, plan, (), stream)
         task._check_longest()
         for split, what in ((splits.validation, "validation"), (splits.test, "test")):
             if split and not task.padded:
                 texts = [document.text for document in split]
-                task._check_whole(int(sides.source.lengths(texts).sum()) + len(texts), what)
+                task._check_whole(int(tokenizers.source.lengths(texts).sum()) + len(texts), what)
         return task
 
     @classmethod
-    def reopen(cls, posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> Self:
+    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:
         """The task without its data."""
-        return cls(sides, Splits([], [], []), posing, None, (), None)
+        return cls(tokenizers, Splits([], [], []), settings, None, (), None)
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -100,30 +100,31 @@ class LanguageModelling(Task):
         return token_metrics(self.names, self.token)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {}
 
     @property
-    def longest(self) -> int:
-        return self.posing.config.context
+    def window_length(self) -> int:
+        """Longest sequence that a window becomes (tokens)."""
+        return self.settings.config.context
 
-    def longest_with(self, answer: int | None) -> int:
-        return max(self.longest, answer or 0)
+    def max_sequence_length(self, answer_length: int | None = None) -> int:
+        return max(self.window_length, answer_length or 0)
 
-    def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
-        return max(len(tokens), self.slots)
+    def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
+        return max(len(tokens), self.max_answer_length)
 
     def segments(self, stream: Stream, rows: np.ndarray) -> Batch:
         """The document of each token of these windows, where a stream has several and they do not see each other."""
-        packed = self.posing.config.segments and stream.documents[-1] > 1
+        packed = self.settings.config.segments and stream.documents[-1] > 1
         return {f"{self.side}_segments": stream.segments(rows)} if packed else {}
 
     @property
     def batches(self) -> Batches:
-        stream, context = self.stream, self.posing.config.context
+        stream, context = self.stream, self.settings.config.context
 
         def make(starts: np.ndarray, i: int) -> Batch:
-            rng = np.random.default_rng((self.posing.seed, 1, i))
+            rng = np.random.default_rng((self.settings.seed, 1, i))
             return self.pose(stream, stream.rows(starts, context), rng)
 
         return Batches(self.plan, make)
@@ -134,8 +135,8 @@ class LanguageModelling(Task):
         Raises:
             UserError: the documents together are shorter than a window, where windows have no padding.
         """
-        stream = Stream.of(self.sides.source.encode_all([document.text for document in examples]))
-        context = self.posing.config.context
+        stream = Stream.of(self.tokenizers.source.encode_all([document.text for document in examples]))
+        context = self.settings.config.context
         count = -(-len(stream) // context)
         if count and not self.padded:
             self._check_whole(len(stream), "given")
@@ -163,18 +164,18 @@ class LanguageModelling(Task):
 
     def _check_longest(self) -> None:
         """Raises a UserError for windows whose sequences the model cannot hold."""
-        limit, longest = self.posing.limit, self.longest
+        limit, longest = self.settings.limit, self.window_length
         if limit is not None and longest > limit:
             raise problem(
-                f"windows of task.context {self.posing.config.context} make sequences that are longer than the model's"
-                " limit",
+                f"windows of task.context {self.settings.config.context} make sequences that are longer than the "
+                "model's limit",
                 got=longest,
                 expected=f"at most model.max_length = {limit}",
             )
 
     def _check_whole(self, length: int, what: str) -> None:
         """Raises a UserError for documents that are too short to hide spans in."""
-        context = self.posing.config.context
+        context = self.settings.config.context
         if length < context:
             raise problem(
                 f"the {what} documents together are shorter than one window",
@@ -198,17 +199,17 @@ class LanguageModelling(Task):
             UserError: see `read`; a text with gaps that is longer than what is guessed.
         """
         tokens = self.read(texts)
-        guessed, most = steps or self.slots, max(map(len, tokens))
-        if self.fixed_slots and most > guessed:
+        guessed, most = steps or self.max_answer_length, max(map(len, tokens))
+        if self.fixed_answer_length and most > guessed:
             raise problem(
                 "a text to fill is longer than what is guessed",
                 got=f"{most} tokens",
                 expected=f"at most {guessed}, the least of task.context and decoding.max_new_tokens",
                 do="Shorten it.",
             )
-        room = self.longest
-        if self.gap is None:  # the answer stands behind the text
-            room -= max(self.slots, steps or 0)
+        room = self.window_length
+        if self.mask_marker is None:  # the answer stands behind the text
+            room -= max(self.max_answer_length, steps or 0)
         room = max(room, *map(len, tokens))
         for rows, weights in self._rows(len(texts), batch_size):
             framed = [self.prompt(tokens[i]) for i in rows]

@@ -12,7 +12,7 @@ from experiments.data.streams import Stream
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks import filling
 from experiments.tasks.corruption import Spans, mask_tokens
-from experiments.tasks.framing import Example, Look, join
+from experiments.tasks.framing import AttentionView, Example, join
 from experiments.tasks.language_modelling import LanguageModelling
 from experiments.tasks.task import Batch
 
@@ -25,14 +25,14 @@ class Causal(LanguageModelling):
     kept = (*LanguageModelling.kept, "bits_per_byte")
     token = "token"
     side = "target"
-    gap = None
+    mask_marker = None
 
     @property
-    def slots(self) -> int:
-        return max(self.posing.config.context // 2, 1)
+    def max_answer_length(self) -> int:
+        return max(self.settings.config.context // 2, 1)
 
-    def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
-        return len(tokens) + answer - 1
+    def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
+        return len(tokens) + answer_length - 1
 
     def pose(self, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False) -> Batch:
         return {
@@ -43,18 +43,18 @@ class Causal(LanguageModelling):
         }
 
     def read_one(self, text: str) -> Int32[np.ndarray, "S"]:
-        return join(SpecialTokens.begin, self.sides.source.encode(text))
+        return join(SpecialTokens.begin, self.tokenizers.source.encode(text))
 
     def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
         """The text with its continuation."""
-        return text + self.sides.source.decode(self.up_to_end(ids))
+        return text + self.tokenizers.source.decode(self.up_to_end(ids))
 
-    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
+    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
         """Self-attention within the text."""
         tokens = self.read_one(text)
         batch, whole = self.prompt(tokens), slice(len(tokens))
         del batch["target_lengths"]
-        return Look(batch, "decoder.*.self.weights", whole, whole, tokens, tokens)
+        return AttentionView(batch, "decoder.*.self.weights", whole, whole, tokens, tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,30 +82,30 @@ class Masked(LanguageModelling):
 
     objective = "masked"
     end = -1
-    fixed_slots = True
-    slots = LanguageModelling.longest  # every place of a window is guessed
+    fixed_answer_length = True
+    max_answer_length = LanguageModelling.window_length  # every place of a window is guessed
 
     def pose(self, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False) -> Batch:
         labels = stream.labels[rows]
-        source, weights = mask_tokens(labels, self.posing.config.mask_rate, self.sides.size, rng)
+        source, weights = mask_tokens(labels, self.settings.config.mask_rate, self.tokenizers.size, rng)
         return {"source": source, "labels": labels, "loss_weights": weights, **self.segments(stream, rows)}
 
     def read_one(self, text: str) -> Int32[np.ndarray, "S"]:
-        gaps = [SpecialTokens.mask] * self.posing.config.context
-        return filling.read(text, self.sides.source, gaps, ends=False)
+        gaps = [SpecialTokens.mask] * self.settings.config.context
+        return filling.read(text, self.tokenizers.source, gaps, ends=False)
 
     def prompt(self, tokens: Int32[np.ndarray, "S"]) -> Example:
         return {**super().prompt(tokens), "prefix_lengths": 0}  # the logits of every place are asked for
 
     def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
         """The text with its gaps filled."""
-        return filling.fill_masks(self.read_one(text), ids, self.sides.source)
+        return filling.fill_masks(self.read_one(text), ids, self.tokenizers.source)
 
-    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
+    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
         """Self-attention within the text."""
         tokens = self.read_one(text)
         whole = slice(len(tokens))
-        return Look({"source": tokens}, "encoder.*.self.weights", whole, whole, tokens, tokens)
+        return AttentionView({"source": tokens}, "encoder.*.self.weights", whole, whole, tokens, tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Span(LanguageModelling):
     @property
     def spans(self) -> Spans:
         """How windows are corrupted."""
-        config = self.posing.config
+        config = self.settings.config
         return Spans.of(config.context, config.mask_rate, config.mean_span)
 
     @property
@@ -127,17 +127,17 @@ class Span(LanguageModelling):
         return self.spans.count
 
     @property
-    def slots(self) -> int:
+    def max_answer_length(self) -> int:
         return self.spans.target_length
 
     @property
-    def longest(self) -> int:
+    def window_length(self) -> int:
         return max(self.spans.source_length, self.spans.target_length)
 
     def pose(self, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False) -> Batch:
         spans = self.spans
         hidden = spans.draw(len(rows), rng)
-        source, labels, source_at, label_at = spans.corrupt(stream.labels[rows], hidden, self.sides.size)
+        source, labels, source_at, label_at = spans.corrupt(stream.labels[rows], hidden, self.tokenizers.size)
         target = np.pad(labels, ((0, 0), (1, 0)), constant_values=SpecialTokens.begin)[:, :-1]
         batch = {"source": source, "labels": labels, "loss_weights": np.ones(labels.shape, np.float32)}
         batch |= {"label_places": label_at} if evaluating else {}
@@ -156,18 +156,20 @@ class Span(LanguageModelling):
         }
 
     def read_one(self, text: str) -> Int32[np.ndarray, "S"]:
-        sentinels = range(self.sides.size, self.sides.size + self.extra_tokens)
-        return filling.read(text, self.sides.source, sentinels, ends=True)
+        sentinels = range(self.tokenizers.size, self.tokenizers.size + self.extra_tokens)
+        return filling.read(text, self.tokenizers.source, sentinels, ends=True)
 
     def prompt(self, tokens: Int32[np.ndarray, "S"]) -> Example:
         return {**super().prompt(tokens), "target": join(SpecialTokens.begin), "target_lengths": 1}
 
     def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
         """The text with its gaps filled."""
-        return filling.fill_spans(self.read_one(text), self.up_to_end(ids), self.sides.source, self.sides.size)
+        return filling.fill_spans(
+            self.read_one(text), self.up_to_end(ids), self.tokenizers.source, self.tokenizers.size
+        )
 
-    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
+    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
         """Cross-attention, from each token of the answer to what is left of the text."""
         tokens, said = self.read_one(text), self.up_to_end(answer)
         batch = {"source": tokens, "target": join(SpecialTokens.begin, said[:-1])}
-        return Look(batch, "decoder.*.cross.weights", slice(len(said)), slice(len(tokens)), tokens, said)
+        return AttentionView(batch, "decoder.*.cross.weights", slice(len(said)), slice(len(tokens)), tokens, said)

@@ -9,10 +9,10 @@ from jaxtyping import Int
 
 from experiments.data.batching import Batches
 from experiments.data.examples import Splits
-from experiments.data.tokenizers.pair import Sides
-from experiments.tasks.framing import Look, frame_for
+from experiments.data.tokenizers.pair import TokenizerPair
+from experiments.tasks.framing import AttentionView, frame_for
 from experiments.tasks.pairs import Ids, Shapes
-from experiments.tasks.task import Posing, Task
+from experiments.tasks.task import Task, TaskSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,37 +27,37 @@ class PairTask(Task):
     """Whether targets end with a token of their own."""
 
     @classmethod
-    def reopen(cls, posing: Posing, sides: Sides, facts: Mapping[str, Any]) -> Self:
+    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:
         """The task without its data, which can answer texts."""
-        frame = frame_for(posing.architecture, bidirectional_prefix=posing.config.bidirectional_prefix, ends=cls.ends)
-        shapes = Shapes(frame, facts["slots"], facts["longest_source"], tuple(facts["whole"]))
-        return cls(sides, Splits([], [], []), posing, None, (), shapes, None)
+        frame = frame_for(
+            settings.architecture, bidirectional_prefix=settings.config.bidirectional_prefix, ends=cls.ends
+        )
+        shapes = Shapes(frame, metadata["slots"], metadata["longest_source"], tuple(metadata["whole"]))
+        return cls(tokenizers, Splits([], [], []), settings, None, (), shapes, None)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        return self.shapes.facts
+    def metadata(self) -> dict[str, Any]:
+        return self.shapes.metadata
 
     @property
-    def slots(self) -> int:
-        return self.shapes.slots
+    def max_answer_length(self) -> int:
+        return self.shapes.max_answer_length
 
     @property
-    def fixed_slots(self) -> bool:
-        return self.shapes.frame.fixed_slots
+    def fixed_answer_length(self) -> bool:
+        return self.shapes.frame.fixed_answer_length
 
-    @property
-    def longest(self) -> int:
-        return self.shapes.longest_with()
+    def max_sequence_length(self, answer_length: int | None = None) -> int:
+        return self.shapes.max_sequence_length(answer_length)
 
-    def longest_with(self, answer: int | None) -> int:
-        return self.shapes.longest_with(answer)
-
-    def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
-        return self.shapes.frame.capacity(len(tokens), self.slots if self.fixed_slots else answer)
+    def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
+        return self.shapes.frame.sequence_length(
+            len(tokens), self.max_answer_length if self.fixed_answer_length else answer_length
+        )
 
     @property
     def batches(self) -> Batches:
         return Batches(self.plan, lambda rows, bucket: self.shapes.batch(self.ids, rows, bucket))
 
-    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
-        return self.shapes.frame.look(self.sides.source.encode(text), answer, self.slots)
+    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
+        return self.shapes.frame.attention_view(self.tokenizers.source.encode(text), answer, self.max_answer_length)

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from experiments.data.batching import Bucket, Plan, evaluation_batches, make_buckets
 from experiments.data.ragged import Ragged
 from experiments.tasks.framing import Frame, collate, frame_for
-from experiments.tasks.task import Batch, Posing
+from experiments.tasks.task import Batch, TaskSettings
 from transformer.errors import UserError, problem
 
 PROMPT_MULTIPLE = 8
@@ -37,39 +37,41 @@ class Shapes:
     """How pairs are posed, and the sizes that the data decides."""
 
     frame: Frame
-    slots: int
+    max_answer_length: int
     """Most tokens that an answer has: the longest training target with its end token, or less where all is cut."""
     longest_source: int
     """Tokens of the longest source of all splits that is answered."""
-    whole: Bucket
+    full_shape: Bucket
     """The padded lengths that hold every example of every split; evaluation uses them, so it is one program."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """All of it but the frame, as JSON can hold it."""
-        return {"slots": self.slots, "longest_source": self.longest_source, "whole": list(self.whole)}
+        return {"slots": self.max_answer_length, "longest_source": self.longest_source, "whole": list(self.full_shape)}
 
-    def longest_with(self, answer: int | None = None) -> int:
-        """The longest sequence in the model if generation writes up to `answer` tokens, or `slots` if that is more."""
-        return max(*self.whole, self.frame.capacity(self.longest_source, max(answer or 0, self.slots)))
+    def max_sequence_length(self, answer: int | None = None) -> int:
+        """The longest sequence in the model if generation writes `answer` tokens, at least `max_answer_length`."""
+        return max(
+            *self.full_shape, self.frame.sequence_length(self.longest_source, max(answer or 0, self.max_answer_length))
+        )
 
     def evaluation_batches(self, ids: Ids, batch_size: int) -> Iterator[Batch]:
         """All pairs in order, with `example_weights`, which `loss_weights` heed."""
         for rows, weights in evaluation_batches(len(ids), batch_size):
-            batch = self.batch(ids, rows, self.whole)
+            batch = self.batch(ids, rows, self.full_shape)
             batch["loss_weights"] *= weights[:, None]
             yield {**batch, "example_weights": weights}
 
     def batch(self, ids: Ids, rows: Sequence[int] | np.ndarray, bucket: Bucket) -> Batch:
         """The pairs of these rows, padded to a bucket."""
-        framed = [self.frame.example(ids.sources[i], ids.targets[i], self.slots) for i in rows]
+        framed = [self.frame.example(ids.sources[i], ids.targets[i], self.max_answer_length) for i in rows]
         keys_of_axes = self.frame.axes.values()
         return collate(framed, {key: length for keys, length in zip(keys_of_axes, bucket, strict=True) for key in keys})
 
-    def room(self, steps: int | None, limit: int | None) -> int | None:
-        """The longest source that can be answered with `steps` tokens (None: `slots`) within a limit; None: any."""
-        slots = self.slots if steps is None or self.frame.fixed_slots else steps
-        return None if limit is None else self.frame.room(slots, limit)
+    def max_source_length(self, steps: int | None, limit: int | None) -> int | None:
+        """The longest source that can be answered with `steps` tokens within a limit; None: any."""
+        slots = self.max_answer_length if steps is None or self.frame.fixed_answer_length else steps
+        return None if limit is None else self.frame.max_source_length(slots, limit)
 
     def prompts(
         self, sources: Sequence[Int[np.ndarray, "S"]] | Ragged, batch_size: int, room: int | None = None
@@ -84,14 +86,14 @@ class Shapes:
             self.longest_source if longest <= self.longest_source else -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE
         )
         padded = padded if room is None else max(longest, min(padded, room))
-        shape = self.frame.prompt(np.zeros(padded, np.int32), self.slots)
+        shape = self.frame.prompt(np.zeros(padded, np.int32), self.max_answer_length)
         length = {key: len(value) for key, value in shape.items() if not isinstance(value, int)}
         for rows, weights in evaluation_batches(len(sources), batch_size):
-            framed = [self.frame.prompt(sources[i], self.slots) for i in rows]
+            framed = [self.frame.prompt(sources[i], self.max_answer_length) for i in rows]
             yield {**collate(framed, length), "example_weights": weights}
 
 
-def fitted(ids: Ids, frame: Frame, posing: Posing, slots: int, what: str) -> Ids:
+def truncated(ids: Ids, frame: Frame, settings: TaskSettings, slots: int, what: str) -> Ids:
     """The pairs cut to what the model can hold.
 
     Args:
@@ -99,38 +101,40 @@ def fitted(ids: Ids, frame: Frame, posing: Posing, slots: int, what: str) -> Ids
         what: the pairs in words, for the error.
 
     Raises:
-        UserError: one is too long, and `posing.too_long` is "refuse"; says how many are.
+        UserError: one is too long, and `settings.too_long` is "refuse"; says how many are.
     """
     lengths = ids.sources.lengths, ids.targets.lengths
     sources, targets = lengths
-    if posing.limit is not None:
-        sources, targets = frame.fit(sources, targets, slots, posing.limit)
-    if frame.fixed_slots:
+    if settings.limit is not None:
+        sources, targets = frame.truncate(sources, targets, slots, settings.limit)
+    if frame.fixed_answer_length:
         targets = np.minimum(targets, slots - frame.ends)
     over = (sources < lengths[0]) | (targets < lengths[1])
     if not over.any():
         return ids
-    if posing.too_long == "refuse":
-        least = slots if frame.fixed_slots and posing.limit is not None else 0
+    if settings.too_long == "refuse":
+        least = slots if frame.fixed_answer_length and settings.limit is not None else 0
         both = zip(lengths[0][over].tolist(), lengths[1][over].tolist(), strict=True)
-        needed = max(frame.capacity(source, max(target + frame.ends, least)) for source, target in both)
-        raise too_long(what, int(over.sum()), len(ids), needed, posing, slots if frame.fixed_slots else None)
+        needed = max(frame.sequence_length(source, max(target + frame.ends, least)) for source, target in both)
+        raise too_long(what, int(over.sum()), len(ids), needed, settings, slots if frame.fixed_answer_length else None)
     return Ids(ids.sources.cut(np.maximum(sources, 0)), ids.targets.cut(np.maximum(targets, 0)), int(over.sum()))
 
 
-def room_for(sources: Int[np.ndarray, "I"], frame: Frame, slots: int, limit: int) -> Int[np.ndarray, "I"]:
-    """The lengths to cut sources of these lengths to, that an answer of `slots` tokens fits behind them."""
-    return np.minimum(sources, max(frame.room(slots, limit), 0))
+def max_source_lengths(sources: Int[np.ndarray, "I"], frame: Frame, slots: int, limit: int) -> Int[np.ndarray, "I"]:
+    """The lengths to cut sources of these lengths to, that an answer of `max_answer_length` tokens fits behind them."""
+    return np.minimum(sources, max(frame.max_source_length(slots, limit), 0))
 
 
-def too_long(what: str, over: int, count: int, needed: int, posing: Posing, slots: int | None = None) -> UserError:
+def too_long(
+    what: str, over: int, count: int, needed: int, settings: TaskSettings, slots: int | None = None
+) -> UserError:
     """The error for examples beyond the model's limit.
 
     Args:
         needed: the longest sequence that there would be.
         slots: most tokens of an answer, where there is such a limit.
     """
-    limits = [f"model.max_length = {posing.limit} tokens"] if posing.limit is not None else []
+    limits = [f"model.max_length = {settings.limit} tokens"] if settings.limit is not None else []
     if slots is not None:
         limits.append(f"targets of {slots} tokens, the longest of training with its end token")
     return problem(
@@ -141,7 +145,9 @@ def too_long(what: str, over: int, count: int, needed: int, posing: Posing, slot
     )
 
 
-def posed(train: Ids, held_out: Sequence[Ids], posing: Posing, *, ends: bool) -> tuple[Shapes, list[Ids], Plan]:
+def prepare(
+    train: Ids, held_out: Sequence[Ids], settings: TaskSettings, *, ends: bool
+) -> tuple[Shapes, list[Ids], Plan]:
     """How these pairs are posed; the pairs of training and of the held-out splits, cut where need be; and the plan.
 
     Raises:
@@ -149,26 +155,30 @@ def posed(train: Ids, held_out: Sequence[Ids], posing: Posing, *, ends: bool) ->
     """
     if not len(train):
         raise problem("there are no training examples", do="Check the settings of data.")
-    frame = frame_for(posing.architecture, bidirectional_prefix=posing.config.bidirectional_prefix, ends=ends)
+    frame = frame_for(settings.architecture, bidirectional_prefix=settings.config.bidirectional_prefix, ends=ends)
     asked = max(int(train.targets.lengths.max()) + ends, 1)
-    limit = posing.limit if posing.too_long == "cut" else None
-    if limit is not None and frame.one_sequence and int(train.sources.lengths.max()) > frame.room(asked, limit):
+    limit = settings.limit if settings.too_long == "cut" else None
+    if (
+        limit is not None
+        and frame.one_sequence
+        and int(train.sources.lengths.max()) > frame.max_source_length(asked, limit)
+    ):
         asked = max(min(asked, (limit + ends) // 2), 1)  # the answer has at most half
-    train = fitted(train, frame, posing, asked, "training examples")
+    train = truncated(train, frame, settings, asked, "training examples")
     slots = min(max(int(train.targets.lengths.max()) + ends, 1), asked)
-    every = [train, *(fitted(ids, frame, posing, slots, "held-out examples") for ids in held_out)]
+    every = [train, *(truncated(ids, frame, settings, slots, "held-out examples") for ids in held_out)]
     longest = max(int(ids.sources.lengths.max(initial=0)) for ids in every)
     if limit is not None:
-        longest = int(room_for(np.array([longest]), frame, slots, limit)[0])
+        longest = int(max_source_lengths(np.array([longest]), frame, slots, limit)[0])
     lengths = [frame.lengths(ids.sources.lengths, ids.targets.lengths, slots) for ids in every]
     shapes = Shapes(
         frame=frame,
-        slots=slots,
+        max_answer_length=slots,
         longest_source=longest,
-        whole=tuple(int(length) for length in np.concatenate(lengths).max(axis=0)),
+        full_shape=tuple(int(length) for length in np.concatenate(lengths).max(axis=0)),
     )
-    buckets = make_buckets(lengths[0], posing.num_buckets, posing.length_multiple)
-    return shapes, every, Plan(lengths[0], buckets, posing.seed, **posing.rows)
+    buckets = make_buckets(lengths[0], settings.num_buckets, settings.length_multiple)
+    return shapes, every, Plan(lengths[0], buckets, settings.seed, **settings.rows)
 
 
 def cut_note(cut: int, count: int, what: str) -> tuple[str, ...]:
@@ -176,13 +186,13 @@ def cut_note(cut: int, count: int, what: str) -> tuple[str, ...]:
     return (f"{cut:,} of {count:,} {what} examples are cut to the model's limit",) if cut else ()
 
 
-def answer_note(ids: Ids, shapes: Shapes, posing: Posing, what: str) -> tuple[str, ...]:
+def answer_note(ids: Ids, shapes: Shapes, settings: TaskSettings, what: str) -> tuple[str, ...]:
     """A line about examples that generation cuts though their loss may not, if there are any."""
-    if posing.limit is None or posing.too_long != "cut":
+    if settings.limit is None or settings.too_long != "cut":
         return ()
-    room, ends = max(shapes.frame.room(shapes.slots, posing.limit), 0), shapes.frame.ends
-    over = int(((ids.sources.lengths > room) | (ids.targets.lengths + ends > shapes.slots)).sum())
+    room, ends = max(shapes.frame.max_source_length(shapes.max_answer_length, settings.limit), 0), shapes.frame.ends
+    over = int(((ids.sources.lengths > room) | (ids.targets.lengths + ends > shapes.max_answer_length)).sum())
     if not over:
         return ()
     line = f"{over:,} of {len(ids):,} {what} examples are cut further where they are answered: sources to {room:,}"
-    return (f"{line} tokens, answers to {shapes.slots:,}",)
+    return (f"{line} tokens, answers to {shapes.max_answer_length:,}",)

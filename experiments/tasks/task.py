@@ -11,10 +11,10 @@ from jaxtyping import Int
 
 from experiments.data.batching import Batches, evaluation_batches
 from experiments.data.examples import Splits
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.config import TaskConfig
-from experiments.tasks.framing import Look
+from experiments.tasks.framing import AttentionView
 from transformer.errors import UserError, problem
 
 Batch = dict[str, np.ndarray]
@@ -28,7 +28,7 @@ class Metric(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Posing:
+class TaskSettings:
     """The settings by which a task is posed, from several sections of the config."""
 
     config: TaskConfig
@@ -54,11 +54,11 @@ class Posing:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """A task with its data. `facts` (JSON) and the tokenizers are all that answering a text needs."""
+    """A task with its data. `metadata` (JSON) and the tokenizers are all that answering a text needs."""
 
-    sides: Sides
+    tokenizers: TokenizerPair
     splits: Splits
-    posing: Posing
+    settings: TaskSettings
     plan: Any
     """Has `batch(i)`, `shapes` and `padding`; None where the data was not read."""
     notes: tuple[str, ...]
@@ -76,17 +76,16 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What is known from the data and needed to answer a text, as JSON can hold it."""
 
-    @property
     @abc.abstractmethod
-    def longest(self) -> int:
-        """The longest sequence that the model must hold, in training, evaluation and generation (tokens)."""
+    def max_sequence_length(self, answer_length: int | None = None) -> int:
+        """Return the length that the model must hold (tokens), in training, evaluation and generation.
 
-    @abc.abstractmethod
-    def longest_with(self, answer: int | None) -> int:
-        """The same if generation writes up to `answer` tokens; None: as many as `slots`."""
+        Args:
+            answer_length: most tokens that generation writes; None: `max_answer_length`.
+        """
 
     @property
     @abc.abstractmethod
@@ -98,7 +97,7 @@ class Task(abc.ABC):
         """Batches of one shape over examples of a split in order; `loss_weights` are 0 where the last is filled up."""
 
     @abc.abstractmethod
-    def look(self, text: str, answer: Int[np.ndarray, "M"]) -> Look:
+    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
         """Where the model looks while it answers a text."""
 
     # What follows has an answer for tasks that have no part in it.
@@ -109,11 +108,11 @@ class Task(abc.ABC):
     """Ids that the task needs beyond those of the tokenizers."""
     end: ClassVar[int] = SpecialTokens.end
     """The token that ends an answer; -1: none does."""
-    slots: ClassVar[int] = 0
+    max_answer_length: ClassVar[int] = 0
     """Most tokens that an answer has, unless decoding.max_new_tokens says otherwise."""
-    fixed_slots: ClassVar[bool] = False
-    """Whether an answer cannot be longer than `slots`."""
-    gap: ClassVar[str | None] = None
+    fixed_answer_length: ClassVar[bool] = False
+    """Whether an answer cannot be longer than `max_answer_length`."""
+    mask_marker: ClassVar[str | None] = None
     """What stands in a text for each place to guess; None: texts have no gaps."""
 
     @property
@@ -124,7 +123,7 @@ class Task(abc.ABC):
     @property
     def vocab_size(self) -> int:
         """V, as many ids as the tokenizers and the task need."""
-        return self.sides.size + self.extra_tokens
+        return self.tokenizers.size + self.extra_tokens
 
     @property
     def num_programs(self) -> int:
@@ -137,17 +136,17 @@ class Task(abc.ABC):
 
     def read(self, texts: Sequence[str]) -> list[Int[np.ndarray, "S"]]:
         """The tokens of a user's own texts as the model is to read them."""
-        return [self.sides.source.encode(text) for text in texts]
+        return [self.tokenizers.source.encode(text) for text in texts]
 
-    def length_read(self, tokens: Int[np.ndarray, "S"], answer: int) -> int:
-        """The longest sequence in the model while it writes `answer` tokens for a text of these tokens."""
-        return len(tokens) + answer
+    def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
+        """The longest sequence in the model while it writes `answer_length` tokens for a text of these tokens."""
+        return len(tokens) + answer_length
 
     def prompts(self, texts: Sequence, batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
         """What generation starts from, for texts in order; `example_weights` (B) is 0 where the last is filled up.
 
         Args:
-            steps: tokens that will be written; None: `slots`.
+            steps: tokens that will be written; None: `max_answer_length`.
         """
         raise self.no_writer()
 
@@ -157,7 +156,7 @@ class Task(abc.ABC):
 
     def no_writer(self) -> UserError:
         """The error of asking for text where there is none."""
-        return problem(f"task {self.posing.config.name!r} writes no text", do="Try experiments.evaluate.")
+        return problem(f"task {self.settings.config.name!r} writes no text", do="Try experiments.evaluate.")
 
     def up_to_end(self, ids: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M"]:
         """An answer's tokens, the end token the last of them if there is one."""
@@ -186,7 +185,7 @@ class Task(abc.ABC):
 
     def _size(self, count: int, asked: int | None) -> int:
         """Examples in a batch of `count` in all."""
-        return max(1, min(asked or self.posing.batch_size, count))
+        return max(1, min(asked or self.settings.batch_size, count))
 
 
 TOKEN_UNITS = {

@@ -34,7 +34,7 @@ class Evaluation:
         self.task, self.seed = task, seed
         self._last = model.config.vocab_size if task.classes is None else model.config.width
         self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
-        steps = self._steps = decoding.max_new_tokens or task.slots
+        steps = self._steps = decoding.max_new_tokens or task.max_answer_length
         strategy = decoding.chosen()
         continue_ = functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy)
         if strategy.random:
@@ -50,8 +50,8 @@ class Evaluation:
             answers: those of `answers`, where they are there already.
         """
         totals = {**dict.fromkeys(SUMS, 0.0), "bytes": 0.0}
-        rows = self.rows(self.task.longest)
-        byte_lengths = np.pad(self.task.sides.byte_lengths, (0, self.task.extra_tokens))
+        rows = self.rows(self.task.max_sequence_length())
+        byte_lengths = np.pad(self.task.tokenizers.byte_lengths, (0, self.task.extra_tokens))
         for batch in self.task.evaluation_batches(examples, rows):
             sums = self._sums(params, _arrays(batch))
             for name in SUMS:
@@ -65,7 +65,7 @@ class Evaluation:
         scores["exact_match"] = float(np.mean(self.matches(answers, examples)))
         if "bleu" in self.task.metrics:
             said = [self.task.answer(pair.source, row) for pair, row in zip(examples, answers, strict=True)]
-            scores["bleu"] = bleu(said, [pair.target for pair in examples], self.task.posing.config.bleu)[0]
+            scores["bleu"] = bleu(said, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
         return scores
 
     def matches(self, answers: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
@@ -74,7 +74,7 @@ class Evaluation:
 
     def answers(self, params: Any, texts: Sequence) -> np.ndarray:
         """The tokens generated for each text or example, I M; padded with 0 after the end token."""
-        rows, longest = [], self._longest_read(texts, self.task.longest_with(self._steps))
+        rows, longest = [], self._longest_read(texts, self.task.max_sequence_length(self._steps))
         for i, batch in enumerate(self.task.prompts(texts, min(self.rows(longest), len(texts)), self._steps)):
             key = jax.random.fold_in(jax.random.key(self.seed), i)
             generated = np.asarray(self._generate(params, _arrays(batch), key))
@@ -83,7 +83,7 @@ class Evaluation:
 
     def probabilities(self, params: Any, texts: Sequence[str]) -> np.ndarray:
         """The probability of each class for each text, I C."""
-        rows, longest, known = [], self._longest_read(texts, self.task.longest), len(self.task.classes)
+        rows, longest, known = [], self._longest_read(texts, self.task.max_sequence_length()), len(self.task.classes)
         for batch in self.task.questions(texts, min(self.rows(longest), len(texts))):
             logits = np.asarray(self._classify(params, _arrays(batch)), np.float64)[:, :known]
             shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -97,7 +97,7 @@ class Evaluation:
     def _longest_read(self, texts: Sequence, least: int) -> int:
         """The longest sequence for a user's own texts, which may be longer than the data's."""
         own = self.task.read([text for text in texts if isinstance(text, str)])
-        return max([least, *(self.task.length_read(tokens, self._steps) for tokens in own)])
+        return max([least, *(self.task.sequence_length(tokens, self._steps) for tokens in own)])
 
 
 def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 
 from experiments.data.sources.table import load
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.build import build_task, reopen_task, row
-from experiments.tasks.task import Posing, Task
+from experiments.tasks.task import Task, TaskSettings
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters
 from experiments.training.update import State, initial_state, make_update
 from transformer import Model, build
@@ -20,8 +20,8 @@ from transformer.nn.positions import POSITIONS
 class Stored:
     """What a run keeps of its data, so that texts can be answered without it."""
 
-    sides: Sides
-    facts: dict[str, Any]
+    tokenizers: TokenizerPair
+    metadata: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,26 +64,26 @@ def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True)
     """The experiment of a resolved config.
 
     Args:
-        stored: the tokenizers and facts of an earlier run; None fits tokenizers to the training split.
+        stored: the tokenizers and metadata of an earlier run; None fits tokenizers to the training split.
         read_data: False makes a task that can only answer texts, from what is stored.
 
     Raises:
         UserError: the data and the settings do not fit each other.
     """
-    posing = posing_of(config)
+    settings = task_settings(config)
     if read_data:
         kind = row(config.task, config.model.architecture)
         splits = load(config.data, config.data_seed, kind.kind)
-        sides = stored.sides if stored is not None else Sides.fit(config.tokenizer, *kind.texts(splits))
-        task = build_task(posing, splits, sides)
+        pair = stored.tokenizers if stored is not None else TokenizerPair.fit(config.tokenizer, *kind.texts(splits))
+        task = build_task(settings, splits, pair)
     else:
-        task = reopen_task(posing, stored.sides, stored.facts)
+        task = reopen_task(settings, stored.tokenizers, stored.metadata)
     answer = config.decoding.max_new_tokens
-    if answer is not None and task.fixed_slots and answer > task.slots:
+    if answer is not None and task.fixed_answer_length and answer > task.max_answer_length:
         raise problem(
             f"architecture {config.model.architecture!r} fills as many slots as the longest answer of training has",
             got=f"decoding.max_new_tokens {answer}",
-            expected=f"at most {task.slots}, or none",
+            expected=f"at most {task.max_answer_length}, or none",
         )
     model = _fill_in(config.model, task, answer).resolved()
     output = dataclasses.replace(config.training.output, best=_best(config.training.output.best, task))
@@ -94,10 +94,10 @@ def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True)
     return experiment
 
 
-def posing_of(config: Any) -> Posing:
-    """How the task of a config is posed."""
+def task_settings(config: Any) -> TaskSettings:
+    """Return the settings of a config that its task reads."""
     training, data = config.training, config.data
-    return Posing(
+    return TaskSettings(
         config.task,
         config.model.architecture,
         seed=config.data_seed,
@@ -142,7 +142,7 @@ def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
     model = dataclasses.replace(model, vocab_size=vocab_size, class_head=head)
     if POSITIONS[model.position].adds != "table":
         return model
-    longest = task.longest_with(answer)
+    longest = task.max_sequence_length(answer)
     max_length = model.max_length or longest
     if max_length < longest:
         raise problem(

@@ -113,12 +113,13 @@ def test_scores_have_the_names_of_the_tasks_metrics_and_are_finite(trained):
 
 def test_reopened_without_data_it_says_the_same(trained):
     experiment, evaluation = trained.experiment, trained.evaluation
-    facts = json.loads(json.dumps(experiment.task.facts))
-    again = set_up(experiment.config, Stored(experiment.task.sides, facts), read_data=False)
+    facts = json.loads(json.dumps(experiment.task.metadata))
+    again = set_up(experiment.config, Stored(experiment.task.tokenizers, facts), read_data=False)
     assert again.model == experiment.model
     assert again.config == experiment.config
-    kept = ("slots", "end", "fixed_slots", "longest", "classes", "vocab_size", "metrics")
+    kept = ("max_answer_length", "end", "fixed_answer_length", "classes", "vocab_size", "metrics")
     assert [getattr(again.task, name) for name in kept] == [getattr(experiment.task, name) for name in kept]
+    assert again.task.max_sequence_length() == experiment.task.max_sequence_length()
     gap = experiment.task.names["loss"] in ("masked_loss", "span_loss")
     texts = [("a<mask>b" if gap else text(i)) for i in range(len(experiment.task.splits.validation))]
     say = evaluation.answers if experiment.task.classes is None else evaluation.probabilities

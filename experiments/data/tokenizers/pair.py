@@ -19,7 +19,7 @@ from transformer.errors import problem
 
 
 @dataclasses.dataclass(frozen=True)
-class Shifted(Tokenizer):
+class OffsetTokenizer(Tokenizer):
     """A tokenizer whose ids, except the special ones, are moved up by `by`; the ids in between stand for no text."""
 
     tokenizer: Tokenizer
@@ -70,14 +70,14 @@ class Shifted(Tokenizer):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sides:
+class TokenizerPair:
     """The tokenizers of one run; `target` is `source` itself where they are shared."""
 
     source: Tokenizer
     target: Tokenizer
 
     @classmethod
-    def fit(cls, config: TokenizerConfig, sources: Iterable[str], targets: Iterable[str] = ()) -> "Sides":
+    def fit(cls, config: TokenizerConfig, sources: Iterable[str], targets: Iterable[str] = ()) -> "TokenizerPair":
         """The config's tokenizers, fitted to the training texts.
 
         Args:
@@ -99,9 +99,9 @@ class Sides:
         return cls.of(fit(alone, sources), fit(dataclasses.replace(alone, path=config.target_path), targets))
 
     @classmethod
-    def of(cls, source: Tokenizer, target: Tokenizer | None = None) -> "Sides":
+    def of(cls, source: Tokenizer, target: Tokenizer | None = None) -> "TokenizerPair":
         """One tokenizer for both, or one each, the target's ids moved behind the source's."""
-        return cls(source, source if target is None else Shifted(target, source.size - FIRST))
+        return cls(source, source if target is None else OffsetTokenizer(target, source.size - FIRST))
 
     @property
     def shared(self) -> bool:
@@ -128,7 +128,7 @@ class Sides:
         return json.dumps({side: json.loads(tokenizer.to_json()) for side, tokenizer in sides.items()})
 
     @classmethod
-    def from_json(cls, text: str) -> "Sides":
+    def from_json(cls, text: str) -> "TokenizerPair":
         """The tokenizers that `to_json` described.
 
         Raises:

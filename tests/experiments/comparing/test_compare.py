@@ -15,14 +15,14 @@ from experiments.comparing.comparison import differing, sides
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import read_result, read_results
 from experiments.data.examples import Splits
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.settings import Config, differences, to_json_dict
 from experiments.storage import workdir as workdirs
 from experiments.storage.metrics import Metrics
 from experiments.storage.workdir import open_workdir
 from experiments.tasks.build import TASKS
 from experiments.tasks.config import TaskConfig
-from experiments.tasks.task import Posing
+from experiments.tasks.task import TaskSettings
 from transformer.errors import UserError
 
 DEFAULTS = to_json_dict(Config())
@@ -304,7 +304,11 @@ def test_help_says_what_is_given(capsys):
 def test_endings_of_names_say_what_the_tasks_say(name):
     config = TaskConfig(bleu="13a")
     task = object.__new__(TASKS[name])
-    for field, value in (("posing", Posing(config, "seq2seq")), ("splits", Splits([], [], [])), ("sides", Sides)):
+    for field, value in (
+        ("settings", TaskSettings(config, "seq2seq")),
+        ("splits", Splits([], [], [])),
+        ("tokenizers", TokenizerPair),
+    ):
         object.__setattr__(task, field, value)
     for metric, row in task.metrics.items():
         assert metric_of(metric).mode == row.mode

@@ -14,7 +14,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.image import imread
 
 from experiments.data.examples import Document, Pair, Splits
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import Bytes, Characters
 from experiments.data.tokenizers.tokens import Tokenizer
 from experiments.runs.attention_maps import attention_map
@@ -22,8 +22,8 @@ from experiments.runs.open_run import Run, example_text
 from experiments.runs.pictures import coverable, easy_to_read, font_for, readable_tokens, save
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
-from experiments.tasks.filling import GAP
-from experiments.tasks.task import Posing, Task
+from experiments.tasks.filling import MASK_MARKER
+from experiments.tasks.task import Task, TaskSettings
 from transformer import build
 from transformer.errors import UserError
 from transformer.inspection.plots import attention_maps
@@ -127,8 +127,8 @@ def experiment_of(task: Task, max_length: int | None, max_new_tokens: int | None
 
 
 def task_of(name: str, architecture: str, splits: Splits, tokenizer: Tokenizer, limit: int | None = None, **config):
-    posing = Posing(TaskConfig(name, **config), architecture, batch_size=2, limit=limit, too_long="cut")
-    return build_task(posing, splits, Sides.of(tokenizer))
+    settings = TaskSettings(TaskConfig(name, **config), architecture, batch_size=2, limit=limit, too_long="cut")
+    return build_task(settings, splits, TokenizerPair.of(tokenizer))
 
 
 LANGUAGE_MODELS = [
@@ -147,11 +147,11 @@ def test_the_example_of_a_language_model_fits_it_whatever_the_script(architectur
     documents = [Document("日本語のテスト" * 20)] * 3
     splits = Splits(documents, documents, [])
     task = task_of("language_modelling", architecture, splits, tokenizer, context=14, **config)
-    for limit in (task.longest_with(max_new_tokens), None):
+    for limit in (task.max_sequence_length(max_new_tokens), None):
         experiment = experiment_of(task, limit, max_new_tokens)
         text = example_text(experiment)
-        assert (GAP in text) == (task.names["loss"] in ("masked_loss", "span_loss"))
-        assert set(text.replace(GAP, "")) <= set("日本語のテスト")
+        assert (MASK_MARKER in text) == (task.names["loss"] in ("masked_loss", "span_loss"))
+        assert set(text.replace(MASK_MARKER, "")) <= set("日本語のテスト")
         Run(experiment, None, 0, Path()).check([text])
         next(task.prompts([text], 1, max_new_tokens))
 

@@ -7,12 +7,12 @@ import pytest
 
 import transformer
 from experiments.data.examples import Pair, Splits
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import Characters
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.build import build_task, reopen_task
 from experiments.tasks.config import TaskConfig
-from experiments.tasks.task import Posing
+from experiments.tasks.task import TaskSettings
 from experiments.training.evaluation import Evaluation
 from tests.fixtures.tiny import randomised
 from transformer.decoding import DecodingConfig
@@ -21,21 +21,23 @@ from transformer.nn.heads import READS
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 BEGIN, END, SEPARATOR = SpecialTokens.begin, SpecialTokens.end, SpecialTokens.separator
-SIDES = Sides.of(Characters("abcdef"))
+TOKENIZERS = TokenizerPair.of(Characters("abcdef"))
 LABELS = ("animal", "plant", "stone")
 TRAIN = [Pair("abcdef"[i % 6] * (2 * i % 11 + 1), LABELS[i * i % 3 + (i == 7)]) for i in range(23)]
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
-def task_of(architecture, train=TRAIN, validation=TRAIN[:5], test=(), **posing):
-    posing = Posing(TaskConfig("classification"), architecture, **{"batch_size": 4, "num_buckets": 2, **posing})
-    return build_task(posing, Splits(list(train), list(validation), list(test)), SIDES)
+def task_of(architecture, train=TRAIN, validation=TRAIN[:5], test=(), **settings):
+    task_settings = TaskSettings(
+        TaskConfig("classification"), architecture, **{"batch_size": 4, "num_buckets": 2, **settings}
+    )
+    return build_task(task_settings, Splits(list(train), list(validation), list(test)), TOKENIZERS)
 
 
 @functools.cache
 def model_of(architecture, reads=None):
     """A model with random parameters, as a function batch -> class_logits."""
-    config = {"architecture": architecture, "vocab_size": SIDES.size, "num_layers": 1, "width": 12, "num_heads": 3}
+    config = {"architecture": architecture, "vocab_size": TOKENIZERS.size, "num_layers": 1, "width": 12, "num_heads": 3}
     model = transformer.build({**config, "class_head": {"classes": 3, "reads": reads}})
     params = randomised(jax.eval_shape(model.init, jax.random.key(0)))
     apply = jax.jit(lambda batch: model.apply(params, batch)["class_logits"])
@@ -58,8 +60,8 @@ def test_what_each_architecture_reads(architecture):
     batch = next(task.questions(["abc"]))
     assert {name: batch[name][0].tolist() for name in READ[architecture]} == READ[architecture]
     assert set(batch) == {*READ[architecture], "labels", "loss_weights", "example_weights"}
-    assert task.longest == 6
-    assert task.length_read(SIDES.source.encode("abc"), 0) == 4
+    assert task.max_sequence_length() == 6
+    assert task.sequence_length(TOKENIZERS.source.encode("abc"), 0) == 4
 
 
 @every_architecture
@@ -83,7 +85,7 @@ def test_training_batches_pair_texts_with_their_labels_in_buckets(architecture):
     shapes, whole = set(), list(itertools.islice(task.training_batches(), 3 * task.plan.batches_per_epoch))
     for batch in whole:
         shapes.add(batch[side].shape)
-        texts = [SIDES.source.decode(row) for row in batch[side]]
+        texts = [TOKENIZERS.source.decode(row) for row in batch[side]]
         assert {(text, LABELS[i]) for text, i in zip(texts, batch["labels"], strict=True)} <= known
         assert batch["loss_weights"].tolist() == [1.0] * 4
         assert batch[f"{side}_lengths"].tolist() == [len(text) + 1 for text in texts]
@@ -103,7 +105,7 @@ def test_padding_does_not_change_what_is_said(architecture, reads):  # of one st
     texts = ["ab", "fedcba"]
     said = []
     for length in (7, 11):
-        batch = task._batch([SIDES.source.encode(text) for text in texts], np.zeros(2, np.int32), length)
+        batch = task._batch([TOKENIZERS.source.encode(text) for text in texts], np.zeros(2, np.int32), length)
         said.append(model(batch))
         side = "target" if architecture == "decoder_only" else "source"
         inside = np.arange(batch[side].shape[1]) < batch[f"{side}_lengths"][:, None]
@@ -150,7 +152,7 @@ def test_texts_beyond_the_limit_are_refused_with_their_number_or_cut_with_a_note
     assert f"{over} of 23 training examples are cut to the model's limit" in task.notes
     assert "1 of 1 test examples are cut to the model's limit" in task.notes
     assert len(task.notes) == 2 + any(len(pair.source) > 7 for pair in TRAIN[:5])
-    assert task.longest == 8
+    assert task.max_sequence_length() == 8
     batches = [*task.evaluation_batches([Pair("f" * 30, "plant")]), *itertools.islice(task.training_batches(), 5)]
     assert max(value.shape[1] for batch in batches for value in batch.values() if value.ndim == 2) == 8
     longest = max(len(pair.source) + 1 for pair in TRAIN)
@@ -160,8 +162,8 @@ def test_texts_beyond_the_limit_are_refused_with_their_number_or_cut_with_a_note
 @every_architecture
 def test_a_task_reopened_without_data_asks_alike_and_longer_texts_too(architecture):
     task = task_of(architecture)
-    again = reopen_task(task.posing, SIDES, task.facts)
-    assert (again.classes, again.longest) == (task.classes, task.longest)
+    again = reopen_task(task.settings, TOKENIZERS, task.metadata)
+    assert (again.classes, again.max_sequence_length()) == (task.classes, task.max_sequence_length())
     texts = ["abc", "f"]
     for here, there in zip(task.questions(texts), again.questions(texts), strict=True):
         assert all(np.array_equal(here[name], there[name]) for name in here | there)
@@ -176,16 +178,16 @@ def test_a_classifier_writes_nothing(architecture):
         task.prompts(["abc"])
     assert not task.generates
     assert list(task.metrics) == ["label_accuracy", "label_loss"]
-    look = task.look("abc", np.zeros(0, np.int32))
-    assert len(look.keys) == 4
-    assert len(look.queries) == (1 if "target" in look.batch and "source" in look.batch else 4)
+    view = task.attention_view("abc", np.zeros(0, np.int32))
+    assert len(view.keys) == 4
+    assert len(view.queries) == (1 if "target" in view.batch and "source" in view.batch else 4)
 
 
 @every_architecture
 def test_classes_that_no_label_has_are_never_said(architecture, monkeypatch):
     """A head may have more classes than there are labels."""
     task = task_of(architecture)
-    config = {"architecture": architecture, "vocab_size": SIDES.size, "width": 12, "num_heads": 3}
+    config = {"architecture": architecture, "vocab_size": TOKENIZERS.size, "width": 12, "num_heads": 3}
     evaluation = Evaluation(transformer.build({**config, "class_head": {"classes": 5}}), task, DecodingConfig())
     logits = np.random.default_rng(0).normal(size=(2, 5))
     logits[:, 3:] += 9

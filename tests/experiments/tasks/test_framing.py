@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.examples import Pair, Splits
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import Characters, SpecialTokens
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.framing import FRAMES, collate, frame_for
-from experiments.tasks.task import Posing
+from experiments.tasks.task import TaskSettings
 from transformer.errors import UserError
 
 ARCHITECTURES = sorted(FRAMES)
@@ -39,8 +39,8 @@ def frame(architecture, **config):
 def task_of(architecture, train=PAIRS, validation=PAIRS[:5], test=(), batch_size=4, num_buckets=2, **config):
     splits = Splits(list(train), list(validation), list(test))
     tokenizer = Characters.fit(text for p in splits.train for text in (p.source, p.target))
-    posing = Posing(TaskConfig(**config), architecture, batch_size=batch_size, num_buckets=num_buckets)
-    return build_task(posing, splits, Sides.of(tokenizer))
+    task_settings = TaskSettings(TaskConfig(**config), architecture, batch_size=batch_size, num_buckets=num_buckets)
+    return build_task(task_settings, splits, TokenizerPair.of(tokenizer))
 
 
 def lists(example):
@@ -90,20 +90,20 @@ def test_padding_is_never_a_label_with_weight(architecture, source, target):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @given(source=SOURCES, target=TARGETS)
 def test_lengths_are_known_without_framing(architecture, source, target):
-    posed = frame(architecture)
-    example = posed.example(source, target, SLOTS)
-    (lengths,) = posed.lengths(np.array([len(source)]), np.array([len(target)]), SLOTS)
-    for (axis, keys), length in zip(posed.axes.items(), lengths, strict=True):
+    layout = frame(architecture)
+    example = layout.example(source, target, SLOTS)
+    (lengths,) = layout.lengths(np.array([len(source)]), np.array([len(target)]), SLOTS)
+    for (axis, keys), length in zip(layout.axes.items(), lengths, strict=True):
         assert {len(example[key]) for key in keys} == {length} == {example[f"{axis}_lengths"]}
-    assert max(lengths) <= posed.capacity(len(source), SLOTS)
+    assert max(lengths) <= layout.sequence_length(len(source), SLOTS)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @given(source=SOURCES, target=TARGETS)
 def test_prompt_is_what_the_example_starts_with_and_says_nothing_of_the_target(architecture, source, target):
-    posed = frame(architecture)
-    example, prompt = posed.example(source, target, SLOTS), posed.prompt(source, SLOTS)
-    for axis in posed.axes:
+    layout = frame(architecture)
+    example, prompt = layout.example(source, target, SLOTS), layout.prompt(source, SLOTS)
+    for axis in layout.axes:
         start = prompt[axis]
         assert len(start) == prompt[f"{axis}_lengths"]
         assert example[axis][: len(start)].tolist() == start.tolist()
@@ -112,8 +112,8 @@ def test_prompt_is_what_the_example_starts_with_and_says_nothing_of_the_target(a
 
 @given(source=SOURCES, target=TARGETS)
 def test_prefix_of_a_decoder_ends_before_the_target(source, target):
-    posed = frame("decoder_only", bidirectional_prefix=True)
-    for framed in (posed.example(source, target, SLOTS), posed.prompt(source, SLOTS)):
+    layout = frame("decoder_only", bidirectional_prefix=True)
+    for framed in (layout.example(source, target, SLOTS), layout.prompt(source, SLOTS)):
         seen = framed["target"][: framed["prefix_lengths"]]
         assert seen.tolist() == [*source, SEPARATOR]
     assert "prefix_lengths" not in frame("decoder_only").example(source, target, SLOTS)
@@ -121,9 +121,9 @@ def test_prefix_of_a_decoder_ends_before_the_target(source, target):
 
 @given(source=SOURCES, first=TARGETS, second=TARGETS)
 def test_number_of_slots_does_not_tell_the_targets_length(source, first, second):
-    posed = frame("encoder_only")
+    layout = frame("encoder_only")
     np.testing.assert_array_equal(
-        posed.example(source, first, SLOTS)["source"], posed.example(source, second, SLOTS)["source"]
+        layout.example(source, first, SLOTS)["source"], layout.example(source, second, SLOTS)["source"]
     )
 
 
@@ -157,9 +157,9 @@ def test_unknown_architecture_is_a_user_error():
 
 def test_collate_pads_at_the_end_with_zeros_and_keeps_types():
     x, y = np.array([11, 12, 13], np.int32), np.array([21], np.int32)
-    posed = frame("seq2seq")
+    layout = frame("seq2seq")
     batch = collate(
-        [posed.example(x, y, 2), posed.example(y, x, 4)], dict.fromkeys(posed.axes["target"], 5) | {"source": 6}
+        [layout.example(x, y, 2), layout.example(y, x, 4)], dict.fromkeys(layout.axes["target"], 5) | {"source": 6}
     )
     assert batch["source"].tolist() == [[11, 12, 13, END, 0, 0], [21, END, 0, 0, 0, 0]]
     assert batch["loss_weights"].tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]]
@@ -182,7 +182,7 @@ def test_training_batches_have_as_many_shapes_as_programs_and_fit_the_longest(ar
     assert len(shapes) == task.num_programs == 2
     arrays = [value for batch in batches for value in batch.values()]
     assert all(len(value) == 4 for value in arrays)
-    assert max(value.shape[1] for value in arrays if value.ndim == 2) <= task.longest
+    assert max(value.shape[1] for value in arrays if value.ndim == 2) <= task.max_sequence_length()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -222,14 +222,14 @@ def test_longest_covers_evaluation_and_the_longest_source_with_the_longest_answe
     long_source = Pair("x" * 30, "y", "xx")
     task = task_of(architecture, validation=[*PAIRS, long_source])
     expected = {"decoder_only": 30 + 3, "encoder_only": 31 + 3}  # the longest answer: y z <end>
-    assert task.longest == expected.get(architecture, 31)
+    assert task.max_sequence_length() == expected.get(architecture, 31)
     for batch in task.evaluation_batches(task.splits.validation):
-        assert batch["labels"].shape[1] <= task.longest
+        assert batch["labels"].shape[1] <= task.max_sequence_length()
 
 
 def test_match_needs_every_token_and_the_end_right_after():
     task = task_of("seq2seq")
-    y, z = (int(i) for i in task.sides.source.encode("yz"))
+    y, z = (int(i) for i in task.tokenizers.source.encode("yz"))
     predicted = np.array(
         [[y, z, END, z], [y, z, z, END], [z, z, END, 0], [y, END, z, END], [END, y, z, END], [y, z, 0, 0]]
     )
@@ -239,7 +239,7 @@ def test_match_needs_every_token_and_the_end_right_after():
 
 def test_answer_cut_before_its_end_is_no_match():
     task = task_of("seq2seq")
-    assert task.exact_match(task.sides.source.encode("yz")[None], ["yz"]).tolist() == [False]
+    assert task.exact_match(task.tokenizers.source.encode("yz")[None], ["yz"]).tolist() == [False]
 
 
 def test_target_that_cannot_be_written_is_no_match():
@@ -250,7 +250,7 @@ def test_target_that_cannot_be_written_is_no_match():
 
 def test_decode_stops_at_the_end_token():
     task = task_of("seq2seq")
-    ids = task.sides.source.encode("yzx")
+    ids = task.tokenizers.source.encode("yzx")
     assert task.decode(np.array([ids[0], ids[1], END, ids[2]])) == "yz"
     assert task.decode(ids) == "yzx"
 

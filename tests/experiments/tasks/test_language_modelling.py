@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.examples import Document, Splits
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import Characters
 from experiments.data.tokenizers.tokens import FIRST, SpecialTokens
 from experiments.settings import defaults, resolve
 from experiments.tasks import filling
 from experiments.tasks.build import build_task
 from experiments.tasks.config import ARCHITECTURES, OBJECTIVES, TaskConfig, objective_of, unread
-from experiments.tasks.task import Posing
+from experiments.tasks.task import TaskSettings
 from experiments.training.early_stopping import Streak
 from experiments.training.experiment import Stored, set_up
 from tests.fixtures.tiny import V, tiny
@@ -44,16 +44,16 @@ TRAIN = documents([3, 5, 0, 2, 17, 1, 4, 9, 6, 13])
 
 def task_of(objective, train=TRAIN, validation=(), architecture=None, **settings):
     default, config = OF.get(objective, (None, {"objective": objective}))
-    posing = {name: settings.pop(name) for name in ("limit", "batch_size", "seed", "batch_tokens") if name in settings}
+    given = {name: settings.pop(name) for name in ("limit", "batch_size", "seed", "batch_tokens") if name in settings}
     config = {"context": CONTEXT, **config, **settings}
     splits = Splits(list(train), list(validation or train), [])
-    posing = Posing(
-        TaskConfig("language_modelling", **config), architecture or default, **{"batch_size": WINDOWS, **posing}
+    task_settings = TaskSettings(
+        TaskConfig("language_modelling", **config), architecture or default, **{"batch_size": WINDOWS, **given}
     )
-    return build_task(posing, splits, Sides.of(Characters(ALPHABET)))
+    return build_task(task_settings, splits, TokenizerPair.of(Characters(ALPHABET)))
 
 
-def posed(task, stream, seed=0):
+def prepared(task, stream, seed=0):
     """Windows of a stream that are no neighbours, posed with a fixed draw; and the places they are of."""
     rows = stream.rows(np.arange(WINDOWS) * (CONTEXT + 3), CONTEXT)
     return task.pose(stream, rows, np.random.default_rng(seed)), rows
@@ -65,7 +65,7 @@ def nats(task, batch):
 
 
 def logits(task, batch):
-    model = tiny(task.posing.architecture, position="sinusoidal")
+    model = tiny(task.settings.architecture, position="sinusoidal")
     assert task.vocab_size <= V
     return model({name: value for name, value in batch.items() if name not in ("labels", "loss_weights")})
 
@@ -91,7 +91,7 @@ def documents_of_labels(task, batch, stream, rows):
 
 def test_causal_labels_are_the_inputs_shifted_within_a_document():
     task = task_of("causal")
-    batch, _ = posed(task, task.stream)
+    batch, _ = prepared(task, task.stream)
     same = batch["target_segments"][:, 1:] == batch["target_segments"][:, :-1]
     assert (batch["labels"][:, :-1] == batch["target"][:, 1:])[same].all()
     assert (batch["labels"][:, :-1] == END)[~same].all()
@@ -103,12 +103,12 @@ def test_causal_labels_are_the_inputs_shifted_within_a_document():
 @every_objective
 def test_a_documents_loss_does_not_depend_on_other_documents_in_its_window(objective):
     task = task_of(objective)
-    before, rows = posed(task, task.stream)
+    before, rows = prepared(task, task.stream)
     whole, numbers = nats(task, before), documents_of_labels(task, before, task.stream, rows)
     moved = 0
     for document in np.unique(numbers):
         stream = with_other_tokens(task.stream, task.stream.documents != document)
-        after, _ = posed(task, stream)
+        after, _ = prepared(task, stream)
         own = numbers == document
         assert (after["labels"] == before["labels"])[own].all()
         loss = nats(task, after)
@@ -121,10 +121,10 @@ def test_a_documents_loss_does_not_depend_on_other_documents_in_its_window(objec
 @every_objective
 def test_without_segments_documents_in_a_window_are_seen(objective):
     task = task_of(objective, segments=False)
-    before, _ = posed(task, task.stream)
+    before, _ = prepared(task, task.stream)
     assert not any("segments" in name for name in before)
     first = task.stream.documents == 1
-    after, _ = posed(task, with_other_tokens(task.stream, first))
+    after, _ = prepared(task, with_other_tokens(task.stream, first))
     elsewhere = before["labels"] == after["labels"]
     assert (abs(nats(task, after) - nats(task, before))[elsewhere] > 1e-3).any()
 
@@ -133,12 +133,12 @@ def test_without_segments_documents_in_a_window_are_seen(objective):
 @pytest.mark.parametrize("packed", [True, False])
 def test_no_place_that_is_learned_sees_its_label(objective, packed):
     task = task_of(objective, segments=packed)
-    before, rows = posed(task, task.stream)
+    before, rows = prepared(task, task.stream)
     whole, checked = logits(task, before), 0
     for place in range(CONTEXT):
         at = np.zeros(len(task.stream), bool)
         at[rows[:, place]] = True
-        after, _ = posed(task, with_other_tokens(task.stream, at))
+        after, _ = prepared(task, with_other_tokens(task.stream, at))
         now = logits(task, after)
         changed = (after["labels"] != before["labels"]) & (before["loss_weights"] > 0)
         if objective == "masked":  # those that stay as they are, one in ten, are to be seen
@@ -153,12 +153,12 @@ def test_no_place_that_is_learned_sees_its_label(objective, packed):
 
 def test_prefix_places_see_both_ways_and_carry_no_loss():
     task = task_of("prefix", segments=False)
-    batch, rows = posed(task, task.stream)
+    batch, rows = prepared(task, task.stream)
     for b, length in enumerate(batch["prefix_lengths"]):
         assert 1 <= length < CONTEXT
         assert batch["loss_weights"][b].tolist() == [0.0] * (length - 1) + [1.0] * (CONTEXT - length + 1)
     last = rows[np.arange(WINDOWS), batch["prefix_lengths"] - 2]
-    after, _ = posed(task, with_other_tokens(task.stream, np.isin(np.arange(len(task.stream)), last)))
+    after, _ = prepared(task, with_other_tokens(task.stream, np.isin(np.arange(len(task.stream)), last)))
     long = batch["prefix_lengths"] > 2
     assert long.any()
     assert (abs(logits(task, after) - logits(task, batch))[long, 0].max(axis=-1) > 1e-3).all()
@@ -175,7 +175,7 @@ def test_prefix_of_an_evaluation_is_half_the_window_and_of_training_is_drawn():
 @given(seed=st.integers(0, 50))
 def test_span_targets_start_anew_with_each_document_and_else_follow_their_labels(seed):
     task = task_of("span")
-    batch, _ = posed(task, task.stream, seed)
+    batch, _ = prepared(task, task.stream, seed)
     fresh = np.diff(batch["target_segments"], axis=1, prepend=0) != 0
     assert (batch["target"] == BEGIN)[fresh].all()
     assert (batch["target"][:, 1:] == batch["labels"][:, :-1])[~fresh[:, 1:]].all()
@@ -197,7 +197,7 @@ def test_batches_from_a_step_are_those_of_the_whole_run(objective):
 
 
 def hides(task, batch):
-    return tuple(np.ravel((batch["source"] == MASK) | (batch["source"] >= task.sides.size)).tolist())
+    return tuple(np.ravel((batch["source"] == MASK) | (batch["source"] >= task.tokenizers.size)).tolist())
 
 
 @pytest.mark.parametrize("objective", ["masked", "span"])
@@ -211,7 +211,7 @@ def test_causal_evaluation_says_every_token_and_every_end_once(lengths, batch_si
     task, examples = task_of("causal"), documents(lengths)
     batches = list(task.evaluation_batches(examples, batch_size))
     said = np.concatenate([b["labels"][b["loss_weights"] > 0] for b in batches])
-    expected = [t for d in examples for t in [*task.sides.source.encode(d.text), END]]
+    expected = [t for d in examples for t in [*task.tokenizers.source.encode(d.text), END]]
     assert said.tolist() == expected
     assert sum(b["loss_weights"].sum() for b in batches) == sum(lengths) + len(lengths)
     assert len({b["labels"].shape for b in batches}) == 1
@@ -271,19 +271,19 @@ def test_evaluation_of_span_reads_a_whole_last_window():
     task = task_of("span")
     text = documents([2 * CONTEXT + 4])
     (batch,) = task.evaluation_batches(text, 4)
-    labels = task.stream.of(task.sides.source.encode_all([text[0].text])).labels
+    labels = task.stream.of(task.tokenizers.source.encode_all([text[0].text])).labels
     for row in range(3):
         start = min(row * CONTEXT, len(labels) - CONTEXT)
         window = labels[start : start + CONTEXT].tolist()
-        spoken = [t for t in batch["labels"][row].tolist()[:-1] if t < task.sides.size]
-        left = [t for t in batch["source"][row].tolist()[:-1] if t < task.sides.size]
+        spoken = [t for t in batch["labels"][row].tolist()[:-1] if t < task.tokenizers.size]
+        left = [t for t in batch["source"][row].tolist()[:-1] if t < task.tokenizers.size]
         assert sorted(spoken + left) == sorted(window)
 
 
 def test_evaluation_of_span_counts_no_token_of_its_last_window_twice():
     task, text = task_of("span", mask_rate=0.7), [Document(ALPHABET)]  # each letter once: it tells its place
     (batch,) = task.evaluation_batches(text, 4)
-    ids = task.sides.source.encode(ALPHABET).tolist()
+    ids = task.tokenizers.source.encode(ALPHABET).tolist()
     counted = 0
     for label, weight in zip(batch["labels"][1].tolist(), batch["loss_weights"][1].tolist(), strict=True):
         if label in ids:
@@ -345,7 +345,7 @@ def test_a_window_longer_than_the_models_limit_is_a_user_error():
     task_of("causal", limit=CONTEXT)
     with pytest.raises(UserError, match=r"task.context.*got 12; expected at most model.max_length = 11"):
         task_of("causal", limit=CONTEXT - 1)
-    longest = task_of("span").longest
+    longest = task_of("span").max_sequence_length()
     assert longest < CONTEXT
     task_of("span", limit=longest)
     with pytest.raises(UserError, match=rf"got {longest}; expected at most model.max_length = {longest - 1}"):
@@ -364,8 +364,8 @@ def test_a_run_with_learned_positions_is_set_up_again_from_its_stored_config(obj
     recipe.training.update(batch_size=3)
     config, _ = resolve(recipe)
     first = set_up(config)
-    again = set_up(first.config, Stored(first.task.sides, first.task.facts))
-    assert (again.config, again.task.facts) == (first.config, first.task.facts)
+    again = set_up(first.config, Stored(first.task.tokenizers, first.task.metadata))
+    assert (again.config, again.task.metadata) == (first.config, first.task.metadata)
     if architecture == "seq2seq":
         assert first.config.model.max_length < 24
 
@@ -376,7 +376,7 @@ def test_longest_covers_every_sequence_of_the_batches(objective, rate):
     task = task_of(objective, **({"mask_rate": rate} if objective in ("masked", "span") else {}))
     batch = next(task.training_batches())
     longest = max(value.shape[1] for value in batch.values() if value.ndim == 2)
-    assert longest == task.longest == task.longest_with(None)
+    assert longest == task.max_sequence_length()
 
 
 # Texts to continue and to fill.
@@ -434,7 +434,7 @@ def test_a_text_with_gaps_is_asked_and_answered_whole():
     assert task.answer("a<mask>c", np.array(ids("kbk"))) == "abc"
     task = task_of("span")
     batch = next(task.prompts(["a<mask>c"]))
-    first = task.sides.size
+    first = task.tokenizers.size
     assert batch["source"][0, :4].tolist() == [*ids("a"), first, *ids("c"), END]
     assert batch["target"].tolist() == [[BEGIN]]
     assert task.answer("a<mask>c", np.array([first, *ids("bb"), END, 0])) == "abbc"
@@ -458,20 +458,22 @@ def test_prompts_up_to_half_a_window_have_one_shape(objective):
     shapes = [{k: v.shape for k, v in next(task.prompts([text])).items()} for text in ("a" + gap, "abcd" + gap)]
     assert shapes[0] == shapes[1]
     for tokens in task.read(["abcd" + gap]):
-        assert task.length_read(tokens, task.slots) <= max(task.longest, task.slots)
+        assert task.sequence_length(tokens, task.max_answer_length) <= max(
+            task.max_sequence_length(), task.max_answer_length
+        )
 
 
 @every_objective
 def test_a_look_shows_tokens_for_its_rows_and_columns(objective):
     task = task_of(objective)
     text = "abc" if objective in ("causal", "prefix") else "a<mask>c"
-    answer = np.array([task.sides.size, *ids("b"), END]) if objective == "span" else np.array(ids("kbk"))
-    look = task.look(text, answer)
-    sides = {name: len(value) for name, value in look.batch.items() if name in ("source", "target")}
-    queries = "target" if "decoder" in look.activation else "source"
-    assert len(range(sides[queries])[look.rows]) == len(look.queries)
-    assert look.batch.get("prefix_lengths") == (len(look.keys) if objective == "prefix" else None)
-    assert len(range(sides["source" if objective in ("masked", "span") else "target"])[look.columns]) == len(look.keys)
+    answer = np.array([task.tokenizers.size, *ids("b"), END]) if objective == "span" else np.array(ids("kbk"))
+    view = task.attention_view(text, answer)
+    sides = {name: len(value) for name, value in view.batch.items() if name in ("source", "target")}
+    queries = "target" if "decoder" in view.activation else "source"
+    assert len(range(sides[queries])[view.rows]) == len(view.queries)
+    assert view.batch.get("prefix_lengths") == (len(view.keys) if objective == "prefix" else None)
+    assert len(range(sides["source" if objective in ("masked", "span") else "target"])[view.columns]) == len(view.keys)
 
 
 # Settings.

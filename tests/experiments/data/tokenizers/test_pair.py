@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.data.tokenizers.pair import Sides
+from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import TOKENIZERS, Characters, TokenizerConfig
 from tests.experiments.data.tokenizers.test_table import CORPUS, tokenizer_json
 from transformer.errors import UserError
@@ -33,8 +33,8 @@ def config_of(name, files, shared):
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("shared", [True, False])
 def test_json_keeps_both_sides(name, files, shared):
-    sides = Sides.fit(config_of(name, files, shared), SOURCES, TARGETS)
-    again = Sides.from_json(sides.to_json())
+    sides = TokenizerPair.fit(config_of(name, files, shared), SOURCES, TARGETS)
+    again = TokenizerPair.from_json(sides.to_json())
     assert again == sides
     assert again.shared == sides.shared == shared
     for text in (*SOURCES, *TARGETS):
@@ -44,7 +44,7 @@ def test_json_keeps_both_sides(name, files, shared):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_a_shared_tokenizer_is_one_object_that_knows_both_sides(name, files):
-    sides = Sides.fit(config_of(name, files, True), iter(SOURCES), iter(TARGETS))
+    sides = TokenizerPair.fit(config_of(name, files, True), iter(SOURCES), iter(TARGETS))
     assert sides.source is sides.target
     assert sides.size == sides.source.size == len(sides.byte_lengths)
     if name != "file":  # a file knows what it was made from
@@ -53,7 +53,7 @@ def test_a_shared_tokenizer_is_one_object_that_knows_both_sides(name, files):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_separate_sides_share_only_special_ids_and_fill_one_vocabulary(name, files):
-    sides = Sides.fit(config_of(name, files, False), iter(SOURCES), iter(TARGETS))
+    sides = TokenizerPair.fit(config_of(name, files, False), iter(SOURCES), iter(TARGETS))
     first = len(sides.source.special)
     source = np.concatenate([sides.source.encode(text) for text in SOURCES])
     target = np.concatenate([sides.target.encode(text) for text in TARGETS])
@@ -65,7 +65,7 @@ def test_separate_sides_share_only_special_ids_and_fill_one_vocabulary(name, fil
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_a_separate_target_is_read_as_its_own_tokenizer_reads_it(name, files):
-    target = Sides.fit(config_of(name, files, False), SOURCES, TARGETS).target
+    target = TokenizerPair.fit(config_of(name, files, False), SOURCES, TARGETS).target
     for text, row in zip(TARGETS, target.encode_all(TARGETS), strict=True):
         ids = target.encode(text)
         np.testing.assert_array_equal(row, ids)
@@ -77,7 +77,7 @@ def test_a_separate_target_is_read_as_its_own_tokenizer_reads_it(name, files):
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("shared", [True, False])
 def test_byte_lengths_hold_for_both_sides(name, files, shared):
-    sides = Sides.fit(config_of(name, files, shared), SOURCES, TARGETS)
+    sides = TokenizerPair.fit(config_of(name, files, shared), SOURCES, TARGETS)
     assert sides.byte_lengths.shape == (sides.size,)
     assert not sides.byte_lengths[: len(sides.source.special)].any()
     assert sides.byte_lengths[len(sides.source.special) :].all()
@@ -88,7 +88,7 @@ def test_byte_lengths_hold_for_both_sides(name, files, shared):
 
 
 def test_an_unseen_character_is_unknown_on_both_sides_and_a_source_id_is_no_target_text():
-    sides = Sides.of(Characters("ab"), Characters("cd"))
+    sides = TokenizerPair.of(Characters("ab"), Characters("cd"))
     assert sides.source.encode("ac").tolist() == [6, 5]
     assert sides.target.encode("acd").tolist() == [5, 8, 9]
     assert sides.target.decode([6, 8, 7, 9, 10]) == "\ufffdc\ufffdd\ufffd"
@@ -96,7 +96,7 @@ def test_an_unseen_character_is_unknown_on_both_sides_and_a_source_id_is_no_targ
 
 
 def test_the_tokenizer_of_an_earlier_run_is_a_shared_one():
-    sides = Sides.from_json('{"name": "characters", "alphabet": "ab"}')
+    sides = TokenizerPair.from_json('{"name": "characters", "alphabet": "ab"}')
     assert sides.source is sides.target
     assert sides.source == Characters("ab")
 
@@ -106,17 +106,17 @@ def test_the_tokenizer_of_an_earlier_run_is_a_shared_one():
 )
 def test_cut_or_foreign_json_is_a_user_error(text):
     with pytest.raises(UserError, match="not the description of a tokenizer"):
-        Sides.from_json(text)
+        TokenizerPair.from_json(text)
 
 
 def test_separate_tokenizers_need_targets():
     with pytest.raises(UserError, match=r"tokenizer\.shared is false, but there are no targets"):
-        Sides.fit(TokenizerConfig(shared=False), ["a"])
-    assert Sides.fit(TokenizerConfig(), ["a"]).size == 7
+        TokenizerPair.fit(TokenizerConfig(shared=False), ["a"])
+    assert TokenizerPair.fit(TokenizerConfig(), ["a"]).size == 7
 
 
 def test_the_json_of_two_sides_names_both():
-    values = json.loads(Sides.of(Characters("ab"), Characters("cd")).to_json())
+    values = json.loads(TokenizerPair.of(Characters("ab"), Characters("cd")).to_json())
     assert values == {
         "source": {"name": "characters", "alphabet": "ab"},
         "target": {"name": "characters", "alphabet": "cd"},
