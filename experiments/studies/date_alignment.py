@@ -16,7 +16,8 @@ from jaxtyping import Float32, Int32
 from experiments.data.config import DatesConfig
 from experiments.data.sources.dates import FIELD, Writer, split_days, writers
 from experiments.data.tokenizers.characters import Characters
-from experiments.tasks.framing import Seq2Seq, collate
+from experiments.tasks.collating import collate
+from experiments.tasks.framing import Seq2Seq
 
 NOWHERE = -1
 ANSWER = len("2026-11-20") + 1
@@ -77,8 +78,8 @@ def date_splits(config: DatesConfig, counts: tuple[int, int], seed: int = 0) -> 
 
 
 def _stacked(rows: Sequence[tuple[datetime.date, str, list[int]]], tokenizer: Characters, longest: int) -> Dates:
-    encode, frame = tokenizer.encode, Seq2Seq()
-    examples = [frame.example(encode(text), encode(day.isoformat()), ANSWER) for day, text, _ in rows]
+    encode, frame = tokenizer.encode, Seq2Seq(ANSWER)
+    examples = [frame.example(encode(text), encode(day.isoformat())) for day, text, _ in rows]
     lengths = {name: longest if name == "source" else ANSWER for name in examples[0]}
     places_NT = np.array([places for _, _, places in rows], np.int32)
     return Dates(collate(examples, lengths), places_NT, tuple(text for _, text, _ in rows))

@@ -18,7 +18,8 @@ from experiments.data.examples import Pair
 from experiments.data.sources.table import load
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import SpecialTokens, TokenizerConfig
-from experiments.tasks.framing import Example, Frame, collate, frame_for
+from experiments.tasks.collating import Example, collate
+from experiments.tasks.framing import Frame, frame_for
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.decoding import generate
@@ -113,14 +114,14 @@ def _short(pairs: list[tuple[np.ndarray, np.ndarray]], longest: int) -> list[tup
 
 def posed(pairs: Pairs, part: list[tuple[np.ndarray, np.ndarray]], architecture: str) -> Mapping[str, np.ndarray]:
     """The pairs as one batch of an architecture, with a leading axis of all of them."""
-    frame = frame_for(architecture)
-    return _collated(frame, [frame.example(source, target, pairs.slots) for source, target in part])
+    frame = frame_for(architecture, pairs.slots)
+    return _collated(frame, [frame.example(source, target) for source, target in part])
 
 
 def asked(pairs: Pairs, part: list[tuple[np.ndarray, np.ndarray]], architecture: str) -> Mapping[str, np.ndarray]:
     """What an architecture writes the targets from, with a leading axis of all of them."""
-    frame = frame_for(architecture)
-    return _collated(frame, [frame.prompt(source, pairs.slots) for source, _ in part])
+    frame = frame_for(architecture, pairs.slots)
+    return _collated(frame, [frame.prompt(source) for source, _ in part])
 
 
 def _collated(frame: Frame, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:

@@ -21,7 +21,7 @@ from experiments.data.examples import LABELS, Pair, Splits
 from experiments.data.ragged import Ragged
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
-from experiments.tasks.framing import AttentionView, Example, collate, join
+from experiments.tasks.collating import AttentionView, Example, collate, join
 from experiments.tasks.pairs import cut_note, too_long
 from experiments.tasks.task import Batch, Metric, Task, TaskSettings
 from transformer.errors import nearest, problem

@@ -1,5 +1,8 @@
 """Continuation: the second half of a window given the first, the language task that is the same for every architecture.
 
+    document  x1 .. x10, window of 4    source  x1 x2 | x3 x4 | x5 x6 | x7 x8
+                                        target  x3 x4 | x5 x6 | x7 x8 | x9 x10
+
 The second halves of a document's windows follow each other, so every token but its first ones is a target once. A
 document of half a window or less is cut in two. No window reaches from one document into the next.
 """
@@ -14,7 +17,7 @@ from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.ragged import Ragged
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.pair_task import PairTask
-from experiments.tasks.pairs import Ids, cut_note, prepare, truncated
+from experiments.tasks.pairs import Ids
 from experiments.tasks.task import Batch, Metric, TaskSettings, token_metrics
 
 NAMES = {name: f"continuation_{name}" for name in ("loss", "accuracy", "perplexity", "bits_per_byte")}
@@ -28,49 +31,32 @@ class Continuation(PairTask):
     names = NAMES
     end = -1
     ends = False
+    unit = "windows"
 
     @classmethod
     def texts(cls, splits: Splits) -> tuple[list[str], list[str]]:
-        """The training texts that the tokenizers are truncated to."""
+        """Return the training texts to which the tokenizers are fitted."""
         return [document.text for document in splits.train], []
 
     @classmethod
-    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> "Continuation":
-        """The task, planned from the lengths of its documents.
-
-        Raises:
-            UserError: fewer windows than a batch; a window that is longer than the model's limit.
-        """
-        train, *held_out = (
-            halves(split, tokenizers, settings.config.context)
-            for split in (splits.train, splits.validation, splits.test)
-        )
-        shapes, every, plan = prepare(train, held_out, settings, ends=cls.ends)
-        named = zip(every, ("training", "validation", "test"), strict=True)
-        notes = [cut_note(ids.cut, len(ids), what) for ids, what in named]
-        return cls(tokenizers, splits, settings, plan, sum(notes, ()), shapes, every[0])
+    def ids_of(cls, examples: Sequence[Document], settings: TaskSettings, tokenizers: TokenizerPair) -> Ids:
+        """Return the halves of the documents' windows."""
+        return halves(examples, tokenizers, settings.config.context)
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
         return token_metrics(NAMES)
 
-    def evaluation_batches(self, examples: Sequence[Document], batch_size: int | None = None) -> Iterator[Batch]:
-        ids = halves(examples, self.tokenizers, self.settings.config.context)
-        ids = truncated(ids, self.shapes.frame, self.settings, self.max_answer_length, "windows")
-        return self.shapes.evaluation_batches(ids, self._size(len(ids), batch_size))
-
     def prompts(self, texts: Sequence[str], batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
-        sources = self.tokenizers.source.encode_all(list(texts))
-        room = self.shapes.max_source_length(steps, self.settings.limit)
-        return self.shapes.prompts(sources, self._size(len(texts), batch_size), room)
+        return self._prompts(self.tokenizers.source.encode_all(list(texts)), batch_size, steps)
 
-    def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
-        """The text with its continuation."""
+    def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
+        """Return the text with its continuation."""
         return text + self.tokenizers.source.decode(ids)
 
 
 def halves(documents: Sequence[Document], tokenizers: TokenizerPair, context: int) -> Ids:
-    """The first and the second half of every window of the documents; those of fewer than two tokens have none."""
+    """Cut every window of the documents in two halves; documents of fewer than two tokens have none."""
     texts = tokenizers.source.encode_all([document.text for document in documents])
     first = max(context // 2, 1)
     starts, middles, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

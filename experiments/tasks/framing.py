@@ -1,4 +1,4 @@
-"""How (source, target) is posed for each architecture: the one place that knows.
+"""The layout of (source, target) for each architecture, with its sizes: the one place that decides it.
 
     seq2seq,      source  x1 .. xn <end>                   target  <begin> y1 .. ym
     rnn_seq2seq                                            labels  y1 .. ym <end>
@@ -8,68 +8,121 @@
                   labels  0  .. 0  0           y1 .. ym <end> 0 .. (weight 1 on y1 to <end>)
 
 The number of mask slots is the longest training target with its end token, never this example's own length, which the
-model could otherwise read off. In all three, the model says m + 1 tokens for a target of m: the end token counts; it
-says m where `ends` is False, for texts that are cut from longer ones. Padding is never a label of weight above 0.
+model could otherwise read off. In all three, the model predicts m + 1 tokens for a target of m: the end token counts;
+it predicts m where `ends` is False, for texts that are cut from longer ones. Padding is never a label of weight above
+0. For an answer of a tokens, the longest sequence in the model, and the longest source within a limit of L, are
+
+    seq2seq       max(n + 1, a)       L - 1
+    decoder_only  n + a               L - a         (the last token that is written is not read)
+    encoder_only  n + 1 + slots       L - 1 - slots
 """
 
+import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Int, Int32
 
+from experiments.data.batching import Bucket
 from experiments.data.tokenizers.table import SpecialTokens
+from experiments.tasks.collating import AttentionView, Example, join
 from experiments.tasks.config import PREFIX_READERS
 from transformer.errors import look_up, problem
 
 Source = Int32[np.ndarray, "S"]
 Target = Int32[np.ndarray, "T"]
-Example = dict[str, Int32[np.ndarray, "_"] | Float32[np.ndarray, "_"] | int]
-"""Key of the batch -> the array or the length of one example."""
+Lengths = Int[np.ndarray, "B"]
+Axes = Mapping[str, tuple[str, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionView:
-    """Where the source and the answer of one example stand in the weights of an activation.
+class Frame(abc.ABC):
+    """Layout of pairs, and all its sizes (tokens); one subclass for each layout.
 
     Attributes:
-        batch: what the model is applied to, without the batch axis.
-        activation: name of the weights, T S of each layer and head.
-        rows: queries that say the answer, one for each of its tokens.
-        columns: keys of the source.
-        keys: the tokens of the columns.
-        queries: the tokens of the rows: what each says, or stands at.
+        max_answer_length: longest answer, its end token included: a training target's, or less where examples are cut.
+        limit: longest sequence that the model can hold; None: as long as the data needs.
+        bidirectional_prefix: True where the source attends both ways, though the model is a decoder.
+        ends: True where an answer has an end token.
+        longest_source: longest source of all splits that is answered; 0 before the data is measured.
+        full_shape: lengths along `axes` that hold every example of every split, so that evaluation is one program;
+            empty before the data is measured.
     """
 
-    batch: Example
-    activation: str
-    rows: slice
-    columns: slice
-    keys: Int32[np.ndarray, "S"]
-    queries: Int[np.ndarray, "T"]
+    max_answer_length: int
+    limit: int | None = None
+    bidirectional_prefix: bool = False
+    ends: bool = True
+    longest_source: int = 0
+    full_shape: Bucket = ()
+
+    axes: ClassVar[Axes]
+    """Axis that is padded -> the batch's keys along it; batches are bucketed by the first axis."""
+    fixed_answer_length: ClassVar[bool] = False
+    """True where no answer can be longer than `max_answer_length`."""
+    one_sequence: ClassVar[bool] = True
+    """True where source and answer share one sequence."""
+
+    @abc.abstractmethod
+    def example(self, source: Source, target: Target) -> Example:
+        """Build one example to learn from.
+
+        Raises:
+            UserError: the target, with its end token, does not fit the mask slots.
+        """
+
+    @abc.abstractmethod
+    def prompt(self, source: Source) -> Example:
+        """Build the input from which generation starts."""
+
+    @abc.abstractmethod
+    def attention_view(self, source: Source, answer: Target) -> AttentionView:
+        """Find the attention from each token of an answer (its end token the last) to the source."""
+
+    @abc.abstractmethod
+    def lengths(self, source_lengths: Lengths, target_lengths: Lengths) -> Int[np.ndarray, "B axes"]:
+        """Compute the lengths along `axes` of the examples that texts of these lengths give.
+
+        Raises:
+            UserError: a target, with its end token, does not fit the mask slots.
+        """
+
+    @abc.abstractmethod
+    def truncate(self, source_lengths: Lengths, target_lengths: Lengths) -> tuple[Lengths, Lengths]:
+        """Compute the lengths to cut sources and targets to, so that no sequence is longer than `limit`."""
+
+    @abc.abstractmethod
+    def sequence_length(self, source_length: int, answer_length: int) -> int:
+        """Compute the longest sequence in the model while it writes so many tokens for a source of this length."""
+
+    @abc.abstractmethod
+    def max_source_length(self, answer_length: int | None = None) -> int | None:
+        """Compute the longest source for an answer (None: the longest) within `limit`; None where there is no limit.
+
+        Where the answer alone is longer than the limit, the result is negative.
+        """
+
+    def max_sequence_length(self, answer_length: int | None = None) -> int:
+        """Compute the longest sequence in training, evaluation, and generation of so many tokens."""
+        written = max(answer_length or 0, self.max_answer_length)
+        return max([*self.full_shape, self.sequence_length(self.longest_source, written)])
+
+    def _close(self, target: Target) -> Target:
+        """Return the tokens that the model predicts for a target."""
+        return join(target, SpecialTokens.end) if self.ends else target
 
 
 @dataclasses.dataclass(frozen=True)
-class Seq2Seq:
-    """The encoder reads the source; the decoder writes the target."""
+class Seq2Seq(Frame):
+    """Two sequences: the encoder reads the source; the decoder writes the target."""
 
-    bidirectional_prefix: bool = False
-    ends: bool = True
-    """Whether an answer has an end token."""
-    fixed_answer_length: ClassVar[bool] = False
-    """Whether an answer cannot be longer than `slots`."""
-    one_sequence: ClassVar[bool] = False
-    """Whether source and answer share one sequence."""
-    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "source": ("source",),
-        "target": ("target", "labels", "loss_weights"),
-    }
-    """Axis that is padded -> the batch's keys along it; batches are bucketed by the first axis."""
+    axes: ClassVar[Axes] = {"source": ("source",), "target": ("target", "labels", "loss_weights")}
+    one_sequence = False
 
-    def example(self, source: Source, target: Target, slots: int) -> Example:
-        """One example to learn from."""
-        labels = _closed(target, self.ends)
+    def example(self, source: Source, target: Target) -> Example:
+        labels = self._close(target)
         return {
             "source": join(source, SpecialTokens.end),
             "target": join(SpecialTokens.begin, labels[:-1]),
@@ -79,8 +132,7 @@ class Seq2Seq:
             "target_lengths": len(labels),
         }
 
-    def prompt(self, source: Source, slots: int) -> Example:
-        """What generation starts from."""
+    def prompt(self, source: Source) -> Example:
         return {
             "source": join(source, SpecialTokens.end),
             "target": join(SpecialTokens.begin),
@@ -88,45 +140,35 @@ class Seq2Seq:
             "target_lengths": 1,
         }
 
-    def attention_view(self, source: Source, answer: Target, slots: int) -> AttentionView:
-        """Cross-attention, from each token of the answer (its end token the last) to the source."""
+    def attention_view(self, source: Source, answer: Target) -> AttentionView:
         keys = join(source, SpecialTokens.end)
         batch = {"source": keys, "target": join(SpecialTokens.begin, answer[:-1])}
-        return AttentionView(batch, "decoder.*.cross.weights", slice(len(answer)), slice(len(keys)), keys, answer)
+        rows, columns = slice(len(answer)), slice(len(keys))
+        return AttentionView(batch, "decoder.*.cross.weights", rows, columns, keys, answer)
 
-    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
-        """The lengths along `axes` that `example` will have for texts of these lengths."""
+    def lengths(self, source_lengths: Lengths, target_lengths: Lengths) -> Int[np.ndarray, "B axes"]:
         return np.stack([source_lengths + 1, target_lengths + self.ends], axis=1)
 
-    def truncate(
-        self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The lengths of source and target to cut to, so that no sequence in the model is longer than `limit`."""
-        return np.minimum(sources, limit - 1), np.minimum(targets, limit - self.ends)
+    def truncate(self, source_lengths: Lengths, target_lengths: Lengths) -> tuple[Lengths, Lengths]:
+        if self.limit is None:
+            return source_lengths, target_lengths
+        return np.minimum(source_lengths, self.limit - 1), np.minimum(target_lengths, self.limit - self.ends)
 
-    def sequence_length(self, source_length: int, slots: int) -> int:
-        """The longest sequence in the model while it writes `slots` tokens for a source of this length."""
-        return max(source_length + 1, slots)
+    def sequence_length(self, source_length: int, answer_length: int) -> int:
+        return max(source_length + 1, answer_length)
 
-    def max_source_length(self, slots: int, limit: int) -> int:
-        """The longest source that can be answered with `slots` tokens within `limit`."""
-        return limit - 1
+    def max_source_length(self, answer_length: int | None = None) -> int | None:
+        return None if self.limit is None else self.limit - 1
 
 
 @dataclasses.dataclass(frozen=True)
-class DecoderOnly:
+class DecoderOnly(Frame):
     """One sequence: the source, a separator, the target. The loss is on the target only."""
 
-    bidirectional_prefix: bool = False
-    ends: bool = True
-    """Whether an answer has an end token."""
-    fixed_answer_length: ClassVar[bool] = False
-    one_sequence: ClassVar[bool] = True
-    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": ("target", "labels", "loss_weights")}
+    axes: ClassVar[Axes] = {"target": ("target", "labels", "loss_weights")}
 
-    def example(self, source: Source, target: Target, slots: int) -> Example:
-        """One example to learn from."""
-        sequence = join(source, SpecialTokens.separator, _closed(target, self.ends))
+    def example(self, source: Source, target: Target) -> Example:
+        sequence = join(source, SpecialTokens.separator, self._close(target))
         weights = np.zeros(len(sequence) - 1, np.float32)
         weights[len(source) :] = 1.0  # the separator's label is the first token of the target
         return {
@@ -137,113 +179,97 @@ class DecoderOnly:
             **self._prefix(source),
         }
 
-    def prompt(self, source: Source, slots: int) -> Example:
-        """What generation starts from."""
+    def prompt(self, source: Source) -> Example:
         sequence = join(source, SpecialTokens.separator)
         return {"target": sequence, "target_lengths": len(sequence), **self._prefix(source)}
 
-    def attention_view(self, source: Source, answer: Target, slots: int) -> AttentionView:
-        """Self-attention, from the positions that say the answer to those of the source."""
+    def attention_view(self, source: Source, answer: Target) -> AttentionView:
         keys = join(source, SpecialTokens.separator)
         batch = {"target": join(keys, answer[:-1]), **self._prefix(source)}
-        first = len(source)
-        return AttentionView(
-            batch, "decoder.*.self.weights", slice(first, first + len(answer)), slice(len(keys)), keys, answer
-        )
+        rows, columns = slice(len(source), len(source) + len(answer)), slice(len(keys))
+        return AttentionView(batch, "decoder.*.self.weights", rows, columns, keys, answer)
 
-    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
-        """See Seq2Seq.lengths."""
+    def lengths(self, source_lengths: Lengths, target_lengths: Lengths) -> Int[np.ndarray, "B axes"]:
         return (source_lengths + target_lengths + self.ends)[:, None]
 
-    def truncate(
-        self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See Seq2Seq.truncate; where both are too long, each has half."""
-        room = limit - self.ends
-        targets = np.minimum(targets, np.maximum(room // 2, room - sources))
-        return np.minimum(sources, room - targets), targets
+    def truncate(self, source_lengths: Lengths, target_lengths: Lengths) -> tuple[Lengths, Lengths]:
+        """Compute the lengths to cut to; where source and target are both too long, each has half of `limit`."""
+        if self.limit is None:
+            return source_lengths, target_lengths
+        tokens = self.limit - self.ends
+        targets = np.minimum(target_lengths, np.maximum(tokens // 2, tokens - source_lengths))
+        return np.minimum(source_lengths, tokens - targets), targets
 
-    def sequence_length(self, source_length: int, slots: int) -> int:
-        """See Seq2Seq.sequence_length; the last token that is written is not read."""
-        return source_length + slots
+    def sequence_length(self, source_length: int, answer_length: int) -> int:
+        return source_length + answer_length
 
-    def max_source_length(self, slots: int, limit: int) -> int:
-        """See Seq2Seq.max_source_length."""
-        return limit - slots
+    def max_source_length(self, answer_length: int | None = None) -> int | None:
+        written = self.max_answer_length if answer_length is None else answer_length
+        return None if self.limit is None else self.limit - written
 
     def _prefix(self, source: Source) -> Example:
         return {"prefix_lengths": len(source) + 1} if self.bidirectional_prefix else {}
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderOnly:
-    """The source, a separator, and mask slots that are all filled at once."""
+class EncoderOnly(Frame):
+    """One sequence: the source, a separator, and mask slots that are all filled at once."""
 
-    bidirectional_prefix: bool = False
-    ends: bool = True
-    """Whether an answer has an end token."""
-    fixed_answer_length: ClassVar[bool] = True
-    one_sequence: ClassVar[bool] = True
-    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("source", "labels", "loss_weights")}
+    axes: ClassVar[Axes] = {"source": ("source", "labels", "loss_weights")}
+    fixed_answer_length = True
 
-    def example(self, source: Source, target: Target, slots: int) -> Example:
-        """One example to learn from.
+    @property
+    def mask_slots(self) -> int:
+        """Number of masks behind each source."""
+        return self.max_answer_length
 
-        Raises:
-            UserError: the target, with its end token, does not fit the slots.
-        """
-        said = _closed(target, self.ends)
-        _check_slots(len(said), slots)
-        prompt = self._slotted(source, slots)
-        first, end = len(source) + 1, len(source) + 1 + len(said)
+    def example(self, source: Source, target: Target) -> Example:
+        answer = self._close(target)
+        self._check_slots(len(answer))
+        prompt = self._with_slots(source)
+        first, end = len(source) + 1, len(source) + 1 + len(answer)
         labels = np.zeros(prompt["source_lengths"], np.int32)
-        labels[first:end] = said
+        labels[first:end] = answer
         weights = np.zeros(len(labels), np.float32)
         weights[first:end] = 1.0
         return {**prompt, "labels": labels, "loss_weights": weights}
 
-    def prompt(self, source: Source, slots: int) -> Example:
-        """What generation starts from: the slots follow the prefix."""
-        return {**self._slotted(source, slots), "prefix_lengths": len(source) + 1}
+    def prompt(self, source: Source) -> Example:
+        """Build the input from which generation starts: the mask slots follow the prefix."""
+        return {**self._with_slots(source), "prefix_lengths": len(source) + 1}
 
-    def attention_view(self, source: Source, answer: Target, slots: int) -> AttentionView:
-        """Self-attention, from the slots of the answer to the source."""
+    def attention_view(self, source: Source, answer: Target) -> AttentionView:
         keys, first = join(source, SpecialTokens.separator), len(source) + 1
-        batch = self._slotted(source, slots)
-        return AttentionView(
-            batch, "encoder.*.self.weights", slice(first, first + len(answer)), slice(first), keys, answer
-        )
+        rows, columns = slice(first, first + len(answer)), slice(first)
+        return AttentionView(self._with_slots(source), "encoder.*.self.weights", rows, columns, keys, answer)
 
-    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray, slots: int) -> Int[np.ndarray, "B A"]:
-        """See Seq2Seq.lengths.
+    def lengths(self, source_lengths: Lengths, target_lengths: Lengths) -> Int[np.ndarray, "B axes"]:
+        self._check_slots(int(target_lengths.max(initial=0)) + self.ends)
+        return (source_lengths + 1 + self.mask_slots)[:, None]
 
-        Raises:
-            UserError: a target, with its end token, does not fit the slots.
-        """
-        _check_slots(int(target_lengths.max(initial=0)) + self.ends, slots)
-        return (source_lengths + 1 + slots)[:, None]
+    def truncate(self, source_lengths: Lengths, target_lengths: Lengths) -> tuple[Lengths, Lengths]:
+        targets = np.minimum(target_lengths, self.mask_slots - self.ends)
+        return source_lengths if self.limit is None else np.minimum(source_lengths, self.max_source_length()), targets
 
-    def truncate(
-        self, sources: np.ndarray, targets: np.ndarray, slots: int, limit: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See Seq2Seq.truncate; every source leaves room for the slots."""
-        return np.minimum(sources, limit - 1 - slots), np.minimum(targets, slots - self.ends)
+    def sequence_length(self, source_length: int, answer_length: int) -> int:
+        return source_length + 1 + max(answer_length, self.mask_slots)
 
-    def sequence_length(self, source_length: int, slots: int) -> int:
-        """See Seq2Seq.sequence_length."""
-        return source_length + 1 + slots
+    def max_source_length(self, answer_length: int | None = None) -> int | None:
+        return None if self.limit is None else self.limit - 1 - self.mask_slots
 
-    def max_source_length(self, slots: int, limit: int) -> int:
-        """See Seq2Seq.max_source_length."""
-        return limit - 1 - slots
-
-    def _slotted(self, source: Source, slots: int) -> Example:
-        masks = np.full(slots, SpecialTokens.mask, np.int32)
-        sequence = join(source, SpecialTokens.separator, masks)
+    def _with_slots(self, source: Source) -> Example:
+        sequence = join(source, SpecialTokens.separator, np.full(self.mask_slots, SpecialTokens.mask, np.int32))
         return {"source": sequence, "source_lengths": len(sequence)}
 
+    def _check_slots(self, answer_length: int) -> None:
+        if answer_length > self.mask_slots:
+            raise problem(
+                "a target is longer than the slots of an encoder-only model",
+                got=f"{answer_length} tokens, its end token included",
+                expected=f"at most {self.mask_slots}, the longest training target with its end token",
+                do="Set data.too_long=cut, leave the example out, or take another model.architecture.",
+            )
 
-Frame = Seq2Seq | DecoderOnly | EncoderOnly
 
 FRAMES: dict[str, type[Frame]] = {
     "encoder_only": EncoderOnly,
@@ -251,62 +277,24 @@ FRAMES: dict[str, type[Frame]] = {
     "seq2seq": Seq2Seq,
     "rnn_seq2seq": Seq2Seq,
 }
-"""Architecture -> class with `axes`, `example`, `prompt`, `attention_view`, and what they say of lengths."""
+"""Architecture -> subclass of `Frame`."""
 
 
-def frame_for(architecture: str, *, bidirectional_prefix: bool = False, ends: bool = True) -> Frame:
-    """The architecture's row of FRAMES.
+def frame_for(
+    architecture: str,
+    max_answer_length: int,
+    limit: int | None = None,
+    *,
+    bidirectional_prefix: bool = False,
+    ends: bool = True,
+) -> Frame:
+    """Build the frame of an architecture, its row of FRAMES; for the arguments, see `Frame`.
 
     Raises:
         UserError: an unknown architecture, or one that cannot read a prefix both ways.
     """
     row = look_up("architecture", FRAMES, architecture)
     if bidirectional_prefix and architecture not in PREFIX_READERS:
-        raise problem(
-            "task.bidirectional_prefix is not read here", got=architecture, expected=" or ".join(PREFIX_READERS)
-        )
-    return row(bidirectional_prefix, ends)
-
-
-def collate(examples: Sequence[Example], length: int | Mapping[str, int]) -> dict[str, np.ndarray]:
-    """A batch: arrays are padded with 0 to `length` (or to `length[key]`) and stacked, numbers are stacked.
-
-    Raises:
-        UserError: an array is longer than its length.
-    """
-    return {key: _stack(key, [example[key] for example in examples], length) for key in examples[0]}
-
-
-def _stack(key: str, values: Sequence, length: int | Mapping[str, int]) -> np.ndarray:
-    if isinstance(values[0], int):
-        return np.array(values, np.int32)
-    size = length if isinstance(length, int) else length[key]
-    longest = max(len(value) for value in values)
-    if longest > size:
-        raise problem(
-            f"an example's {key} is longer than its bucket", got=f"{longest} tokens", expected=f"at most {size}"
-        )
-    stacked = np.zeros((len(values), size), values[0].dtype)
-    for row, value in zip(stacked, values, strict=True):
-        row[: len(value)] = value
-    return stacked
-
-
-def join(*parts: Int32[np.ndarray, "_"] | int) -> Int32[np.ndarray, "_"]:
-    """One sequence of ids from arrays and single ids."""
-    return np.concatenate([np.atleast_1d(np.asarray(part, np.int32)) for part in parts])
-
-
-def _closed(target: Target, ends: bool) -> Target:
-    """What the model says for a target."""
-    return join(target, SpecialTokens.end) if ends else target
-
-
-def _check_slots(said: int, slots: int) -> None:
-    if said > slots:
-        raise problem(
-            "a target is longer than the slots of an encoder-only model",
-            got=f"{said} tokens, its end token included",
-            expected=f"at most {slots}, the longest training target with its end token",
-            do="Set data.too_long=cut, leave the example out, or take another model.architecture.",
-        )
+        readers = " or ".join(PREFIX_READERS)
+        raise problem("task.bidirectional_prefix is not read here", got=architecture, expected=readers)
+    return row(max_answer_length, limit, bidirectional_prefix, ends)

@@ -20,8 +20,8 @@ from experiments.data.batching import Batches, rows_of_batch
 from experiments.data.examples import TEXT, Document, Splits
 from experiments.data.streams import Stream, Windows
 from experiments.data.tokenizers.pair import TokenizerPair
+from experiments.tasks.collating import Example, collate
 from experiments.tasks.filling import MASK_MARKER
-from experiments.tasks.framing import Example, collate
 from experiments.tasks.task import Batch, Metric, Task, TaskSettings, token_metrics
 from transformer.errors import problem
 

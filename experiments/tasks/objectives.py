@@ -11,8 +11,8 @@ from jaxtyping import Int, Int32
 from experiments.data.streams import Stream
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks import filling
+from experiments.tasks.collating import AttentionView, Example, join
 from experiments.tasks.corruption import Spans, mask_tokens
-from experiments.tasks.framing import AttentionView, Example, join
 from experiments.tasks.language_modelling import LanguageModelling
 from experiments.tasks.task import Batch
 

@@ -1,63 +1,129 @@
-"""What tasks that are posed as pairs share: text to text, whose pairs are read, and continuation, which cuts them."""
+"""The part that tasks of pairs share: text to text, whose pairs are read, and continuation, which cuts them.
 
+    examples --`ids_of`--> token ids --`pairs.prepare`--> frame, pairs that fit, plan --`Frame.example`--> batches
+
+A subclass gives `ids_of` and its words; the frame owns every size.
+"""
+
+import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Int
 
-from experiments.data.batching import Batches
+from experiments.data.batching import Batches, Bucket
 from experiments.data.examples import Splits
+from experiments.data.ragged import Ragged
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.tasks.framing import AttentionView, frame_for
-from experiments.tasks.pairs import Ids, Shapes
-from experiments.tasks.task import Task, TaskSettings
+from experiments.tasks.collating import AttentionView, collate
+from experiments.tasks.framing import Frame
+from experiments.tasks.pairs import Ids, answer_note, cut_note, frame_of, prepare, truncated
+from experiments.tasks.task import Batch, Task, TaskSettings
+
+PROMPT_MULTIPLE = 8
+"""Multiple to which prompts beyond the longest of the data are padded (tokens), so that few programs compile."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PairTask(Task):
-    """A task posed as pairs, whatever they are made of."""
+    """A task of pairs, whatever they are made of; made by `build`, or without data by `reopen`.
 
-    shapes: Shapes
+    Attributes:
+        ids: the training pairs; None without data.
+    """
+
+    frame: Frame
     ids: Ids | None
-    """Of the training examples."""
 
     ends: ClassVar[bool] = True
-    """Whether targets end with a token of their own."""
+    """True where targets end with a token of their own."""
+    unit: ClassVar[str] = "examples"
+    """Name of what an evaluation counts, for errors."""
+
+    @classmethod
+    @abc.abstractmethod
+    def ids_of(cls, examples: Sequence, settings: TaskSettings, tokenizers: TokenizerPair) -> Ids:
+        """Return the token ids of the pairs that these examples give."""
+
+    @classmethod
+    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Self:
+        """Build the task, planned from the lengths of its pairs.
+
+        Raises:
+            UserError: no training pairs, or fewer than a batch; pairs longer than the model's limit.
+        """
+        parts = (splits.train, splits.validation, splits.test)
+        train, *held_out = (cls.ids_of(part, settings, tokenizers) for part in parts)
+        frame, every, plan = prepare(train, held_out, settings, ends=cls.ends)
+        named = list(zip(every, ("training", "validation", "test"), strict=True))
+        notes = [cut_note(ids.cut, len(ids), what) for ids, what in named]
+        if cls.generates:
+            notes += [answer_note(ids, frame, settings, what) for ids, what in named[1:]]
+        return cls(tokenizers, splits, settings, plan, sum(notes, ()), frame, every[0])
+
+    # The keys of task.json are those of the first runs, so that these open: slots, longest_source, whole.
 
     @classmethod
     def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:
-        """The task without its data, which can answer texts."""
-        frame = frame_for(
-            settings.architecture, bidirectional_prefix=settings.config.bidirectional_prefix, ends=cls.ends
-        )
-        shapes = Shapes(frame, metadata["slots"], metadata["longest_source"], tuple(metadata["whole"]))
-        return cls(tokenizers, Splits([], [], []), settings, None, (), shapes, None)
+        """Build the task without its data; it can answer texts."""
+        sizes = {"longest_source": metadata["longest_source"], "full_shape": tuple(metadata["whole"])}
+        frame = dataclasses.replace(frame_of(settings, metadata["slots"], ends=cls.ends), **sizes)
+        return cls(tokenizers, Splits([], [], []), settings, None, (), frame, None)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        return self.shapes.metadata
+        frame = self.frame
+        return {
+            "slots": frame.max_answer_length,
+            "longest_source": frame.longest_source,
+            "whole": list(frame.full_shape),
+        }
 
     @property
     def max_answer_length(self) -> int:
-        return self.shapes.max_answer_length
+        return self.frame.max_answer_length
 
     @property
     def fixed_answer_length(self) -> bool:
-        return self.shapes.frame.fixed_answer_length
+        return self.frame.fixed_answer_length
 
     def max_sequence_length(self, answer_length: int | None = None) -> int:
-        return self.shapes.max_sequence_length(answer_length)
+        return self.frame.max_sequence_length(answer_length)
 
     def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
-        return self.shapes.frame.sequence_length(
-            len(tokens), self.max_answer_length if self.fixed_answer_length else answer_length
-        )
+        return self.frame.sequence_length(len(tokens), answer_length)
+
+    def attention_view(self, text: str, answer: Int[np.ndarray, "T"]) -> AttentionView:
+        return self.frame.attention_view(self.tokenizers.source.encode(text), answer)
 
     @property
     def batches(self) -> Batches:
-        return Batches(self.plan, lambda rows, bucket: self.shapes.batch(self.ids, rows, bucket))
+        return Batches(self.plan, lambda rows, bucket: self._batch(self.ids, rows, bucket))
 
-    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
-        return self.shapes.frame.attention_view(self.tokenizers.source.encode(text), answer, self.max_answer_length)
+    def evaluation_batches(self, examples: Sequence, batch_size: int | None = None) -> Iterator[Batch]:
+        ids = truncated(self.ids_of(examples, self.settings, self.tokenizers), self.frame, self.settings, self.unit)
+        for rows, weights in self._rows(len(ids), batch_size):
+            batch = self._batch(ids, rows, self.frame.full_shape)
+            batch["loss_weights"] *= weights[:, None]
+            yield {**batch, "example_weights": weights}
+
+    def _batch(self, ids: Ids, rows: Sequence[int] | np.ndarray, bucket: Bucket) -> Batch:
+        """Collate the pairs of these rows, padded to a bucket."""
+        framed = [self.frame.example(ids.sources[i], ids.targets[i]) for i in rows]
+        axes = zip(self.frame.axes.values(), bucket, strict=True)
+        return collate(framed, {key: length for keys, length in axes for key in keys})
+
+    def _prompts(self, sources: Ragged, batch_size: int | None, steps: int | None) -> Iterator[Batch]:
+        """Yield prompts for sources in batches of one shape, the same for sources up to the data's longest."""
+        longest, padded = int(sources.lengths.max(initial=0)), self.frame.longest_source
+        if longest > padded:
+            padded = -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE
+        most = self.frame.max_source_length(steps)
+        padded = padded if most is None else max(longest, min(padded, most))
+        shape = self.frame.prompt(np.zeros(padded, np.int32))
+        lengths = {key: len(value) for key, value in shape.items() if not isinstance(value, int)}
+        for rows, weights in self._rows(len(sources), batch_size):
+            framed = [self.frame.prompt(sources[i]) for i in rows]
+            yield {**collate(framed, lengths), "example_weights": weights}

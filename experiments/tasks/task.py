@@ -13,8 +13,8 @@ from experiments.data.batching import Batches, evaluation_batches
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
+from experiments.tasks.collating import AttentionView
 from experiments.tasks.config import TaskConfig
-from experiments.tasks.framing import AttentionView
 from transformer.errors import UserError, problem
 
 Batch = dict[str, np.ndarray]
@@ -43,6 +43,11 @@ class TaskSettings:
     """The longest sequence that the model can hold (tokens); None: as long as the data needs."""
     too_long: str = "refuse"
     """What happens to an example beyond the limit: "refuse" or "cut"."""
+
+    @property
+    def cuts(self) -> bool:
+        """True where examples beyond the limit are cut."""
+        return self.limit is not None and self.too_long == "cut"
 
     @property
     def rows(self) -> dict[str, int | None]:

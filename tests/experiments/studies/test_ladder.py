@@ -64,7 +64,7 @@ def test_what_is_written_is_what_each_source_gives_by_itself(held, architecture)
     found = pairs.written(model, params, prompts, held.slots, at_once=4)
     assert found.shape == (9, held.slots)
     for i in (0, 8):
-        prompt = frame_for(architecture).prompt(held.check[i][0], held.slots)
+        prompt = frame_for(architecture, held.slots).prompt(held.check[i][0])
         alone = {name: jnp.asarray(x)[None] for name, x in prompt.items()}
         expected = generate(model, params, alone, steps=held.slots, end=SpecialTokens.end)
         assert np.array_equal(found[i], expected[0])

@@ -9,8 +9,9 @@ from experiments.data.examples import Pair, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import Characters, SpecialTokens
 from experiments.tasks.build import build_task
+from experiments.tasks.collating import collate
 from experiments.tasks.config import TaskConfig
-from experiments.tasks.framing import FRAMES, collate, frame_for
+from experiments.tasks.framing import FRAMES, frame_for
 from experiments.tasks.task import TaskSettings
 from transformer.errors import UserError
 
@@ -32,8 +33,8 @@ BEGIN, END, SEPARATOR, MASK = (
 PAIRS = [Pair("x" * (3 * i % 11 + 1), "yz"[: i % 3], "xx") for i in range(23)]
 
 
-def frame(architecture, **config):
-    return frame_for(architecture, **config)
+def frame(architecture, slots=SLOTS, **config):
+    return frame_for(architecture, slots, **config)
 
 
 def task_of(architecture, train=PAIRS, validation=PAIRS[:5], test=(), batch_size=4, num_buckets=2, **config):
@@ -49,7 +50,7 @@ def lists(example):
 
 def test_frames_are_the_ones_of_the_docstring():
     x, y = np.array([11, 12, 13], np.int32), np.array([21, 22], np.int32)
-    assert lists(frame("seq2seq").example(x, y, SLOTS)) == {
+    assert lists(frame("seq2seq").example(x, y)) == {
         "source": [11, 12, 13, END],
         "target": [BEGIN, 21, 22],
         "labels": [21, 22, END],
@@ -57,13 +58,13 @@ def test_frames_are_the_ones_of_the_docstring():
         "source_lengths": 4,
         "target_lengths": 3,
     }
-    assert lists(frame("decoder_only").example(x, y, SLOTS)) == {
+    assert lists(frame("decoder_only").example(x, y)) == {
         "target": [11, 12, 13, SEPARATOR, 21, 22],
         "labels": [12, 13, SEPARATOR, 21, 22, END],
         "loss_weights": [0, 0, 0, 1, 1, 1],
         "target_lengths": 6,
     }
-    assert lists(frame("encoder_only").example(x, y, 4)) == {
+    assert lists(frame("encoder_only", 4).example(x, y)) == {
         "source": [11, 12, 13, SEPARATOR, MASK, MASK, MASK, MASK],
         "labels": [0, 0, 0, 0, 21, 22, END, 0],
         "loss_weights": [0, 0, 0, 0, 1, 1, 1, 0],
@@ -74,7 +75,7 @@ def test_frames_are_the_ones_of_the_docstring():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @given(source=SOURCES, target=TARGETS)
 def test_loss_is_on_the_target_and_its_end_whatever_the_architecture(architecture, source, target):
-    example = frame(architecture).example(source, target, SLOTS)
+    example = frame(architecture).example(source, target)
     learned = example["labels"][example["loss_weights"] > 0]
     assert learned.tolist() == [*target, END]
     assert set(example["loss_weights"].tolist()) <= {0.0, 1.0}
@@ -83,7 +84,7 @@ def test_loss_is_on_the_target_and_its_end_whatever_the_architecture(architectur
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @given(source=SOURCES, target=TARGETS)
 def test_padding_is_never_a_label_with_weight(architecture, source, target):
-    batch = collate([frame(architecture).example(source, target, SLOTS)] * 2, 31)
+    batch = collate([frame(architecture).example(source, target)] * 2, 31)
     assert (batch["labels"][batch["loss_weights"] > 0] != SpecialTokens.padding).all()
 
 
@@ -91,8 +92,8 @@ def test_padding_is_never_a_label_with_weight(architecture, source, target):
 @given(source=SOURCES, target=TARGETS)
 def test_lengths_are_known_without_framing(architecture, source, target):
     layout = frame(architecture)
-    example = layout.example(source, target, SLOTS)
-    (lengths,) = layout.lengths(np.array([len(source)]), np.array([len(target)]), SLOTS)
+    example = layout.example(source, target)
+    (lengths,) = layout.lengths(np.array([len(source)]), np.array([len(target)]))
     for (axis, keys), length in zip(layout.axes.items(), lengths, strict=True):
         assert {len(example[key]) for key in keys} == {length} == {example[f"{axis}_lengths"]}
     assert max(lengths) <= layout.sequence_length(len(source), SLOTS)
@@ -102,7 +103,7 @@ def test_lengths_are_known_without_framing(architecture, source, target):
 @given(source=SOURCES, target=TARGETS)
 def test_prompt_is_what_the_example_starts_with_and_says_nothing_of_the_target(architecture, source, target):
     layout = frame(architecture)
-    example, prompt = layout.example(source, target, SLOTS), layout.prompt(source, SLOTS)
+    example, prompt = layout.example(source, target), layout.prompt(source)
     for axis in layout.axes:
         start = prompt[axis]
         assert len(start) == prompt[f"{axis}_lengths"]
@@ -113,23 +114,21 @@ def test_prompt_is_what_the_example_starts_with_and_says_nothing_of_the_target(a
 @given(source=SOURCES, target=TARGETS)
 def test_prefix_of_a_decoder_ends_before_the_target(source, target):
     layout = frame("decoder_only", bidirectional_prefix=True)
-    for framed in (layout.example(source, target, SLOTS), layout.prompt(source, SLOTS)):
+    for framed in (layout.example(source, target), layout.prompt(source)):
         seen = framed["target"][: framed["prefix_lengths"]]
         assert seen.tolist() == [*source, SEPARATOR]
-    assert "prefix_lengths" not in frame("decoder_only").example(source, target, SLOTS)
+    assert "prefix_lengths" not in frame("decoder_only").example(source, target)
 
 
 @given(source=SOURCES, first=TARGETS, second=TARGETS)
 def test_number_of_slots_does_not_tell_the_targets_length(source, first, second):
     layout = frame("encoder_only")
-    np.testing.assert_array_equal(
-        layout.example(source, first, SLOTS)["source"], layout.example(source, second, SLOTS)["source"]
-    )
+    np.testing.assert_array_equal(layout.example(source, first)["source"], layout.example(source, second)["source"])
 
 
 @given(sources=st.lists(SOURCES, min_size=1, max_size=4))
 def test_slots_begin_where_the_prefix_of_a_prompt_ends(sources):
-    batch = collate([frame("encoder_only").prompt(source, SLOTS) for source in sources], 29)
+    batch = collate([frame("encoder_only").prompt(source) for source in sources], 29)
     at = batch["prefix_lengths"][:, None] + np.arange(SLOTS)
     assert (np.take_along_axis(batch["source"], at, axis=1) == MASK).all()
     assert (batch["source"] == MASK).sum() == at.size
@@ -137,9 +136,9 @@ def test_slots_begin_where_the_prefix_of_a_prompt_ends(sources):
 
 def test_target_longer_than_the_slots_is_a_user_error():
     ids = np.arange(6, 10, dtype=np.int32)
-    frame("encoder_only").example(ids, ids, 5)
+    frame("encoder_only", 5).example(ids, ids)
     with pytest.raises(UserError, match="5 tokens, its end token included; expected at most 4"):
-        frame("encoder_only").example(ids, ids, 4)
+        frame("encoder_only", 4).example(ids, ids)
     with pytest.raises(UserError, match=r"1 of 1 held-out examples are longer.*targets of 3 tokens"):
         task_of("encoder_only", validation=[Pair("x", "yzy", "xx")])
 
@@ -159,7 +158,7 @@ def test_collate_pads_at_the_end_with_zeros_and_keeps_types():
     x, y = np.array([11, 12, 13], np.int32), np.array([21], np.int32)
     layout = frame("seq2seq")
     batch = collate(
-        [layout.example(x, y, 2), layout.example(y, x, 4)], dict.fromkeys(layout.axes["target"], 5) | {"source": 6}
+        [layout.example(x, y), layout.example(y, x)], dict.fromkeys(layout.axes["target"], 5) | {"source": 6}
     )
     assert batch["source"].tolist() == [[11, 12, 13, END, 0, 0], [21, END, 0, 0, 0, 0]]
     assert batch["loss_weights"].tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]]
@@ -171,7 +170,7 @@ def test_collate_pads_at_the_end_with_zeros_and_keeps_types():
 
 def test_collate_never_cuts_an_example():
     with pytest.raises(UserError, match="source is longer than its bucket"):
-        collate([frame("encoder_only").prompt(np.arange(6, 10, dtype=np.int32), 3)], 7)
+        collate([frame("encoder_only", 3).prompt(np.arange(6, 10, dtype=np.int32))], 7)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

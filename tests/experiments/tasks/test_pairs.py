@@ -37,20 +37,20 @@ def settings_of(architecture, limit=None, too_long="cut"):
 @given(train=PAIRS, held_out=PAIRS, limit=st.integers(3, 40), ends=st.booleans())
 def test_every_framed_example_of_every_split_is_within_the_limit(architecture, train, held_out, limit, ends):
     whole = [ids_of(train), ids_of(held_out, 1)]
-    shapes, every, plan = prepare(whole[0], whole[1:], settings_of(architecture, limit), ends=ends)
+    frame, every, plan = prepare(whole[0], whole[1:], settings_of(architecture, limit), ends=ends)
     for before, after in zip(whole, every, strict=True):
         short = 0
         for i in range(len(after)):
             source, target = after.sources[i], after.targets[i]
-            example = shapes.frame.example(source, target, shapes.max_answer_length)
+            example = frame.example(source, target)
             assert all(len(value) <= limit for value in example.values() if not isinstance(value, int))
             assert source.tolist() == before.sources[i][: len(source)].tolist()
             assert target.tolist() == before.targets[i][: len(target)].tolist()
             short += len(source) < len(before.sources[i]) or len(target) < len(before.targets[i])
         assert after.cut == short
-    assert max(shapes.full_shape) <= limit
-    assert shapes.frame.sequence_length(shapes.longest_source, shapes.max_answer_length) <= limit
-    assert shapes.max_sequence_length() <= limit
+    assert max(frame.full_shape) <= limit
+    assert frame.sequence_length(frame.longest_source, frame.max_answer_length) <= limit
+    assert frame.max_sequence_length() <= limit
     assert all(max(shape[1:]) <= limit for shape in plan.shapes)
 
 
@@ -58,12 +58,12 @@ def test_every_framed_example_of_every_split_is_within_the_limit(architecture, t
 @given(train=PAIRS, ends=st.booleans(), spare=st.integers(0, 3))
 def test_what_fits_is_not_cut(architecture, train, ends, spare):
     ids = ids_of(train)
-    shapes, (same,), _ = prepare(ids, [], settings_of(architecture), ends=ends)
-    limit = max(shapes.full_shape) + spare
+    frame, (same,), _ = prepare(ids, [], settings_of(architecture), ends=ends)
+    limit = max(frame.full_shape) + spare
     _, (again,), _ = prepare(ids, [], settings_of(architecture, limit, "refuse"), ends=ends)
     assert again is same is ids
     with pytest.raises(UserError, match=rf"of {len(ids)} training examples are longer than the model's limit"):
-        prepare(ids, [], settings_of(architecture, max(shapes.full_shape) - 1, "refuse"), ends=ends)
+        prepare(ids, [], settings_of(architecture, max(frame.full_shape) - 1, "refuse"), ends=ends)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -86,14 +86,14 @@ def test_the_length_in_the_refusal_is_that_of_one_example():
 def test_a_held_out_target_longer_than_the_slots_is_refused_or_cut_for_an_encoder_alone(ends):
     train, held_out = ids_of([(3, 2), (2, 4)]), ids_of([(3, 4), (3, 5), (3, 9)])
     for architecture in ("decoder_only", "seq2seq"):
-        shapes, (_, same), _ = prepare(train, [held_out], settings_of(architecture, too_long="refuse"), ends=ends)
+        frame, (_, same), _ = prepare(train, [held_out], settings_of(architecture, too_long="refuse"), ends=ends)
         assert same is held_out
     with pytest.raises(
         UserError, match=rf"2 of 3 held-out examples.*targets of {4 + ends} tokens, the longest of train"
     ):
         prepare(train, [held_out], settings_of("encoder_only", too_long="refuse"), ends=ends)
-    shapes, (_, cut), _ = prepare(train, [held_out], settings_of("encoder_only"), ends=ends)
-    assert shapes.max_answer_length == 4 + ends
+    frame, (_, cut), _ = prepare(train, [held_out], settings_of("encoder_only"), ends=ends)
+    assert frame.max_answer_length == 4 + ends
     assert cut.targets.lengths.tolist() == [4, 4, 4]
     assert cut.sources.lengths.tolist() == [3, 3, 3]
     assert cut.cut == 2
