@@ -1,4 +1,11 @@
-"""From a config's name of a task to the task: one row of TASKS for each."""
+"""The table of tasks: one row of TASKS for each, by the name in a config.
+
+task.name            task.objective, or the architecture's own    row
+text_to_text                                                      text_to_text
+classification                                                    classification
+language_modelling   causal (with a prefix: prefix), masked,      the objective's
+                     span, continuation
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,14 +28,14 @@ TASKS: dict[str, type[Task]] = {
     "span": Span,
     "continuation": Continuation,
 }
-"""Name -> class with `kind` (of data), `texts` (that tokenizers are fitted to), `build` and `reopen`.
+"""Name -> subclass of Task with `kind` (of data), `texts` (to which tokenizers are fitted), `build` and `reopen`.
 
 Language modelling has a row for each of its objectives, and `prefix` for a setting of the causal one.
 """
 
 
 def row(config: TaskConfig, architecture: str) -> type[Task]:
-    """The class of a config's task."""
+    """Return the class of a config's task."""
     if config.name != "language_modelling":
         return TASKS[config.name]
     name = objective_of(config, architecture)
@@ -36,7 +43,7 @@ def row(config: TaskConfig, architecture: str) -> type[Task]:
 
 
 def build_task(settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Task:
-    """The task of one run, planned from its data.
+    """Build the task of one run, planned from its data.
 
     Raises:
         UserError: the data and the settings do not fit each other.
@@ -45,5 +52,5 @@ def build_task(settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair
 
 
 def reopen_task(settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Task:
-    """The task of an earlier run without its data, which can answer texts."""
+    """Build the task of an earlier run without its data; it can answer texts."""
     return row(settings.config, settings.architecture).reopen(settings, tokenizers, metadata)

@@ -1,8 +1,8 @@
-"""Classification: a text and its label, which every architecture says with one vector and one head.
+"""Classification: a text and its label, which every architecture predicts from one vector by one head.
 
-    encoder_only  source  <begin> x1 .. xn            the state of <begin>, which has seen everything
-    decoder_only  target  x1 .. xn <separator>        the state of <separator>, the only one that has seen everything
-    seq2seq,      source  x1 .. xn <end>              the state of the decoder's one token, which sees the encoder's
+    encoder_only  source  <begin> x1 .. xn            the state of <begin>, which attends to everything
+    decoder_only  target  x1 .. xn <separator>        the state of <separator>, the only one that attends to all
+    seq2seq,      source  x1 .. xn <end>              the state of the decoder's one token, by cross-attention
     rnn_seq2seq   target  <begin>
 
 So the loss is the same: nats per label, over the labels of the training data. `model.class_head.reads` takes another
@@ -44,33 +44,37 @@ def _seq2seq(text: np.ndarray) -> Example:
     return {"source": source, "source_lengths": len(source), "target": target, "target_lengths": 1}
 
 
-POSED = {
+LAYOUTS = {
     "encoder_only": _encoder_only,
     "decoder_only": _decoder_only,
     "seq2seq": _seq2seq,
     "rnn_seq2seq": _seq2seq,
 }
-"""Architecture -> function (tokens of a text) -> what the model reads; each adds one token to the text."""
+"""Architecture -> function (tokens of a text) -> input of the model; each adds one token to the text."""
 
-WATCHED = {
+ATTENTION = {
     "encoder_only": "encoder.*.self.weights",
     "decoder_only": "decoder.*.self.weights",
     "seq2seq": "decoder.*.cross.weights",
     "rnn_seq2seq": "decoder.*.cross.weights",
 }
-"""Architecture -> the attention that gathers what the head reads."""
+"""Architecture -> attention whose output the head reads."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification(Task):
-    """The task of one run; made by `build`, or without data by `reopen`."""
+    """The task of one run; made by `build`, or without data by `reopen`.
 
-    found: tuple[str, ...]
-    """The labels of the training data."""
+    Attributes:
+        label_names: labels of the training data, in the order of the logits.
+        longest: longest text of all splits, with the token that is added (tokens).
+        tokens: training texts; None without data.
+        labels: class of each training text; None without data.
+    """
+
+    label_names: tuple[str, ...]
     longest: int
-    """Of all splits, with the token that is added (tokens)."""
     tokens: Ragged | None
-    """Of the training texts."""
     labels: Int[np.ndarray, "I"] | None
 
     kind = LABELS
@@ -78,15 +82,15 @@ class Classification(Task):
 
     @classmethod
     def texts(cls, splits: Splits) -> tuple[list[str], list[str]]:
-        """The training texts that the tokenizers are fitted to."""
+        """Return the training texts to which the tokenizers are fitted."""
         return [pair.source for pair in splits.train], []
 
     @classmethod
     def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> "Classification":
-        """The task, planned from the lengths of its texts.
+        """Build the task, planned from the lengths of its texts.
 
         Raises:
-            UserError: fewer examples than a batch, one label alone, a label that training never shows, or texts that
+            UserError: fewer examples than a batch, one label alone, a held-out label that training lacks, or texts that
                 are longer than the model's limit.
         """
         classes = tuple(sorted({pair.target for pair in splits.train}))
@@ -109,7 +113,7 @@ class Classification(Task):
 
     @classmethod
     def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> "Classification":
-        """The task without its data."""
+        """Build the task without its data; it can answer texts."""
         return cls(
             tokenizers,
             Splits([], [], []),
@@ -132,7 +136,7 @@ class Classification(Task):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.found
+        return self.label_names
 
     def max_sequence_length(self, answer_length: int | None = None) -> int:
         return self.longest
@@ -156,24 +160,24 @@ class Classification(Task):
             yield {**batch, "example_weights": weights}
 
     def questions(self, texts: Sequence[str], batch_size: int | None = None) -> Iterator[Batch]:
-        """What the model reads of a user's own texts, in batches of one shape."""
+        """Yield a user's own texts as the model reads them, in batches of one shape."""
         tokens = self.tokenizers.source.encode_all(list(texts))
         longest = max(self.longest, 1 + int(tokens.lengths.max(initial=0)))
         for rows, weights in self._rows(len(texts), batch_size):
             batch = self._batch([tokens[i] for i in rows], np.zeros(len(rows), np.int32), longest)
             yield {**batch, "example_weights": weights}
 
-    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
-        """From what the head reads, to the text; for an encoder from every token, as its head may read the mean."""
-        batch = POSED[self.settings.architecture](self.tokenizers.source.encode(text))
+    def attention_view(self, text: str, answer: Int[np.ndarray, "T"]) -> AttentionView:
+        """Find the attention from the state that the head reads to the text; for an encoder from every token's."""
+        batch = LAYOUTS[self.settings.architecture](self.tokenizers.source.encode(text))
         keys = batch.get("source", batch.get("target"))
-        activation = WATCHED[self.settings.architecture]
+        activation = ATTENTION[self.settings.architecture]
         if {"source", "target"} <= batch.keys():
             return AttentionView(batch, activation, slice(1), slice(len(keys)), keys, batch["target"])
         return AttentionView(batch, activation, slice(len(keys)), slice(len(keys)), keys, keys)
 
     def _batch(self, texts: Sequence[np.ndarray], labels: np.ndarray, length: int) -> Batch:
-        framed = [POSED[self.settings.architecture](text) for text in texts]
+        framed = [LAYOUTS[self.settings.architecture](text) for text in texts]
         lengths = {"source": length, "target": 1 if "source" in framed[0] else length}
         batch = collate(framed, lengths)
         return {**batch, "labels": labels.astype(np.int32), "loss_weights": np.ones(len(labels), np.float32)}
@@ -186,10 +190,10 @@ def _named(splits: Splits) -> list[tuple[list[Pair], str]]:
 def _read(
     pairs: Sequence[Pair], settings: TaskSettings, tokenizers: TokenizerPair, what: str
 ) -> tuple[Ragged, tuple[str, ...]]:
-    """The tokens of the texts, cut where they are too long, and a line that says so.
+    """Encode the texts, cut where they are too long; return a note of that too.
 
     Raises:
-        UserError: some are too long, and they are not to be cut.
+        UserError: some are too long, and `settings.too_long` is "refuse".
     """
     tokens = tokenizers.source.encode_all([pair.source for pair in pairs])
     if settings.limit is None:
@@ -203,7 +207,7 @@ def _read(
 
 
 def _indices(pairs: Sequence[Pair], classes: Sequence[str], what: str) -> Int[np.ndarray, "I"]:
-    """The classes of the examples by number.
+    """Return the number of each example's class.
 
     Raises:
         UserError: a label that is not among the classes.

@@ -1,4 +1,12 @@
-"""What is learned from the data, and which settings that reads."""
+"""Settings of section `task`: the task, its objective, and the settings that each of them reads.
+
+    causal        decoder_only            each token from those before it
+    masked        encoder_only            hidden tokens from those around them
+    span          seq2seq, rnn_seq2seq    hidden spans from what is left
+    continuation  every architecture      the second half of a window from the first
+
+are the objectives of language modelling. A setting that a task or an architecture does not read is refused (`unread`).
+"""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -11,16 +19,19 @@ ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """How a language model learns from plain text."""
+    """Objective by which a language model learns from plain text.
+
+    Attributes:
+        reads: settings that it reads, beside those of every language model.
+    """
 
     architectures: tuple[str, ...]
     reads: frozenset[str]
-    """The settings that it reads, beside those of every language model."""
 
 
 PREFIX = "task.bidirectional_prefix"
 LENGTHS = frozenset({"data.num_buckets", "data.length_multiple", "data.too_long"})
-"""What is read where examples have lengths of their own; windows of a stream have one."""
+"""Settings that are read where examples have lengths of their own; windows of a stream have one."""
 
 OBJECTIVES: dict[str, Objective] = {
     "causal": Objective(("decoder_only",), frozenset({PREFIX, "task.segments"})),
@@ -28,7 +39,7 @@ OBJECTIVES: dict[str, Objective] = {
     "span": Objective(("seq2seq", "rnn_seq2seq"), frozenset({"task.mask_rate", "task.mean_span", "task.segments"})),
     "continuation": Objective(ARCHITECTURES, frozenset({PREFIX}) | LENGTHS),
 }
-"""Name -> row. An architecture's own objective is the first row that has it."""
+"""Name -> row; an architecture's own objective is the first row that has it."""
 
 READS: dict[str, frozenset[str]] = {
     "text_to_text": frozenset(
@@ -37,42 +48,44 @@ READS: dict[str, frozenset[str]] = {
     "language_modelling": frozenset({"task.objective", "task.context", "decoding", "data.files.text_field"}),
     "classification": frozenset({"model.class_head", "data.files.text_field", "data.files.label_field"} | LENGTHS),
 }
-"""Task -> the settings and sections that it reads of those that not every task does.
+"""Task -> the settings and sections that it reads, of those that not every task reads.
 
 A language model reads those of its objective too.
 """
 
 PREFIX_READERS = ("decoder_only",)
-"""The architectures that can read a prefix both ways while they write from left to right."""
+"""Architectures that can read a prefix both ways while they write from left to right."""
 
 BLEU_TOKENIZERS = ("off", "13a", "none", "char", "intl", "zh")
-"""Those of sacreBLEU that need no other package and no download."""
+"""Tokenizers of sacreBLEU that need no other package and no download."""
 
 share = Check(lambda value: 0.0 < value < 1.0, "a number above 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskConfig:
-    """What is learned, and how it is posed."""
+    """Task, and its objective."""
 
-    name: str = setting("text_to_text", "the task", allowed=READS)
+    name: str = setting("text_to_text", "task to learn", allowed=READS)
     objective: str | None = setting(
-        None, "of language_modelling; none: causal, masked or span by architecture", allowed=OBJECTIVES
+        None, "objective of language_modelling; none: causal, masked or span by architecture", allowed=OBJECTIVES
     )
-    context: int = setting(256, "language_modelling: tokens in a window", check=at_least(2))
-    bidirectional_prefix: bool = setting(False, "decoder_only: the source, or a prefix of the window, sees both ways")
-    mask_rate: float = setting(0.15, "masked, span: share of the tokens to be guessed", check=share)
-    mean_span: float = setting(3.0, "span: mean tokens of a span", check=above(1.0))
-    segments: bool = setting(True, "documents packed into one window do not see each other")
+    context: int = setting(256, "window of language_modelling (tokens)", check=at_least(2))
+    bidirectional_prefix: bool = setting(
+        False, "decoder_only with attention both ways within the source, or within a prefix of the window"
+    )
+    mask_rate: float = setting(0.15, "share of the tokens that masked and span hide", check=share)
+    mean_span: float = setting(3.0, "mean length of a hidden span (tokens)", check=above(1.0))
+    segments: bool = setting(True, "no attention between documents that are packed into one window")
     bleu: str = setting(
         "off",
-        "text_to_text: the tokenizer of sacreBLEU, which scores evaluations too; off: no",
+        "tokenizer of sacreBLEU for BLEU as a score of text_to_text; off: no BLEU",
         allowed=BLEU_TOKENIZERS,
     )
 
 
 def objective_of(config: TaskConfig, architecture: str) -> str:
-    """The objective that a language model of this architecture has.
+    """Return the objective that a language model of this architecture has.
 
     Raises:
         UserError: the architecture cannot have the one that the config names.
@@ -91,13 +104,13 @@ def objective_of(config: TaskConfig, architecture: str) -> str:
 
 
 def unread(config: TaskConfig, architecture: str, names: Iterable[str]) -> Mapping[str, UserError]:
-    """Those of the settings `names` that other tasks read, and this one on this architecture does not.
+    """Find the settings among `names` that other tasks read, and this one on this architecture does not.
 
     Args:
         names: full names, such as "task.bleu".
 
     Returns:
-        Name -> the error of giving it.
+        Name -> the error for a config that sets it.
     """
     read = READS[config.name]
     where = f"task {config.name!r}"

@@ -1,4 +1,10 @@
-"""Texts with gaps, written <mask>, for models that learned to guess what is hidden."""
+"""Texts with gaps, written <mask>, for models that learned to restore what is hidden.
+
+text            "a <mask> c"
+tokens          a, <mask> or a sentinel, c
+predicted       masked: one token for each of the text's; span: a sentinel, then the tokens of its gap
+filled          "a b c"
+"""
 
 from collections.abc import Sequence
 
@@ -11,37 +17,37 @@ from transformer.errors import problem
 MASK_MARKER = "<mask>"
 
 
-def read(text: str, tokenizer: Tokenizer, gaps: Sequence[int], *, ends: bool) -> Int32[np.ndarray, "S"]:
-    """The tokens of a text, the i-th gap as `gaps[i]`; the end token last where `ends`.
+def read(text: str, tokenizer: Tokenizer, gap_ids: Sequence[int], *, ends: bool) -> Int32[np.ndarray, "S"]:
+    """Encode a text, the i-th gap as `gap_ids[i]`; the end token is last where `ends`.
 
     Raises:
-        UserError: no gap, or more than `gaps`.
+        UserError: no gap, or more than `gap_ids`.
     """
     pieces = text.split(MASK_MARKER)
     if len(pieces) == 1:
         raise problem(
             "the text has no gap to fill", got=repr(text[:60]), expected=f"{MASK_MARKER} in each place to guess"
         )
-    if len(pieces) - 1 > len(gaps):
-        raise problem("the text has too many gaps", got=len(pieces) - 1, expected=f"at most {len(gaps)}")
+    if len(pieces) - 1 > len(gap_ids):
+        raise problem("the text has too many gaps", got=len(pieces) - 1, expected=f"at most {len(gap_ids)}")
     ids = [tokenizer.encode(pieces[0])]
-    for gap, piece in zip(gaps, pieces[1:], strict=False):
+    for gap, piece in zip(gap_ids, pieces[1:], strict=False):
         ids += [np.array([gap], np.int32), tokenizer.encode(piece)]
     return np.concatenate([*ids, np.full(int(ends), SpecialTokens.end, np.int32)])
 
 
-def fill_masks(tokens: Int[np.ndarray, "S"], guessed: Int[np.ndarray, "M"], tokenizer: Tokenizer) -> str:
-    """The text with the token guessed in the place of each gap."""
-    return tokenizer.decode(np.where(tokens == SpecialTokens.mask, guessed[: len(tokens)], tokens))
+def fill_masks(tokens: Int[np.ndarray, "S"], predicted: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> str:
+    """Decode a text with the token that was predicted for each gap."""
+    return tokenizer.decode(np.where(tokens == SpecialTokens.mask, predicted[: len(tokens)], tokens))
 
 
 def fill_spans(
-    tokens: Int[np.ndarray, "S"], said: Int[np.ndarray, "M"], tokenizer: Tokenizer, first_sentinel: int
+    tokens: Int[np.ndarray, "S"], predicted: Int[np.ndarray, "T"], tokenizer: Tokenizer, first_sentinel: int
 ) -> str:
-    """The text with what was said after each gap's sentinel in its place; nothing for one that was not said."""
+    """Decode a text with the tokens predicted behind each gap's sentinel; without its sentinel, a gap stays empty."""
     spans: dict[int, list[int]] = {}
     current: list[int] = []
-    for token in map(int, said):
+    for token in map(int, predicted):
         if token >= first_sentinel:
             current = spans.setdefault(token, [])
         else:

@@ -1,4 +1,14 @@
-"""What a task is to the training loop and the command lines, which know neither its data nor the architecture."""
+"""The interface of a task to the training loop and the command lines, which depend on neither its data nor its model.
+
+    config --`TaskSettings`--> build(settings, splits, tokenizers)         a task with its data
+    run's files ------------> reopen(settings, tokenizers, metadata)      a task that can answer texts
+
+    batches, evaluation_batches    what training and evaluation read
+    read, prompts, answer          a user's text: its tokens, the prompt, and what is printed of the tokens generated
+    metrics, names, scores         sums over labels as named scores
+
+`build.TASKS` lists the subclasses.
+"""
 
 import abc
 import dataclasses
@@ -21,7 +31,7 @@ Batch = dict[str, np.ndarray]
 
 
 class Metric(NamedTuple):
-    """A score by name: which way is better ("max" or "min"), and its unit in words."""
+    """A score: which way is better ("max" or "min"), and its unit in words."""
 
     mode: str
     unit: str
@@ -29,7 +39,7 @@ class Metric(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TaskSettings:
-    """The settings by which a task is posed, from several sections of the config."""
+    """Settings that a task reads, from several sections of the config."""
 
     config: TaskConfig
     architecture: str
@@ -40,9 +50,9 @@ class TaskSettings:
     num_buckets: int = 1
     length_multiple: int = 1
     limit: int | None = None
-    """The longest sequence that the model can hold (tokens); None: as long as the data needs."""
+    """Longest sequence that the model can hold (tokens); None: as long as the data needs."""
     too_long: str = "refuse"
-    """What happens to an example beyond the limit: "refuse" or "cut"."""
+    """Treatment of an example beyond the limit: "refuse" or "cut"."""
 
     @property
     def cuts(self) -> bool:
@@ -51,7 +61,7 @@ class TaskSettings:
 
     @property
     def rows(self) -> dict[str, int | None]:
-        """How large a batch is, for `Plan`."""
+        """Size of a batch, as the arguments of `Plan`."""
         if self.batch_tokens is None:
             return {"batch_size": self.batch_size}
         return {"batch_size": self.accumulation, "batch_tokens": self.batch_tokens}
@@ -59,34 +69,34 @@ class TaskSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """A task with its data. `metadata` (JSON) and the tokenizers are all that answering a text needs."""
+    """A task with its data; `metadata` and the tokenizers are all that it needs to answer a text."""
 
     tokenizers: TokenizerPair
     splits: Splits
     settings: TaskSettings
     plan: Any
-    """Has `batch(i)`, `shapes` and `padding`; None where the data was not read."""
+    """Order of the training batches, with `batch(i)`, `shapes` and `padding`; None where the data was not read."""
     notes: tuple[str, ...]
-    """What a person should know of how the data was posed, a line each."""
+    """Remarks on the data for the user, a line each, such as how many examples are cut."""
 
     @property
     @abc.abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
-        """The scores of an evaluation; the best checkpoint is kept by the first one unless a setting names another."""
+        """Scores of an evaluation; the best checkpoint is kept by the first one unless a setting names another."""
 
     @property
     @abc.abstractmethod
     def names(self) -> Mapping[str, str]:
-        """The names, in this task, of "loss" (nats per label) and "accuracy" (share of labels), and of what follows."""
+        """Names that this task gives to "loss" (nats per label), "accuracy" (share of labels) and its other scores."""
 
     @property
     @abc.abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """What is known from the data and needed to answer a text, as JSON can hold it."""
+        """Facts of the data that answering a text needs, as JSON can hold them; their keys are those of task.json."""
 
     @abc.abstractmethod
     def max_sequence_length(self, answer_length: int | None = None) -> int:
-        """Return the length that the model must hold (tokens), in training, evaluation and generation.
+        """Compute the longest sequence that the model must hold (tokens), in training, evaluation and generation.
 
         Args:
             answer_length: most tokens that generation writes; None: `max_answer_length`.
@@ -95,81 +105,81 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def batches(self) -> Batches:
-        """The training batch of each step."""
+        """Training batches, one for each step."""
 
     @abc.abstractmethod
     def evaluation_batches(self, examples: Sequence, batch_size: int | None = None) -> Iterator[Batch]:
-        """Batches of one shape over examples of a split in order; `loss_weights` are 0 where the last is filled up."""
+        """Yield batches of one shape over examples in order; `loss_weights` are 0 where the last one is filled up."""
 
     @abc.abstractmethod
-    def attention_view(self, text: str, answer: Int[np.ndarray, "M"]) -> AttentionView:
-        """Where the model looks while it answers a text."""
+    def attention_view(self, text: str, answer: Int[np.ndarray, "T"]) -> AttentionView:
+        """Find the attention from an answer to its text."""
 
-    # What follows has an answer for tasks that have no part in it.
+    # The members below have a default, for tasks to which they do not apply.
 
     generates: ClassVar[bool] = False
-    """Whether evaluations compare what the model writes with what is right."""
+    """True where evaluations compare the answers that the model writes with the targets."""
     extra_tokens: ClassVar[int] = 0
-    """Ids that the task needs beyond those of the tokenizers."""
+    """Number of ids that the task needs beyond those of the tokenizers."""
     end: ClassVar[int] = SpecialTokens.end
-    """The token that ends an answer; -1: none does."""
+    """Token that ends an answer; -1: none does."""
     max_answer_length: ClassVar[int] = 0
-    """Most tokens that an answer has, unless decoding.max_new_tokens says otherwise."""
+    """Longest answer (tokens), unless decoding.max_new_tokens sets another limit."""
     fixed_answer_length: ClassVar[bool] = False
-    """Whether an answer cannot be longer than `max_answer_length`."""
+    """True where no answer can be longer than `max_answer_length`."""
     mask_marker: ClassVar[str | None] = None
-    """What stands in a text for each place to guess; None: texts have no gaps."""
+    """Marker of each gap that a text leaves to be filled; None: texts have no gaps."""
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The labels of a classifier, in the order of its logits."""
+        """Labels of a classifier, in the order of its logits; None for other tasks."""
         return None
 
     @property
     def vocab_size(self) -> int:
-        """V, as many ids as the tokenizers and the task need."""
+        """Number of ids that the tokenizers and the task need, V."""
         return self.tokenizers.size + self.extra_tokens
 
     @property
     def num_programs(self) -> int:
-        """How many shapes training batches have: as many programs compile for `update`."""
+        """Number of shapes of training batches: as many programs compile for `update`."""
         return len(self.plan.shapes)
 
     def training_batches(self, start_step: int = 0) -> Iterator[Batch]:
-        """The batches of steps `start_step`, `start_step` + 1, ..., without end."""
+        """Yield the batches of steps `start_step`, `start_step` + 1, ..., without end."""
         return self.batches.starting_at(start_step)
 
     def read(self, texts: Sequence[str]) -> list[Int[np.ndarray, "S"]]:
-        """The tokens of a user's own texts as the model is to read them."""
+        """Encode a user's own texts as the model is to read them."""
         return [self.tokenizers.source.encode(text) for text in texts]
 
     def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
-        """The longest sequence in the model while it writes `answer_length` tokens for a text of these tokens."""
+        """Compute the longest sequence in the model while it writes so many tokens for a text of these tokens."""
         return len(tokens) + answer_length
 
     def prompts(self, texts: Sequence, batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
-        """What generation starts from, for texts in order; `example_weights` (B) is 0 where the last is filled up.
+        """Yield prompts for texts in order; `example_weights` (B) is 0 where the last batch is filled up.
 
         Args:
-            steps: tokens that will be written; None: `max_answer_length`.
+            steps: number of tokens that will be written; None: `max_answer_length`.
         """
         raise self.no_writer()
 
-    def answer(self, text: str, ids: Int[np.ndarray, "M"]) -> str:
-        """What is shown for a text and the tokens that were generated for it."""
+    def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
+        """Decode the tokens that were generated for a text, as they are printed."""
         raise self.no_writer()
 
     def no_writer(self) -> UserError:
-        """The error of asking for text where there is none."""
+        """Build the error for a task that writes no text."""
         return problem(f"task {self.settings.config.name!r} writes no text", do="Try experiments.evaluate.")
 
-    def up_to_end(self, ids: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M"]:
-        """An answer's tokens, the end token the last of them if there is one."""
+    def up_to_end(self, ids: Int[np.ndarray, "T"]) -> Int[np.ndarray, "T"]:
+        """Cut an answer behind its end token, if it has one."""
         ends = np.flatnonzero(np.asarray(ids) == self.end)
         return ids[: ends[0] + 1] if ends.size else ids
 
     def scores(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """The scores by name from sums over labels: nats, correct, tokens, bytes; NaN where there is no label."""
+        """Compute the scores from sums over labels: nats, correct, tokens, bytes; NaN where there is no label."""
         tokens = totals["tokens"] or math.nan
         loss = totals["nats"] / tokens
         values = {
@@ -181,16 +191,16 @@ class Task(abc.ABC):
         return {name: values[key] for key, name in self.names.items()}
 
     def named(self, step: Mapping[str, float]) -> dict[str, float]:
-        """The metrics of training steps, with this task's names."""
+        """Return the metrics of training steps under this task's names."""
         return {self.names.get(name, name): value for name, value in step.items()}
 
-    def _rows(self, count: int, asked: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The indices and weights of evaluation batches over `count` examples."""
-        return evaluation_batches(count, self._size(count, asked))
+    def _rows(self, count: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the indices and weights of evaluation batches over `count` examples."""
+        return evaluation_batches(count, self._size(count, batch_size))
 
-    def _size(self, count: int, asked: int | None) -> int:
-        """Examples in a batch of `count` in all."""
-        return max(1, min(asked or self.settings.batch_size, count))
+    def _size(self, count: int, batch_size: int | None) -> int:
+        """Return the number of examples in a batch of evaluation."""
+        return max(1, min(batch_size or self.settings.batch_size, count))
 
 
 TOKEN_UNITS = {
@@ -202,7 +212,7 @@ TOKEN_UNITS = {
 
 
 def token_metrics(names: Mapping[str, str], token: str = "token") -> dict[str, Metric]:
-    """The metrics of losses over tokens, for these names."""
+    """Build the metrics of losses over tokens, for these names."""
     return {
         name: Metric(TOKEN_UNITS[key].mode, TOKEN_UNITS[key].unit.format(token=token)) for key, name in names.items()
     }

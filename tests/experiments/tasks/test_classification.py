@@ -99,20 +99,20 @@ CELLS = [(architecture, reads) for architecture in ("encoder_only", "decoder_onl
 
 
 @pytest.mark.parametrize(("architecture", "reads"), [*CELLS, ("seq2seq", None), ("rnn_seq2seq", None)])
-def test_padding_does_not_change_what_is_said(architecture, reads):  # of one state, all read that one
+def test_padding_does_not_change_the_output(architecture, reads):  # of one state, all read that one
     task = task_of(architecture)
     model = model_of(architecture, reads)
     texts = ["ab", "fedcba"]
-    said = []
+    outputs = []
     for length in (7, 11):
         batch = task._batch([TOKENIZERS.source.encode(text) for text in texts], np.zeros(2, np.int32), length)
-        said.append(model(batch))
+        outputs.append(model(batch))
         side = "target" if architecture == "decoder_only" else "source"
         inside = np.arange(batch[side].shape[1]) < batch[f"{side}_lengths"][:, None]
         spoilt = {**batch, side: np.where(inside, batch[side], 9).astype(np.int32)}
-        np.testing.assert_allclose(model(spoilt), said[-1], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(said[0], said[1], rtol=1e-5, atol=1e-5)
-    assert abs(said[0][0] - said[0][1]).max() > 1e-2
+        np.testing.assert_allclose(model(spoilt), outputs[-1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-5)
+    assert abs(outputs[0][0] - outputs[0][1]).max() > 1e-2
 
 
 @every_architecture
@@ -120,8 +120,8 @@ def test_the_state_that_is_read_has_seen_every_token(architecture):
     task = task_of(architecture)
     model = model_of(architecture)
     others = ["abcd"[:i] + "f" + "abcd"[i + 1 :] for i in range(4)]
-    said = model(next(task.questions(["abcd", *others], 5)))
-    assert (abs(said[1:] - said[0]).max(axis=1) > 1e-4).all()
+    outputs = model(next(task.questions(["abcd", *others], 5)))
+    assert (abs(outputs[1:] - outputs[0]).max(axis=1) > 1e-4).all()
 
 
 @every_architecture
@@ -184,7 +184,7 @@ def test_a_classifier_writes_nothing(architecture):
 
 
 @every_architecture
-def test_classes_that_no_label_has_are_never_said(architecture, monkeypatch):
+def test_classes_that_no_label_has_are_never_predicted(architecture, monkeypatch):
     """A head may have more classes than there are labels."""
     task = task_of(architecture)
     config = {"architecture": architecture, "vocab_size": TOKENIZERS.size, "width": 12, "num_heads": 3}
@@ -192,6 +192,6 @@ def test_classes_that_no_label_has_are_never_said(architecture, monkeypatch):
     logits = np.random.default_rng(0).normal(size=(2, 5))
     logits[:, 3:] += 9
     monkeypatch.setattr(evaluation, "_classify", lambda params, batch: logits)
-    said = evaluation.probabilities(None, ["ab", "c"])
-    assert said.shape == (2, 3)
-    np.testing.assert_allclose(said, np.exp(logits[:, :3]) / np.exp(logits[:, :3]).sum(axis=1, keepdims=True))
+    outputs = evaluation.probabilities(None, ["ab", "c"])
+    assert outputs.shape == (2, 3)
+    np.testing.assert_allclose(outputs, np.exp(logits[:, :3]) / np.exp(logits[:, :3]).sum(axis=1, keepdims=True))

@@ -73,13 +73,13 @@ def test_every_window_hides_as_many_tokens_in_as_many_spans_as_announced(spans, 
 
 def spliced(source, target):
     """The window, each sentinel of the source replaced by what the target says behind it."""
-    said, current = {}, None
+    spans_of, current = {}, None
     for token in target:
         if token >= SENTINEL:
-            current = said.setdefault(token, [])
+            current = spans_of.setdefault(token, [])
         else:
             current.append(token)
-    return [other for token in source for other in (said[token] if token >= SENTINEL else [token])]
+    return [other for token in source for other in (spans_of[token] if token >= SENTINEL else [token])]
 
 
 @settings(max_examples=100)

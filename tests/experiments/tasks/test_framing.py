@@ -101,7 +101,7 @@ def test_lengths_are_known_without_framing(architecture, source, target):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @given(source=SOURCES, target=TARGETS)
-def test_prompt_is_what_the_example_starts_with_and_says_nothing_of_the_target(architecture, source, target):
+def test_prompt_is_what_the_example_starts_with_and_holds_nothing_of_the_target(architecture, source, target):
     layout = frame(architecture)
     example, prompt = layout.example(source, target), layout.prompt(source)
     for axis in layout.axes:
@@ -121,7 +121,7 @@ def test_prefix_of_a_decoder_ends_before_the_target(source, target):
 
 
 @given(source=SOURCES, first=TARGETS, second=TARGETS)
-def test_number_of_slots_does_not_tell_the_targets_length(source, first, second):
+def test_number_of_slots_does_not_depend_on_the_targets_length(source, first, second):
     layout = frame("encoder_only")
     np.testing.assert_array_equal(layout.example(source, first)["source"], layout.example(source, second)["source"])
 

@@ -54,9 +54,9 @@ def task_of(objective, train=TRAIN, validation=(), architecture=None, **settings
 
 
 def prepared(task, stream, seed=0):
-    """Windows of a stream that are no neighbours, posed with a fixed draw; and the places they are of."""
+    """Windows of a stream that are no neighbours, as a batch with a fixed draw; and the positions they are of."""
     rows = stream.rows(np.arange(WINDOWS) * (CONTEXT + 3), CONTEXT)
-    return task.pose(stream, rows, np.random.default_rng(seed)), rows
+    return task.make_batch(stream, rows, np.random.default_rng(seed)), rows
 
 
 def nats(task, batch):
@@ -210,9 +210,9 @@ def test_training_draws_anew_what_is_hidden_when_a_window_comes_again(objective)
 def test_causal_evaluation_says_every_token_and_every_end_once(lengths, batch_size):
     task, examples = task_of("causal"), documents(lengths)
     batches = list(task.evaluation_batches(examples, batch_size))
-    said = np.concatenate([b["labels"][b["loss_weights"] > 0] for b in batches])
+    predicted = np.concatenate([b["labels"][b["loss_weights"] > 0] for b in batches])
     expected = [t for d in examples for t in [*task.tokenizers.source.encode(d.text), END]]
-    assert said.tolist() == expected
+    assert predicted.tolist() == expected
     assert sum(b["loss_weights"].sum() for b in batches) == sum(lengths) + len(lengths)
     assert len({b["labels"].shape for b in batches}) == 1
     for batch in batches:
@@ -410,8 +410,8 @@ def test_masks_are_filled_in_their_places_alone():
 
 def test_spans_are_filled_where_their_sentinels_stand_whatever_their_order():
     tokens = filling.read("a<mask>c<mask>e<mask>", TOKENIZER, [91, 92, 93], ends=True)
-    said = np.array([*ids("n"), 92, *ids("ij"), 91, *ids("k"), END])
-    assert filling.fill_spans(tokens, said, TOKENIZER, 91) == "akcije"
+    predicted = np.array([*ids("n"), 92, *ids("ij"), 91, *ids("k"), END])
+    assert filling.fill_spans(tokens, predicted, TOKENIZER, 91) == "akcije"
 
 
 def test_a_causal_prompt_starts_with_begin_and_its_answer_stops_at_the_end():
