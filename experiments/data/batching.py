@@ -1,8 +1,8 @@
 """Batches of few fixed shapes; batch i is a function of (seed, i), so the position in the data is a step number.
 
 Examples are grouped by length into buckets, each padded to one shape, which compiles once. An epoch is a seeded
-permutation; within it a bucket's examples fill batches in that order, what is left over joins the next bucket that
-holds it, and the batches come in a seeded order. So no example comes twice in an epoch, and fewer than a batch of the
+permutation; within it a bucket's examples fill batches in that order, those left over join the next bucket that holds
+them, and the batches come in a seeded order. So no example comes twice in an epoch, and fewer than a batch of the
 largest bucket are left out, other ones each time.
 """
 
@@ -20,26 +20,26 @@ from jaxtyping import Float32, Int
 from transformer.errors import UserError, problem
 
 Bucket = tuple[int, ...]
-"""The padded length along each axis."""
+"""Padded length along each axis."""
 
 
 def make_buckets(lengths: Int[np.ndarray, "I A"], num_buckets: int, multiple: int = 1) -> list[Bucket]:
-    """At most `num_buckets` shapes, in order of size, the last of which holds every example.
+    """Choose at most `num_buckets` shapes, in order of size, the last of which holds every example.
 
     One bucket of all examples is cut in two, along whichever axis and at whichever length saves most padding; then the
     bucket whose best cut saves most, and so on. The cost of a bucket is (examples) x (sum of its padded lengths).
 
     Args:
-        lengths: of each example, along each axis.
-        multiple: lengths are rounded up to a multiple of this, but not beyond the longest example.
+        lengths: length of each example along each axis.
+        multiple: number to whose multiples lengths are rounded up, but not beyond the longest example.
     """
     longest = lengths.max(axis=0)
     rounded = np.minimum(-(-lengths // multiple) * multiple, longest)
     parts = [(_best_cut(rounded), rounded)]
     buckets = _shapes(parts, longest)
     while (most := max(parts, key=lambda part: part[0][0]))[0][0] > 0:
-        (_, axis, at), whole = most
-        halves = whole[whole[:, axis] <= at], whole[whole[:, axis] > at]
+        (_, axis, at), part_lengths = most
+        halves = part_lengths[part_lengths[:, axis] <= at], part_lengths[part_lengths[:, axis] > at]
         parts = [part for part in parts if part is not most] + [(_best_cut(half), half) for half in halves]
         if len(finer := _shapes(parts, longest)) > num_buckets:
             break
@@ -48,13 +48,13 @@ def make_buckets(lengths: Int[np.ndarray, "I A"], num_buckets: int, multiple: in
 
 
 def _shapes(parts: list[tuple[Any, np.ndarray]], longest: np.ndarray) -> list[Bucket]:
-    """The shape of each part, and the one that holds everything, in order of size."""
+    """Return the shape of each part and the one that holds everything, in order of size."""
     shapes = {tuple(int(length) for length in part.max(axis=0)) for _, part in parts}
     return sorted(shapes | {tuple(int(length) for length in longest)}, key=lambda shape: (sum(shape), shape))
 
 
 def _best_cut(lengths: Int[np.ndarray, "I A"]) -> tuple[int, int, int]:
-    """(padding saved, axis, longest length of the first part) of the best cut in two; saves 0 where there is none."""
+    """Find the best cut in two: (padding saved, axis, longest length of the first part); none saves 0."""
     best = (0, 0, 0)
     whole = len(lengths) * int(lengths.max(axis=0).sum())
     for axis in range(lengths.shape[1]):
@@ -70,21 +70,21 @@ def _best_cut(lengths: Int[np.ndarray, "I A"]) -> tuple[int, int, int]:
 
 
 class Epochs(abc.ABC):
-    """Batches of epochs that are planned as a whole: batch i is a function of i, whatever was asked before.
+    """Batches of epochs that are planned as a whole: batch i is a function of i, whatever was computed before.
 
     A subclass sets what `epoch` reads, then calls the constructor.
     """
 
     def __init__(self) -> None:
-        # The one epoch that was asked for last: steps come in order, and a permutation takes longer than a batch.
+        # The epoch that was planned last: steps come in order, and a permutation takes longer than a batch.
         self._latest: tuple[int, Any] = (0, self.epoch(0))
 
     @abc.abstractmethod
     def epoch(self, number: int) -> Any:
-        """The plan of an epoch: a function of (seed, number)."""
+        """Plan an epoch: a function of (seed, number)."""
 
     def at(self, i: int, batches_per_epoch: int) -> tuple[Any, int]:
-        """The plan of the epoch of batch i (any step number), and where in it the batch stands."""
+        """Return the plan of the epoch of batch i (any step number), and the index of the batch in it."""
         number, at = divmod(int(i), batches_per_epoch)
         latest, epoch = self._latest
         if latest != number:
@@ -94,13 +94,13 @@ class Epochs(abc.ABC):
 
 
 class Plan(Epochs):
-    """Which examples stand in batch i, and how long they are padded to.
+    """Order of the examples: those of batch i, and the bucket to which they are padded.
 
     Args:
-        lengths: of each example, along each axis.
-        buckets: in order of size; the last one holds every example.
-        seed: of the orders.
-        batch_size: examples in a batch; or, where `batch_tokens` is given, what its number is a multiple of.
+        lengths: length of each example along each axis.
+        buckets: shapes in order of size; the last one holds every example.
+        seed: seed of the orders.
+        batch_size: examples in a batch; or, where `batch_tokens` is given, a divisor of their number.
         batch_tokens: tokens in a batch, counted along the longer axis, padding included.
 
     Raises:
@@ -132,7 +132,7 @@ class Plan(Epochs):
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """(examples, *bucket) of each bucket that has a batch, the same in every epoch: as many programs compile."""
+        """Shapes (examples, *bucket) that batches have, the same in every epoch: as many programs compile."""
         return list(self.census)
 
     @functools.cached_property
@@ -143,25 +143,25 @@ class Plan(Epochs):
         return {(self.sizes[i], *self.buckets[i]): (buckets.index(i), counts[i]) for i in sorted(counts)}
 
     def shape(self, i: int) -> tuple[int, ...]:
-        """The shape of batch i."""
+        """Return the shape of batch i."""
         rows, bucket = self.batch(i)
         return (len(rows), *bucket)
 
     @property
     def padding(self) -> float:
-        """The share of the tokens of an epoch's batches that is padding."""
+        """Share of the tokens of an epoch's batches that is padding."""
         batches = self.epoch(0)
         padded = sum(len(rows) * sum(self.buckets[bucket]) for rows, bucket in batches)
         return 1.0 - sum(int(self._lengths[rows].sum()) for rows, _ in batches) / padded
 
     def batch(self, i: int) -> tuple[Int[np.ndarray, "B"], Bucket]:
-        """The indices of the examples of batch i (any step number), and their bucket."""
+        """Return the indices of the examples of batch i (any step number), and their bucket."""
         batches, at = self.at(i, self.batches_per_epoch)
         rows, bucket = batches[at]
         return rows, self.buckets[bucket]
 
     def epoch(self, number: int) -> list[tuple[Int[np.ndarray, "B"], int]]:
-        """The examples and the bucket of each batch of an epoch, in order: a function of (seed, number)."""
+        """Plan the examples and the bucket of each batch of an epoch, in order: a function of (seed, number)."""
         rng = np.random.default_rng((self.seed, number))
         order = rng.permutation(len(self._bucket_of))
         members = [[order[self._bucket_of[order] == bucket]] for bucket in range(len(self.buckets))]
@@ -176,10 +176,10 @@ class Plan(Epochs):
 
 
 def rows_of_batch(bucket: Bucket, batch_size: int, batch_tokens: int | None = None) -> int:
-    """How many examples a batch of this bucket has; for the arguments, see `Plan`.
+    """Return the number of examples in a batch of this bucket; for the arguments, see `Plan`.
 
     Raises:
-        UserError: not even `batch_size` of them have `batch_tokens`.
+        UserError: `batch_size` of them have more than `batch_tokens` tokens.
     """
     if batch_tokens is None:
         return batch_size
@@ -194,7 +194,7 @@ def rows_of_batch(bucket: Bucket, batch_size: int, batch_tokens: int | None = No
 
 
 def _too_few(count: int, fewest: int, batch_tokens: int | None) -> UserError:
-    """The error for fewer examples than a batch has; it names the setting that is in force."""
+    """Build the error for fewer examples than a batch has; it names the setting that is in force."""
     expected, do = f"training.batch_size = {fewest}", f"Set training.batch_size to at most {count}"
     if batch_tokens is not None:
         expected, do = f"{fewest}, for training.batch_tokens = {batch_tokens}", "Lower training.batch_tokens"
@@ -207,7 +207,7 @@ def _too_few(count: int, fewest: int, batch_tokens: int | None) -> UserError:
 
 
 def _next_holding(shapes: Int[np.ndarray, "K A"], bucket: int) -> int:
-    """The next bucket that holds all that this one does; the last one holds everything."""
+    """Return the next bucket that holds all that this one does; the last one holds everything."""
     holding = np.flatnonzero((shapes[bucket + 1 :] >= shapes[bucket]).all(axis=1))
     return bucket + 1 + int(holding[0]) if holding.size else bucket
 
@@ -216,10 +216,10 @@ class Batches:
     """Batches from any step on, prepared ahead of the training loop by threads.
 
     Args:
-        plan: has `batch(i)`, which says what stands in batch i.
-        make: what `plan.batch(i)` gives -> the batch; a pure function.
-        num_threads: that prepare batches.
-        ahead: batches kept ready.
+        plan: plan of the batches; its `batch(i)` returns the arguments of `make` for batch i.
+        make: pure function from them to the batch.
+        num_threads: number of threads that prepare batches.
+        ahead: number of batches that are kept ready.
     """
 
     def __init__(self, plan: Any, make: Callable[..., Any], *, num_threads: int = 1, ahead: int = 8):
@@ -227,17 +227,17 @@ class Batches:
         self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)
 
     def at(self, step: int) -> Any:
-        """The batch of a step."""
+        """Build the batch of a step."""
         return self.make(*self.plan.batch(step))
 
     def starting_at(self, step: int, stop: int = sys.maxsize) -> Iterator[Any]:
-        """The batches of steps `step`, `step` + 1, ... before `stop`."""
+        """Yield the batches of steps `step`, `step` + 1, ... before `stop`."""
         steps = grain.MapDataset.range(step, stop)
         return iter(steps.map(self.at).to_iter_dataset(self._options))
 
 
 def evaluation_batches(count: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray, "B"], Float32[np.ndarray, "B"]]]:
-    """(indices, weights) of batches over `count` examples in order, each once.
+    """Yield (indices, weights) of batches over `count` examples in order, each once.
 
     The last batch is filled up by repeating its last example with a weight of 0, so that every batch has one shape.
     """

@@ -1,4 +1,10 @@
-"""Settings of section `data`: the source of the examples, its own settings, and the lengths of batches."""
+"""Settings of section `data`: the source of the examples, its own settings, and the lengths of batches.
+
+source                    reads
+dates, date_language      examples, evaluation_examples, dates
+source_code               -
+files                     path, source_path, target_path, validation_path, test_path, files
+"""
 
 import dataclasses
 import datetime
@@ -10,7 +16,7 @@ from transformer.errors import UserError
 from transformer.schema import a_seed, at_least, fraction, setting
 
 FILE_FORMATS = ("text", "aligned", "tsv", "jsonl")
-"""The formats of `data.files.format`; `sources.formats` has a row for each."""
+"""Formats of `data.files.format`; `sources.formats` has a row for each."""
 
 PATHS = ("path", "source_path", "target_path", "validation_path", "test_path")
 """Settings that the source `files` alone reads."""
@@ -22,7 +28,7 @@ SOURCE_READS: dict[str, frozenset[str]] = {
     "source_code": frozenset(),
     "files": frozenset({*PATHS, "files"}),
 }
-"""Name -> the settings and sections of `data` that it reads of those that not every source does."""
+"""Source -> the settings and sections of `data` that it reads, of those that not every source reads."""
 
 
 def _locales_check(names: Sequence[str]) -> str | None:
@@ -34,7 +40,7 @@ def _locales_check(names: Sequence[str]) -> str | None:
 
 
 def formats_check(names: Sequence[str]) -> str | None:
-    """Check the names of CLDR's formats: what was expected, or None where they are right."""
+    """Check the names of CLDR's formats: return the expected ones, or None where all are valid."""
     return None if names and set(names) <= set(FORMATS) else "one or more of " + ", ".join(FORMATS)
 
 
@@ -47,27 +53,27 @@ def _year_check(year: int) -> str | None:
 
 
 def a_name(text: str) -> str | None:
-    """A check: not empty."""
+    """Check that a name is not empty."""
     return None if text else "a name of at least one character"
 
 
 @dataclasses.dataclass(frozen=True)
 class DatesConfig:
-    """Which days, written how."""
+    """Days to draw, and the locales and formats that write them."""
 
-    locales: tuple[str, ...] = setting(LOCALES, "CLDR locales that days are written in", check=_locales_check)
+    locales: tuple[str, ...] = setting(LOCALES, "CLDR locales that write the days", check=_locales_check)
     formats: tuple[str, ...] = setting(
         FORMATS[:3], "CLDR formats: full, long, medium; short is ambiguous between locales", check=formats_check
     )
-    first_year: int = setting(1950, "days start on 1 January of this year", check=_year_check)
-    last_year: int = setting(2049, "days end on 31 December of this year", check=_year_check)
+    first_year: int = setting(1950, "first year of the days (from 1 January)", check=_year_check)
+    last_year: int = setting(2049, "last year of the days (to 31 December)", check=_year_check)
 
 
 @dataclasses.dataclass(frozen=True)
 class FilesConfig:
-    """How the user's files are read and split."""
+    """Format of the user's files, and the split."""
 
-    format: str | None = setting(None, "how files are written; none: by their names", allowed=FILE_FORMATS)
+    format: str | None = setting(None, "format of the files; none: by their names", allowed=FILE_FORMATS)
     text_field: str = setting("text", "JSONL field of a text, or of a text that has a label", check=a_name)
     label_field: str = setting("label", "JSONL field of a label", check=a_name)
     source_field: str = setting("source", "JSONL field of a pair's source", check=a_name)
@@ -78,10 +84,12 @@ class FilesConfig:
         check=fraction,
     )
     test_share: float = setting(
-        0.05, "share held out for the test (0: no test); not applied where data.test_path is given", check=fraction
+        0.05,
+        "share of the data held out for the test (0: no test); not applied where data.test_path is given",
+        check=fraction,
     )
     split: str = setting(
-        RANDOM, "what is held out: by a permutation of the seed, or the end of the data", allowed=SPLITS
+        RANDOM, "choice of the held-out part: by a permutation of the seed, or the end of the data", allowed=SPLITS
     )
 
 
@@ -91,9 +99,9 @@ def _one_or_two(paths: tuple[str, ...]) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What is read, and how it is batched."""
+    """Source of the examples, and their batches."""
 
-    source: str = setting("dates", "where examples come from", allowed=SOURCE_READS)
+    source: str = setting("dates", "source of the examples", allowed=SOURCE_READS)
     path: str | None = setting(
         None,
         "file of texts (plain, .gz, JSONL), folder of text files, or TSV or JSONL file of pairs or labels",
@@ -106,22 +114,26 @@ class DataConfig:
         "own validation data: a file or folder, or the source's and the target's file, separated by a comma",
         check=_one_or_two,
     )
-    test_path: tuple[str, ...] | None = setting(None, "own test data, likewise", check=_one_or_two)
+    test_path: tuple[str, ...] | None = setting(
+        None, "own test data: a file or folder, or two files, as for data.validation_path", check=_one_or_two
+    )
     examples: int = setting(100_000, "training examples drawn from a source that generates them", check=at_least(1))
     evaluation_examples: int = setting(
-        2_000, "examples in each of validation and test, where they are generated", check=at_least(1)
+        2_000, "examples in each of validation and test, for a source that generates them", check=at_least(1)
     )
     too_long: str = setting(
         "refuse",
-        "an example longer than the model's limit: refuse it, or cut it and say how many",
+        "treatment of examples longer than the model's limit: refuse them, or cut them and print how many",
         allowed=("refuse", "cut"),
     )
-    num_buckets: int = setting(2, "fixed lengths that batches are padded to; each compiles once", check=at_least(1))
-    length_multiple: int = setting(1, "these lengths are multiples of this", check=at_least(1))
+    num_buckets: int = setting(
+        2, "number of fixed lengths that batches are padded to; each compiles once", check=at_least(1)
+    )
+    length_multiple: int = setting(1, "divisor of these lengths (tokens)", check=at_least(1))
     seed: int | None = setting(
         None,
-        "of what is drawn, of the splits and of the order of examples; none: the seed of the run",
+        "seed of drawn examples, of the splits and of the order of examples; none: the seed of the run",
         check=a_seed,
     )
-    dates: DatesConfig = setting(DatesConfig, "the dates and date_language sources")
-    files: FilesConfig = setting(FilesConfig, "the files source")
+    dates: DatesConfig = setting(DatesConfig, "sources dates and date_language")
+    files: FilesConfig = setting(FilesConfig, "source files")

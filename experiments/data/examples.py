@@ -1,9 +1,14 @@
-"""What a source yields: documents, or pairs of texts, in three splits."""
+"""The examples that a source yields: documents, or pairs of texts, in three splits.
+
+TEXT    Document("import os ...", "os.py")
+PAIRS   Pair("vendredi 20 novembre 2026", "2026-11-20", "fr")
+LABELS  Pair("vendredi 20 novembre 2026", "fr", "fr")               (a label is a pair's target)
+"""
 
 import dataclasses
 
 TEXT, PAIRS, LABELS = "text", "pairs", "labels"
-"""The kinds of data: documents; a source and a target text; a text and its label. Labels are pairs too."""
+"""Kinds of data: documents; a source and a target text; a text and its label. Labels are pairs too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -13,7 +18,7 @@ class Pair:
     source: str
     target: str
     group: str = ""
-    """What the pair belongs to, for metrics by group (a locale, for the dates); "" where there are no groups."""
+    """Group of the pair, for metrics by group (its locale, for the dates); "" where there are no groups."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,14 +31,14 @@ class Document:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The examples to learn from, to choose by, and to report on; all `Pair`s or all `Document`s."""
+    """Examples for training, validation and test; all `Pair`s or all `Document`s."""
 
     train: list
     validation: list
     test: list
     notes: tuple[str, ...] = ()
-    """What a person should know of the data, a line each; printed when a run starts."""
+    """Remarks on the data for the user, a line each; printed when a run starts."""
     fingerprint: str = ""
     """SHA-256 of all that was read; "" where the config alone decides the data. Stored with the run."""
     ceiling: float | None = None
-    """The highest share of the test's examples that can be right, where texts with several answers bound it below 1."""
+    """Highest possible accuracy on the test, where texts with several answers keep it below 1."""

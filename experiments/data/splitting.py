@@ -1,9 +1,9 @@
-"""Held-out parts of data that comes as a whole: two shares v and t of n examples, at random places or at the end.
+"""Held-out parts of data that comes as a whole: two shares v and t of n examples, drawn at random or from the end.
 
-`tail`: the first floor((1 - v - t) n) are learned from, the last floor(t n) are the test's, and those between are for
+`tail`: the first floor((1 - v - t) n) are for training, the last floor(t n) for the test, and those between for
 validation; for one long text, n counts its characters. `random`: a seeded permutation gives floor(v n) and floor(t n),
-at least one of each whose share is not 0; one long text loses a stretch of whole lines at a seeded place. Shares are
-taken as the decimal numbers that they are written as: in floating point, (1 - 0.05 - 0.05) 100 is 89.99...
+at least one of each whose share is not 0; one long text loses a stretch of whole lines from a seeded position. Shares
+are taken as the decimal numbers that they are written as: in floating point, (1 - 0.05 - 0.05) 100 is 89.99...
 """
 
 import math
@@ -18,11 +18,11 @@ RANDOM, TAIL = "random", "tail"
 SPLITS = (RANDOM, TAIL)
 
 Parts = tuple[list, list, list]
-"""To learn from, for validation, for the test."""
+"""Examples for training, for validation, for the test."""
 
 
-def split(examples: list, validation_share: float, test_share: float, how: str, seed: int) -> Parts:
-    """The examples in three parts, each in the order of the data; one single document is cut within its text.
+def split(examples: list, validation_share: float, test_share: float, method: str, seed: int) -> Parts:
+    """Split examples into three parts, each in the order of the data; one single document is cut within its text.
 
     A function of the arguments alone.
 
@@ -32,18 +32,18 @@ def split(examples: list, validation_share: float, test_share: float, how: str, 
     single = len(examples) == 1 and isinstance(examples[0], Document)
     shares = Fraction(str(validation_share)), Fraction(str(test_share))
     if single:
-        parts = _split_text(examples[0], *_cuts(len(examples[0].text), *shares), how, seed)
-    elif how == TAIL:
+        parts = _split_text(examples[0], *_cuts(len(examples[0].text), *shares), method, seed)
+    elif method == TAIL:
         first, second = _cuts(len(examples), *shares)
         parts = examples[:first], examples[first:second], examples[second:]
     else:
         parts = _split_at_random(examples, shares, seed)
-    _not_empty(parts, shares, "characters" if single else "examples", single and how == RANDOM)
+    _not_empty(parts, shares, "characters" if single else "examples", single and method == RANDOM)
     return parts
 
 
 def _cuts(count: int, validation: Fraction, test: Fraction) -> tuple[int, int]:
-    """Where validation and test start, counted from 0; what rounding leaves over is held out."""
+    """Compute the indices at which validation and test start; the remainder of rounding is held out."""
     first = max(0, math.floor((1 - validation - test) * count))
     return first, count - math.floor(test * count) if validation else first
 
@@ -56,10 +56,10 @@ def _split_at_random(examples: list, shares: tuple[Fraction, Fraction], seed: in
     return train, validation, test
 
 
-def _split_text(document: Document, first: int, second: int, how: str, seed: int) -> Parts:
-    """Cuts one text; at random one stretch between lines, at a seeded place, so that two texts may be left to learn."""
+def _split_text(document: Document, first: int, second: int, method: str, seed: int) -> Parts:
+    """Cut one text: at the end, or one stretch of lines from a seeded position, which may leave two training texts."""
     text, held_out = document.text, len(document.text) - first
-    if how == TAIL or not held_out:
+    if method == TAIL or not held_out:
         spans = [(0, first)], [(first, second)], [(second, len(text))]
     else:
         start = int(np.random.default_rng(seed).integers(first + 1))
@@ -70,7 +70,7 @@ def _split_text(document: Document, first: int, second: int, how: str, seed: int
 
 
 def _line_start(text: str, at: int) -> int:
-    """The place nearest to `at` where a line starts, or the text ends."""
+    """Return the index nearest to `at` where a line starts, or the text ends."""
     before = text.rfind("\n", 0, at) + 1
     after = text.find("\n", max(at - 1, 0)) + 1 or len(text)
     return before if at - before <= after - at else after

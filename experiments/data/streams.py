@@ -4,8 +4,8 @@
     labels     x1      x2 .. xn <end> | y1    .. ym <end> | ...
     documents  1       1  .. 1  1     | 2     .. 2  2     | ...
 
-A window is `context` neighbours of it. Each epoch starts the windows at another phase and takes them in another order,
-so each token is learned once an epoch, but for fewer than two windows and one batch.
+A window is `context` neighbours of it. Each epoch starts the windows at another offset and takes them in another order,
+so each token is a label once an epoch, but for fewer than two windows and one batch.
 """
 
 import dataclasses
@@ -21,16 +21,19 @@ from transformer.errors import problem
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stream:
-    """What stands at each place of the stream."""
+    """Input, label and document at each index of the stream.
 
-    inputs: Int32[np.ndarray, "M"]
-    labels: Int32[np.ndarray, "M"]
-    documents: Int32[np.ndarray, "M"]
-    """Counted from 1."""
+    Attributes:
+        documents: number of the document, counted from 1.
+    """
+
+    inputs: Int32[np.ndarray, "tokens"]
+    labels: Int32[np.ndarray, "tokens"]
+    documents: Int32[np.ndarray, "tokens"]
 
     @classmethod
     def of(cls, texts: Ragged) -> "Stream":
-        """The stream of the documents, one after another."""
+        """Join documents, one after another."""
         lengths = texts.lengths
         inputs = np.full(len(texts.tokens) + len(texts), SpecialTokens.begin, np.int32)
         labels = np.full_like(inputs, SpecialTokens.end)
@@ -42,22 +45,22 @@ class Stream:
         return len(self.inputs)
 
     def rows(self, starts: Int[np.ndarray, "B"], length: int) -> Int64[np.ndarray, "B T"]:
-        """The places of windows; those behind the end of the stream are its last place."""
+        """Return the indices of windows; those behind the end of the stream are its last index."""
         return np.minimum(starts[:, None] + np.arange(length), len(self) - 1)
 
     def segments(self, rows: Int[np.ndarray, "B T"]) -> Int32[np.ndarray, "B T"]:
-        """The documents of each window, counted from 1."""
+        """Return the document of each token, counted from 1 within its window."""
         documents = self.documents[rows]
         return documents - documents[:, :1] + 1
 
 
 class Windows(Epochs):
-    """Which windows stand in batch i: a function of (seed, i).
+    """Order of the windows: those of batch i are a function of (seed, i).
 
     Args:
-        length: of the stream (tokens).
-        context: of a window (tokens).
-        by_tokens: whether training.batch_tokens decided the size of a batch, which the error then names.
+        length: length of the stream (tokens).
+        context: length of a window (tokens).
+        by_tokens: True where training.batch_tokens decided the size of a batch, which the error then names.
 
     Raises:
         UserError: the stream is shorter than a batch.
@@ -81,7 +84,7 @@ class Windows(Epochs):
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """(windows, tokens) of a batch: one program compiles."""
+        """Shape (windows, tokens) of every batch: one program compiles."""
         return list(self.census)
 
     @property
@@ -90,15 +93,15 @@ class Windows(Epochs):
         return {self.shape(0): (0, self.batches_per_epoch)}
 
     def shape(self, i: int) -> tuple[int, int]:
-        """The shape of batch i."""
+        """Return the shape of batch i."""
         return self.batch_size, self.context
 
     def batch(self, i: int) -> tuple[Int64[np.ndarray, "B"], int]:
-        """Where the windows of batch i start, and i."""
+        """Return the starts of the windows of batch i, and i."""
         starts, at = self.at(i, self.batches_per_epoch)
         return starts[at * self.batch_size : (at + 1) * self.batch_size], int(i)
 
     def epoch(self, number: int) -> Int64[np.ndarray, "windows"]:
-        """Where the windows of an epoch start, in order: a function of (seed, number)."""
+        """Draw the starts of the windows of an epoch, in order: a function of (seed, number)."""
         rng = np.random.default_rng((self.seed, number))
         return rng.integers(self.context) + self.context * rng.permutation(self.windows_per_epoch)

@@ -1,11 +1,11 @@
-"""Which language is this date written in? "vendredi 20 novembre 2026" -> "fr".
+"""Languages of written dates, to be recognised: "vendredi 20 novembre 2026" -> "fr".
 
 Days are drawn and written as for `dates`; the label is the language of the locale, so that en_US and en_GB are both en.
-Some strings are written alike in several languages ("20.11.2026"), so no reader of the string alone is always right:
+Some strings are written alike in several languages ("20.11.2026"), so no reader of the string alone is always correct:
 
     ceiling = sum over strings s of max over languages l of count(s, l), divided by the sum of all counts
 
-where count(s, l) is how many (day, locale, format) of the test's days write s in l.
+where count(s, l) is the number of (day, locale, format) of the test's days that write s in l.
 """
 
 import collections
@@ -24,18 +24,21 @@ from transformer.errors import problem
 
 @dataclasses.dataclass(frozen=True)
 class Ceiling:
-    """What the strings alone allow."""
+    """Highest accuracy that the strings alone allow.
+
+    Attributes:
+        accuracy: highest for a reader of the string, each (locale, format) being as likely as another.
+        strings: number of different strings.
+        shared: number of strings that several languages write.
+    """
 
     accuracy: float
-    """The highest that a reader of the string can reach, each writer being as likely as another."""
     strings: int
-    """Different strings."""
     shared: int
-    """Those of them that several languages write."""
 
 
 def date_language(config: DataConfig, seed: int) -> Splits:
-    """Draws as `dates` does; the target and group of a pair are its language. The notes say the test's ceiling.
+    """Draw as `dates` does; the target and group of a pair are its language. The notes give the test's ceiling.
 
     A function of the config and the seed alone.
 
@@ -45,7 +48,7 @@ def date_language(config: DataConfig, seed: int) -> Splits:
     languages = {language(locale) for locale in find_locales(config.dates.locales)}
     if len(languages) == 1:
         raise problem(
-            "the locales of data.dates.locales have one language, so there is nothing to tell apart",
+            "the locales of data.dates.locales have one language, so there is nothing to classify",
             got=", ".join(config.dates.locales),
             expected="locales of two languages or more",
         )
@@ -60,12 +63,12 @@ def date_language(config: DataConfig, seed: int) -> Splits:
 
 
 def language(locale: Locale) -> str:
-    """The code of a locale's language, without script or territory: "zh" for zh_Hant, "pt" for pt_BR."""
+    """Return the code of a locale's language, without script or territory: "zh" for zh_Hant, "pt" for pt_BR."""
     return locale.language
 
 
 def ceiling(config: DatesConfig, days: Iterable[datetime.date]) -> Ceiling:
-    """The highest accuracy on these days, over all locales and formats; exact."""
+    """Compute the highest accuracy on these days, over all locales and formats; exact."""
     days = list(days)
     counts: dict[str, collections.Counter[str]] = {}
     for writer in writers(config):

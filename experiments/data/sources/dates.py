@@ -1,9 +1,9 @@
 """Dates in many languages, to be read: "vendredi 20 novembre 2026" -> "2026-11-20".
 
-The Unicode Common Locale Data Repository (CLDR, through Babel) says how each locale writes a day in full, at length and
-at medium length; the target is ISO 8601. Every string of the default locales and formats stands for one day only
-(`ceiling` measures it, a test holds it), so a model can reach an exact match of 1. Short formats write 11/5/26 for two
-different days in two locales, so they are not among the defaults.
+The Unicode Common Locale Data Repository (CLDR, through Babel) holds the formats in which each locale writes a day in
+full, at length and at medium length; the target is ISO 8601. Every string of the default locales and formats stands for
+one day only (`ceiling` measures it, a test holds it), so a model can reach an exact match of 1. Short formats write
+11/5/26 for two different days in two locales, so they are not among the defaults.
 """
 
 import collections
@@ -22,10 +22,10 @@ from experiments.data.sources.locales import find_locales
 from transformer.errors import problem
 
 HELD_OUT = 0.05
-"""Share of the days that validation has to itself; the test has as many."""
+"""Share of the days that only validation has; the test has as many."""
 
 Writer = tuple[Locale, str]
-"""A locale, and one of its formats."""
+"""Locale, and one of its formats."""
 FIELD = re.compile(r"%\((\w+)\)s")
 """One field of a CLDR pattern, as Babel keeps it."""
 PARTS: dict[str, Callable[[datetime.date], int]] = {
@@ -37,11 +37,11 @@ PARTS: dict[str, Callable[[datetime.date], int]] = {
     "y": operator.attrgetter("year"),
     "G": operator.attrgetter("year"),
 }
-"""A field's first letter -> the part of the day that decides it; of other fields, the whole day does."""
+"""First letter of a field -> the part of the day that decides it; other fields depend on the whole day."""
 
 
 def dates(config: DataConfig, seed: int) -> Splits:
-    """Draws (day, locale, format) uniformly; training, validation and test have no day in common.
+    """Draw (day, locale, format) uniformly; training, validation and test have no day in common.
 
     A function of the config and the seed alone; validation and test do not depend on how many training examples
     are drawn.
@@ -53,7 +53,7 @@ def dates(config: DataConfig, seed: int) -> Splits:
 
 
 def draw_splits(config: DataConfig, seed: int, make: Callable[[str, datetime.date, Locale], Pair]) -> Splits:
-    """Draws as `dates`; `make` says which pair a written day gives. Raises UserError as `dates`."""
+    """Draw as `dates`; `make` builds the pair of a written day. Raises UserError as `dates`."""
     among, parts = writers(config.dates), split_days(config.dates, seed)
     counts = (config.examples, config.evaluation_examples, config.evaluation_examples)
     return Splits(
@@ -65,7 +65,7 @@ def draw_splits(config: DataConfig, seed: int, make: Callable[[str, datetime.dat
 
 
 def split_days(config: DatesConfig, seed: int) -> tuple[list[datetime.date], ...]:
-    """The days of training, validation and test, none in two of them: a function of the arguments alone."""
+    """Split the days into training, validation and test, none in two of them: a function of the arguments alone."""
     days = every_day(config)
     order = np.random.default_rng((seed, 0)).permutation(len(days))
     held_out = max(1, round(HELD_OUT * len(days)))
@@ -74,7 +74,7 @@ def split_days(config: DatesConfig, seed: int) -> tuple[list[datetime.date], ...
 
 
 def every_day(config: DatesConfig) -> list[datetime.date]:
-    """The days of the config's years, in order.
+    """List the days of the config's years, in order.
 
     Raises:
         UserError: the last year is before the first.
@@ -90,29 +90,29 @@ def every_day(config: DatesConfig) -> list[datetime.date]:
 
 
 def ceiling(config: DatesConfig, days: Iterable[datetime.date]) -> float:
-    """The highest exact match that a reader of the strings alone can reach on these days (1: none is ambiguous).
+    """Compute the highest exact match that the strings alone allow on these days (1: none is ambiguous).
 
-    Over all locales and formats, each as likely as another; the reader says of each string the day that it stands
-    for most often.
+    Over all locales and formats, each as likely as another; the best answer to a string is the day for which it stands
+    most often.
     """
     meanings: dict[str, collections.Counter[datetime.date]] = {}
     days = list(days)
     for writer in writers(config):
         for text, day in zip(write(days, writer), days, strict=True):
             meanings.setdefault(text, collections.Counter())[day] += 1
-    right = sum(max(counter.values()) for counter in meanings.values())
-    return right / sum(counter.total() for counter in meanings.values())
+    correct = sum(max(counter.values()) for counter in meanings.values())
+    return correct / sum(counter.total() for counter in meanings.values())
 
 
 def writers(config: DatesConfig) -> list[Writer]:
-    """Every (locale, format) of the config. Raises UserError: an unknown locale or format, or none."""
+    """List every (locale, format) of the config. Raises UserError: an unknown locale or format, or none."""
     if (expected := formats_check(config.formats)) is not None:
         raise problem("unknown format in data.dates.formats", got=config.formats, expected=expected)
     return [(locale, style) for locale in find_locales(config.locales) for style in config.formats]
 
 
 def write(days: Sequence[datetime.date], writer: Writer) -> list[str]:
-    """Each day as Babel's `format_date` gives it, but each month, weekday, ... is put into words only once."""
+    """Write each day as Babel's `format_date` does, but put each month, weekday, ... into words only once."""
     locale, style = writer
     template = get_date_format(style, locale).format  # such as "%(d)s %(MMMM)s %(y)s"
     columns = []

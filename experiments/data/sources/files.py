@@ -1,4 +1,10 @@
-"""The user's own files: texts, pairs of texts, or texts with labels, with held-out files of their own or a split."""
+"""The user's own files: texts, pairs of texts, or texts with labels, with held-out files of their own or a split.
+
+setting                                 holds
+data.path                               texts (a file, a folder, JSONL), or a table of pairs or labels (TSV, JSONL)
+data.source_path and data.target_path   pairs: line i of one belongs to line i of the other
+data.validation_path, data.test_path    held-out data; without one, a share of the training files
+"""
 
 import dataclasses
 import os
@@ -20,7 +26,7 @@ WHERE = {
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What one setting's files hold."""
+    """Contents of one setting's files."""
 
     files: list[File]
     examples: list
@@ -28,12 +34,12 @@ class Part:
 
 
 def files(config: DataConfig, seed: int, kind: str) -> Splits:
-    """The examples of the config's files: a function of (their content, config, seed, kind).
+    """Read the examples of the config's files: a function of (their content, config, seed, kind).
 
     The shares of data.files are held out of the training files for whatever has no files of its own.
 
     Raises:
-        UserError: files that are missing, are no text, or do not hold what their format says; an empty split.
+        UserError: files that are missing, are no text, or are not in their format; an empty split.
     """
     train = _read(_training_paths(config, kind), config, kind)
     own = {
@@ -57,31 +63,31 @@ def files(config: DataConfig, seed: int, kind: str) -> Splits:
 
 
 def text_files(config: DataConfig, seed: int) -> Splits:
-    """Documents from data.path. Raises UserError as `files`."""
+    """Read documents from data.path. Raises UserError as `files`."""
     return files(config, seed, TEXT)
 
 
 def pair_files(config: DataConfig, seed: int) -> Splits:
-    """Pairs from data.source_path and data.target_path, or data.path. Raises UserError as `files`."""
+    """Read pairs from data.source_path and data.target_path, or data.path. Raises UserError as `files`."""
     return files(config, seed, PAIRS)
 
 
 def label_files(config: DataConfig, seed: int) -> Splits:
-    """Texts (`source`) with labels (`target`, `group`) from data.path. Raises UserError as `files`."""
+    """Read texts (`source`) with labels (`target`, `group`) from data.path. Raises UserError as `files`."""
     return files(config, seed, LABELS)
 
 
 def _training_paths(config: DataConfig, kind: str) -> list[tuple[str, str]]:
-    """(setting, path) of the files to learn from."""
-    sides = [("data.source_path", config.source_path), ("data.target_path", config.target_path)]
-    given = [(name, path) for name, path in sides if path is not None]
+    """Return (setting, path) of the training files."""
+    pair = [("data.source_path", config.source_path), ("data.target_path", config.target_path)]
+    given = [(name, path) for name, path in pair if path is not None]
     if config.path is not None and given:
         raise problem(f"data.path and {given[0][0]} are both given", expected=f"one or the other: {WHERE[kind]}")
     if given and kind != PAIRS:
         what = f"{given[0][0]} is not read where the task needs {MEANINGS[kind]}"
         raise problem(what, got=given[0][1], expected=WHERE[kind])
     if len(given) == 1:
-        missing = next(name for name, path in sides if path is None)
+        missing = next(name for name, path in pair if path is None)
         raise problem(
             f"{given[0][0]} is given without {missing}", expected="both: line i of one belongs to line i of the other"
         )
@@ -91,7 +97,7 @@ def _training_paths(config: DataConfig, kind: str) -> list[tuple[str, str]]:
 
 
 def _read(paths: list[tuple[str, str]], config: DataConfig, kind: str) -> Part:
-    """The files of one part, in the config's format or the one that their names say."""
+    """Read the files of one part, in the config's format or the one of their names."""
     if len(paths) > 1 and kind != PAIRS:
         raise problem(
             f"{paths[0][0]} names {len(paths)} files", got=", ".join(path for _, path in paths), expected="one"
@@ -140,7 +146,7 @@ def _unclear(setting: str, path: str, kind: str) -> UserError:
     able = [name for name, kinds in FORMATS.items() if kind in kinds and name != ALIGNED]
     aligned = ", or give two aligned files, the source's and the target's" if kind == PAIRS else ""
     return problem(
-        f"the name of {path} does not say its format",
+        f"the name of {path} does not show its format",
         expected=f"one ending in {', '.join(end for end, name in ENDINGS.items() if name in able)}, perhaps with .gz",
         do=f"Set data.files.format to {' or '.join(able)}{aligned}.",
     )
@@ -154,17 +160,17 @@ def _size(examples: list, kind: str) -> str:
     return f"{len(examples):,} examples{labels}"
 
 
-def _split_note(parts: Parts, how: str, seed: int) -> str:
+def _split_note(parts: Parts, method: str, seed: int) -> str:
     by_text = isinstance(parts[0][0], Document)
     sizes = [sum(len(document.text) for document in part) if by_text else len(part) for part in parts]
-    how = f"{how}, seed {seed}" if how == RANDOM else how
+    method = f"{method}, seed {seed}" if method == RANDOM else method
     learn, validation, test = (f"{size:,}" for size in sizes)
     unit = "characters" if by_text else "examples"
-    return f"split ({how}): {learn} {unit} to learn from, {validation} for validation, {test} for the test"
+    return f"split ({method}): {learn} {unit} to learn from, {validation} for validation, {test} for the test"
 
 
 def _repeated(parts: Parts) -> list[str]:
-    """A line for each held-out part that has examples to learn from among its own."""
+    """Write a line for each held-out part that shares examples with training."""
     seen = {_content(example) for example in parts[0]}
     notes = []
     for name, part in zip(("validation", "test"), parts[1:], strict=True):

@@ -1,4 +1,4 @@
-"""What a file's text means: one row of FORMATS for each format, with a function for each kind of data it can hold.
+"""The table of file formats: one row of FORMATS for each, with a function for each kind of data it can hold.
 
     text       a file is a document
     aligned    two files; line i of one is the source, line i of the other its target
@@ -19,19 +19,19 @@ from experiments.data.sources.reading import File
 from transformer.errors import nearest, problem
 
 Read = tuple[list, str]
-"""The examples, and in words what was left out ("": nothing)."""
+"""Examples, and a note on those left out ("": none)."""
 SHOWN = 40
-"""Characters of a line that a message shows."""
+"""Number of characters of a line that a message shows."""
 
 
 def text_documents(files: list[File], config: FilesConfig) -> Read:
-    """Each file that is not empty is a document."""
+    """Read each file that is not empty as a document."""
     documents = [Document(file.text, file.name) for file in files if file.text]
     return documents, _left_out(len(files) - len(documents), "empty file")
 
 
 def aligned_pairs(files: list[File], config: FilesConfig) -> Read:
-    """Line i of the first file and line i of the second.
+    """Pair line i of the first file with line i of the second.
 
     Raises:
         UserError: one file has more lines than the other, or a line is blank in one of them.
@@ -59,7 +59,7 @@ def aligned_pairs(files: list[File], config: FilesConfig) -> Read:
 
 
 def tsv_pairs(files: list[File], config: FilesConfig) -> Read:
-    """source<TAB>target.
+    """Read lines of source<TAB>target.
 
     Raises:
         UserError: a line with another number of tabs, or a side that is blank.
@@ -78,7 +78,7 @@ def tsv_pairs(files: list[File], config: FilesConfig) -> Read:
 
 
 def tsv_labels(files: list[File], config: FilesConfig) -> Read:
-    """LABEL<TAB>text; further tabs belong to the text.
+    """Read lines of LABEL<TAB>text; further tabs belong to the text.
 
     Raises:
         UserError: a line without a tab, a blank label or text.
@@ -91,7 +91,7 @@ def tsv_labels(files: list[File], config: FilesConfig) -> Read:
 
 
 def jsonl_documents(files: list[File], config: FilesConfig) -> Read:
-    """Each line's text is a document.
+    """Read each line's text as a document.
 
     Raises:
         UserError: a line that is not a JSON object with that field, a string.
@@ -103,7 +103,7 @@ def jsonl_documents(files: list[File], config: FilesConfig) -> Read:
 
 
 def jsonl_pairs(files: list[File], config: FilesConfig) -> Read:
-    """Each line's source and target. Raises UserError as `jsonl_documents`, and for a blank one."""
+    """Read each line's source and target. Raises UserError as `jsonl_documents`, and for a blank one."""
     return [
         Pair(*(_not_blank(_field(row, name, config, where), where, name) for name in ("source", "target")))
         for where, row in _objects(files)
@@ -111,7 +111,7 @@ def jsonl_pairs(files: list[File], config: FilesConfig) -> Read:
 
 
 def jsonl_labels(files: list[File], config: FilesConfig) -> Read:
-    """Each line's text and label, a string, a whole number or a boolean. Raises UserError as `jsonl_pairs`."""
+    """Read each line's text and label (a string, a whole number or a boolean). Raises UserError as `jsonl_pairs`."""
     return [
         _labelled(*(_not_blank(_field(row, name, config, where), where, name) for name in ("text", "label")))
         for where, row in _objects(files)
@@ -127,7 +127,7 @@ FORMATS: dict[str, Mapping[str, Callable[[list[File], FilesConfig], Read]]] = {
 }
 """Name -> {kind of data -> function (files, config) -> Read}; `aligned` takes two files, `text` any number."""
 ENDINGS = {".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
-"""The end of a file's name (before .gz) -> its format."""
+"""Ending of a file's name (before .gz) -> its format."""
 
 
 def _labelled(text: str, label: str) -> Pair:
@@ -135,7 +135,7 @@ def _labelled(text: str, label: str) -> Pair:
 
 
 def _numbered(files: list[File]) -> Iterator[tuple[str, str]]:
-    """("path, line 3", the line) without the blank lines at the end."""
+    """Yield ("path, line 3", the line) for each line but the blank ones at the end."""
     (file,) = files
     lines = file.lines()
     while lines and not lines[-1].strip():
@@ -165,7 +165,7 @@ def _objects(files: list[File]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _field(row: dict[str, Any], role: str, config: FilesConfig, where: str) -> str:
-    """The field of an object that data.files.ROLE_field names."""
+    """Return the field of an object that data.files.ROLE_field names."""
     setting, name = f"data.files.{role}_field", getattr(config, f"{role}_field")
     if name not in row:
         guess = nearest(name, row)

@@ -1,4 +1,9 @@
-"""The locales and formats of CLDR in which dates are written."""
+"""The locales and formats of CLDR in which dates are written.
+
+de, long     20. November 2026
+fr, full     vendredi 20 novembre 2026
+ja, medium   2026/11/20
+"""
 
 from collections.abc import Sequence
 
@@ -21,10 +26,10 @@ FORMATS = ("full", "long", "medium", "short")
 
 
 def find_locales(names: Sequence[str]) -> list[Locale]:
-    """The locales of these names, with _ or - between their parts.
+    """Find the locales of these names, with _ or - between their parts.
 
     Raises:
-        UserError: CLDR does not have one of them; says the nearest name that it has. Or there are none.
+        UserError: no names, or one that CLDR lacks; the error names the nearest that it has.
     """
     if not names:
         raise problem("data.dates.locales is empty", expected="at least one locale, such as fr or pt_BR")

@@ -16,7 +16,7 @@ from pathlib import Path
 from transformer.errors import UserError, nearest, problem
 
 HEAD = 8192
-"""Bytes at the beginning of a file among which a NUL says that it is binary."""
+"""Number of bytes at the beginning of a file among which a NUL marks it as binary."""
 
 KINDS_OF_FILE = {
     b"\x1f\x8b": "data compressed by gzip, whose name has to end in .gz here",
@@ -37,30 +37,33 @@ KINDS_OF_FILE = {
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
 }
-"""First bytes -> what such a file is; asked only of files that are no UTF-8 text."""
+"""First bytes -> kind of file; applied only to files that are no UTF-8 text."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
-    """A file's text, under the name that errors and notes give it."""
+    """A file's text, under the name that errors and notes give it.
+
+    Attributes:
+        path: path as the user gave it.
+        name: last part of the path, or the path below the folder that was read.
+    """
 
     path: str
-    """As the user gave it."""
     name: str
-    """The last part of the path, or the path below the folder that was read."""
     text: str
 
     def lines(self) -> list[str]:
-        """The lines without their ends; line i of a message is lines()[i - 1]."""
+        """Split the text into lines without their ends; line i of a message is lines()[i - 1]."""
         lines = self.text.split("\n")
         return lines[:-1] if not lines[-1] else lines
 
 
 def read_file(path: str, setting: str) -> File:
-    """The text of one file.
+    """Read one file.
 
     Args:
-        setting: that named the path, for messages.
+        setting: name of the setting that holds the path, for messages.
 
     Raises:
         UserError: no such file, a folder, an empty, unreadable, binary, broken or undecodable file.
@@ -71,7 +74,7 @@ def read_file(path: str, setting: str) -> File:
 
 
 def read_folder(path: str, setting: str) -> list[File]:
-    """The files below a folder by relative path, without hidden ones and those in hidden folders.
+    """Read the files below a folder by relative path, except hidden ones and those in hidden folders.
 
     Empty ones are among them.
 
@@ -88,7 +91,7 @@ def read_folder(path: str, setting: str) -> list[File]:
 
 
 def below(folder: str) -> list[str]:
-    """The relative paths of the regular files below a folder, sorted as POSIX paths, without hidden ones."""
+    """List the relative paths of the regular files below a folder, sorted as POSIX paths, without hidden ones."""
 
     def stop(error: OSError) -> None:
         raise _cannot_read(str(error.filename or folder), error)
@@ -102,7 +105,7 @@ def below(folder: str) -> list[str]:
 
 
 def is_folder(path: str, setting: str) -> bool:
-    """Whether the path is a folder, or else a file.
+    """Return True for a folder, False for a file.
 
     Raises:
         UserError: it is neither.
@@ -119,7 +122,7 @@ def is_folder(path: str, setting: str) -> bool:
 
 
 def fingerprint(files: Iterable[File]) -> str:
-    """SHA-256 over the names and texts, in order: 64 hexadecimal digits."""
+    """Compute SHA-256 over the names and texts, in order: 64 hexadecimal digits."""
     total = hashlib.sha256()
     for file in files:
         name, text = os.fsencode(file.name), file.text.encode()
@@ -130,10 +133,10 @@ def fingerprint(files: Iterable[File]) -> str:
 
 
 def decode(data: bytes, path: str) -> str:
-    """UTF-8 bytes as text, with \\n between lines.
+    """Decode UTF-8 bytes to text, with \\n between lines.
 
     Raises:
-        UserError: they are no UTF-8; says where.
+        UserError: they are no UTF-8; the error names the line and the byte.
     """
     if b"\x00" in data[:HEAD]:
         got = kind_of(data) or f"a NUL byte at byte offset {data.index(0)}"
@@ -149,7 +152,7 @@ def decode(data: bytes, path: str) -> str:
 
 
 def kind_of(data: bytes) -> str | None:
-    """What the first bytes of a file that is no text say it is."""
+    """Name the kind of a file that is no text, by its first bytes; None if they are of no known kind."""
     return next((kind for start, kind in KINDS_OF_FILE.items() if data.startswith(start)), None)
 
 
@@ -179,7 +182,7 @@ def _not_empty(file: File) -> File:
 
 
 def _missing(path: str, setting: str) -> UserError:
-    """Says the nearest name in the folder, or the first folder on the way that is not there."""
+    """Build the error for a missing path, with the nearest name in the folder, or the first folder that is missing."""
     folder, name = os.path.split(_expanded(path).rstrip(os.sep))
     while folder and not os.path.exists(folder):
         folder, name = os.path.split(folder)

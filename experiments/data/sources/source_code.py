@@ -2,8 +2,8 @@
 
 Files are read in the order of their relative paths. Left out are tests, tools that are no part of the library's own
 code, installed packages, what the build of this interpreter wrote (_sysconfigdata_*.py, which holds local paths),
-links, files that are not UTF-8, and files of fewer than 200 characters. The fingerprint says which text a run learned
-from: it is another one with another version of Python.
+links, files that are not UTF-8, and files of fewer than 200 characters. The fingerprint identifies the text that a
+run learned from: another version of Python has another one.
 """
 
 import fnmatch
@@ -27,11 +27,11 @@ LEFT_OUT = (
 """Names of folders and files, with * for any characters."""
 FEWEST_CHARACTERS = 200
 HELD_OUT = 0.025
-"""Share of the characters that validation gets, at most; the test as many. A held-out file is held out as a whole."""
+"""Largest share of the characters that validation gets; the test as many. A file is held out as a whole."""
 
 
 def source_code(config: DataConfig, seed: int) -> Splits:
-    """A file of the library is a document; which ones are held out is a function of the seed and the library alone.
+    """Read each file of the library as a document; the held-out ones are a function of the seed and the library alone.
 
     Raises:
         UserError: the interpreter has no source code of its library.
@@ -40,7 +40,7 @@ def source_code(config: DataConfig, seed: int) -> Splits:
 
 
 def split_library(folder: Path, seed: int) -> Splits:
-    """The library below a folder. Raises UserError as `source_code`."""
+    """Read and split the library below a folder. Raises UserError as `source_code`."""
     files, unreadable = _read(folder)
     if not files:
         raise problem(
@@ -49,23 +49,23 @@ def split_library(folder: Path, seed: int) -> Splits:
             do="Use an ordinary installation of Python, or data.source=files.",
         )
     documents = [Document(file.text, file.name) for file in files]
-    whole = fingerprint(files)
+    digest = fingerprint(files)
     size = sum(len(document.text) for document in documents)
     parts = _split(documents, round(HELD_OUT * size), seed)
     notes = [
         f"source code of Python {platform.python_version()}'s standard library: {len(files):,} files, "
-        f"{size:,} characters, fingerprint {whole[:12]}"
+        f"{size:,} characters, fingerprint {digest[:12]}"
     ]
     if unreadable:
         shown = ", ".join(unreadable[:3]) + (", ..." if len(unreadable) > 3 else "")
         notes.append(f"{len(unreadable):,} of its files could not be read and are left out: {shown}")
     learn, validation, test = (f"{sum(len(document.text) for document in part):,}" for part in parts)
     notes.append(f"split by file, seed {seed}: {learn} characters to learn from, {validation} and {test} held out")
-    return Splits(*parts, tuple(notes), whole)
+    return Splits(*parts, tuple(notes), digest)
 
 
 def python_files(folder: Path) -> list[str]:
-    """The relative paths (POSIX, sorted) of a library's own .py files."""
+    """List the relative paths (POSIX, sorted) of a library's own .py files."""
     return sorted(Path(path).relative_to(folder).as_posix() for path in _walk(str(folder)))
 
 
@@ -83,7 +83,7 @@ def _is_left_out(name: str) -> bool:
 
 
 def _read(folder: Path) -> tuple[list[File], list[str]]:
-    """The files, and the names of those that went away or may not be read."""
+    """Read the files; list the names of those that went away or may not be read."""
     files, unreadable = [], []
     for name in python_files(folder):
         try:
@@ -99,7 +99,7 @@ def _read(folder: Path) -> tuple[list[File], list[str]]:
 
 
 def _split(documents: list[Document], most: int, seed: int) -> tuple[list[Document], list[Document], list[Document]]:
-    """In a seeded order, validation takes each file that keeps it within `most` characters, then the test does."""
+    """Split in a seeded order: validation takes each file that keeps it within `most` characters, then the test."""
     left = np.random.default_rng(seed).permutation(len(documents)).tolist()
     held_out = []
     for _ in ("validation", "test"):

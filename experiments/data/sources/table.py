@@ -1,4 +1,11 @@
-"""Where examples come from: one row of SOURCES for each source, with a function for each kind of data it gives."""
+"""The table of sources of examples: one row of SOURCES for each, with a function for each kind of data it gives.
+
+source           text    pairs    labels
+dates                    x
+date_language                     x
+source_code      x
+files            x       x        x
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -21,14 +28,14 @@ SOURCES: dict[str, Mapping[str, Callable[[DataConfig, int], Splits]]] = {
 
 
 def load(config: DataConfig, seed: int, kind: str = PAIRS) -> Splits:
-    """The examples of the config's source: a function of (config, seed, kind) and, for files, of their content.
+    """Load the examples of the config's source: a function of (config, seed, kind) and, for files, of their content.
 
     Args:
         kind: TEXT gives `Document`s; PAIRS and LABELS give `Pair`s.
 
     Raises:
-        UserError: an unknown source, one that does not give this kind, a path that it does not read, nothing to learn
-            from or to validate on, or what the source says about its own settings. The test may be empty.
+        UserError: an unknown source, one that does not give this kind, a path that it does not read, no examples
+            for training or validation, or the source's own errors. The test may be empty.
     """
     if kind not in (TEXT, PAIRS, LABELS):
         raise unknown("kind of data", kind, (TEXT, PAIRS, LABELS))

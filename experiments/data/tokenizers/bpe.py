@@ -2,7 +2,7 @@
 
 Text is split into words with the space before them (GPT-2's pattern), words into bytes; then the most frequent pair of
 neighbours becomes one token, again and again. Sennrich et al. 2016 (arXiv:1508.07909); on bytes, Radford et al. 2019.
-Pairs seen once are not merged: such a token would have one example to learn from.
+Pairs that occur once are not merged: such a token would have one example to learn from.
 """
 
 import functools
@@ -20,14 +20,14 @@ from experiments.data.tokenizers.tokens import FIRST
 from transformer.errors import problem
 
 SMALLEST = FIRST + 256
-"""The vocabulary without any merge."""
+"""Size of the vocabulary without any merge."""
 
 DEFAULT_SIZE = 8_000
-"""V where `tokenizer.vocab_size` is not given."""
+"""Size of the vocabulary, V, where `tokenizer.vocab_size` is not given."""
 
 
 class BytePairs(Subwords, ByteLevel):
-    """A byte-level BPE: every text can be written, and comes back unchanged."""
+    """A byte-level BPE: every text can be written, and decodes unchanged."""
 
     name: ClassVar[str] = "bpe"
     reads: ClassVar[tuple[str, ...]] = ("vocab_size",)
@@ -40,10 +40,10 @@ class BytePairs(Subwords, ByteLevel):
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int | None = None) -> "BytePairs":
-        """The merges of the training texts: a function of the texts alone, not of their order nor of threads.
+        """Learn the merges of the training texts: a function of the texts alone, not of their order nor of threads.
 
         Args:
-            vocab_size: V at most, special tokens included; 8,000 if None. It is less where no pair is left that
+            vocab_size: largest V, special tokens included; 8,000 if None. It is less where no pair is left that
                 occurs twice.
 
         Raises:
@@ -65,7 +65,7 @@ class BytePairs(Subwords, ByteLevel):
 
     @staticmethod
     def check_size(vocab_size: int) -> None:
-        """Raises a UserError for a vocabulary without room for the special tokens and the 256 bytes."""
+        """Raise a UserError for a vocabulary without room for the special tokens and the 256 bytes."""
         if vocab_size < SMALLEST:
             raise problem(
                 "tokenizer.vocab_size does not hold the special tokens and the 256 bytes",
@@ -74,7 +74,7 @@ class BytePairs(Subwords, ByteLevel):
             )
 
     def encode_all(self, texts: Sequence[str]) -> Ragged:
-        """`encode` of each text, on all cores."""
+        """Encode each text, on all cores."""
         ids = super().encode_all(texts)
         broken = [i for i, text in enumerate(texts) if not text.isascii() and SURROGATE.search(text)]
         if not broken:
@@ -86,12 +86,12 @@ class BytePairs(Subwords, ByteLevel):
 
     @functools.cached_property
     def pieces(self) -> list[bytes]:
-        """The bytes of ids `FIRST` and up."""
+        """Bytes of ids `FIRST` and up."""
         id_of = self.library.get_vocab()
         return [token_bytes(token) for token in sorted(id_of, key=id_of.__getitem__)]
 
     def _around_surrogates(self, text: str) -> Int32[np.ndarray, "T"]:
-        """The ids of a text with lone surrogates: theirs are single bytes, what stands between them is text."""
+        """Encode a text with lone surrogates: theirs are single bytes, the text between them is encoded as usual."""
         parts = SURROGATE.split(text)
         between = list(super().encode_all(parts[::2]))
         rows = [between[0]]

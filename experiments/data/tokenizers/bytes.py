@@ -1,4 +1,6 @@
-"""Tokens that are strings of bytes: text is its UTF-8, so every text can be written and comes back unchanged.
+"""Tokens that are strings of bytes: text is its UTF-8, so every text can be written and decodes unchanged.
+
+    "hé"    bytes  68 c3 a9    ids  110 201 175    (6 + byte)
 
 A lone surrogate, which UTF-8 does not allow, is written as its three bytes would be (Python's `surrogatepass`).
 Byte-level BPE names its tokens in an alphabet of 256 visible characters, GPT-2's: a byte that is a visible character
@@ -21,11 +23,11 @@ VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 HIDDEN = sorted(set(range(256)) - set(VISIBLE))
 
 BYTE_OF = {chr(byte): byte for byte in VISIBLE} | {chr(0x100 + i): byte for i, byte in enumerate(HIDDEN)}
-"""Character of GPT-2's alphabet -> the byte that it stands for."""
+"""Character of GPT-2's alphabet -> byte."""
 
 
 def token_bytes(token: str) -> bytes:
-    """The bytes of a token that is named in GPT-2's alphabet; the UTF-8 of one that is not."""
+    """Return the bytes of a token that is named in GPT-2's alphabet; the UTF-8 of another one."""
     if all(character in BYTE_OF for character in token):
         return bytes(BYTE_OF[character] for character in token)
     return token.encode()
@@ -37,17 +39,17 @@ class ByteLevel(Tokenizer):
     @property
     @abc.abstractmethod
     def pieces(self) -> list[bytes]:
-        """The bytes of ids `FIRST` and up."""
+        """Bytes of ids `FIRST` and up."""
 
     @property
     def size(self) -> int:
-        """V, special tokens included."""
+        """Number of ids, special tokens included, V."""
         return FIRST + len(self.pieces)
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
-        """The text of all ids: special tokens are left out, `unknown` and ids beyond V are shown as U+FFFD.
+        """Decode all ids: special tokens are left out, `unknown` and ids beyond V become U+FFFD.
 
-        Bytes that are no UTF-8, as a model may write them, are shown as U+FFFD too.
+        Bytes that are no UTF-8, as a model may write them, become U+FFFD too.
         """
         joined = b"".join(self._bytes(int(token)) for token in ids)
         try:
@@ -57,7 +59,7 @@ class ByteLevel(Tokenizer):
 
     @property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
-        """How many bytes of UTF-8 each id stands for; 0 for special ids."""
+        """Number of bytes of UTF-8 for which each id stands; 0 for special ids."""
         return np.array([0] * FIRST + [len(piece) for piece in self.pieces], np.int64)
 
     def _bytes(self, token: int) -> bytes:
@@ -70,36 +72,36 @@ class ByteLevel(Tokenizer):
 
 
 class Bytes(ByteLevel):
-    """One token a byte of UTF-8; V = 262, whatever the texts."""
+    """Tokenizer with one token a byte of UTF-8; V = 262, whatever the texts."""
 
     reads: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def fit(cls, texts: Iterable[str]) -> "Bytes":
-        """The one tokenizer of bytes; the texts are not read."""
+        """Return the one tokenizer of bytes; the texts are not read."""
         return cls()
 
     @functools.cached_property
     def pieces(self) -> list[bytes]:
-        """The bytes of ids `FIRST` and up."""
+        """Bytes of ids `FIRST` and up."""
         return [bytes([byte]) for byte in range(256)]
 
     def encode(self, text: str) -> Int32[np.ndarray, "T"]:
-        """The ids of a text's bytes."""
+        """Return the ids of a text's bytes."""
         return _ids(text.encode("utf-8", "surrogatepass"))
 
     def encode_all(self, texts: Sequence[str]) -> Ragged:
-        """`encode` of each text, of all at once."""
+        """Encode each text, all at once."""
         rows = [text.encode("utf-8", "surrogatepass") for text in texts]
         return Ragged(_ids(b"".join(rows)), offsets_of(np.fromiter(map(len, rows), np.int64, len(rows))))
 
     def to_json(self) -> str:
-        """Everything that `from_json` needs."""
+        """Write everything that `from_json` needs."""
         return json.dumps({"name": "bytes"})
 
     @classmethod
     def from_json(cls, text: str) -> "Bytes":
-        """The tokenizer that `to_json` described."""
+        """Build the tokenizer that `to_json` described."""
         return cls()
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,9 @@
-"""A given tokenizer.json, in the format of Hugging Face."""
+"""A given tokenizer.json, in the format of Hugging Face.
+
+the file's id i    ->    id 6 + i
+its special tokens       recognised in a text, never added to it
+its unknown token        a token like any other
+"""
 
 import functools
 import itertools
@@ -17,14 +22,14 @@ from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT
 from transformer.errors import UserError, nearest, problem
 
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
-"""How a model with `byte_fallback` names a token of one byte."""
+"""Name of a token of one byte in a model with `byte_fallback`."""
 
 
 class TokenizerFile(Subwords):
     """A given tokenizer: its ids, moved up by 6, and the special ids of ours.
 
-    Special tokens of its own are not added to a text, but are recognised where the text names them, and are shown when
-    decoding; its unknown token is a token like any other. Whether text comes back unchanged is up to the file.
+    Special tokens of its own are not added to a text, but are recognised where the text names them, and are decoded;
+    its unknown token is a token like any other. Text may decode differently, as the file decides.
     A lone surrogate, which the library does not take, reads as U+FFFD.
     """
 
@@ -33,7 +38,7 @@ class TokenizerFile(Subwords):
 
     @classmethod
     def fit(cls, texts: Iterable[str], path: str | None = None) -> "TokenizerFile":
-        """The tokenizer of the file at `path`; the texts are not read.
+        """Read the tokenizer of the file at `path`; the texts are not read.
 
         Raises:
             UserError: no path, no such file, or it is not a tokenizer.json.
@@ -50,22 +55,22 @@ class TokenizerFile(Subwords):
 
     @functools.cached_property
     def size(self) -> int:
-        """V, special tokens included."""
+        """Number of ids, special tokens included, V."""
         return FIRST + 1 + max(self._own, default=-1)
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
-        """The text of all ids: special tokens are left out, `unknown` and ids beyond V are shown as U+FFFD."""
+        """Decode all ids: special tokens are left out, `unknown` and ids beyond V become U+FFFD."""
         known = [int(token) for token in ids if not 0 <= token < FIRST or token == self.unknown]
         runs = itertools.groupby(known, key=lambda token: token - FIRST in self._own)
         return "".join(self._decoded(list(run)) if ours else REPLACEMENT * len(list(run)) for ours, run in runs)
 
     @functools.cached_property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
-        """How many bytes of UTF-8 each id stands for; 0 for special ids, and for ids that the file leaves out.
+        """Number of bytes of UTF-8 for which each id stands; 0 for special ids, and for ids that the file leaves out.
 
         Exact for a byte-level model that adds no space in front; of the text after the file's normalizer, if it has
-        one. An approximation for others: by how much the decoded text grows when the token is said twice, so that a
-        space which the decoder puts before it counts.
+        one. An approximation for others: the growth of the decoded text when the token is repeated, so that a space
+        which the decoder puts before it counts.
         """
         tokens = range(FIRST, self.size)
         if self._byte_level:
@@ -76,7 +81,7 @@ class TokenizerFile(Subwords):
 
     @functools.cached_property
     def _own(self) -> frozenset[int]:
-        """The ids of the file; it may leave some out."""
+        """Ids of the file, which may leave some out."""
         return frozenset(self.library.get_vocab().values())
 
     @functools.cached_property
@@ -85,7 +90,7 @@ class TokenizerFile(Subwords):
 
     @functools.cached_property
     def _added(self) -> dict[int, str]:
-        """Id of the file -> text of a token that stands beside the model's own."""
+        """Id of the file -> text of a token that is added to the model's own."""
         return {token: added.content for token, added in self.library.get_added_tokens_decoder().items()}
 
     def _token_bytes(self, token: int) -> bytes:
@@ -111,14 +116,14 @@ class TokenizerFile(Subwords):
 
 
 def _types(part: Any) -> set[str]:
-    """The types of a component of a tokenizer.json and of the components in it."""
+    """Collect the types of a component of a tokenizer.json and of the components in it."""
     if isinstance(part, dict):
         return {str(part.get("type"))}.union(*map(_types, part.values()))
     return set().union(*map(_types, part)) if isinstance(part, list) else set()
 
 
 def _read(path: Path) -> str:
-    """The text of a JSON file.
+    """Read the text of a JSON file.
 
     Raises:
         UserError: no such file, with the nearest name of its folder; not readable, or not JSON.

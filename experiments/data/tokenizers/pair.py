@@ -1,7 +1,9 @@
 """The tokenizers of a run's sources and targets: one for both, or two whose ids lie in one vocabulary.
 
-Where there are two, the ids are: the special ones of both, then the source's (up to its size S), then the target's,
-moved up by S - 6. So a model has one table of embeddings, and no id means two things.
+    ids    0 .. 5            6 .. V_s - 1    V_s .. V - 1
+           special, of both  the source's    the target's, moved up by V_s - 6
+
+where V_s is the size of the source's tokenizer. So a model has one table of embeddings, and no id means two things.
 """
 
 import dataclasses
@@ -20,65 +22,65 @@ from transformer.errors import problem
 
 @dataclasses.dataclass(frozen=True)
 class OffsetTokenizer(Tokenizer):
-    """A tokenizer whose ids, except the special ones, are moved up by `by`; the ids in between stand for no text."""
+    """A tokenizer whose ids, except the special ones, are moved up by `offset`; those in between stand for no text."""
 
     tokenizer: Tokenizer
-    by: int
+    offset: int
 
     @property
     def size(self) -> int:
-        """V, special tokens and the ids in between included."""
-        return self.tokenizer.size + self.by
+        """Number of ids, V, special tokens and the ids in between included."""
+        return self.tokenizer.size + self.offset
 
     def encode(self, text: str) -> Int32[np.ndarray, "T"]:
-        """The ids of a text, without begin and end."""
+        """Encode a text, without begin and end."""
         return self._up(self.tokenizer.encode(text))
 
     def encode_all(self, texts: Sequence[str]) -> Ragged:
-        """`encode` of each text."""
+        """Encode each text."""
         ids = self.tokenizer.encode_all(texts)
         return Ragged(self._up(ids.tokens), ids.offsets)
 
     def lengths(self, texts: Sequence[str]) -> Int64[np.ndarray, "N"]:
-        """How many tokens `encode` makes of each text."""
+        """Count the tokens of each text."""
         return self.tokenizer.lengths(texts)
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
-        """The text of all ids; ids that are not of this tokenizer are shown as U+FFFD."""
+        """Decode all ids; those that are not of this tokenizer become U+FFFD."""
         return self.tokenizer.decode(self._down(ids))
 
     def tokens(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> list[str]:
-        """One label for each id, for the axes of a picture."""
+        """Return a label for each id, for the axes of a picture."""
         return self.tokenizer.tokens(self._down(ids))
 
     @property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
-        """How many bytes of UTF-8 each id stands for; 0 for special ids and for those in between."""
+        """Number of bytes of UTF-8 for which each id stands; 0 for special ids and for those in between."""
         lengths = self.tokenizer.byte_lengths
-        return np.concatenate([lengths[:FIRST], np.zeros(self.by, np.int64), lengths[FIRST:]])
+        return np.concatenate([lengths[:FIRST], np.zeros(self.offset, np.int64), lengths[FIRST:]])
 
     def _label(self, token: int) -> str:
-        return self.tokenizer._label(token - self.by)
+        return self.tokenizer._label(token - self.offset)
 
     def _up(self, ids: Int32[np.ndarray, "T"]) -> Int32[np.ndarray, "T"]:
-        return np.where(ids < FIRST, ids, ids + np.int32(self.by))
+        return np.where(ids < FIRST, ids, ids + np.int32(self.offset))
 
     def _down(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> Int64[np.ndarray, "T"]:
-        """The tokenizer's own ids; -1, which is never one, for those that it does not have."""
+        """Return the tokenizer's own ids; -1, which is never one, for those that it lacks."""
         ids = np.asarray(ids, np.int64)
-        return np.where(ids < FIRST, ids, np.where(ids < FIRST + self.by, -1, ids - self.by))
+        return np.where(ids < FIRST, ids, np.where(ids < FIRST + self.offset, -1, ids - self.offset))
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerPair:
-    """The tokenizers of one run; `target` is `source` itself where they are shared."""
+    """Tokenizers of one run; `target` is `source` itself where they are shared."""
 
     source: Tokenizer
     target: Tokenizer
 
     @classmethod
     def fit(cls, config: TokenizerConfig, sources: Iterable[str], targets: Iterable[str] = ()) -> "TokenizerPair":
-        """The config's tokenizers, fitted to the training texts.
+        """Fit the config's tokenizers to the training texts.
 
         Args:
             targets: empty where a task has one text only.
@@ -100,36 +102,36 @@ class TokenizerPair:
 
     @classmethod
     def of(cls, source: Tokenizer, target: Tokenizer | None = None) -> "TokenizerPair":
-        """One tokenizer for both, or one each, the target's ids moved behind the source's."""
+        """Pair one tokenizer with itself, or two, the target's ids moved behind the source's."""
         return cls(source, source if target is None else OffsetTokenizer(target, source.size - FIRST))
 
     @property
     def shared(self) -> bool:
-        """Whether both sides are one tokenizer."""
+        """True where source and target have one tokenizer."""
         return self.target is self.source
 
     @property
     def size(self) -> int:
-        """V of both together, special tokens included."""
+        """Number of ids of both together, V, special tokens included."""
         return self.target.size
 
     @functools.cached_property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
-        """How many bytes of UTF-8 each id stands for; 0 for special ids."""
+        """Number of bytes of UTF-8 for which each id stands; 0 for special ids."""
         lengths = self.target.byte_lengths.copy()
         lengths[: self.source.size] = self.source.byte_lengths
         return lengths
 
     def to_json(self) -> str:
-        """Everything that `from_json` needs; where one is shared, it is that tokenizer's own."""
+        """Write everything that `from_json` needs; of a shared tokenizer, its own description."""
         if self.shared:
             return self.source.to_json()
-        sides = {"source": self.source, "target": self.target.tokenizer}
-        return json.dumps({side: json.loads(tokenizer.to_json()) for side, tokenizer in sides.items()})
+        both = {"source": self.source, "target": self.target.tokenizer}
+        return json.dumps({name: json.loads(tokenizer.to_json()) for name, tokenizer in both.items()})
 
     @classmethod
     def from_json(cls, text: str) -> "TokenizerPair":
-        """The tokenizers that `to_json` described.
+        """Build the tokenizers that `to_json` described.
 
         Raises:
             UserError: it is not what `to_json` writes.

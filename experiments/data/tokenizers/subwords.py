@@ -1,4 +1,7 @@
-"""Subwords by the `tokenizers` library: what a BPE of our own and a given tokenizer.json have in common."""
+"""Subwords by the `tokenizers` library: the base of a BPE of our own and of a given tokenizer.json.
+
+text --library--> ids 0 .. --+ FIRST--> ids 6 .. V - 1, behind the special tokens
+"""
 
 import json
 import re
@@ -14,10 +17,10 @@ from experiments.data.tokenizers.tokens import FIRST, Tokenizer
 from transformer.errors import problem
 
 SURROGATE = re.compile("([\ud800-\udfff])")
-"""What Python's text may hold and UTF-8, so the library, may not: half of a pair of UTF-16."""
+"""Half of a surrogate pair of UTF-16, which a string of Python can hold; UTF-8, so the library, cannot."""
 
 TOGETHER = 4096
-"""Texts that the library encodes at a time: it takes far more memory for a token than `Ragged` does."""
+"""Number of texts that the library encodes at a time: it takes far more memory for a token than `Ragged` does."""
 
 
 class Subwords(Tokenizer):
@@ -36,16 +39,16 @@ class Subwords(Tokenizer):
     def __init__(self, description: str):
         self.description = description
         self.library = library_of(description)
-        # A file may ask for both, which would change texts behind our back.
+        # A file may switch on both, which would change texts silently.
         self.library.no_truncation()
         self.library.no_padding()
 
     def encode(self, text: str) -> Int32[np.ndarray, "T"]:
-        """The ids of a text, without begin and end."""
+        """Encode a text, without begin and end."""
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> Ragged:
-        """`encode` of each text, on all cores.
+        """Encode each text, on all cores.
 
         Raises:
             UserError: a file's model has no token for a text, not even an unknown one.
@@ -62,16 +65,16 @@ class Subwords(Tokenizer):
         return Ragged(ids.tokens + np.int32(FIRST), ids.offsets)
 
     def to_json(self) -> str:
-        """Everything that `from_json` needs: the whole of the library's description."""
+        """Write everything that `from_json` needs: the whole of the library's description."""
         return json.dumps({"name": self.name, "tokenizer": json.loads(self.description)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The tokenizer that `to_json` described."""
+        """Build the tokenizer that `to_json` described."""
         return cls(json.dumps(json.loads(text)["tokenizer"]))
 
     def _legal(self, text: str) -> str:
-        """The text without lone surrogates, each shown as U+FFFD."""
+        """Replace each lone surrogate by U+FFFD."""
         return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
     def __eq__(self, other: object) -> bool:
@@ -82,7 +85,7 @@ class Subwords(Tokenizer):
 
 
 def library_of(description: str) -> tokenizers.Tokenizer:
-    """The library's tokenizer of a tokenizer.json's text.
+    """Build the library's tokenizer of a tokenizer.json's text.
 
     Raises:
         UserError: it is not one.

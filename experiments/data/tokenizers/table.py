@@ -1,4 +1,11 @@
-"""Text to token ids and back: one row of TOKENIZERS for each kind.
+"""The table of tokenizers, from text to token ids and back: one row of TOKENIZERS for each kind.
+
+    name          a token is
+    characters    a Unicode code point of the training texts
+    bytes         a byte of UTF-8
+    words         a text between spaces that occurs twice or more
+    bpe           a frequent string of bytes, learned from the training texts
+    file          what a given tokenizer.json defines
 
 The first six ids are the same in every tokenizer (`SpecialTokens`); a tokenizer never makes them from text, except
 `unknown`. The end token is not the padding token.
@@ -20,27 +27,27 @@ from transformer.schema import at_least, setting
 __all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerConfig", "check", "fit", "from_json"]
 
 TOKENIZERS = {"characters": Characters, "bytes": Bytes, "words": Words, "bpe": BytePairs, "file": TokenizerFile}
-"""Name -> subclass of `Tokenizer` with `reads` (the settings that it takes), `fit(texts, **those)`, `to_json()` and
+"""Name -> subclass of `Tokenizer` with `reads` (its settings), `fit(texts, **those)`, `to_json()` and
 `from_json(text)`; if it reads `vocab_size`, with `check_size(vocab_size)`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
-    """How text becomes tokens."""
+    """Kind of tokens, and the size of the vocabulary."""
 
-    name: str = setting("characters", "the kind of token", allowed=TOKENIZERS)
+    name: str = setting("characters", "kind of token", allowed=TOKENIZERS)
     vocab_size: int | None = setting(
         None,
-        f"bpe, words: tokens at most, special ones included; none: {DEFAULT_SIZE:,}, all words that occur twice",
+        f"largest vocabulary (tokens) of bpe and words; none: {DEFAULT_SIZE:,}, or all words that occur twice",
         check=at_least(FIRST + 1),
     )
-    path: str | None = setting(None, "file: a tokenizer.json in the format of Hugging Face")
-    target_path: str | None = setting(None, "file, with shared=false: the tokenizer.json of the targets")
+    path: str | None = setting(None, "tokenizer.json in the format of Hugging Face, for tokenizer file")
+    target_path: str | None = setting(None, "tokenizer.json of the targets, for tokenizer file with shared=false")
     shared: bool = setting(True, "one tokenizer for source and target; false: one each")
 
 
 def check(config: TokenizerConfig) -> None:
-    """Whether the settings fit each other; reads no file.
+    """Check that the settings fit each other; read no file.
 
     Raises:
         UserError: an unknown tokenizer, a setting that it does not read, or one that it lacks.
@@ -76,7 +83,7 @@ def check(config: TokenizerConfig) -> None:
 
 
 def fit(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """The config's tokenizer, fitted to the training texts; that of the sources, where there are two.
+    """Fit the config's tokenizer to the training texts; that of the sources, where there are two.
 
     Raises:
         UserError: see `check`; a file that cannot be read as a tokenizer.
@@ -87,7 +94,7 @@ def fit(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
 
 
 def from_json(text: str) -> Tokenizer:
-    """The tokenizer that some tokenizer's `to_json` described.
+    """Build the tokenizer that some tokenizer's `to_json` described.
 
     Raises:
         UserError: it is not what a tokenizer writes, or names an unknown one.

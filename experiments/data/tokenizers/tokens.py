@@ -1,4 +1,10 @@
-"""What every tokenizer is: special ids first, then the ids of its own pieces of text."""
+"""The interface of every tokenizer: special ids first, then the ids of its own pieces of text.
+
+id      0          1        2      3            4       5          6 .. V - 1
+token   <padding>  <begin>  <end>  <separator>  <mask>  <unknown>  text
+
+encode("ab") -> [6 7]        decode([6 7 2]) -> "ab"        tokens([6 7 2]) -> ["a" "b" "<end>"]
+"""
 
 import abc
 from collections.abc import Sequence
@@ -11,7 +17,7 @@ from experiments.data.ragged import Ragged
 
 
 class SpecialTokens:
-    """Ids that stand for no text."""
+    """Ids that stand for no text, the same in every tokenizer."""
 
     padding: ClassVar[int] = 0
     begin: ClassVar[int] = 1
@@ -23,47 +29,47 @@ class SpecialTokens:
 
 
 FIRST = len(SpecialTokens.special)
-"""The smallest id that stands for text."""
+"""Smallest id that stands for text."""
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-"""What an unknown token is shown as."""
+"""Text of an unknown token."""
 
 
 class Tokenizer(SpecialTokens, abc.ABC):
-    """Text to token ids and back. Ids are 0 to V - 1; text never makes one below `FIRST`, except `unknown`."""
+    """A map from text to token ids and back. Ids are 0 to V - 1; no text has one below `FIRST`, except `unknown`."""
 
     @property
     @abc.abstractmethod
     def size(self) -> int:
-        """V, special tokens included."""
+        """Number of ids, special tokens included, V."""
 
     @abc.abstractmethod
     def encode(self, text: str) -> Int32[np.ndarray, "T"]:
-        """The ids of a text, without begin and end."""
+        """Encode a text, without begin and end."""
 
     @abc.abstractmethod
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
-        """The text of all ids: special tokens are left out, `unknown` and ids beyond V are shown as U+FFFD."""
+        """Decode all ids: special tokens are left out, `unknown` and ids beyond V become U+FFFD."""
 
     @property
     @abc.abstractmethod
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
-        """How many bytes of UTF-8 each id stands for; 0 for special ids."""
+        """Number of bytes of UTF-8 for which each id stands; 0 for special ids."""
 
     @abc.abstractmethod
     def _label(self, token: int) -> str:
-        """What a picture shows for an id that stands for text, white space and all."""
+        """Return the label of an id that stands for text, with its white space as it is."""
 
     def encode_all(self, texts: Sequence[str]) -> Ragged:
-        """`encode` of each text."""
+        """Encode each text."""
         return Ragged.of([self.encode(text) for text in texts])
 
     def lengths(self, texts: Sequence[str]) -> Int64[np.ndarray, "N"]:
-        """How many tokens `encode` makes of each text."""
+        """Count the tokens of each text."""
         return self.encode_all(texts).lengths
 
     def tokens(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> list[str]:
-        """One label for each id, for the axes of a picture: <end> for a special token, ␣ for white space."""
+        """Return a label for each id, for the axes of a picture: <end> for a special token, ␣ for white space."""
         return [self._shown(int(token)) for token in ids]
 
     def _shown(self, token: int) -> str:

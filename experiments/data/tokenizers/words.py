@@ -1,5 +1,7 @@
 """Words: one token for each piece of text between single spaces that occurs often enough; the others are unknown.
 
+    texts  "a b a", "b c"    words  a b (c occurs once)    "a c b" -> 6 <unknown> 7
+
 For text that is tokenized already, one space between words, as corpora for classification and translation often are.
 """
 
@@ -18,14 +20,14 @@ from transformer.errors import problem
 
 SPACE = " "
 LEAST = 2
-"""A word that occurs less often in training is unknown, so that there are examples of unknown words to learn from."""
+"""Smallest count of a known word in training, so that there are unknown words to learn from."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Words(Tokenizer):
-    """Id 6 + i is the i-th word, the most frequent first, and of equals the first in the order of code points.
+    """Tokenizer whose id 6 + i is the i-th word, the most frequent first, equals in the order of code points.
 
-    Text of known words comes back unchanged, whatever its spaces: two spaces are an empty word between them.
+    Text of known words decodes unchanged, whatever its spaces: two spaces are an empty word between them.
     """
 
     words: tuple[str, ...]
@@ -33,7 +35,7 @@ class Words(Tokenizer):
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int | None = None) -> "Words":
-        """The words that occur twice or more; with `vocab_size`, as many of them as leave room for the special ids.
+        """Build the tokenizer of the words that occur twice or more, at most `vocab_size` less the special ids.
 
         Raises:
             UserError: vocab_size leaves no room for any.
@@ -46,7 +48,7 @@ class Words(Tokenizer):
 
     @staticmethod
     def check_size(vocab_size: int) -> None:
-        """Raises a UserError for a vocabulary without room for a word."""
+        """Raise a UserError for a vocabulary without room for a word."""
         if vocab_size <= FIRST:
             raise problem(
                 "tokenizer.vocab_size does not hold the special tokens and a word",
@@ -56,7 +58,7 @@ class Words(Tokenizer):
 
     @property
     def size(self) -> int:
-        """V, special tokens included."""
+        """Number of ids, special tokens included, V."""
         return FIRST + len(self.words)
 
     @functools.cached_property
@@ -64,27 +66,27 @@ class Words(Tokenizer):
         return {word: FIRST + i for i, word in enumerate(self.words)}
 
     def encode(self, text: str) -> Int32[np.ndarray, "T"]:
-        """The ids of a text's words; an empty text has none."""
+        """Return the ids of a text's words; an empty text has none."""
         words = text.split(SPACE) if text else []
         return np.fromiter((self._ids.get(word, self.unknown) for word in words), np.int32, len(words))
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
-        """The words with spaces between them: special tokens are left out, unknown ones are shown as U+FFFD."""
+        """Join the words by spaces: special tokens are left out, unknown ones become U+FFFD."""
         kept = (int(token) for token in ids)
         return SPACE.join(self._word(token) for token in kept if not 0 <= token < FIRST or token == self.unknown)
 
     @functools.cached_property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
-        """Bytes of each word and the space before it (which a text's first word does not have); 0 for special ids."""
+        """Number of bytes of each word and the space before it (which a text's first word lacks); 0 for special ids."""
         return np.array([0] * FIRST + [len(word.encode("utf-8", "surrogatepass")) + 1 for word in self.words], np.int64)
 
     def to_json(self) -> str:
-        """Everything that `from_json` needs."""
+        """Write everything that `from_json` needs."""
         return json.dumps({"name": "words", "words": self.words})
 
     @classmethod
     def from_json(cls, text: str) -> "Words":
-        """The tokenizer that `to_json` described."""
+        """Build the tokenizer that `to_json` described."""
         return cls(tuple(json.loads(text)["words"]))
 
     def _label(self, token: int) -> str:

@@ -82,7 +82,7 @@ def test_a_batch_of_tokens_without_room_for_the_longest_example_in_each_part_is_
         Plan(lengths, make_buckets(lengths, 2), 0, 4, 119)
 
 
-def test_the_census_counts_each_shape_of_an_epoch_and_says_where_it_comes_first():
+def test_the_census_counts_each_shape_of_an_epoch_and_gives_its_first_step():
     plan = plan_of(some_lengths(), num_buckets=4)
     for epoch in (0, 1):
         steps = range(epoch * plan.batches_per_epoch, (epoch + 1) * plan.batches_per_epoch)
@@ -178,7 +178,7 @@ def test_starting_at_a_step_gives_what_a_run_from_the_start_gives_there():
     assert whole == [(plan.batch(i)[0].tolist(), plan.batch(i)[1]) for i in range(50)]
 
 
-def test_fewer_examples_than_a_batch_is_a_user_error_that_says_how_many():
+def test_fewer_examples_than_a_batch_is_a_user_error_that_counts_them():
     with pytest.raises(UserError, match=r"got 4 examples.*batch_size = 5.*at most 4"):
         plan_of([3, 9, 4, 2])
     with pytest.raises(UserError, match=r"got 4 examples.*at least 5, for training.batch_tokens = 45\. Lower training"):

@@ -42,7 +42,7 @@ def test_a_random_split_is_a_function_of_the_seed_and_not_the_end():
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.1, 10), (0.05, 100), (0.05, 1_000), (0.1, 1_115_394), (0.3, 30)])
-def test_the_tail_is_cut_where_decimal_numbers_say(share, count):
+def test_the_tail_is_cut_by_decimal_numbers(share, count):
     """In floating point, 1 - 0.05 - 0.05 of 100 is 89.99..."""
     train, validation, test = split([Document("x" * count)], share, share, TAIL, 0)
     tenths = {0.1: (8, 1), 0.05: (9, 0.5), 0.3: (4, 3)}[share]

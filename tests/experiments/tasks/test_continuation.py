@@ -23,7 +23,7 @@ LENGTHS = st.lists(st.integers(0, 40), max_size=6)
 
 
 def documents(lengths):
-    """Documents in which every token of the text is another one, so that a token tells its place."""
+    """Documents in which every token of the text is another one, so that a token determines its position."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
     return [Document(ALPHABET[a:b]) for a, b in itertools.pairwise(offsets)]
 

@@ -72,7 +72,7 @@ def test_every_window_hides_as_many_tokens_in_as_many_spans_as_announced(spans, 
 
 
 def spliced(source, target):
-    """The window, each sentinel of the source replaced by what the target says behind it."""
+    """The window, each sentinel of the source replaced by the tokens behind it in the target."""
     spans_of, current = {}, None
     for token in target:
         if token >= SENTINEL:
@@ -100,7 +100,7 @@ def test_source_and_target_splice_to_the_window(spans, seed):
 
 
 @given(spans=SPANS, seed=st.integers(0, 99))
-def test_places_say_where_in_the_window_each_token_is_from(spans, seed):
+def test_each_token_has_the_index_in_the_window_from_which_it_is_taken(spans, seed):
     tokens = rng(seed).integers(0, SIZE, (4, spans.length)).astype(np.int32)
     hidden = spans.draw(4, rng(seed + 1))
     source, target, source_at, target_at = spans.corrupt(tokens, hidden, SENTINEL)

@@ -207,7 +207,7 @@ def test_training_draws_anew_what_is_hidden_when_a_window_comes_again(objective)
 
 
 @given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=6), batch_size=st.integers(1, 5))
-def test_causal_evaluation_says_every_token_and_every_end_once(lengths, batch_size):
+def test_causal_evaluation_predicts_every_token_and_every_end_once(lengths, batch_size):
     task, examples = task_of("causal"), documents(lengths)
     batches = list(task.evaluation_batches(examples, batch_size))
     predicted = np.concatenate([b["labels"][b["loss_weights"] > 0] for b in batches])
@@ -281,7 +281,7 @@ def test_evaluation_of_span_reads_a_whole_last_window():
 
 
 def test_evaluation_of_span_counts_no_token_of_its_last_window_twice():
-    task, text = task_of("span", mask_rate=0.7), [Document(ALPHABET)]  # each letter once: it tells its place
+    task, text = task_of("span", mask_rate=0.7), [Document(ALPHABET)]  # each letter once: it determines its position
     (batch,) = task.evaluation_batches(text, 4)
     ids = task.tokenizers.source.encode(ALPHABET).tolist()
     counted = 0
@@ -464,7 +464,7 @@ def test_prompts_up_to_half_a_window_have_one_shape(objective):
 
 
 @every_objective
-def test_a_look_shows_tokens_for_its_rows_and_columns(objective):
+def test_a_view_has_tokens_for_its_rows_and_columns(objective):
     task = task_of(objective)
     text = "abc" if objective in ("causal", "prefix") else "a<mask>c"
     answer = np.array([task.tokenizers.size, *ids("b"), END]) if objective == "span" else np.array(ids("kbk"))
@@ -516,7 +516,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("name", "objective", "architecture"), READ)
-def test_settings_that_a_task_does_not_read_have_an_error_that_says_who_does(name, objective, architecture):
+def test_settings_that_a_task_does_not_read_have_an_error_that_names_its_readers(name, objective, architecture):
     every = {f"task.{field.name}" for field in dataclasses.fields(TaskConfig)} - {"task.name"}
     errors = unread(TaskConfig(name, objective=objective), architecture, every)
     assert set(errors) == every - {f"task.{setting}" for setting in READ[name, objective, architecture]}

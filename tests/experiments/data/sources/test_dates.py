@@ -34,7 +34,7 @@ def test_no_string_stands_for_two_days(year):
     assert ceiling(config, every_day(config)) == 1.0
 
 
-def test_every_string_says_its_year():
+def test_every_string_holds_its_year():
     splits = load(dataclasses.replace(SMALL, examples=20_011), 5)
     for pair in splits.train:
         assert [int(number) for number in re.findall(r"\d{3,}", pair.source)] == [int(pair.target[:4])], pair
@@ -101,7 +101,7 @@ def test_locale_with_a_hyphen_is_the_one_with_an_underscore():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"locales": ("fr", "pt_BRR")}, "pt_BR"),
         ({"locales": ("",)}, "unknown locale"),
@@ -110,10 +110,10 @@ def test_locale_with_a_hyphen_is_the_one_with_an_underscore():
         ({"formats": ()}, "full, long, medium"),
     ],
 )
-def test_unknown_locale_or_format_is_a_user_error_by_setting_and_by_call(wrong, says):
-    with pytest.raises(UserError, match=says):
+def test_unknown_locale_or_format_is_a_user_error_by_setting_and_by_call(wrong, message):
+    with pytest.raises(UserError, match=message):
         load(DataConfig(dates=DatesConfig(**wrong)), 0)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         schema.from_dict(DatesConfig, wrong, "data.dates")
 
 

@@ -15,7 +15,7 @@ SIX = "A\tone\nB\ttwo\nA\tthree\nB\tfour\nA\tfive\nB\tsix\n"
 CUT = gzip.compress(SIX.encode() * 99)[:-20]
 BROKEN = b"\x1f\x8b\x08" + b"\x00" * 7 + b"\xff" * 40
 MISTAKES = {
-    # kind, {file: content}, settings with paths below the folder, what the line says
+    # kind, {file: content}, settings with paths below the folder, parts of the error
     "missing": (TEXT, {"input.txt": "x"}, {"path": "inptu.txt"}, ["inptu.txt", "does not exist", "input.txt'?"]),
     "missing folder": (TEXT, {"one/a": "x"}, {"path": "oen/two/a"}, ["oen/two/a", "no 'oen' in", "one'?"]),
     "below a file": (TEXT, {"a": "x"}, {"path": "a/b"}, ["a/b", "does not exist"]),
@@ -136,7 +136,7 @@ MISTAKES = {
         PAIRS,
         {"a": "x\n", "b": "x\n"},
         {"source_path": "a", "target_path": "b", "validation_path": ("a",)},
-        ["a does not say its format", "data.files.format", "two aligned files"],
+        ["a does not show its format", "data.files.format", "two aligned files"],
     ),
     "two test files of one": (
         LABELS,
@@ -205,7 +205,7 @@ def test_a_mistake_is_named_with_its_file_and_place(mistake, tmp_path):
 
 
 def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
-    """By a reading that says so, since permissions do not bind root."""
+    """By a reader that raises, since permissions do not bind root."""
     path = written(tmp_path / "a.txt", "x")
 
     def refused(self):

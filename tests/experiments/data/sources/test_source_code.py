@@ -1,4 +1,4 @@
-"""Python's standard library as text: what is left out, how it is split, and what is said of it."""
+"""Python's standard library as text: what is left out, how it is split, and the notes on it."""
 
 import platform
 import re
@@ -59,7 +59,7 @@ def test_no_test_tool_or_package_is_read_and_every_file_once(library):
     assert not [name for name in names if "_sysconfigdata" in name]
 
 
-def test_the_note_says_version_files_characters_and_fingerprint(library):
+def test_the_note_gives_version_files_characters_and_fingerprint(library):
     files, total = documents(library), characters(documents(library))
     assert re.fullmatch(r"[0-9a-f]{64}", library.fingerprint)
     for part in (platform.python_version(), f"{len(files):,} files", f"{total:,} characters", library.fingerprint[:12]):
@@ -90,7 +90,7 @@ def test_one_changed_character_changes_the_fingerprint(folder):
     assert split_library(folder, 0).fingerprint != before
 
 
-def test_a_file_that_goes_away_is_left_out_and_said(folder, monkeypatch):
+def test_a_file_that_goes_away_is_left_out_and_noted(folder, monkeypatch):
     names = python_files(folder)
     monkeypatch.setattr(module, "python_files", lambda _: [*names, "gone.py"])
     splits = split_library(folder, 0)

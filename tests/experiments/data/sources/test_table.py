@@ -19,7 +19,7 @@ def test_a_path_that_the_source_does_not_read_is_an_error(name, source, kind):
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("kind", [TEXT, PAIRS, LABELS])
-def test_a_source_without_the_kind_says_what_it_gives_and_who_gives_it(source, kind):
+def test_a_source_without_the_kind_has_an_error_with_its_kinds_and_other_sources(source, kind):
     kinds = SOURCES[source]
     if kind in kinds or (kind == PAIRS and LABELS in kinds):
         return
@@ -35,7 +35,7 @@ def test_an_unknown_kind_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"path": ""}, "data.path"),
         ({"validation_path": ["a", "b", "c"]}, "one path, or"),
@@ -46,6 +46,6 @@ def test_an_unknown_kind_is_an_error():
         ({"files": {"test_share": 1.0}}, "below 1"),
     ],
 )
-def test_settings_are_checked_by_the_schema(wrong, says):
-    with pytest.raises(UserError, match=says):
+def test_settings_are_checked_by_the_schema(wrong, message):
+    with pytest.raises(UserError, match=message):
         schema.from_dict(DataConfig, wrong, "data")

@@ -33,34 +33,34 @@ def config_of(name, files, shared):
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("shared", [True, False])
 def test_json_keeps_both_sides(name, files, shared):
-    sides = TokenizerPair.fit(config_of(name, files, shared), SOURCES, TARGETS)
-    again = TokenizerPair.from_json(sides.to_json())
-    assert again == sides
-    assert again.shared == sides.shared == shared
+    pair = TokenizerPair.fit(config_of(name, files, shared), SOURCES, TARGETS)
+    again = TokenizerPair.from_json(pair.to_json())
+    assert again == pair
+    assert again.shared == pair.shared == shared
     for text in (*SOURCES, *TARGETS):
-        np.testing.assert_array_equal(again.source.encode(text), sides.source.encode(text))
-        np.testing.assert_array_equal(again.target.encode(text), sides.target.encode(text))
+        np.testing.assert_array_equal(again.source.encode(text), pair.source.encode(text))
+        np.testing.assert_array_equal(again.target.encode(text), pair.target.encode(text))
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_a_shared_tokenizer_is_one_object_that_knows_both_sides(name, files):
-    sides = TokenizerPair.fit(config_of(name, files, True), iter(SOURCES), iter(TARGETS))
-    assert sides.source is sides.target
-    assert sides.size == sides.source.size == len(sides.byte_lengths)
-    if name != "file":  # a file knows what it was made from
-        assert [sides.source.decode(sides.source.encode(text)) for text in (*SOURCES, *TARGETS)] == SOURCES + TARGETS
+def test_a_shared_tokenizer_is_one_object_for_both_sides(name, files):
+    pair = TokenizerPair.fit(config_of(name, files, True), iter(SOURCES), iter(TARGETS))
+    assert pair.source is pair.target
+    assert pair.size == pair.source.size == len(pair.byte_lengths)
+    if name != "file":  # a file has the characters of its own texts
+        assert [pair.source.decode(pair.source.encode(text)) for text in (*SOURCES, *TARGETS)] == SOURCES + TARGETS
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_separate_sides_share_only_special_ids_and_fill_one_vocabulary(name, files):
-    sides = TokenizerPair.fit(config_of(name, files, False), iter(SOURCES), iter(TARGETS))
-    first = len(sides.source.special)
-    source = np.concatenate([sides.source.encode(text) for text in SOURCES])
-    target = np.concatenate([sides.target.encode(text) for text in TARGETS])
+    pair = TokenizerPair.fit(config_of(name, files, False), iter(SOURCES), iter(TARGETS))
+    first = len(pair.source.special)
+    source = np.concatenate([pair.source.encode(text) for text in SOURCES])
+    target = np.concatenate([pair.target.encode(text) for text in TARGETS])
     assert target.dtype == np.int32
-    assert first <= source.min() <= source.max() < sides.source.size <= target.min() <= target.max() < sides.size
-    assert sides.size == sides.source.size + sides.target.tokenizer.size - first
-    assert (sides.source.end, sides.target.end) == (2, 2)
+    assert first <= source.min() <= source.max() < pair.source.size <= target.min() <= target.max() < pair.size
+    assert pair.size == pair.source.size + pair.target.tokenizer.size - first
+    assert (pair.source.end, pair.target.end) == (2, 2)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -77,28 +77,28 @@ def test_a_separate_target_is_read_as_its_own_tokenizer_reads_it(name, files):
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("shared", [True, False])
 def test_byte_lengths_hold_for_both_sides(name, files, shared):
-    sides = TokenizerPair.fit(config_of(name, files, shared), SOURCES, TARGETS)
-    assert sides.byte_lengths.shape == (sides.size,)
-    assert not sides.byte_lengths[: len(sides.source.special)].any()
-    assert sides.byte_lengths[len(sides.source.special) :].all()
-    for side, texts in ((sides.source, SOURCES), (sides.target, TARGETS)):
+    pair = TokenizerPair.fit(config_of(name, files, shared), SOURCES, TARGETS)
+    assert pair.byte_lengths.shape == (pair.size,)
+    assert not pair.byte_lengths[: len(pair.source.special)].any()
+    assert pair.byte_lengths[len(pair.source.special) :].all()
+    for side, texts in ((pair.source, SOURCES), (pair.target, TARGETS)):
         for text in texts:
             space = name == "words" and text != ""  # counts one before the first word too
-            assert sides.byte_lengths[side.encode(text)].sum() == len(text.encode()) + space
+            assert pair.byte_lengths[side.encode(text)].sum() == len(text.encode()) + space
 
 
 def test_an_unseen_character_is_unknown_on_both_sides_and_a_source_id_is_no_target_text():
-    sides = TokenizerPair.of(Characters("ab"), Characters("cd"))
-    assert sides.source.encode("ac").tolist() == [6, 5]
-    assert sides.target.encode("acd").tolist() == [5, 8, 9]
-    assert sides.target.decode([6, 8, 7, 9, 10]) == "\ufffdc\ufffdd\ufffd"
-    assert sides.target.tokens([6, 8, 2]) == ["\ufffd", "c", "<end>"]
+    pair = TokenizerPair.of(Characters("ab"), Characters("cd"))
+    assert pair.source.encode("ac").tolist() == [6, 5]
+    assert pair.target.encode("acd").tolist() == [5, 8, 9]
+    assert pair.target.decode([6, 8, 7, 9, 10]) == "\ufffdc\ufffdd\ufffd"
+    assert pair.target.tokens([6, 8, 2]) == ["\ufffd", "c", "<end>"]
 
 
 def test_the_tokenizer_of_an_earlier_run_is_a_shared_one():
-    sides = TokenizerPair.from_json('{"name": "characters", "alphabet": "ab"}')
-    assert sides.source is sides.target
-    assert sides.source == Characters("ab")
+    pair = TokenizerPair.from_json('{"name": "characters", "alphabet": "ab"}')
+    assert pair.source is pair.target
+    assert pair.source == Characters("ab")
 
 
 @pytest.mark.parametrize(

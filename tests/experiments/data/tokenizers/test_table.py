@@ -42,7 +42,7 @@ def tokenizer_json(texts):
 
 
 def word_piece():
-    """A tokenizer that is not byte-level: it knows few words, and loses white space."""
+    """A tokenizer that is not byte-level: it has few words, and loses white space."""
     words = ["[UNK]", "the", "cat", "##s", "日", "dog"]
     made = library.Tokenizer(library.models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     made.pre_tokenizer = library.pre_tokenizers.Whitespace()
