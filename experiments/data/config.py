@@ -127,9 +127,9 @@ class DataConfig:
         allowed=("refuse", "cut"),
     )
     num_buckets: int = setting(
-        2, "number of fixed lengths that batches are padded to; each compiles once", check=at_least(1)
+        2, "number of fixed lengths to which batches are padded; each compiles once", check=at_least(1)
     )
-    length_multiple: int = setting(1, "divisor of these lengths (tokens)", check=at_least(1))
+    length_multiple: int = setting(1, "multiple to which padded lengths are rounded up (tokens)", check=at_least(1))
     seed: int | None = setting(
         None,
         "seed of drawn examples, of the splits and of the order of examples; none: the seed of the run",

@@ -74,9 +74,9 @@ class TaskConfig:
     bidirectional_prefix: bool = setting(
         False, "decoder_only with attention both ways within the source, or within a prefix of the window"
     )
-    mask_rate: float = setting(0.15, "share of the tokens that masked and span hide", check=share)
+    mask_rate: float = setting(0.15, "share of the tokens that masked and span predict", check=share)
     mean_span: float = setting(3.0, "mean length of a hidden span (tokens)", check=above(1.0))
-    segments: bool = setting(True, "no attention between documents that are packed into one window")
+    segments: bool = setting(True, "no attention between documents packed into one window")
     bleu: str = setting(
         "off",
         "tokenizer of sacreBLEU for BLEU as a score of text_to_text; off: no BLEU",

@@ -1,4 +1,4 @@
-"""Language modelling on windows of a stream of documents: what its objectives share; `objectives` has a class of each.
+"""Language modelling on windows of a stream of documents: the part that the classes of `objectives` share.
 
     causal   decoder_only   each token from those before it
     prefix   decoder_only   the same behind a prefix of random length that attends both ways (task.bidirectional_prefix)
@@ -26,7 +26,7 @@ from experiments.tasks.task import Batch, Metric, Task, TaskSettings, token_metr
 from transformer.errors import problem
 
 EVALUATION = 2**64
-"""First word of the seeds of evaluations; a run's seed is one word of 32 bits, followed by 1, so they never meet."""
+"""First entry of the seeds of evaluations, the words 0, 0, 1; a run's seed is one word of 32 bits, followed by 1."""
 
 
 @dataclasses.dataclass(frozen=True)
