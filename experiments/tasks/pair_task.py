@@ -40,7 +40,7 @@ class PairTask(Task):
     ends: ClassVar[bool] = True
     """True where targets end with a token of their own."""
     unit: ClassVar[str] = "examples"
-    """Name of what an evaluation counts, for errors."""
+    """Name of the examples of an evaluation, for errors."""
 
     @classmethod
     @abc.abstractmethod
