@@ -5,20 +5,22 @@ function, what cannot open a noun phrase, and the verbs in the third person that
 """
 
 import ast
+import itertools
 from pathlib import Path
 
 from experiments.settings import Config
 from transformer import schema
 
 ROOT = Path(__file__).resolve().parent.parent
-NO_NOUN = set("of those what that as how whether where who whose which when why if".split())
+NO_NOUN = {"of", "those", "what", "that", "as", "how", "whether", "where", "who", "whose", "which", "when", "why", "if"}
 """Words that open neither a sentence nor a noun phrase which a reader understands by itself."""
-NOT_A_VERB = NO_NOUN | set(
-    "the a an this these it its each every all any some one two no not in on for from at by with without to such same "
-    "see and or both several none true false after before here there".split()
-)
+NO_VERB = """
+    the a an this these it its each every all any some one two no not in on for from at by with without to such same see
+    and or both several none true false after before here there
+"""
+NOT_A_VERB = NO_NOUN | {*NO_VERB.split()}
 """Words that do not open an imperative sentence."""
-ENDS_IN_S = set("pass process press express compress address access discuss focus bias cross".split())
+ENDS_IN_S = {"pass", "process", "press", "express", "compress", "address", "access", "discuss", "focus"}
 """Imperatives that end in s, though they are not verbs in the third person."""
 
 
@@ -81,7 +83,7 @@ def test_a_constants_docstring_opens_with_a_noun():
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 body = getattr(node, "body", [])
-                pairs = zip(body, body[1:], strict=False) if isinstance(body, list) else ()
+                pairs = itertools.pairwise(body) if isinstance(body, list) else ()
                 for before, after in pairs:
                     if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
                         text = getattr(after.value, "value", None)

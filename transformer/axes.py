@@ -42,7 +42,7 @@ LEGEND = {
 
 
 def check_shape(name: str, array: Array, axes: str, sizes: dict[str, int]) -> None:
-    """Checks an array against axes such as "B S K H", adding sizes not seen before to `sizes`.
+    """Check an array against axes such as "B S K H", and add the sizes of new letters to `sizes`.
 
     Raises:
         UserError: another number of axes, or another size; it names the axis in words.

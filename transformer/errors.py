@@ -1,4 +1,4 @@
-"""Errors that a user can act on: what is wrong, what was given, what is allowed, what to do."""
+"""Errors that a user can act on: the mistake, what was given, what is allowed, what to do."""
 
 import difflib
 import importlib
@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None = None) -> UserError:
-    """The error to raise: `what`, then whichever of got, expected and do are given, on one line."""
+    """Return the error to raise: `what`, then got, expected and do where they are given, on one line."""
     parts = [what]
     if got is not None:
         parts.append(f"got {got}")
@@ -22,7 +22,7 @@ def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None 
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that `name` was most likely meant to be, or None if none is close."""
+    """Return the one of `names` that `name` was most likely meant to be, or None if none is close."""
     spelled = {plain_spelling(n): n for n in names}
     name = plain_spelling(name)
     close = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
@@ -32,12 +32,12 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def plain_spelling(name: str) -> str:
-    """`name` as it would be written here: RoPE and Pre-Norm become rope and pre_norm."""
+    """Spell a name as this project does: RoPE and Pre-Norm become rope and pre_norm."""
     return name.lower().replace("-", "_")
 
 
 def unknown(what: str, name: str, names: Iterable[str]) -> UserError:
-    """The error for a name that is not among `names`; says the nearest one, and all of them."""
+    """Return the error for a name that is not among `names`; it names the nearest one, and all of them."""
     names = sorted(names)
     guess = nearest(name, names)
     do = f"Did you mean {guess!r}?" if guess else None
@@ -45,7 +45,7 @@ def unknown(what: str, name: str, names: Iterable[str]) -> UserError:
 
 
 def not_read(setting: str, architecture: str, unread: Mapping[str, Iterable[str]]) -> UserError:
-    """The error for a setting that an architecture has no use for.
+    """Return the error for a setting that an architecture does not read.
 
     Args:
         setting: its full name, such as "model.num_encoder_layers".
@@ -61,7 +61,7 @@ def not_read(setting: str, architecture: str, unread: Mapping[str, Iterable[str]
 
 
 def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
-    """The row `name` of a table, or an object of the user's own named as `package.module:attribute`.
+    """Return the row `name` of a table, or an object of the user's own named as `package.module:attribute`.
 
     Raises:
         UserError: no such row, or the dotted path cannot be imported.

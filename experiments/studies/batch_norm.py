@@ -22,14 +22,16 @@ from jaxtyping import Float
 from transformer import Model
 from transformer.models.common import Batch, Head, token_table
 from transformer.models.config import ModelConfig
-from transformer.nn.attention import Attention
+from transformer.nn.attention import Attention, AttentionInputs
 from transformer.nn.blocks import NORM_PLACEMENTS
-from transformer.nn.dropout import Noise
+from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.intermediates import Request, Watch
+from transformer.nn.intermediates import Recorder, Request
 from transformer.ops import masks
 from transformer.ops.linear import embed
 from transformer.ops.norms import layer_norm
+from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.scores import find
 
 EPSILON = 1e-5
 Averages = dict[str, Array]
@@ -101,7 +103,7 @@ class NormedStack(nn.Module):
     """The library's attention and feed-forward, stacked, pre-norm, each norm by `row`: a BatchNorm, or None for layer.
 
     Positions are the config's, within attention. Averages are by place: of norm i of the stack.
-    `attention`: (config, sublayer, name=) -> the sublayer.
+    `attention`: (config, sublayer, score, name=) -> the sublayer.
     """
 
     config: ModelConfig
@@ -119,8 +121,10 @@ class NormedStack(nn.Module):
         return [self.row.start(length, self.config.width) if self.row else {} for _ in range(self.places)]
 
     @nn.compact
-    def __call__(self, batch: Batch, noise: Noise = Noise(), averages: Any = None, learn: Any = 1.0) -> dict[str, Any]:
-        """Logits of each row; `averages`, the new ones. `noise` is not used.
+    def __call__(
+        self, batch: Batch, dropout: Dropout = Dropout(), averages: Any = None, learn: Any = 1.0
+    ) -> dict[str, Any]:
+        """Logits of each row; `averages`, the new ones. `dropout` is not used.
 
         `embedded` of the batch, B T D, stands in for the embeddings of its tokens.
         """
@@ -147,19 +151,22 @@ class NormedStack(nn.Module):
 
         placed = NORM_PLACEMENTS["pre"].function
         for i in range(config.num_layers):
-            watch, places_T = Watch(Request(), "encoder", i), jnp.arange(tokens_BT.shape[1])
-            how = dict(mask=mask, layer=jnp.asarray(i), noise=Noise(), watch=watch, positions=places_T)
-            attention = self.attention(config, "self", name=f"self_{i}")
+            recorder, positions_T = Recorder(Request(), "encoder", i), jnp.arange(tokens_BT.shape[1])
+            inputs = AttentionInputs(mask, recorder, layer=i, positions=QueryKeyPositions(positions_T, positions_T))
+            attention = self.attention(config, "self", find(config.score), name=f"self_{i}")
             x_BTD = placed(
-                x_BTD, lambda y, a=attention, h=how: a(y, y, **h)[0], lambda i=i: norm(f"self_{i}"), lambda y: y
+                x_BTD,
+                lambda y, a=attention, inputs=inputs: a(y, y, inputs)[0],
+                lambda i=i: norm(f"self_{i}"),
+                lambda y: y,
             )
             forward = FeedForward(config, name=f"feed_forward_{i}")
             x_BTD = placed(
-                x_BTD, lambda y, f=forward, w=watch: f(y, w), lambda i=i: norm(f"feed_forward_{i}"), lambda y: y
+                x_BTD, lambda y, f=forward, r=recorder: f(y, r), lambda i=i: norm(f"feed_forward_{i}"), lambda y: y
             )
         hidden_BTD = norm("final")(x_BTD)
         logits = Head(config, name="head")(hidden_BTD, table_VD)
-        return {"logits": logits, "hidden": hidden_BTD, "seen": {}, "averages": new}
+        return {"logits": logits, "hidden": hidden_BTD, "captured": {}, "averages": new}
 
 
 class Scales(nn.Module):

@@ -12,11 +12,12 @@ import numpy as np
 from jax import Array
 
 from transformer.models.config import model_config
-from transformer.nn.attention import Attention
-from transformer.nn.dropout import Noise
-from transformer.nn.intermediates import Request, Watch
+from transformer.nn.attention import Attention, AttentionInputs
+from transformer.nn.intermediates import Recorder, Request
 from transformer.nn.positions import POSITIONS, PositionBias
 from transformer.ops import masks
+from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.scores import find
 
 HEADS = 4
 
@@ -37,16 +38,16 @@ def layers(seed: int, position: str, width: int) -> dict[str, float]:
     config = model_config(dict(architecture="seq2seq", num_heads=HEADS, width=width, position=position))
     for_x, for_other, for_layer, for_bias = jax.random.split(jax.random.key(seed), 4)
     x_BTD, other_BTD = (jax.random.normal(key, (B, T, width)) for key in (for_x, for_other))
-    places_T, lengths_B = jnp.arange(T), jnp.array([T, T - 2])
+    positions, lengths_B = QueryKeyPositions(jnp.arange(T), jnp.arange(T)), jnp.array([T, T - 2])
     biases = PositionBias(config, False)
-    bias = biases.apply(randomised(for_bias, biases.init(for_bias, places_T, None)), places_T, None)
-    how = dict(mask=masks.padding(lengths_B), layer=jnp.zeros((), int), noise=Noise(), positions=places_T)
-    how["watch"] = Watch(Request(), "decoder", 0)
-    of_self, of_cross = Attention(config, "self"), Attention(config, "cross")
-    params = randomised(for_layer, of_self.init(for_layer, x_BTD, x_BTD, bias=bias, **how))
-    own_BTD, _ = of_self.apply(params, x_BTD, x_BTD, bias=bias, **how)
-    cross_BTD, _ = of_cross.apply(params, x_BTD, x_BTD, **how)
-    crossed_BTD, _ = of_cross.apply(params, x_BTD, other_BTD, **how)
+    bias = biases.apply(randomised(for_bias, biases.init(for_bias, positions)), positions)
+    inputs = AttentionInputs(masks.padding(lengths_B), Recorder(Request(), "decoder", 0), positions=positions)
+    score = find(config.score)
+    of_self, of_cross = Attention(config, "self", score), Attention(config, "cross", score)
+    params = randomised(for_layer, of_self.init(for_layer, x_BTD, x_BTD, inputs))
+    own_BTD, _ = of_self.apply(params, x_BTD, x_BTD, inputs._replace(bias=bias))
+    cross_BTD, _ = of_cross.apply(params, x_BTD, x_BTD, inputs)
+    crossed_BTD, _ = of_cross.apply(params, x_BTD, other_BTD, inputs)
     return {
         "differ_R": float(jnp.mean(own_BTD.view(jnp.uint32) != cross_BTD.view(jnp.uint32))),
         "written_out_R": relative(cross_BTD, written_out(params["params"], x_BTD, x_BTD, lengths_B)),

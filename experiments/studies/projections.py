@@ -23,7 +23,7 @@ from transformer import Model
 from transformer.models.config import model_config
 from transformer.nn.attention import Attention
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.intermediates import Request, Watch
+from transformer.nn.intermediates import Recorder, Request
 from transformer.ops.attend import attention_weights, mix
 
 NONE, NO_OUTPUT, LINEAR, MLP = WAYS = ("no projections", "no output projection", "linear", "MLP")
@@ -36,7 +36,7 @@ class Projecting(Attention):
 
     way: str = LINEAR
 
-    def project(self, owner: str, x: Array) -> Array:
+    def linear_map(self, owner: str, x: Array) -> Array:
         """See Attention."""
         config, flat = self.config, x.reshape(*x.shape[:2], -1)
         if owner != "output" and self.way == NONE:
@@ -45,8 +45,8 @@ class Projecting(Attention):
             return flat
         if owner == "output" and self.way == MLP:
             own = dataclasses.replace(config, feed_forward_width=config.width)
-            return FeedForward(own, name="after")(flat, Watch(Request(), "decoder", 0))
-        return super().project(owner, x)
+            return FeedForward(own, name="after")(flat, Recorder(Request(), "decoder", 0))
+        return super().linear_map(owner, x)
 
 
 def model_of(way: str, *, heads: int, **shape: int) -> Model:
@@ -62,7 +62,7 @@ def model_of(way: str, *, heads: int, **shape: int) -> Model:
 
 
 def _class_of(way: str):
-    return lambda config, sublayer, name: Projecting(config, sublayer, way, name=name)
+    return lambda config, sublayer, score, name: Projecting(config, sublayer, score, way, name=name)
 
 
 def concatenated(keys_R: Array, heads: int, head_width: int, length: int = 32) -> Mapping[str, np.ndarray]:

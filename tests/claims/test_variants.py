@@ -163,10 +163,12 @@ def check_outputs(row):
     @jax.jit
     def stepped(params, prompt, tokens):
         def one(cache, tokens_B):
-            logits_BV, cache = caches.step(params, tokens_B, cache)
+            logits_BV, cache, _ = caches.step(params, tokens_B, cache)
             return cache, logits_BV
 
-        return jnp.moveaxis(jax.lax.scan(one, caches.start(params, prompt, steps=STEPS), tokens.T)[1], 0, 1)
+        logits_BV, cache, _ = caches.start(params, prompt, steps=STEPS)
+        later_TBV = jax.lax.scan(one, cache, tokens.T[1:])[1]
+        return jnp.moveaxis(jnp.concatenate([logits_BV[None], later_TBV]), 0, 1)
 
     expected = np.take_along_axis(logits, at[..., None], axis=1)
     inside = at < np.array(TARGETS)[:, None]

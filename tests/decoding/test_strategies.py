@@ -60,7 +60,7 @@ def test_frequencies_of_what_is_kept_are_those_of_the_softmax_of_it():
 @given(seed=st.integers(0, 999), k=st.integers(1, 15))
 def test_top_k_keeps_the_k_likeliest(seed, k):
     x = logits(seed)
-    kept = np.asarray(Sampling(top_k=k).kept(jnp.array(x)))
+    kept = np.asarray(Sampling(top_k=k).filtered(jnp.array(x)))
     for row, now in zip(x, kept, strict=True):
         assert set(np.flatnonzero(np.isfinite(now))) == set(np.argsort(-row)[:k])
         np.testing.assert_array_equal(now[np.isfinite(now)], row[np.isfinite(now)])
@@ -76,7 +76,7 @@ def smallest_set(row, p):
 @given(seed=st.integers(0, 999), p=st.floats(0.01, 0.999), k=st.none() | st.integers(1, 11))
 def test_top_p_keeps_the_smallest_set_that_holds_the_probability_after_top_k(seed, p, k):
     x = logits(seed)
-    kept = np.asarray(Sampling(top_p=p, top_k=k).kept(jnp.array(x)))
+    kept = np.asarray(Sampling(top_p=p, top_k=k).filtered(jnp.array(x)))
     for row, now in zip(x, kept, strict=True):
         row = np.where(np.argsort(np.argsort(-row)) < (k or len(row)), row, -np.inf)
         shares = np.cumsum(np.sort(softmax(row))[::-1])
@@ -86,14 +86,14 @@ def test_top_p_keeps_the_smallest_set_that_holds_the_probability_after_top_k(see
 
 def test_temperature_comes_before_top_p():
     row = np.log(np.array([[0.6, 0.3, 0.1]], np.float32))
-    assert np.isfinite(Sampling(1.0, top_p=0.7).kept(jnp.array(row))).tolist() == [[True, True, False]]
-    assert np.isfinite(Sampling(0.5, top_p=0.7).kept(jnp.array(row))).tolist() == [[True, False, False]]
+    assert np.isfinite(Sampling(1.0, top_p=0.7).filtered(jnp.array(row))).tolist() == [[True, True, False]]
+    assert np.isfinite(Sampling(0.5, top_p=0.7).filtered(jnp.array(row))).tolist() == [[True, False, False]]
 
 
 def test_equals_at_the_border_are_all_kept():
     row = jnp.array([[2.0, 1.0, 1.0, 0.0]])
     for strategy in (Sampling(top_k=2), Sampling(top_p=0.7)):
-        assert np.isfinite(strategy.kept(row)).tolist() == [[True, True, True, False]]
+        assert np.isfinite(strategy.filtered(row)).tolist() == [[True, True, True, False]]
 
 
 @pytest.mark.parametrize("strategy", [Sampling(1e-4), Sampling(top_k=1), Sampling(top_p=1e-6), Sampling(3.0, 1, 0.9)])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from tests.golden.files import Record
 from tests.golden.torch_layout import as_jax, assert_close, part, recurrent
 from transformer.models.config import model_config
-from transformer.nn.dropout import Noise
+from transformer.nn.dropout import Dropout
 from transformer.nn.recurrent.stacks import RecurrentEncoder
 from transformer.nn.intermediates import Request
 
@@ -24,7 +24,7 @@ def check_recurrent(record: Record, kind: str, *, bidirectional: bool = True) ->
 
     def loss(params: dict, source_BSD: jax.Array) -> tuple[jax.Array, dict]:
         states_BSD, _, last, _ = encoder.apply(
-            {"params": params}, source_BSD, alive_BS=alive_BS, segments_BS=None, noise=Noise()
+            {"params": params}, source_BSD, alive_BS=alive_BS, segments_BS=None, dropout=Dropout()
         )
         # PyTorch's states are zero behind an example; ours are not said to be anything there.
         results = {"output": jnp.where(alive_BS[..., None], states_BSD, 0.0)}

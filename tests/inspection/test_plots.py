@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transformer.errors import UserError
-from transformer.inspection.plots import attention_maps, curves, visible
+from transformer.inspection.plots import attention_maps, curves, token_label
 
 
 def weights_of(heads: int, T: int, S: int) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_a_dollar_sign_is_a_character_and_not_mathematics():
     [(" ", "␣"), ("a b", "a␣b"), ("\u00a0", "⍽"), ("\n", "↵"), ("\u0301", "◌\u0301"), ("é", "é"), ("", "")],
 )
 def test_what_leaves_no_mark_is_shown_by_a_sign(token, shown):
-    assert visible(token) == shown
+    assert token_label(token) == shown
 
 
 def test_curves_show_their_numbers_with_units():

@@ -11,19 +11,20 @@ PROMPTS = np.array([3, 1, 2])
 
 
 def step_by_step(model, inputs, tokens):
-    """Logits B STEPS V, reading given tokens one at a time."""
+    """Logits B STEPS V: those that follow the prompt, whose last token is the first of `tokens`, and the others."""
 
     @jax.jit
     def run(params, inputs, tokens_SB):
-        cache = model.model.start(params, inputs, steps=STEPS)
+        logits_BV, cache, _ = model.model.start(params, inputs, steps=STEPS)
 
         def one(cache, tokens_B):
-            logits, cache = model.model.step(params, tokens_B, cache)
-            return cache, logits
+            logits_BV, cache, _ = model.model.step(params, tokens_B, cache)
+            return cache, logits_BV
 
-        return jnp.moveaxis(jax.lax.scan(one, cache, tokens_SB)[1], 0, 1)
+        later_SBV = jax.lax.scan(one, cache, tokens_SB)[1]
+        return jnp.moveaxis(jnp.concatenate([logits_BV[None], later_SBV]), 0, 1)
 
-    return np.asarray(run(model.params, inputs, tokens.T))
+    return np.asarray(run(model.params, inputs, tokens.T[1:]))
 
 
 SETTINGS = [

@@ -134,11 +134,11 @@ def test_capture_while_decoding_is_that_of_the_whole_sequence(architecture):
     begin = jax.jit(lambda p, b: model.model.start(p, b, steps=steps, capture=names))
     step = jax.jit(lambda p, tokens, cache: model.model.step(p, tokens, cache, capture=names))
 
-    cache, captured = begin(model.params, prompt)
+    _, cache, captured = begin(model.params, prompt)
     for b in range(B):
         compare(captured, seen, b, slice(0, prompts[b]), slice(0, prompts[b]), prompts[b])
     for i in range(steps):
-        at = prompts - 1 + i
+        at = prompts + i
         _, cache, captured = step(model.params, whole["target"][np.arange(B), at], cache)
         assert set(captured) == set(names)
         for b in range(B):
@@ -164,7 +164,7 @@ def compare(captured, seen, b, rows, full_rows, keys):
 def test_an_encoder_only_model_is_captured_when_decoding_starts():
     model, name = model_of("encoder_only"), "encoder.1.self.weights"
     inputs = {**batch(), "prefix_lengths": jnp.array([2, 1, 1])}
-    _, captured = model.model.start(model.params, inputs, steps=2, capture=(name,))
+    _, _, captured = model.model.start(model.params, inputs, steps=2, capture=(name,))
     _, seen = forward(model.model.config, model.params, batch())
     np.testing.assert_allclose(captured[name], seen[name][None], rtol=2e-4, atol=2e-5)
 

@@ -81,8 +81,11 @@ def test_a_replacement_of_weights_is_made_in_each_step_of_apply_and_of_decoding(
         expected = np.broadcast_to(value[:, :1, n // 2], head[:, :, n].shape)
         np.testing.assert_allclose(head[:, :, n], expected, rtol=1e-5, atol=1e-6)
     prompt = {**inputs, "target": inputs["target"][:, :4]}
-    cache = model.model.start(model.params, prompt, steps=1, replace=first)
-    logits, _ = model.model.step(model.params, prompt["target"][:, 3], cache, replace=first)
+    logits, _, _ = model.model.start(model.params, prompt, steps=1, replace=first)
+    np.testing.assert_allclose(logits, out["logits"][:, 3], rtol=1e-4, atol=1e-4)
+    shorter = {**prompt, "target_lengths": jnp.array([3, 3, 3])}
+    _, cache, _ = model.model.start(model.params, shorter, steps=1, replace=first)
+    logits, _, _ = model.model.step(model.params, prompt["target"][:, 3], cache, replace=first)
     np.testing.assert_allclose(logits, out["logits"][:, 3], rtol=1e-4, atol=1e-4)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from transformer.axes import LEGEND, check_shape
 from transformer.errors import UserError
-from transformer.nn.dropout import Noise
+from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import HEAD_AXIS, SITES, parse_name
 from transformer.nn.parameters import AXES, find_axes, parse_axes
 from transformer.nn.positions import positions_of
@@ -55,11 +55,11 @@ def test_every_site_has_a_name_for_one_layer_and_for_all(site):
         assert parse_name(f"decoder.3.{site}.*").head is None
 
 
-def test_every_place_of_the_noise_has_a_key_of_its_own():
-    noise = Noise(jnp.array(0.5), jax.random.key(0))
-    keys = [noise.within(a).within(b).at(c) for a in range(3) for b in range(3) for c in range(3)]
+def test_every_site_of_dropout_has_a_key_of_its_own():
+    dropout = Dropout(jnp.array(0.5), jax.random.key(0))
+    keys = [dropout.fold_in(a).fold_in(b).key_at(c) for a in range(3) for b in range(3) for c in range(3)]
     assert len({tuple(np.asarray(jax.random.key_data(key))) for key in keys}) == 27
-    assert Noise().within(3).at(1) is None
+    assert Dropout().fold_in(3).key_at(1) is None
 
 
 def test_a_shape_that_does_not_fit_names_the_axis_in_words():

@@ -169,10 +169,10 @@ def test_gradients_are_those_of_finite_differences(score):
 def test_queries_may_stand_anywhere():
     query, key, value = query_key_value()
     whole = attend(query, key, value, mask=masks.causal())
-    part = attend(query[:, 2:4], key, value, mask=masks.causal(), query_positions=jnp.array([2, 3]))
+    part = attend(query[:, 2:4], key, value, mask=masks.causal(), query_index=jnp.array([2, 3]))
     np.testing.assert_allclose(part, whole[:, 2:4], rtol=1e-5, atol=1e-6)
     rows = jnp.stack([query[0, 1:2], query[1, 3:4]])
-    apart = attend(rows, key, value, mask=masks.causal(), query_positions=jnp.array([[1], [3]]))
+    apart = attend(rows, key, value, mask=masks.causal(), query_index=jnp.array([[1], [3]]))
     np.testing.assert_allclose(apart[:, 0], jnp.stack([whole[0, 1], whole[1, 3]]), rtol=1e-5, atol=1e-6)
 
 

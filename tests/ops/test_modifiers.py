@@ -8,11 +8,12 @@ import pytest
 from tests.fixtures.arrays import B, G, H, K, N, S, T, check_gradients, normal, query_key_value
 from tests.ops.test_attend import MASKS, allowed_by, numpy_weights
 from transformer.errors import UserError
+from transformer.nn.user_functions import mask_function, score_modifier, user_allowed
 from transformer.ops import masks
 from transformer.ops.attend import attend, attention_weights, masked_softmax, raw_scores
 from transformer.ops.differential import first_lambda, learned_lambda
-from transformer.ops.modifiers import Modifiers, own_allowed, own_mask, own_modifier
-from transformer.ops.positions import Places
+from transformer.ops.modifiers import Modifiers
+from transformer.ops.positions import QueryKeyPositions
 
 
 def numpy_scores(query, key):
@@ -142,18 +143,18 @@ def test_lambda_starts_where_the_paper_says_and_follows_its_vectors():
 
 def test_the_users_function_sees_the_places_that_it_is_told():
     query, key, _ = query_key_value()
-    places = Places(jnp.array([[3], [6]]), jnp.array([[0, 1, 2, 0, 1], [4, 3, 2, 1, 0]]))
-    weights = attention_weights(query[:, :1], key, modifiers=Modifiers(function=nearer), places=places)
-    distance = np.abs(np.asarray(places.query)[:, :, None] - np.asarray(places.key)[:, None])
+    positions = QueryKeyPositions(jnp.array([[3], [6]]), jnp.array([[0, 1, 2, 0, 1], [4, 3, 2, 1, 0]]))
+    weights = attention_weights(query[:, :1], key, modifiers=Modifiers(function=nearer), positions=positions)
+    distance = np.abs(np.asarray(positions.query)[:, :, None] - np.asarray(positions.key)[:, None])
     scores = numpy_scores(query[:, :1], key) - 0.3 * distance[:, None]
     np.testing.assert_allclose(weights, numpy_weights(scores, np.ones(scores.shape, bool)), rtol=1e-4, atol=1e-6)
-    at = attention_weights(query[:, 4:5], key, modifiers=Modifiers(function=nearer), query_positions=jnp.array([4]))
+    at = attention_weights(query[:, 4:5], key, modifiers=Modifiers(function=nearer), query_index=jnp.array([4]))
     whole = attention_weights(query, key, modifiers=Modifiers(function=nearer))
     np.testing.assert_allclose(at, whole[:, :, 4:5], rtol=1e-5)
 
 
 def test_a_mask_of_the_users_own_is_its_function_of_the_positions():
-    allowed = own_allowed("tests.ops.test_modifiers:every_third", Places(jnp.arange(T), jnp.arange(S)), N)
+    allowed = user_allowed("tests.ops.test_modifiers:every_third", QueryKeyPositions(jnp.arange(T), jnp.arange(S)), N)
     np.testing.assert_array_equal(allowed[0, 0], (np.arange(T)[:, None] - np.arange(S)) % 3 == 0)
     assert masks.given(allowed).allowed(jnp.arange(T), S).shape == (1, 1, T, S)
 
@@ -161,7 +162,7 @@ def test_a_mask_of_the_users_own_is_its_function_of_the_positions():
 HERE = "tests.ops.test_modifiers"
 
 
-@pytest.mark.parametrize("find", [own_modifier, own_mask])
+@pytest.mark.parametrize("find", [score_modifier, mask_function])
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -183,7 +184,7 @@ def test_a_function_that_cannot_be_found_says_why(find, name, says):
 )  # fmt: skip
 def test_a_mask_that_gives_something_else_is_named(name, got):
     with pytest.raises(UserError, match=rf"{name}.*gave something else; got .*{got}.*expected bool.*B N T S"):
-        own_allowed(f"{HERE}:{name}", Places(jnp.arange(T), jnp.arange(S)), N)
+        user_allowed(f"{HERE}:{name}", QueryKeyPositions(jnp.arange(T), jnp.arange(S)), N)
 
 
 def test_a_modifier_that_gives_another_shape_is_named():

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fixtures.arrays import B, H, N, T, check_gradients, normal
-from transformer.ops.positions import Places, alibi, buckets, relative, rotary, scaled_base, sinusoidal, slopes
+from transformer.ops.positions import (
+    QueryKeyPositions,
+    alibi,
+    buckets,
+    relative,
+    rotary,
+    scaled_base,
+    sinusoidal,
+    slopes,
+)
 from transformer.ops.scores import dot
 
 
@@ -106,13 +115,15 @@ def test_the_slopes_are_those_of_the_paper_also_between_powers_of_two():
         assert len(set(slopes(heads))) == heads
 
 
-PLACES = Places(jnp.array([[4, 5, 6, 0, 1, 2, 3], [0, 1, 2, 3, 4, 9, 90]]), jnp.array([[0, 1, 2, 3, 30]] * 2))
+POSITIONS = QueryKeyPositions(
+    jnp.array([[4, 5, 6, 0, 1, 2, 3], [0, 1, 2, 3, 4, 9, 90]]), jnp.array([[0, 1, 2, 3, 30]] * 2)
+)
 
 
 def test_alibi_falls_with_the_distance_to_both_sides():
-    bias = alibi(PLACES, N)
+    bias = alibi(POSITIONS, N)
     for b, n, t, s in np.ndindex(bias.shape):
-        distance = abs(int(PLACES.query[b, t]) - int(PLACES.key[b, s]))
+        distance = abs(int(POSITIONS.query[b, t]) - int(POSITIONS.key[b, s]))
         np.testing.assert_allclose(bias[b, n, t, s], -slopes(N)[n] * distance, rtol=1e-6)
 
 
@@ -145,8 +156,8 @@ def test_buckets_are_those_of_t5_in_whole_numbers(size, max_distance, causal):
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_relative_bias_is_the_row_of_the_bucket(causal):
     table = normal(3, N, 8)
-    bias = relative(PLACES, table, 32, causal=causal)
+    bias = relative(POSITIONS, table, 32, causal=causal)
     for b, n, t, s in np.ndindex(bias.shape):
-        distance = int(PLACES.key[b, s]) - int(PLACES.query[b, t])
+        distance = int(POSITIONS.key[b, s]) - int(POSITIONS.query[b, t])
         assert bias[b, n, t, s] == table[n, bucket(distance, 8, 32, causal)]
     assert math.prod(bias.shape) == 2 * N * 7 * 5

@@ -7,7 +7,7 @@ from tests.fixtures.arrays import B, G, H, K, N, S, T, normal, query_key_value, 
 from transformer.errors import UserError
 from transformer.ops import masks, scores
 from transformer.ops.attend import attend, attention_weights, raw_scores
-from transformer.ops.positions import Places
+from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import SCORES, Score
 
 NUMPY = {
@@ -95,12 +95,12 @@ def test_a_score_of_positions_alone_ignores_content_and_follows_the_places_it_is
     whole = raw_scores(query, key, "position_only", parameters)
     np.testing.assert_array_equal(raw_scores(query * 2 + 1, -key, "position_only", parameters), whole)
     assert (np.ptp(whole[:, :, :6], axis=-1) > 0.1).all()
-    moved = Places(jnp.array([[3], [5]]), jnp.array([[1, 2, 3, 4, 5], [0, 1, 2, 3, 4]]))
+    moved = QueryKeyPositions(jnp.array([[3], [5]]), jnp.array([[1, 2, 3, 4, 5], [0, 1, 2, 3, 4]]))
     part = raw_scores(query[:, :1], key, "position_only", parameters, moved)
     np.testing.assert_array_equal(part[0, :, 0, 2], whole[0, :, 3, 3])
     np.testing.assert_array_equal(part[1, :, 0], whole[1, :, 5])
     at = attention_weights(
-        query[:, 4:6], key, score="position_only", parameters=parameters, query_positions=jnp.array([4, 5]),
+        query[:, 4:6], key, score="position_only", parameters=parameters, query_index=jnp.array([4, 5]),
         mask=masks.causal(),
     )  # fmt: skip
     full = attention_weights(query, key, score="position_only", parameters=parameters, mask=masks.causal())

@@ -12,7 +12,7 @@ from transformer.ops.attend import attend, attention_weights
 from transformer.ops.differential import first_lambda, learned_lambda
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.norms import rms_norm
-from transformer.ops.positions import Places, alibi, buckets
+from transformer.ops.positions import QueryKeyPositions, alibi, buckets
 
 pytestmark = pytest.mark.peers
 B, N, T, H = 2, 4, 6, 8
@@ -49,7 +49,9 @@ def test_alibi_is_that_of_bloom_up_to_a_constant_of_each_row(torch, hugging_face
     """BLOOM adds slope x key position; a softmax does not see the slope x query position that it leaves out."""
     theirs = of("bloom").build_alibi_tensor(torch.ones(1, T), heads, torch.float32).reshape(heads, 1, T).numpy()
     place = jnp.arange(T)
-    ours = alibi(Places(place, place), heads) + jnp.asarray(theirs[..., -1:] / max(T - 1, 1)) * place[:, None]
+    ours = (
+        alibi(QueryKeyPositions(place, place), heads) + jnp.asarray(theirs[..., -1:] / max(T - 1, 1)) * place[:, None]
+    )
     before = np.tril(np.ones((T, T), bool))
     np.testing.assert_allclose(ours[:, before], np.broadcast_to(theirs, (heads, T, T))[:, before], atol=1e-5)
 

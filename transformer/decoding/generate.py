@@ -1,7 +1,7 @@
 """One loop for all models: choose a token, read it, until every example has ended.
 
-    cache = model.start(params, prompt);  token = the prompt's last
-    repeat: logits, cache = model.step(params, token, cache);  token = strategy.choose(logits)
+    logits, cache, _ = model.start(params, prompt);       token = strategy.choose(logits)
+    repeat: logits, cache, _ = model.step(params, token, cache);  token = strategy.choose(logits)
 
 The loop is a `while` in one compiled program; nothing is computed after the last example's end token.
 """
@@ -29,7 +29,7 @@ def generate(
     padding: int | Array = 0,
     key: Array | None = None,
 ) -> Int[Array, "B steps"]:
-    """Continues each example of a batch; pure, to be jitted with `steps` static.
+    """Continue each example of a batch; pure, to be jitted with `steps` static.
 
     Args:
         batch: as for `model.start`.
@@ -40,35 +40,39 @@ def generate(
 
     Raises:
         UserError: fewer than one step, a strategy that draws without a key, or what `model.start` raises.
+
+    Returns:
+        The tokens of each example, `padding` after its end token.
+
+    >>> import transformer
+    >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7, width=8, num_heads=2, num_layers=1))
+    >>> prompt = {"target": jnp.ones((2, 3), int), "target_lengths": jnp.array([3, 1])}
+    >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).shape
+    (2, 4)
     """
     if steps < 1:
         raise problem("nothing to generate", got=f"{steps} steps", expected="1 or more")
     if strategy.random and key is None:
         raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
-    cache = model.start(params, batch, steps=steps)
-    first_B = _last_of_prompt(batch)
-    tokens_BM = jnp.full((first_B.shape[0], steps), padding, jnp.int32)
-    ended_B = jnp.zeros(first_B.shape, bool)
+    logits_BV, cache, _ = model.start(params, batch, steps=steps)
+    B = logits_BV.shape[0]
 
-    def going(state: tuple) -> Array:
+    def choose(index: Array | int, logits_BV: Array, ended_B: Array) -> Array:
+        drawn = None if key is None else jax.random.fold_in(key, index)
+        return jnp.where(ended_B, padding, strategy.choose(logits_BV, drawn))
+
+    def unfinished(state: tuple) -> Array:
         index, _, _, ended_B, _ = state
         return (index < steps) & ~jnp.all(ended_B)
 
     def advance(state: tuple) -> tuple:
-        index, last_B, tokens_BM, ended_B, cache = state
-        logits_BV, cache = model.step(params, last_B, cache)
-        drawn = None if key is None else jax.random.fold_in(key, index)
-        chosen_B = jnp.where(ended_B, padding, strategy.choose(logits_BV, drawn))
-        tokens_BM = jax.lax.dynamic_update_slice(tokens_BM, chosen_B[:, None], (0, index))
-        return index + 1, chosen_B, tokens_BM, ended_B | (chosen_B == end), cache
+        index, last_B, tokens_BT, ended_B, cache = state
+        logits_BV, cache, _ = model.step(params, last_B, cache)
+        chosen_B = choose(index, logits_BV, ended_B)
+        tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, chosen_B[:, None], (0, index))
+        return index + 1, chosen_B, tokens_BT, ended_B | (chosen_B == end), cache
 
-    state = (jnp.zeros((), jnp.int32), first_B, tokens_BM, ended_B, cache)
-    return jax.lax.while_loop(going, advance, state)[2]
-
-
-def _last_of_prompt(batch: Batch) -> Array:
-    """The token that the first step reads; an encoder-only model has none and ignores it."""
-    if "target_lengths" not in batch:
-        return jnp.zeros(len(batch["source"]), jnp.int32)
-    last_B1 = jnp.asarray(batch["target_lengths"])[:, None] - 1
-    return jnp.take_along_axis(jnp.asarray(batch["target"]), last_B1, axis=1)[:, 0].astype(jnp.int32)
+    chosen_B = choose(0, logits_BV, jnp.zeros(B, bool))
+    tokens_BT = jnp.full((B, steps), padding, jnp.int32).at[:, 0].set(chosen_B)
+    state = (jnp.ones((), jnp.int32), chosen_B, tokens_BT, chosen_B == end, cache)
+    return jax.lax.while_loop(unfinished, advance, state)[2]

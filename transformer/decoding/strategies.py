@@ -1,4 +1,4 @@
-"""How the next token is chosen from its logits: a row of STRATEGIES each.
+"""Strategies to choose the next token from its logits: a row of STRATEGIES each.
 
 greedy    argmax
 sampling  a draw from softmax(logits / temperature), of the k likeliest tokens and of the smallest set of likeliest
@@ -22,11 +22,15 @@ class Greedy:
     """The most likely token at each step."""
 
     random: ClassVar[bool] = False
-    """Whether `choose` needs a key."""
+    """True where `choose` needs a key."""
     reads: ClassVar[tuple[str, ...]] = ()
 
     def choose(self, logits_BV: Float[Array, "B V"], key: Array | None = None) -> Int[Array, "B"]:
-        """The token of each example."""
+        """Choose the token of each example.
+
+        >>> Greedy().choose(jnp.eye(3)).shape
+        (3,)
+        """
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
 
 
@@ -47,17 +51,26 @@ class Sampling:
     reads: ClassVar[tuple[str, ...]] = ("temperature", "top_k", "top_p")
 
     def choose(self, logits_BV: Float[Array, "B V"], key: Array | None = None) -> Int[Array, "B"]:
-        """The token of each example.
+        """Choose the token of each example.
 
         Raises:
             UserError: no key.
+
+        >>> Sampling(top_k=2).choose(jnp.eye(3), jax.random.key(0)).shape
+        (3,)
         """
         if key is None:
             raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
-        return jax.random.categorical(key, self.kept(logits_BV), axis=-1).astype(jnp.int32)
+        return jax.random.categorical(key, self.filtered(logits_BV), axis=-1).astype(jnp.int32)
 
-    def kept(self, logits_BV: Float[Array, "B V"]) -> Float[Array, "B V"]:
-        """The logits over the temperature, -inf where a token is never drawn; of equals at a border all are kept."""
+    def filtered(self, logits_BV: Float[Array, "B V"]) -> Float[Array, "B V"]:
+        """Divide the logits by the temperature, and set those of tokens that are never drawn to -inf.
+
+        Of tokens with equal logits at the border of `top_k` or `top_p` all stay.
+
+        >>> Sampling(temperature=0.5, top_p=0.9).filtered(jnp.eye(3)).shape
+        (3, 3)
+        """
         logits_BV = logits_BV.astype(jnp.float32) / self.temperature
         if self.top_k is not None:
             lowest_B1 = jax.lax.top_k(logits_BV, min(self.top_k, logits_BV.shape[-1]))[0][:, -1:]
@@ -78,17 +91,21 @@ probability = Check(lambda value: 0.0 < value <= 1.0, "a number above 0, at most
 
 @dataclasses.dataclass(frozen=True)
 class DecodingConfig:
-    """How text is generated."""
+    """Settings of generation."""
 
-    strategy: str = setting("greedy", "how the next token is chosen", allowed=STRATEGIES)
-    max_new_tokens: int | None = setting(None, "most tokens generated; none: the longest target", check=at_least(1))
-    temperature: float = setting(1.0, "sampling: divides the logits", check=above(0.0))
-    top_k: int | None = setting(None, "sampling: of so many likeliest tokens; none: all", check=at_least(1))
+    strategy: str = setting("greedy", "rule that chooses the next token", allowed=STRATEGIES)
+    max_new_tokens: int | None = setting(
+        None, "most tokens generated; none: as many as the longest training target", check=at_least(1)
+    )
+    temperature: float = setting(
+        1.0, "sampling: divisor of the logits; below 1: sharper, above 1: flatter", check=above(0.0)
+    )
+    top_k: int | None = setting(None, "sampling: number of likeliest tokens to draw from; none: all", check=at_least(1))
     top_p: float | None = setting(
-        None, "sampling: of the likeliest tokens that hold this probability; none: all", check=probability
+        None, "sampling: probability of the likeliest tokens to draw from; none: 1, all tokens", check=probability
     )
 
     def chosen(self) -> Greedy | Sampling:
-        """The strategy with its settings."""
+        """Return the strategy with its settings."""
         row = STRATEGIES[self.strategy]
         return row(**{name: getattr(self, name) for name in row.reads})

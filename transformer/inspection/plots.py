@@ -22,10 +22,10 @@ from transformer.errors import problem
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("", "o", "s", "^", "D", "v", "P")
 VISIBLE = {" ": "␣", "\u00a0": "⍽", "\u202f": "⍽", "\u3000": "␣", "\n": "↵", "\t": "⇥"}
-"""What is drawn for characters that leave no mark; ⍽ is a space where no line may break."""
+"""Characters that leave no mark -> the signs drawn for them; ⍽ is a space where no line may break."""
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-"""Name of a curve -> (steps, values)."""
+"""Names of curves -> (steps, values)."""
 
 
 def curves(
@@ -36,10 +36,10 @@ def curves(
     score_label: str = "exact match (% of examples)",
     title: str = "",
 ) -> Figure:
-    """Loss over steps, and below it a score where there is any.
+    """Draw the loss over steps, and below it a score if there is one.
 
     Args:
-        loss: drawn on a logarithmic axis, on which late progress can be seen.
+        loss: drawn on a logarithmic axis, which shows late progress.
         score: fractions from 0 to 1 are shown in percent on a full scale, others as they are.
         loss_label: name and unit of the loss.
         score_label: name and unit of the score.
@@ -71,21 +71,21 @@ def curves(
 
 
 def _draw_curve(axes: Axes, number: int, name: str, steps: Sequence[float], values: Sequence[float]) -> None:
-    """The first curve is a thin line, the others have markers while they have few points."""
+    """Draw one curve: the first as a thin line, the others with markers while they have few points."""
     marker = MARKERS[number % len(MARKERS)] if len(steps) <= 60 else ""
     axes.plot(
         np.asarray(steps, float),
         np.asarray(values, float),
         label=name,
         color=COLOURS[number % len(COLOURS)],
-        marker=marker or ("." if len(steps) == 1 else None),  # a line through one point would not be seen
+        marker=marker or ("." if len(steps) == 1 else None),  # a line through one point has no length
         markersize=4.5,
         linewidth=1.2 if number == 0 else 1.6,
     )
 
 
 def _loss_axis(axes: Axes, loss: Series, label: str) -> None:
-    """A logarithmic axis with plain numbers, unless a value is not above 0."""
+    """Make the axis logarithmic, with plain numbers, unless a value is not above 0."""
     axes.set_ylabel(label)
     values = np.concatenate([np.asarray(v, float) for _, v in loss.values()] or [np.empty(0)])
     finite = values[np.isfinite(values)]
@@ -108,19 +108,19 @@ def attention_maps(
     key_label: str = "key (source)",
     font_family: Sequence[str] | None = None,
 ) -> Figure:
-    """One panel for each head and one for their mean, all on one scale: a row for each query, a column for each key.
+    """Draw a panel for each head and one for their mean, all on one scale: queries are rows, keys are columns.
 
     Args:
-        weights_NTS: what each head's queries give to each key; rows add up to 1, or to 0 where nothing may be seen.
+        weights_NTS: attention weights; rows add up to 1, or to 0 for a query that may see no key.
         query_tokens: T texts, usually characters.
         key_tokens: S texts.
         title: above the figure.
-        query_label: what the rows are.
-        key_label: what the columns are.
+        query_label: label of the rows.
+        key_label: label of the columns.
         font_family: fonts, in order of preference, that cover the tokens; None: matplotlib's default.
 
     Raises:
-        UserError: the tokens are not as many as the weights say.
+        UserError: the tokens are not as many as the weights have rows and columns.
     """
     weights_NTS = np.asarray(weights_NTS, np.float32)
     heads, T, S = weights_NTS.shape
@@ -160,19 +160,19 @@ def confusion(
     title: str = "",
     font_family: Sequence[str] | None = None,
 ) -> Figure:
-    """What each label is taken for: row i, column j is how many examples of label i were said to be j.
+    """Draw a confusion matrix: row i, column j is the number of examples of label i that were predicted as j.
 
-    Colours are shares of the row, so that rare labels are seen as well as frequent ones; the numbers are counts, which
-    are left out where there are more than 25 labels.
+    Colours are shares of the row, so that rare labels show as well as frequent ones; the numbers are counts, which are
+    left out where there are more than 25 labels.
 
     Args:
-        counts_CC: right labels by rows, said ones by columns.
+        counts_CC: true labels by rows, predicted ones by columns.
         labels: C names.
         title: above the figure.
         font_family: fonts, in order of preference, that cover the labels; None: matplotlib's default.
 
     Raises:
-        UserError: the labels are not as many as the counts say.
+        UserError: the labels are not as many as the counts have rows.
     """
     counts_CC = np.asarray(counts_CC)
     if counts_CC.shape != (len(labels), len(labels)):
@@ -186,19 +186,19 @@ def confusion(
     style = {"fontsize": 8 if len(labels) <= 25 else 6, "fontfamily": font_family, "parse_math": False}
     axes.set_xticks(range(len(labels)), labels, rotation=90, **style)
     axes.set_yticks(range(len(labels)), labels, **style)
-    axes.set_xlabel("said label")
-    axes.set_ylabel("right label")
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("true label")
     for (row, column), count in np.ndenumerate(counts_CC) if len(labels) <= 25 else ():
         colour = "black" if shares[row, column] > 0.6 else "white"
         axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the right label's examples")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true label's examples")
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
 
 
 def _grid(panels: int, T: int, S: int, query_tokens: list[str], key_tokens: list[str]) -> tuple[Figure, np.ndarray]:
-    """A figure whose cells are large enough for a character at each, and at most about 15 inches wide."""
+    """Make a figure whose cells have room for a character each, at most about 15 inches wide."""
     cell, letter = 0.165, 0.085  # inches
     width = S * cell + 0.45 + letter * max(map(len, query_tokens))
     height = T * cell + 0.45 + letter * max(map(len, key_tokens))
@@ -212,16 +212,16 @@ def _grid(panels: int, T: int, S: int, query_tokens: list[str], key_tokens: list
 def _tick_tokens(
     axes: Axes, query_tokens: Sequence[str], key_tokens: Sequence[str], font_family: Sequence[str] | None
 ) -> None:
-    """A tick for each token; long ones stand upright."""
+    """Draw a tick for each token; long ones stand upright."""
     style = {"fontsize": 8, "fontfamily": font_family, "parse_math": False}
-    axes.set_xticks(range(len(key_tokens)), [visible(t) for t in key_tokens], **style)
+    axes.set_xticks(range(len(key_tokens)), [token_label(t) for t in key_tokens], **style)
     for label, token in zip(axes.get_xticklabels(), key_tokens, strict=True):
         label.set_rotation(90 if len(token) > 2 else 0)
-    axes.set_yticks(range(len(query_tokens)), [visible(t) for t in query_tokens], **style)
+    axes.set_yticks(range(len(query_tokens)), [token_label(t) for t in query_tokens], **style)
     axes.tick_params(length=2, pad=2)
 
 
-def visible(token: str) -> str:
-    """A token with a sign for each space and line break, and a circle for a mark that stands on another character."""
+def token_label(token: str) -> str:
+    """Return a token with a sign for each space and line break, and a circle under a combining mark."""
     shown = "".join(VISIBLE.get(character, character) for character in token)
     return "◌" + shown if shown and unicodedata.category(shown[0]) in ("Mn", "Me", "Mc") else shown

@@ -11,15 +11,15 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer.errors import problem
-from transformer.models.common import entries
+from transformer.models.batch import entries
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
 from transformer.models.reads import TRAITS, Parts, stacks
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
-from transformer.nn.dropout import Noise
-from transformer.nn.intermediates import Request, check, request
+from transformer.nn.dropout import Dropout
+from transformer.nn.intermediates import Request, check, make_request
 from transformer.nn.parameters import parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.ops.scores import find
@@ -34,11 +34,20 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 Params = dict[str, Any]
 Batch = Mapping[str, ArrayLike]
 Replace = Mapping[str, Callable[[Array], Array]]
+Cache = dict[str, Any]
+"""State of decoding: keys and values, or recurrent states; whatever the architecture needs."""
+Captured = dict[str, Array]
+"""Names of activations -> their arrays, with a leading L."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model: its config and its Linen module. It holds no arrays; every method is pure and can be jitted."""
+    """A model: its config and its Linen module. It holds no arrays; every method is pure and can be jitted.
+
+    Attributes:
+        config: resolved settings.
+        module: the Linen module; its `request` is empty.
+    """
 
     config: ModelConfig
     module: nn.Module
@@ -60,7 +69,7 @@ class Model:
         capture: Sequence[str] = (),
         replace: Replace | None = None,
     ) -> dict[str, Any]:
-        """The model on a batch (its entries: see the README).
+        """Apply the model to a batch (its entries: `transformer.models.batch.ENTRIES`).
 
         Args:
             key: a typed key, for training with dropout. Without one nothing is dropped.
@@ -78,11 +87,11 @@ class Model:
         if dropout is not None and key is None:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
-        noise = Noise() if rate is None else Noise(rate, key)
-        out = self._asking(capture, replace).apply({"params": params}, entries(batch), noise)
-        captured = {"captured": out["seen"]} if capture else {}
-        said = {name: out[name] for name in ("logits", "class_logits") if name in out}
-        return {**said, "hidden": out["hidden"], **captured}
+        site = Dropout() if rate is None else Dropout(rate, key)
+        out = self._requesting(capture, replace).apply({"params": params}, entries(batch), site)
+        captured = {"captured": out["captured"]} if capture else {}
+        outputs = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
+        return {**outputs, **captured}
 
     def start(
         self,
@@ -92,63 +101,66 @@ class Model:
         steps: int,
         capture: Sequence[str] = (),
         replace: Replace | None = None,
-    ) -> Any:
-        """The cache with which decoding begins: the source and the prompt are read.
+    ) -> tuple[Array, Cache, Captured]:
+        """Begin to decode: read the source and the whole prompt.
 
         Args:
             batch: `source` and its lengths for an encoder; `target` and `target_lengths`, the prompt, for a decoder;
-                `prefix_lengths`, where the slots to fill begin, for an encoder-only model.
-            steps: how many tokens will be decoded at most.
+                `prefix_lengths`, where the mask slots begin, for an encoder-only model.
+            steps: most tokens to decode.
+            capture, replace: as for `apply`.
 
         Returns:
-            The cache; with `capture`, a pair of it and of what was captured.
+            The logits of the token after the prompt, B V, float32; the cache; and name -> captured array, leading L.
+
+        Raises:
+            UserError: a batch without what this architecture needs, a prompt beyond learned positions, a classifier.
         """
-        module = self._asking(capture, replace)
-        cache = module.apply({"params": params}, entries(batch), steps, method="start")
-        return _split(cache, capture)
+        module = self._requesting(capture, replace)
+        return module.apply({"params": params}, entries(batch), steps, method="start")
 
     def step(
         self,
         params: Params,
-        tokens_B: Array,
-        cache: Any,
+        token_B: Array,
+        cache: Cache,
         *,
         capture: Sequence[str] = (),
         replace: Replace | None = None,
-    ) -> tuple[Any, ...]:
-        """(logits B V of the next token, cache) after reading one token of each example; and captured, if asked for.
+    ) -> tuple[Array, Cache, Captured]:
+        """Read one token of each example.
 
-        The first step reads the prompt's last token; an encoder-only model ignores the tokens.
+        Args:
+            token_B: the tokens chosen from the last logits; an encoder-only model does not read them.
+            cache: of `start` or of the last `step`.
+            capture, replace: as for `apply`.
+
+        Returns:
+            As `start`: the logits of the next token, the cache, and the captured activations of this step.
         """
-        module = self._asking(capture, replace)
-        logits_BV, cache = module.apply({"params": params}, tokens_B, {**cache, "seen": {}}, method="step")
-        after = _split(cache, capture)
-        return (logits_BV, *after) if capture else (logits_BV, after)
+        module = self._requesting(capture, replace)
+        return module.apply({"params": params}, token_B, cache, method="step")
 
     def parameter_axes(self, params: Params) -> Any:
-        """A tree like `params` with each array's axes and kind."""
+        """Return a tree like `params` with each array's axes and kind."""
         return parameter_axes(params, TRAITS[self.config.architecture].score(self.config))
 
     @property
     def stacks(self) -> dict[str, Parts]:
-        """Stack -> "residual" and its sublayers -> how many of its layers, from the first on, have them."""
+        """Stacks -> "residual" and its sublayers -> how many of its layers, from the first on, have them."""
         return stacks(self.config)
 
-    def _asking(self, capture: Sequence[str], replace: Replace | None) -> nn.Module:
-        asked = request(capture, replace)
-        if asked == Request():
+    def _requesting(self, capture: Sequence[str], replace: Replace | None) -> nn.Module:
+        """Return the module with a request for these activations."""
+        request = make_request(capture, replace)
+        if request == Request():
             return self.module
-        check(asked, self.stacks, self.config.num_heads, self.config.num_kv_heads)
-        return self.module.clone(asked=asked)
-
-
-def _split(cache: dict[str, Any], capture: Sequence[str]) -> Any:
-    rest = {name: value for name, value in cache.items() if name != "seen"}
-    return (rest, cache["seen"]) if capture else rest
+        check(request, self.stacks, self.config.num_heads, self.config.num_kv_heads)
+        return self.module.clone(request=request)
 
 
 def build(config: ModelConfig | Mapping[str, Any]) -> Model:
-    """The model that a config, or a dict of its fields, describes.
+    """Build the model that a config, or a dict of its fields, describes.
 
     Raises:
         UserError: an unknown, mistyped, contradictory, missing or unread setting.

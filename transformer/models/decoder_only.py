@@ -1,4 +1,4 @@
-"""Decoder-only: every position sees itself and what came before (GPT-2, Radford et al. 2019).
+"""Decoder-only: every position sees itself and the positions before it (GPT-2, Radford et al. 2019).
 
 With `prefix_lengths` in the batch, the prefix sees both ways (a prefix LM, Raffel et al. 2020, section 3.2.1).
 """
@@ -6,76 +6,68 @@ With `prefix_lengths` in the batch, the prefix sees both ways (a prefix LM, Raff
 import flax.linen as nn
 from jax import Array
 
-from transformer.models.common import (
-    Batch,
-    Tree,
-    causal_mask,
-    empty_cache,
-    output_head,
-    predictions,
-    require,
-    require_token_head,
-    token_table,
-)
+from transformer.models.batch import Batch, causal_mask, last_of_prompt, require
+from transformer.models.common import Tree, output_head, predictions, require_token_head, token_table
 from transformer.models.config import ModelConfig
-from transformer.nn.blocks import Stack
-from transformer.nn.dropout import Noise
+from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
+from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding, check_length
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
+from transformer.ops.scores import find
 
 
 class DecoderOnly(nn.Module):
-    """target B T -> logits B T V; logits at t are of the token at t + 1."""
+    """The decoder-only model: target B T -> logits B T V; logits at t are of the token at t + 1."""
 
     config: ModelConfig
-    asked: Request = Request()
+    request: Request = Request()
 
     def setup(self) -> None:
         config = self.config
         self.embedding = token_table(config, "embedding")
         self.input = Embedding(config)
-        self.decoder = Stack(config, "decoder", config.num_layers, cross=False, asked=self.asked)
+        self.decoder = Stack(
+            config, "decoder", config.num_layers, cross=False, request=self.request, score=find(config.score)
+        )
         self.head = output_head(config)
 
-    def __call__(self, batch: Batch, noise: Noise = Noise(), cache: Tree | None = None) -> Tree:
-        """The whole sequence at once. With an empty cache, also its keys and values."""
-        (target_BT,) = require(batch, "target")
-        table_VD = self.embedding()
-        positions = positions_of(target_BT.shape[1], batch.get("target_segments"))
-        x_BTD = self.input(target_BT, table_VD, positions=positions, noise=noise.within(0))
-        x_BTD, cache, seen = self.decoder(
-            x_BTD,
-            noise=noise.within(1),
-            self_mask=causal_mask(batch, self.config.window),
-            positions=positions,
-            cache=cache,
-            cache_position_B=None if cache is None else target_BT[:, 0] * 0,
-        )
-        out = predictions(self.head, x_BTD, table_VD, batch.get("target_lengths"))
-        return {**out, "hidden": x_BTD, "seen": seen, "cache": cache}
+    def __call__(self, batch: Batch, dropout: Dropout = Dropout()) -> Tree:
+        """Apply the model to the whole sequence at once."""
+        x_BTD, _, captured = self.read(batch, dropout)
+        out = predictions(self.head, x_BTD, self.embedding(), batch.get("target_lengths"))
+        return {**out, "hidden": x_BTD, "captured": captured}
 
-    def start(self, batch: Batch, steps: int) -> Tree:
-        """Reads the prompt `target`. The first step is given the prompt's last token again."""
+    def read(
+        self, batch: Batch, dropout: Dropout = Dropout(), cache: LayerCache | None = None
+    ) -> tuple[Array, LayerCache | None, dict[str, Array]]:
+        """Return the hidden states of `target`, B T D, the keys and values in an empty cache, and what was captured."""
+        (target_BT,) = require(batch, "target")
+        positions = positions_of(target_BT.shape[1], batch.get("target_segments"))
+        x_BTD = self.input(target_BT, self.embedding(), positions=positions, dropout=dropout.fold_in(0))
+        inputs = StackInputs(
+            self_mask=causal_mask(batch),
+            positions=positions,
+            dropout=dropout.fold_in(1),
+            cache_index_B=None if cache is None else target_BT[:, 0] * 0,
+        )
+        return self.decoder(x_BTD, inputs, cache)
+
+    def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
+        """Read the prompt `target`; return the logits B V of its next token, the cache, and what was captured."""
         require_token_head(self.config)
         target_BT, lengths_B = require(batch, "target", "target_lengths")
         length = target_BT.shape[1] + steps
         check_length(self.config, length - 1)
         empty = empty_cache(self.config, self.config.num_layers, target_BT.shape[0], length)
-        out = self(batch, cache=empty)
-        return {"blocks": out["cache"], "position": lengths_B - 1, "seen": out["seen"]}
+        x_BTD, blocks, captured = self.read(batch, cache=empty)
+        logits_BV = self.head(last_of_prompt(x_BTD, lengths_B), self.embedding())[:, 0]
+        return logits_BV, {"blocks": blocks, "index": lengths_B}, captured
 
-    def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree]:
-        """Reads one token of each example at its position; the logits are of the next."""
-        table_VD, position_B = self.embedding(), cache["position"]
-        x_B1D = self.input(tokens_B[:, None], table_VD, positions=position_B[:, None], noise=Noise())
-        x_B1D, blocks, seen = self.decoder(
-            x_B1D,
-            noise=Noise(),
-            self_mask=causal_mask({}, self.config.window),
-            positions=position_B[:, None],
-            cache=cache["blocks"],
-            cache_position_B=position_B,
-        )
-        logits_BV = self.head(x_B1D, table_VD)[:, 0]
-        return logits_BV, {"blocks": blocks, "position": position_B + 1, "seen": seen}
+    def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
+        """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
+        table_VD, index_B = self.embedding(), cache["index"]
+        x_B1D = self.input(tokens_B[:, None], table_VD, positions=index_B[:, None], dropout=Dropout())
+        inputs = StackInputs(causal_mask({}), positions=index_B[:, None], cache_index_B=index_B)
+        x_B1D, blocks, captured = self.decoder(x_B1D, inputs, cache["blocks"])
+        return self.head(x_B1D, table_VD)[:, 0], {"blocks": blocks, "index": index_B + 1}, captured

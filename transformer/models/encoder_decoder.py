@@ -1,25 +1,24 @@
-"""What models of an encoder and a decoder share: token tables, inputs, the head."""
-
-from typing import Any
+"""The parts that models of an encoder and a decoder share: token tables, inputs, the head."""
 
 import flax.linen as nn
 from jax import Array
 
-from transformer.models.common import Batch, Tree, output_head, token_table
+from transformer.models.batch import Batch
+from transformer.models.common import Tree, output_head, token_table
 from transformer.models.config import ModelConfig
-from transformer.nn.dropout import Noise
+from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
 from transformer.nn.intermediates import Request
 
 
 class EncoderDecoder(nn.Module):
-    """A subclass has `encode`, which gives what the decoder gets of the source, and `decode`."""
+    """A base class: a subclass has `encode`, which returns what the decoder reads of the source, and `decode`."""
 
     config: ModelConfig
-    asked: Request = Request()
+    request: Request = Request()
 
     def setup(self) -> None:
-        config = self.of_shells()
+        config = self.module_config()
         if config.tie_embeddings:
             self.embedding = token_table(config, "embedding")
         else:
@@ -29,17 +28,20 @@ class EncoderDecoder(nn.Module):
         self.target_input = Embedding(config)
         self.head = output_head(config)
 
-    def __call__(self, batch: Batch, noise: Noise = Noise()) -> Tree:
-        memory, seen = self.encode(batch, noise.within(0))
-        out = self.decode(batch, memory, noise.within(1))
-        return {**out, "seen": {**seen, **out["seen"]}}
+    def __call__(self, batch: Batch, dropout: Dropout = Dropout()) -> Tree:
+        """Apply encoder and decoder to the whole source and the whole target."""
+        memory, captured = self.encode(batch, dropout.fold_in(0))
+        out = self.decode(batch, memory, dropout.fold_in(1))
+        return {**out, "captured": {**captured, **out["captured"]}}
 
-    def of_shells(self) -> Any:
-        """The config that the shells read."""
+    def module_config(self) -> ModelConfig:
+        """Return the config that the modules of `nn` read."""
         return self.config
 
     def source_table(self) -> Array:
+        """Return the table of source tokens, V D."""
         return self.embedding() if self.config.tie_embeddings else self.source_embedding()
 
     def target_table(self) -> Array:
+        """Return the table of target tokens, V D."""
         return self.embedding() if self.config.tie_embeddings else self.target_embedding()

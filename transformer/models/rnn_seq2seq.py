@@ -1,8 +1,8 @@
 """The recurrent Seq2Seq that the Transformer replaced, with attention or without.
 
-    recurrent.attention none   the decoder starts from the last states of the encoder and sees nothing else
+    recurrent.attention none   the decoder starts from the last states of the encoder and reads nothing else of it
                                Sutskever et al. 2014, https://arxiv.org/abs/1409.3215
-    any score                  the decoder looks back at every state of the source in every step
+    any score                  the decoder attends to all states of the source in every step
                                Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473; the layers: `nn.recurrent_stacks`
 
 The head reads s_j, or with attention tanh(W_s s_j + W_c c_j + b), which is equation 5 of Luong et al. 2015,
@@ -22,24 +22,19 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
-from transformer.models.common import (
-    Batch,
-    Tree,
-    cross_mask,
-    predictions,
-    require,
-    require_token_head,
-)
+from transformer.models.batch import Batch, cross_mask, last_of_prompt, require
+from transformer.models.common import Tree, predictions, require_token_head
 from transformer.models.config import ModelConfig
 from transformer.models.encoder_decoder import EncoderDecoder
-from transformer.nn.dropout import Noise
+from transformer.nn.dropout import Dropout
 from transformer.nn.parameters import find_axes, sizes, start
 from transformer.nn.recurrent.cells import State
-from transformer.nn.recurrent.stacks import RecurrentDecoder, RecurrentEncoder, Restart, starts_of
+from transformer.nn.recurrent.stacks import DecoderInputs, RecurrentDecoder, RecurrentEncoder, Restart, starts_of
 from transformer.ops.linear import linear
+from transformer.ops.scores import find
 
 Memory = dict[str, Any]
-"""What the decoder gets of the source: `states` B S D, `begin` L B D, and `restart` where examples are packed."""
+"""Input of the decoder from the source: `states` B S D, `begin` L B D, and `restart` where examples are packed."""
 
 
 class Readout(nn.Module):
@@ -60,23 +55,24 @@ class Readout(nn.Module):
 
 
 class RnnSeq2Seq(EncoderDecoder):
-    """source B S, target B T -> logits B T V; logits at t are of the token at t + 1."""
+    """The recurrent model: source B S, target B T -> logits B T V; logits at t are of the token at t + 1."""
 
     def setup(self) -> None:
         super().setup()
-        config = self.of_shells()
-        self.encoder = RecurrentEncoder(config, self.asked)
-        self.decoder = RecurrentDecoder(config, self.asked)
+        config = self.module_config()
+        score = None if config.recurrent.score is None else find(config.recurrent.score)
+        self.encoder = RecurrentEncoder(config, self.request)
+        self.decoder = RecurrentDecoder(config, self.request, score)
         if config.recurrent.score is not None:
             self.readout = Readout(config)
 
-    def of_shells(self) -> ModelConfig:
-        """With the names that the shells of Transformers read."""
+    def module_config(self) -> ModelConfig:
+        """Return the config under the names that the modules of Transformers read."""
         score = self.config.recurrent.score
         return dataclasses.replace(self.config, position="none", score=score or self.config.score)
 
-    def encode(self, batch: Batch, noise: Noise = Noise()) -> tuple[Memory, Tree]:
-        """What the decoder gets of the source, and what was captured."""
+    def encode(self, batch: Batch, dropout: Dropout = Dropout()) -> tuple[Memory, dict[str, Array]]:
+        """Return the decoder's input from the source, and what was captured."""
         (source_BS,) = require(batch, "source")
         _check_segments(batch)
         segments_BS, positions_S = batch.get("source_segments"), jnp.arange(source_BS.shape[1])
@@ -84,7 +80,7 @@ class RnnSeq2Seq(EncoderDecoder):
             source_BS,
             self.source_table(),
             positions=positions_S,
-            noise=noise.within(0),
+            dropout=dropout.fold_in(0),
             types_BT=batch.get("source_types"),
         )
         alive_BS = None
@@ -92,8 +88,8 @@ class RnnSeq2Seq(EncoderDecoder):
             alive_BS = positions_S < batch["source_lengths"][:, None]
         if segments_BS is not None:
             alive_BS = segments_BS != 0 if alive_BS is None else alive_BS & (segments_BS != 0)
-        x_BSD, states, last, seen = self.encoder(
-            x_BSD, alive_BS=alive_BS, segments_BS=segments_BS, noise=noise.within(1)
+        x_BSD, states, last, captured = self.encoder(
+            x_BSD, alive_BS=alive_BS, segments_BS=segments_BS, dropout=dropout.fold_in(1)
         )
         encoder_layers, decoder_layers = self.config.num_encoder_layers, self.config.num_decoder_layers
         rows = jnp.maximum(jnp.arange(decoder_layers) + encoder_layers - decoder_layers, 0)
@@ -101,73 +97,86 @@ class RnnSeq2Seq(EncoderDecoder):
         if segments_BS is not None:
             states = tuple(x[rows] for x in states)
             memory["restart"] = _of_segments(states, batch, alive_BS, self.config.recurrent.directions)
-        return memory, seen
+        return memory, captured
 
-    def decode(self, batch: Batch, memory: Memory, noise: Noise = Noise()) -> Tree:
-        """The decoder over the whole target."""
+    def decode(self, batch: Batch, memory: Memory, dropout: Dropout = Dropout()) -> Tree:
+        """Apply the decoder to the whole target."""
         (target_BT,) = require(batch, "target")
         source = self.decoder.read(memory["states"])
-        return self.write(target_BT, memory["begin"], source, batch, noise, memory.get("restart"))
+        x_BTD, _, captured = self.read(target_BT, memory["begin"], source, batch, dropout, memory.get("restart"))
+        out = predictions(self.head, x_BTD, self.target_table(), batch.get("target_lengths"))
+        return {**out, "hidden": x_BTD, "captured": captured}
 
-    def write(
+    def read(
         self,
         target_BT: Array,
         begin: State,
-        source: Tree | None,
+        source: dict[str, Array] | None,
         batch: Batch,
-        noise: Noise = Noise(),
+        dropout: Dropout = Dropout(),
         restart: Restart | None = None,
-    ) -> Tree:
-        """The decoder over these tokens, from the states `begin`, with the keys and values `source`."""
-        table_VD, (B, T) = self.target_table(), target_BT.shape
-        x_BTD = self.target_input(target_BT, table_VD, positions=jnp.arange(T), noise=noise.within(0))
+    ) -> tuple[Array, State, dict[str, Array]]:
+        """Return the hidden states B T D of these tokens, the states of all layers L B T D, and what was captured.
+
+        Args:
+            begin: the states before the first token, L B D.
+            source: keys and values of the source; None without attention.
+            batch: lengths and segments.
+        """
+        B, T = target_BT.shape
+        x_BTD = self.target_input(target_BT, self.target_table(), positions=jnp.arange(T), dropout=dropout.fold_in(0))
         allowed_BTS = None
         if source is not None:
             S = source["key"].shape[1]
             allowed = cross_mask(batch).allowed(jnp.arange(T), S)
             allowed_BTS = None if allowed is None else jnp.broadcast_to(allowed[:, 0], (B, T, S))
-        x_BTD, context_BTD, states, seen = self.decoder(
-            x_BTD, begin, source=source, allowed_BTS=allowed_BTS, restart=restart, noise=noise.within(1)
-        )
-        if context_BTD is not None:
-            x_BTD = self.readout(x_BTD, context_BTD)
-        out = predictions(self.head, x_BTD, table_VD, batch.get("target_lengths"))
-        return {**out, "hidden": x_BTD, "seen": seen, "source": source, "states": states}
+        inputs = DecoderInputs(begin, source, allowed_BTS, restart, dropout.fold_in(1))
+        x_BTD, context_BTD, states, captured = self.decoder(x_BTD, inputs)
+        return x_BTD if context_BTD is None else self.readout(x_BTD, context_BTD), states, captured
 
-    def start(self, batch: Batch, steps: int) -> Tree:
-        """Encodes the source and reads the prompt `target`. The first step is given the prompt's last token again."""
+    def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
+        """Encode the source and read the prompt `target`.
+
+        Returns:
+            The logits B V of the prompt's next token, the cache, and what was captured.
+        """
         require_token_head(self.config)
-        _, lengths_B = require(batch, "target", "target_lengths")
-        memory, seen = self.encode(batch)
-        out = self.decode(batch, memory)
-        cache = {"states": _before(lengths_B - 1, out["states"], memory["begin"])}
-        if out["source"] is not None:
+        target_BT, lengths_B = require(batch, "target", "target_lengths")
+        memory, of_encoder = self.encode(batch)
+        source = self.decoder.read(memory["states"])
+        x_BTD, states, of_decoder = self.read(target_BT, memory["begin"], source, batch, restart=memory.get("restart"))
+        logits_BV = self.head(last_of_prompt(x_BTD, lengths_B), self.target_table())[:, 0]
+        cache = {"states": _after(lengths_B, states, memory["begin"])}
+        if source is not None:
             lengths = {name: batch[name] for name in ("source_lengths",) if name in batch}
-            cache |= {"cross": out["source"], "source": lengths}
-        return {**cache, "seen": {**seen, **out["seen"]}}
+            cache |= {"cross": source, "source": lengths}
+        return logits_BV, cache, {**of_encoder, **of_decoder}
 
-    def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree]:
-        """Reads one token of each example; the logits are of the next."""
-        out = self.write(tokens_B[:, None], cache["states"], cache.get("cross"), cache.get("source", {}))
-        states = tuple(x_LBTD[:, :, 0] for x_LBTD in out["states"])
-        return out["logits"][:, 0], {**cache, "states": states, "seen": out["seen"]}
+    def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
+        """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
+        x_B1D, states, captured = self.read(
+            tokens_B[:, None], cache["states"], cache.get("cross"), cache.get("source", {})
+        )
+        states = tuple(x_LBTD[:, :, 0] for x_LBTD in states)
+        return self.head(x_B1D, self.target_table())[:, 0], {**cache, "states": states}, captured
 
 
-def _before(position_B: Array, states: State, begin: State) -> State:
-    """The states L B D before reading the token at a position, of states L B T D after each token."""
-    at = jnp.maximum(position_B - 1, 0)[None, :, None, None]
+def _after(lengths_B: Array, states: State, begin: State) -> State:
+    """Take the states L B D after the last token of prompts of these lengths, of states L B T D after each token."""
+    last = jnp.maximum(lengths_B - 1, 0)[None, :, None, None]
 
     def one(states_LBTD: Array, begin_LBD: Array) -> Array:
-        found_LBD = jnp.take_along_axis(states_LBTD, at, axis=2, mode="clip")[:, :, 0]
-        return jnp.where(position_B[:, None] > 0, found_LBD, begin_LBD)
+        found_LBD = jnp.take_along_axis(states_LBTD, last, axis=2, mode="clip")[:, :, 0]
+        return jnp.where(lengths_B[:, None] > 0, found_LBD, begin_LBD)
 
     return jax.tree.map(one, states, begin)
 
 
 def _of_segments(states: State, batch: Batch, alive_BS: Array, directions: int) -> Restart:
-    """Where the target's segments start, and for each of its positions the last states of its own source, L B T D.
+    """Return where the target's segments start, and for each of its positions the last states of its own source.
 
-    Forward ones stand at the last position of the segment, backward ones at its first; none at all are zero.
+    The states are L B T D. Forward ones stand at the last position of the segment, backward ones at its first; those of
+    a segment without a source are zero.
     """
     source_BS, target_BT = batch["source_segments"], batch["target_segments"]
     same_BTS = (target_BT[:, :, None] == source_BS[:, None]) & alive_BS[:, None]
@@ -184,7 +193,7 @@ def _of_segments(states: State, batch: Batch, alive_BS: Array, directions: int) 
 
 
 def _check_segments(batch: Batch) -> None:
-    """Raises a UserError where only one side is packed."""
+    """Raise a UserError where only source or target is packed."""
     packed = [name for name in ("source_segments", "target_segments") if name in batch]
     if len(packed) == 1:
         raise problem(

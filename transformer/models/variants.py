@@ -10,7 +10,7 @@ from typing import Any
 
 from transformer.errors import problem
 from transformer.nn.positions import POSITIONS
-from transformer.ops.modifiers import own_mask, own_modifier
+from transformer.nn.user_functions import mask_function, score_modifier
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import find
 from transformer.schema import Check, above, at_least, setting
@@ -138,6 +138,7 @@ def check_variants(config: Any) -> None:
     for row in CONTRADICTIONS.values():
         if row.holds(config):
             raise problem(row.what, got=row.got(config), expected=row.expected)
-    for name, look in ((config.attention.score_modifier, own_modifier), (config.attention.mask, own_mask)):
-        if name is not None:
-            look(name)
+    if config.attention.score_modifier is not None:
+        score_modifier(config.attention.score_modifier)
+    if config.attention.mask is not None:
+        mask_function(config.attention.mask)

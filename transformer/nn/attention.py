@@ -1,157 +1,215 @@
-"""Multi-head attention: the shell that owns the projections. The mathematics is in `ops.attend`."""
+"""Multi-head attention: the module that owns the projections; the mathematics is in `ops.attend`.
 
-from typing import Any
+    Attn(X, X') = concat over heads of [softmax over the keys that the mask allows (score(X' W_q, X W_k)) X W_v] W_o
+
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.2. X is the source, X' the target; self-attention has
+X' = X. With fewer key/value heads than query heads: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
+"""
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from transformer.errors import problem
-from transformer.nn.dropout import Noise
-from transformer.nn.intermediates import Watch
+from transformer.nn.dropout import Dropout
+from transformer.nn.intermediates import Recorder
 from transformer.nn.modifiers import HeadNorm, OwnModifiers
 from transformer.nn.parameters import Linear, Norm, ScoreParameters
-from transformer.nn.positions import POSITIONS, self_places
+from transformer.nn.positions import POSITIONS
+from transformer.nn.settings import ModelSettings
 from transformer.ops import attend as attention
 from transformer.ops.cache import write
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
-from transformer.ops.positions import Places, rotary, scaled_base
-from transformer.ops.scores import find
+from transformer.ops.positions import QueryKeyPositions, rotary, scaled_base
+from transformer.ops.scores import Score
 
 Cache = dict[str, Array]
-PLAIN = Modifiers()
+"""Keys and values, `key` and `value`, each B S K H."""
+
+
+class AttentionInputs(NamedTuple):
+    """The inputs of attention beside its target and source.
+
+    Attributes:
+        mask: which keys each query may see, by their index.
+        recorder: of this sublayer.
+        dropout: of this sublayer; drops weights.
+        layer: index of the layer in its stack.
+        positions: of queries and keys, for what reads positions.
+        bias: added to the scores; broadcasts to B N T S.
+        rotary_base: this layer's own; None: the config's.
+        cache: earlier keys and values; None: there are none.
+        cache_index_B: row of the cache in which the first new key is written; None: the cache is read as it is.
+    """
+
+    mask: Mask
+    recorder: Recorder
+    dropout: Dropout = Dropout()
+    layer: Array | int = 0
+    positions: QueryKeyPositions | None = None
+    bias: Array | None = None
+    rotary_base: Array | None = None
+    cache: Cache | None = None
+    cache_index_B: Array | None = None
+
+
+class Scoring(NamedTuple):
+    """The computation of weights from queries and keys.
+
+    Attributes:
+        score: the score function.
+        parameters: those of a learned score, each with a leading N.
+        modifiers: soft cap, sink, difference of two maps, the user's own function.
+        kernels: "plain" or "fast", see `ops.attend.attend`.
+    """
+
+    score: Score
+    parameters: dict[str, Array]
+    modifiers: Modifiers = Modifiers()
+    kernels: str = "plain"
 
 
 class Attention(nn.Module):
-    """C = Attn(X, X'): queries from the target X', keys and values from the source X.
+    """Attention from a target X' to a source X; self-attention where both are the same.
 
-    num_kv_heads = num_heads is multi-head, 1 is multi-query, in between grouped attention.
-    `sublayer` is "self" or "cross": the name that activations carry.
+    Attributes:
+        config: model settings; num_kv_heads = num_heads is multi-head attention, 1 multi-query, in between grouped.
+        sublayer: "self" or "cross".
+        score: the score function that the config names.
     """
 
-    config: Any
+    config: ModelSettings
     sublayer: str
+    score: Score
 
     @nn.compact
-    def __call__(
-        self,
-        target_BTD: Array,
-        source_BSD: Array | None,
-        *,
-        mask: Mask,
-        layer: Array,
-        bias: Array | None = None,
-        noise: Noise,
-        watch: Watch,
-        positions: Array | None = None,
-        source_positions: Array | None = None,
-        rotary_base: Array | None = None,
-        cache: Cache | None = None,
-        cache_position_B: Array | None = None,
-    ) -> tuple[Array, Cache]:
-        """The mixed values after the output projection, B T D, and the keys and values that were read.
+    def __call__(self, target_BTD: Array, source_BSD: Array | None, inputs: AttentionInputs) -> tuple[Array, Cache]:
+        """Attend from the target to the source.
 
         Args:
-            source_BSD: None reads the keys and values in `cache`.
-            layer: its index in the stack.
-            bias: added to the scores; broadcasts to B N T S.
-            positions: T or B T, of the queries; in self-attention without a cache, of the keys too.
-            source_positions: S or B S, of the keys in cross-attention; their indices if absent.
-            rotary_base: this layer's own; absent, the config's.
-            cache: earlier keys and values; with `cache_position_B`, the new ones are written there.
-        """
-        see = lambda name, x: watch(f"{self.sublayer}.{name}", x)  # noqa: E731
-        reads_content = find(self.config.score).reads_content
-        query_BTNH = (
-            self.project("query", target_BTD) if reads_content else self.blank(target_BTD, self.config.num_heads)
-        )
-        if source_BSD is None:
-            key_BSKH, value_BSKH = cache["key"], cache["value"]
-        else:
-            key_BSKH = (
-                self.project("key", source_BSD) if reads_content else self.blank(source_BSD, self.config.num_kv_heads)
-            )
-            value_BSKH = self.project("value", source_BSD)
-            key_BSKH = self.norm("key", key_BSKH)
-        query_BTNH = self.norm("query", query_BTNH)
-        if self.sublayer == "self" and POSITIONS[self.config.position].rotates:
-            base = self.config.rotary_base if rotary_base is None else rotary_base
-            query_BTNH, key_BSKH = self.turn(query_BTNH, positions, base), self.turn(key_BSKH, positions, base)
-        query_positions = None
-        if cache_position_B is not None:
-            key_BSKH = write(cache["key"], key_BSKH, cache_position_B)
-            value_BSKH = write(cache["value"], value_BSKH, cache_position_B)
-            query_positions = cache_position_B[:, None] + jnp.arange(target_BTD.shape[1])
-        kept = {"key": key_BSKH, "value": value_BSKH}
-        query_BTNH, key_BSKH = see("query", query_BTNH), see("key", key_BSKH)
-        value_BSKH = see("value", value_BSKH)
-        modifiers = OwnModifiers(self.config, self.sublayer, name="modifiers")(layer)
-        places = None
-        if find(self.config.score).reads_positions or modifiers.function is not None:
-            places = self.places(positions, source_positions, key_BSKH.shape[1], cache_position_B is not None)
-        how = {"mask": mask, "bias": bias, "query_positions": query_positions, "places": places, "modifiers": modifiers}
-        head_BTNH = see("head", self.mix(query_BTNH, key_BSKH, value_BSKH, noise, watch, **how))
-        if self.config.attention.differential:
-            head_BTNH = HeadNorm(self.config, name="differential")(head_BTNH, layer)
-        return see("output", self.project("output", head_BTNH)), kept
+            source_BSD: None reads the keys and values in `inputs.cache`.
 
-    def project(self, owner: str, x: Array) -> Array:
-        """The linear map "query", "key", "value" or "output"."""
+        Returns:
+            The output, B T D, and the cache with the keys and values that were read.
+        """
+        query_BTNH, key_BSKH, value_BSKH = self.project(target_BTD, source_BSD, inputs)
+        query_BTNH, key_BSKH = self.rotate(query_BTNH, key_BSKH, inputs)
+        cache = self.write(key_BSKH, value_BSKH, inputs)
+        head_BTNH = self.attend(query_BTNH, cache, inputs)
+        return self.combine(head_BTNH, inputs), cache
+
+    def project(
+        self, target_BTD: Array, source_BSD: Array | None, inputs: AttentionInputs
+    ) -> tuple[Array, Array, Array]:
+        """Project the target to queries, the source to keys and values; each head of them normalised if asked for."""
+        query_BTNH = self.normalise("query", self.projection("query", target_BTD, self.config.num_heads))
+        if source_BSD is None:
+            return query_BTNH, inputs.cache["key"], inputs.cache["value"]
+        key_BSKH = self.normalise("key", self.projection("key", source_BSD, self.config.num_kv_heads))
+        return query_BTNH, key_BSKH, self.linear_map("value", source_BSD)
+
+    def projection(self, owner: str, x_BTD: Array, heads: int) -> Array:
+        """Project to queries or keys; to zeros without parameters where the score reads neither."""
+        if not self.score.reads_content:
+            return jnp.zeros((*x_BTD.shape[:2], heads, self.config.head_width), x_BTD.dtype)
+        return self.linear_map(owner, x_BTD)
+
+    def linear_map(self, owner: str, x: Array) -> Array:
+        """Apply the linear map "query", "key", "value" or "output"."""
         return Linear(self.config, owner, name=owner)(x)
 
-    def norm(self, name: str, x_BTNH: Array) -> Array:
-        """Queries or keys, each head of them normalised if the config says so."""
+    def normalise(self, owner: str, x_BTNH: Array) -> Array:
+        """Normalise each head of queries or keys by the norm that the config names. Henry et al. 2020, 2010.04245."""
         row = self.config.attention.query_key_norm
-        return x_BTNH if row is None else Norm(self.config, row, name=f"{name}_norm")(x_BTNH)
+        return x_BTNH if row is None else Norm(self.config, row, name=f"{owner}_norm")(x_BTNH)
 
-    def turn(self, x_BTNH: Array, positions: Array, base: float | Array) -> Array:
-        """Queries or keys, rotated; each half of a head by itself where the halves give two maps."""
-        width = self.config.head_width // (2 if self.config.attention.differential else 1)
+    def rotate(self, query_BTNH: Array, key_BSKH: Array, inputs: AttentionInputs) -> tuple[Array, Array]:
+        """Rotate the queries and the new keys of self-attention, which have the same positions."""
+        if self.sublayer != "self" or not POSITIONS[self.config.position].rotates:
+            return query_BTNH, key_BSKH
+        halves = 2 if self.config.attention.differential else 1  # each half of a head gives a map of its own
+        width = self.config.head_width // halves
+        base = self.config.rotary_base if inputs.rotary_base is None else inputs.rotary_base
         base = scaled_base(base, self.config.rotary_scale, width)
-        if width == self.config.head_width:
-            return rotary(x_BTNH, positions, base)
-        return rotary(x_BTNH.reshape(*x_BTNH.shape[:2], -1, width), positions, base).reshape(x_BTNH.shape)
 
-    def blank(self, x_BTD: Array, heads: int) -> Array:
-        """What stands in for queries or keys that no score reads."""
-        return jnp.zeros((*x_BTD.shape[:2], heads, self.config.head_width), x_BTD.dtype)
+        def rotated(x_BTNH: Array) -> Array:
+            parts = x_BTNH if halves == 1 else x_BTNH.reshape(*x_BTNH.shape[:2], -1, width)
+            return rotary(parts, inputs.positions.query, base).reshape(x_BTNH.shape)
 
-    def places(self, positions: Array, source_positions: Array | None, keys: int, cached: bool) -> Places:
-        """Where queries and keys stand."""
-        if self.sublayer == "self":
-            return self_places(positions, keys if cached else None)
-        return Places(positions, jnp.arange(keys) if source_positions is None else source_positions)
+        return rotated(query_BTNH), rotated(key_BSKH)
 
-    def mix(self, query, key, value, noise, watch, *, mask, bias, query_positions, places, modifiers) -> Array:
-        """`attend`, or the same in steps where scores or weights are asked for."""
+    def write(self, key_BSKH: Array, value_BSKH: Array, inputs: AttentionInputs) -> Cache:
+        """Return the keys and values to read: the new ones, written into the cache where there is an index."""
+        new = {"key": key_BSKH, "value": value_BSKH}
+        if inputs.cache_index_B is None:
+            return new
+        return {name: write(inputs.cache[name], x_BSKH, inputs.cache_index_B) for name, x_BSKH in new.items()}
+
+    def attend(self, query_BTNH: Array, cache: Cache, inputs: AttentionInputs) -> Array:
+        """Compute the weighted sum of each head's values, B T N H."""
+        record = inputs.recorder.record
+        query_BTNH, key_BSKH = record("query", query_BTNH), record("key", cache["key"])
+        value_BSKH = record("value", cache["value"])
+        modifiers = OwnModifiers(self.config, self.sublayer, name="modifiers")(inputs.layer)
         parameters = ScoreParameters(self.config, name="score")()
-        return mixed(
-            self.config, self.sublayer, parameters, query, key, value, noise, watch,
-            mask=mask, bias=bias, query_positions=query_positions, places=places, modifiers=modifiers,
-        )  # fmt: skip
+        scoring = Scoring(self.score, parameters, modifiers, self.config.kernels)
+        return record("head", attend_recorded(query_BTNH, key_BSKH, value_BSKH, scoring, inputs))
+
+    def combine(self, head_BTNH: Array, inputs: AttentionInputs) -> Array:
+        """Project the heads to the output, B T D; those of differential attention are normalised before."""
+        if self.config.attention.differential:
+            head_BTNH = HeadNorm(self.config, name="differential")(head_BTNH, inputs.layer)
+        return inputs.recorder.record("output", self.linear_map("output", head_BTNH))
 
 
-def mixed(
-    config, sublayer, parameters, query, key, value, noise, watch,
-    *, mask, bias=None, query_positions=None, places=None, modifiers=PLAIN,
-) -> Array:  # fmt: skip
-    """What each head mixes, by the config's score with these parameters."""
-    score = config.score
-    if not watch.wants_weights(sublayer):
+def attend_recorded(
+    query_BTNH: Float[Array, "B T N H"],
+    key_BSKH: Float[Array, "B S K H"],
+    value_BSKH: Float[Array, "B S K H"],
+    scoring: Scoring,
+    inputs: AttentionInputs,
+) -> Float[Array, "B T N H"]:
+    """Attend by `ops.attend.attend`, or by the same in steps where scores or weights are to be recorded.
+
+    Raises:
+        UserError: scores or weights are requested of fused attention.
+    """
+    score, parameters, modifiers, kernels = scoring
+    cache_index_B, recorder = inputs.cache_index_B, inputs.recorder
+    query_index = None if cache_index_B is None else cache_index_B[:, None] + jnp.arange(query_BTNH.shape[1])
+    reads_positions = score.reads_positions or modifiers.function is not None
+    positions = inputs.positions if reads_positions else None
+    if not recorder.needs_weights:
         return attention.attend(
-            query, key, value, mask=mask, bias=bias, score=score, parameters=parameters,
-            query_positions=query_positions, places=places, modifiers=modifiers,
-            kernels=config.kernels, dropout=noise.rate, key=noise.at(0),
-        )  # fmt: skip
-    if config.kernels != "plain":
+            query_BTNH,
+            key_BSKH,
+            value_BSKH,
+            mask=inputs.mask,
+            bias=inputs.bias,
+            score=score,
+            parameters=parameters,
+            query_index=query_index,
+            positions=positions,
+            modifiers=modifiers,
+            kernels=kernels,
+            dropout=inputs.dropout.rate,
+            key=inputs.dropout.key_at(0),
+        )
+    if kernels != "plain":
         raise problem(
             "fused attention does not compute scores and weights",
-            got=f"kernels {config.kernels!r} and a request for them",
+            got=f"kernels {kernels!r} and a request for them",
             do="Build the model with kernels='plain'.",
         )
     differential = modifiers.subtract is not None
-    scores = watch(f"{sublayer}.scores", attention.raw_scores(query, key, score, parameters, places, differential))
-    allowed = attention.allowed_keys(mask, query, key, query_positions)
-    weights = attention.weigh(scores, allowed, bias=bias, modifiers=modifiers, places=places)
-    return attention.mix(noise(watch(f"{sublayer}.weights", weights), 0), value)
+    scores = attention.raw_scores(query_BTNH, key_BSKH, score, parameters, positions, differential)
+    scores = recorder.record("scores", scores)
+    allowed = attention.allowed_keys(inputs.mask, query_BTNH, key_BSKH, query_index)
+    weights_BNTS = attention.weights_from_scores(
+        scores, allowed, bias=inputs.bias, modifiers=modifiers, positions=positions
+    )
+    return attention.mix(inputs.dropout(recorder.record("weights", weights_BNTS), 0), value_BSKH)

@@ -1,11 +1,11 @@
-"""Blocks and the stack of them.
+"""Transformer blocks, and the stack of them.
 
     pre       x + f(norm(x))         GPT-2, Xiong et al. 2020; the stack ends with a norm
     post      norm(x + f(x))         Vaswani et al. 2017, BERT
     sandwich  x + norm(f(norm(x)))   Ding et al. 2021, 2105.13290, Gemma 2; the stack ends with a norm
 
-A sublayer that the config leaves out (`self_attention`, `cross_attention`, a feed-forward of width 0) takes its norm
-and its parameters with it. A stack without any gives on what it was given, and has no final norm: nothing was added.
+A sublayer that the config leaves out (`self_attention`, `cross_attention`, a feed-forward of width 0) has no norm and
+no parameters either. A stack without any sublayer returns its input, and has no final norm: nothing was added.
 
 One layout of parameters: every block's arrays have a leading L and run under `nn.scan`, so compile time does not grow
 with depth; `unroll` and `remat` change the program and no parameter.
@@ -13,34 +13,40 @@ with depth; `unroll` and `remat` change the program and no parameter.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.nn.attention import Attention
-from transformer.nn.dropout import Noise
+from transformer.nn.attention import Attention, AttentionInputs, Cache
+from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.intermediates import Request, Watch, chosen_layers
+from transformer.nn.intermediates import Recorder, Request, chosen_layers
 from transformer.nn.parameters import Norm
-from transformer.nn.positions import PositionBias, self_places
-from transformer.ops import masks
+from transformer.nn.positions import PositionBias
+from transformer.nn.settings import ModelSettings
+from transformer.nn.user_functions import self_attention_mask
+from transformer.ops import cache as caches
 from transformer.ops.masks import Mask
-from transformer.ops.modifiers import own_allowed
+from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.scores import Score
 
-Tree = dict[str, Any]
-
+LayerCache = dict[str, Cache]
+"""Sublayer, "self" or "cross" -> its keys and values; of a stack, each with a leading L."""
 
 Map = Callable[[Array], Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class NormPlacement:
-    """A row: (x, sublayer, norm, drop) -> the residual stream, and whether the stack ends with a norm.
+    """A row of NORM_PLACEMENTS.
 
-    `norm(part)` is the sublayer's norm, or another one of that part.
+    Attributes:
+        function: (x, sublayer, norm, drop) -> the residual stream; `norm(part)` is the sublayer's norm, or a second one
+            whose name begins with that part.
+        final_norm: True where the stack ends with a norm.
     """
 
     function: Callable[[Array, Map, Callable[..., Map], Map], Array]
@@ -66,121 +72,223 @@ NORM_PLACEMENTS = {
 }
 
 
-class Block(nn.Module):
-    """Self-attention, cross-attention if `cross`, feed-forward (see `sublayers`); each with its norm and residual."""
+class StackInputs(NamedTuple):
+    """The inputs of a stack that all its layers share.
 
-    config: Any
+    Attributes:
+        self_mask: order, lengths and segments of self-attention; window and the user's own mask join it in the block.
+        positions: of the target, T or B T.
+        dropout: of the stack.
+        source_BSD: output of the encoder; None in a stack without cross-attention, or where its keys are cached.
+        source_positions: S or B S, of the keys of cross-attention; their indices if absent.
+        cross_mask: which keys cross-attention may see.
+        cache_index_B: row of the cache in which the first new key is written; None: there is no cache.
+        self_bias: addition of positions to the scores of self-attention; the stack computes it.
+    """
+
+    self_mask: Mask
+    positions: Array
+    dropout: Dropout = Dropout()
+    source_BSD: Array | None = None
+    source_positions: Array | None = None
+    cross_mask: Mask | None = None
+    cache_index_B: Array | None = None
+    self_bias: Array | None = None
+
+    def self_positions(self, cache: Cache | None) -> QueryKeyPositions:
+        """Return the positions of queries and keys of self-attention; those of cached keys are their rows."""
+        keys = self.positions if cache is None else jnp.arange(cache["key"].shape[-3])
+        return QueryKeyPositions(self.positions, keys)
+
+    def cross_positions(self, cache: Cache | None) -> QueryKeyPositions:
+        """Return the positions of queries and keys of cross-attention."""
+        keys = self.source_positions
+        if keys is None:
+            keys = jnp.arange(cache["key"].shape[-3] if self.source_BSD is None else self.source_BSD.shape[1])
+        return QueryKeyPositions(self.positions, keys)
+
+
+class LayerInputs(NamedTuple):
+    """The inputs of one layer; of a stack, each with a leading L.
+
+    Attributes:
+        index: of the layer in its stack.
+        cache: keys and values of its sublayers; None: there is no cache.
+        window: sliding window of its self-attention (tokens); None: the config's.
+        rotary_base: base of its rotary positions; None: the config's.
+    """
+
+    index: Array
+    cache: LayerCache | None = None
+    window: Array | None = None
+    rotary_base: Array | None = None
+
+
+class LayerOutputs(NamedTuple):
+    """The outputs of one layer beside the residual stream; of a stack, each with a leading L.
+
+    Attributes:
+        cache: with the new keys and values; None where there is none.
+        captured: name -> activation.
+    """
+
+    cache: LayerCache | None
+    captured: dict[str, Array]
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention, feed-forward, each with its norm and residual.
+
+    Attributes:
+        config: model settings.
+        stack: "encoder" or "decoder".
+        cross: True where the block has cross-attention.
+        request: the activations to capture and to replace.
+        score: the score function that the config names.
+    """
+
+    config: ModelSettings
     stack: str
     cross: bool
-    asked: Request
+    request: Request
+    score: Score
 
     @nn.compact
-    def __call__(self, x_BTD: Array, layer: Tree, shared: Tree) -> tuple[Array, Tree]:
-        """One layer.
+    def __call__(self, x_BTD: Array, layer: LayerInputs, inputs: StackInputs) -> tuple[Array, LayerOutputs]:
+        """Apply one layer to the residual stream, B T D."""
+        recorder = Recorder(self.request, self.stack, layer.index)
+        dropout = inputs.dropout.fold_in(layer.index)
+        new_cache: LayerCache = {}
 
-        Args:
-            layer: `index` of this layer; `cache` of its keys and values, `window` and `rotary_base`, None where it has
-                none of its own.
-            shared: `noise`, `self_mask`, `self_bias`, `cross_mask`, `positions`, `source`, `source_positions`,
-                `cache_position`; None where not used.
-
-        Returns:
-            The residual stream, and `cache` and `seen` of this layer.
-        """
-        watch = Watch(self.asked, self.stack, layer["index"])
-        noise = shared["noise"].within(layer["index"])
-        old, new = layer["cache"] or {}, {}
-
-        def attend_self(y: Array) -> Array:
-            mask = shared["self_mask"]
-            if layer["window"] is not None:
-                mask = mask & masks.window(layer["window"])
-            y, new["self"] = Attention(self.config, "self", name="self")(
-                y, y, mask=mask, bias=shared["self_bias"], layer=layer["index"],
-                noise=noise.within(0), watch=watch, positions=shared["positions"], rotary_base=layer["rotary_base"],
-                cache=old.get("self"), cache_position_B=shared["cache_position"],
-            )  # fmt: skip
-            return y
-
-        def attend_cross(y: Array) -> Array:
-            y, new["cross"] = Attention(self.config, "cross", name="cross")(
-                y,
-                shared["source"],
-                mask=shared["cross_mask"],
-                layer=layer["index"],
-                noise=noise.within(1),
-                watch=watch,
-                positions=shared["positions"],
-                source_positions=shared["source_positions"],
-                cache=old.get("cross"),
+        def attend_self(y_BTD: Array) -> Array:
+            attention = Attention(self.config, "self", self.score, name="self")
+            y_BTD, new_cache["self"] = attention(
+                y_BTD, y_BTD, self.self_inputs(layer, inputs, recorder, dropout.fold_in(0))
             )
-            return y
+            return y_BTD
 
-        def feed_forward(y: Array) -> Array:
-            return FeedForward(self.config, name="feed_forward")(y, watch)
+        def attend_cross(y_BTD: Array) -> Array:
+            attention = Attention(self.config, "cross", self.score, name="cross")
+            y_BTD, new_cache["cross"] = attention(
+                y_BTD, inputs.source_BSD, self.cross_inputs(layer, inputs, recorder, dropout.fold_in(1))
+            )
+            return y_BTD
+
+        def feed_forward(y_BTD: Array) -> Array:
+            return FeedForward(self.config, name="feed_forward")(y_BTD, recorder.sublayer("feed_forward"))
 
         functions = {"self": attend_self, "cross": attend_cross, "feed_forward": feed_forward}
-        for place, (name, function) in enumerate(functions.items(), start=2):
+        for site, (name, function) in enumerate(functions.items(), start=2):
             if name in sublayers(self.config, self.cross):
-                x_BTD = self.sublayer(name, function, x_BTD, noise.within(place))
-        x_BTD = watch("residual", x_BTD)
-        return x_BTD, {"cache": new if layer["cache"] is not None else None, "seen": watch.seen}
+                x_BTD = self.sublayer(name, function, x_BTD, dropout.fold_in(site))
+        x_BTD = recorder.record("residual", x_BTD)
+        return x_BTD, LayerOutputs(None if layer.cache is None else new_cache, recorder.captured)
 
-    def sublayer(self, name: str, function: Callable[[Array], Array], x: Array, noise: Noise) -> Array:
-        """The sublayer with its norm and residual."""
-        norm = lambda part="": Norm(self.config, name=f"{name}_{part}norm")  # noqa: E731
-        # Within a scan, an operation that needs no gradient knows no other names than these.
+    def self_inputs(
+        self, layer: LayerInputs, inputs: StackInputs, recorder: Recorder, dropout: Dropout
+    ) -> AttentionInputs:
+        """Return the inputs of self-attention."""
+        cache = (layer.cache or {}).get("self")
+        positions = inputs.self_positions(cache)
+        return AttentionInputs(
+            mask=self_attention_mask(self.config, inputs.self_mask, positions, layer.window),
+            recorder=recorder.sublayer("self"),
+            dropout=dropout,
+            layer=layer.index,
+            positions=positions,
+            bias=inputs.self_bias,
+            rotary_base=layer.rotary_base,
+            cache=cache,
+            cache_index_B=inputs.cache_index_B,
+        )
+
+    def cross_inputs(
+        self, layer: LayerInputs, inputs: StackInputs, recorder: Recorder, dropout: Dropout
+    ) -> AttentionInputs:
+        """Return the inputs of cross-attention."""
+        cache = (layer.cache or {}).get("cross")
+        return AttentionInputs(
+            mask=inputs.cross_mask,
+            recorder=recorder.sublayer("cross"),
+            dropout=dropout,
+            layer=layer.index,
+            positions=inputs.cross_positions(cache),
+            cache=cache,
+        )
+
+    def sublayer(self, name: str, function: Map, x_BTD: Array, dropout: Dropout) -> Array:
+        """Apply a sublayer with its norm and residual."""
+
+        def norm(part: str = "") -> Map:
+            return Norm(self.config, name=f"{name}_{part}norm")
+
+        def drop(y_BTD: Array) -> Array:
+            return dropout(y_BTD, 0)
+
+        # Within a scan, an operation that needs no gradient has no other names than these.
         with jax.named_scope(f"{self.stack}/{name}"):
-            return NORM_PLACEMENTS[self.config.norm_placement].function(x, function, norm, lambda y: noise(y, 0))
+            return NORM_PLACEMENTS[self.config.norm_placement].function(x_BTD, function, norm, drop)
 
 
-EVERYTHING = 2**30
-"""A window that leaves nothing out, and to which a position can be added in 32 bits."""
+NO_WINDOW = 2**30
+"""Window that leaves no key out, and to which an index can be added in 32 bits."""
 
 
-def by_layer(config: Any) -> Tree:
-    """The window and the rotary base of each layer, L; None where all layers have the same."""
+def layer_inputs(config: ModelSettings, num_layers: int, cache: LayerCache | None) -> LayerInputs:
+    """Return the inputs of all layers, each with a leading L; None where all layers have the same."""
     window, base = config.window, config.rotary_base
-    sizes = [EVERYTHING if size is None else size for size in window] if isinstance(window, tuple) else None
-    return {
-        "window": None if sizes is None else jnp.array(sizes, jnp.int32),
-        "rotary_base": jnp.array(base, jnp.float32) if isinstance(base, tuple) else None,
-    }
+    sizes = [NO_WINDOW if size is None else size for size in window] if isinstance(window, tuple) else None
+    return LayerInputs(
+        index=jnp.arange(num_layers),
+        cache=cache,
+        window=None if sizes is None else jnp.array(sizes, jnp.int32),
+        rotary_base=jnp.array(base, jnp.float32) if isinstance(base, tuple) else None,
+    )
 
 
-def sublayers(config: Any, cross: bool) -> tuple[str, ...]:
-    """The sublayers of a block, in their order."""
-    there = {"self": config.self_attention, "cross": cross, "feed_forward": config.feed_forward_width != 0}
-    return tuple(name for name, has in there.items() if has)
+def sublayers(config: ModelSettings, cross: bool) -> tuple[str, ...]:
+    """Return the names of a block's sublayers, in their order."""
+    has = {"self": config.self_attention, "cross": cross, "feed_forward": config.feed_forward_width != 0}
+    return tuple(name for name, there in has.items() if there)
+
+
+def empty_cache(config: ModelSettings, layers: int, batch: int, length: int) -> LayerCache:
+    """Return self-attention's cache of `length` rows for a stack, with a leading L."""
+    rows = caches.empty(batch, length, config.num_kv_heads, config.head_width, config.compute_dtype)
+    return {"self": {name: jnp.broadcast_to(x, (layers, *x.shape)) for name, x in rows.items()}}
 
 
 class Stack(nn.Module):
-    """L blocks, scanned; a final norm where norms come before the sublayers. Without sublayers, nothing."""
+    """The L blocks, scanned, and a final norm where norms come before the sublayers. Without sublayers, the identity.
 
-    config: Any
+    Attributes:
+        config: model settings.
+        stack: "encoder" or "decoder".
+        num_layers: L.
+        cross: True where the blocks have cross-attention.
+        request: the activations to capture and to replace.
+        score: the score function that the config names.
+    """
+
+    config: ModelSettings
     stack: str
     num_layers: int
     cross: bool
-    asked: Request
+    request: Request
+    score: Score
 
     @nn.compact
     def __call__(
-        self,
-        x_BTD: Array,
-        *,
-        noise: Noise,
-        self_mask: Mask,
-        positions: Array,
-        source_BSD: Array | None = None,
-        source_positions: Array | None = None,
-        cross_mask: Mask | None = None,
-        cache: Tree | None = None,
-        cache_position_B: Array | None = None,
-    ) -> tuple[Array, Tree | None, dict[str, Array]]:
-        """The residual stream after L blocks, the new cache (leading L), and what was captured."""
+        self, x_BTD: Array, inputs: StackInputs, cache: LayerCache | None = None
+    ) -> tuple[Array, LayerCache | None, dict[str, Array]]:
+        """Apply all layers.
+
+        Returns:
+            The residual stream B T D, the new cache (leading L), and the captured activations.
+        """
         if not sublayers(self.config, self.cross):
             return x_BTD, None if cache is None else {}, {}
-        block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
+        block: Any = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
         scanned = nn.scan(
             block,
             variable_axes={"params": 0},
@@ -189,31 +297,11 @@ class Stack(nn.Module):
             length=self.num_layers,
             unroll=self.num_layers if self.config.unroll and not self.config.remat else 1,
         )
-        # A decoder looks back, also where a prefix sees both ways, as in T5.
-        causal = self.stack == "decoder"
-        cache_length = cache["self"]["key"].shape[2] if cache is not None and "self" in cache else None
-        shared = {
-            "noise": noise,
-            "self_mask": self.own_mask(self_mask, positions, cache_length),
-            "self_bias": PositionBias(self.config, causal, name="bias")(positions, cache_length),
-            "cross_mask": cross_mask,
-            "positions": positions,
-            "source": source_BSD,
-            "source_positions": source_positions,
-            "cache_position": cache_position_B,
-        }
-        layers = {"index": jnp.arange(self.num_layers), "cache": cache, **by_layer(self.config)}
-        blocks = scanned(self.config, self.stack, self.cross, self.asked, name="blocks")
-        x_BTD, out = blocks(x_BTD, layers, shared)
+        causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
+        positions = inputs.self_positions((cache or {}).get("self"))
+        inputs = inputs._replace(self_bias=PositionBias(self.config, causal, name="bias")(positions))
+        blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
+        x_BTD, outputs = blocks(x_BTD, layer_inputs(self.config, self.num_layers, cache), inputs)
         if NORM_PLACEMENTS[self.config.norm_placement].final_norm:
             x_BTD = Norm(self.config, name="final_norm")(x_BTD)
-        return x_BTD, out["cache"], chosen_layers(out["seen"], self.asked)
-
-    def own_mask(self, mask: Mask, positions: Array, cache_length: int | None) -> Mask:
-        """The mask, and the user's own where the config names one."""
-        name = self.config.attention.mask
-        return (
-            mask
-            if name is None
-            else mask & masks.given(own_allowed(name, self_places(positions, cache_length), self.config.num_heads))
-        )
+        return x_BTD, outputs.cache, chosen_layers(outputs.captured, self.request)

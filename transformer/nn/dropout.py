@@ -1,4 +1,4 @@
-"""Dropout's rate and key, handed from the model to each place that drops."""
+"""Dropout's rate and key, handed from the model to each site that drops entries."""
 
 import dataclasses
 
@@ -10,19 +10,28 @@ from transformer.ops.dropout import dropout
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Noise:
-    """`noise(x, place)` drops entries of x. Each layer has its own key, and each place in it a number."""
+class Dropout:
+    """The rate and the key of dropout; without a rate it drops nothing. Srivastava et al. 2014.
+
+    `dropout(x, site)` drops entries of x. Each part of a model and each layer has a key of its own, folded in by a
+    number; each site in a part that drops entries has a number too.
+
+    Attributes:
+        rate: from 0 to below 1, may be traced; None: no dropout.
+        key: a typed key; None without a rate.
+    """
 
     rate: Array | float | None = None
     key: Array | None = None
 
-    def __call__(self, x: Array, place: int | Array) -> Array:
-        return dropout(x, self.rate, self.at(place))
+    def __call__(self, x: Array, site: int | Array) -> Array:
+        """Drop entries of x."""
+        return dropout(x, self.rate, self.key_at(site))
 
-    def at(self, place: int | Array) -> Array | None:
-        """The key of a place."""
-        return None if self.rate is None else jax.random.fold_in(self.key, place)
+    def key_at(self, site: int | Array) -> Array | None:
+        """Return the key of a site; None without a rate."""
+        return None if self.rate is None else jax.random.fold_in(self.key, site)
 
-    def within(self, place: int | Array) -> "Noise":
-        """The noise of a part of the model, or of a layer: another key, the same rate."""
-        return self if self.rate is None else Noise(self.rate, self.at(place))
+    def fold_in(self, part: int | Array) -> "Dropout":
+        """Return the dropout of a part of the model, or of a layer: another key, the same rate."""
+        return self if self.rate is None else Dropout(self.rate, self.key_at(part))

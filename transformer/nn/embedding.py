@@ -1,14 +1,13 @@
-"""Tokens to vectors, and vectors to logits."""
-
-from typing import Any
+"""Embeddings: tokens to vectors."""
 
 import flax.linen as nn
 from jax import Array
 
 from transformer.errors import problem
-from transformer.nn.dropout import Noise
+from transformer.nn.dropout import Dropout
 from transformer.nn.parameters import Norm, Table
 from transformer.nn.positions import POSITIONS
+from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import embed
 from transformer.ops.positions import sinusoidal
 
@@ -16,10 +15,14 @@ from transformer.ops.positions import sinusoidal
 class Embedding(nn.Module):
     """Token embeddings with positions and token types; B T -> B T D.
 
-    The table is the caller's, since source, target and output may share one. `typed`: add the token types' table.
+    The table is the caller's, since source, target and output may share one.
+
+    Attributes:
+        config: model settings.
+        typed: True adds the table of token types, where the config has any.
     """
 
-    config: Any
+    config: ModelSettings
     typed: bool = False
 
     @nn.compact
@@ -29,7 +32,7 @@ class Embedding(nn.Module):
         table_VD: Array,
         *,
         positions: Array,
-        noise: Noise,
+        dropout: Dropout,
         types_BT: Array | None = None,
     ) -> Array:
         config = self.config
@@ -47,11 +50,11 @@ class Embedding(nn.Module):
             x_BTD = x_BTD + embed(types_BT, Table(config, "types", name="types")(), x_BTD.dtype)
         if config.embedding.norm:
             x_BTD = Norm(config, name="norm")(x_BTD)
-        return noise(x_BTD, 0)
+        return dropout(x_BTD, 0)
 
 
-def check_length(config: Any, length: int) -> None:
-    """Raises a UserError for a sequence that learned positions cannot tell."""
+def check_length(config: ModelSettings, length: int) -> None:
+    """Raise a UserError for a sequence that is longer than the table of learned positions (tokens)."""
     if POSITIONS[config.position].adds == "table" and length > config.max_length:
         raise problem(
             "the sequence is longer than the table of learned positions",

@@ -7,19 +7,19 @@ swiglu, geglu           down(activation(gate(x)) * up(x))        Shazeer 2020, h
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 from jax import Array
 
-from transformer.nn.intermediates import Watch
+from transformer.nn.intermediates import Recorder
 from transformer.nn.parameters import Linear
+from transformer.nn.settings import ModelSettings
 
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """A row: the function, and whether it gates a second product."""
+    """A row of ACTIVATIONS: the function, and True where it gates a second product."""
 
     function: Callable[[Array], Array]
     gated: bool = False
@@ -35,17 +35,18 @@ ACTIVATIONS = {
 
 
 class FeedForward(nn.Module):
-    """B T D -> B T D through a width of F."""
+    """The position-wise feed-forward, B T D -> B T D through a width of F."""
 
-    config: Any
+    config: ModelSettings
 
     @nn.compact
-    def __call__(self, x_BTD: Array, watch: Watch) -> Array:
+    def __call__(self, x_BTD: Array, recorder: Recorder) -> Array:
+        """Transform each position by itself; record "hidden" (B T F) and "output"."""
         row = ACTIVATIONS[self.config.activation]
         up_BTF = Linear(self.config, "up", name="up")(x_BTD)
         if row.gated:
             hidden_BTF = row.function(Linear(self.config, "gate", name="gate")(x_BTD)) * up_BTF
         else:
             hidden_BTF = row.function(up_BTF)
-        hidden_BTF = watch("feed_forward.hidden", hidden_BTF)
-        return watch("feed_forward.output", Linear(self.config, "down", name="down")(hidden_BTF))
+        hidden_BTF = recorder.record("hidden", hidden_BTF)
+        return recorder.record("output", Linear(self.config, "down", name="down")(hidden_BTF))

@@ -4,14 +4,15 @@
     encoder|decoder . layer . feed_forward . hidden|output
     encoder|decoder . layer . residual
 
-A layer and a head are a number or `*`; a missing head is all. Captured arrays have a leading L: the layers asked for.
-`weights` are after the mask and before dropout, `scores` before bias and mask, `head` is what each head mixes,
-`output` what the sublayer adds to the residual stream, `residual` the stream after the block; in a recurrent model what
-is looked up in a step, and the states that a layer gives on (see `nn.recurrent_stacks`). Differential
-attention has two maps of scores for each head: the first ones of all heads, then the second; a head's number names its
-first.
+A layer and a head are a number or `*`; a missing head is all heads. Captured arrays have a leading L: the layers that
+were named. `weights` are after the mask and before dropout, `scores` before bias and mask, `head` is the weighted sum
+of each head's values, `output` the sublayer's addition to the residual stream, `residual` the stream after the block;
+in a recurrent model the context of a step, and the states that a layer hands on (see `nn.recurrent.stacks`).
+Differential attention has two maps of scores for each head: the first ones of all heads, then the second; a head's
+number names its first.
 """
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
@@ -28,10 +29,10 @@ SPELLED = {
     "feed_forward": "feed-forward",
     "residual": "layers",
 }
-"""What a layer has, in words."""
+"""Parts of a layer, in words."""
 
 HEAD_AXIS = {"query": 2, "key": 2, "value": 2, "head": 2, "scores": 1, "weights": 1}
-"""The axis of the heads, counted in an activation without L."""
+"""Axis of the heads in an activation without L."""
 
 SITES = tuple(
     [f"{sublayer}.{name}" for sublayer in ("self", "cross") for name in (*HEAD_AXIS, "output")]
@@ -41,7 +42,7 @@ SITES = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Name:
-    """One activation's name; None stands for `*`."""
+    """The name of one activation; None stands for `*`."""
 
     stack: str
     layer: int | None
@@ -50,11 +51,12 @@ class Name:
 
     @property
     def needs_weights(self) -> bool:
+        """True for scores and weights, which fused attention does not compute."""
         return self.site.endswith((".scores", ".weights"))
 
 
 def parse_name(text: str) -> Name:
-    """Reads a name such as "decoder.3.self.head.5".
+    """Read a name such as "decoder.3.self.head.5".
 
     Raises:
         UserError: it does not follow the grammar above.
@@ -83,18 +85,19 @@ def _number(part: str, text: str) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to capture and what to replace; hashable, so that it can be part of a module."""
+    """The activations to capture and to replace; hashable, so that it can be an attribute of a module."""
 
     capture: tuple[tuple[str, Name], ...] = ()
     replace: tuple[tuple[Name, Callable[[Array], Array]], ...] = ()
 
     @property
     def names(self) -> list[Name]:
+        """All names of the request."""
         return [name for _, name in self.capture] + [name for name, _ in self.replace]
 
 
-def request(capture: Sequence[str] = (), replace: Mapping[str, Callable[[Array], Array]] | None = None) -> Request:
-    """A Request from names.
+def make_request(capture: Sequence[str] = (), replace: Mapping[str, Callable[[Array], Array]] | None = None) -> Request:
+    """Make a Request from names.
 
     Raises:
         UserError: a name that does not follow the grammar, or one string where a tuple of names is meant.
@@ -105,14 +108,14 @@ def request(capture: Sequence[str] = (), replace: Mapping[str, Callable[[Array],
     return Request(tuple((text, parse_name(text)) for text in capture), replacements)
 
 
-def check(asked: Request, stacks: Mapping[str, Mapping[str, int]], num_heads: int, num_kv_heads: int | None) -> None:
-    """Raises a UserError if a model does not have an activation that is asked for.
+def check(request: Request, stacks: Mapping[str, Mapping[str, int]], num_heads: int, num_kv_heads: int | None) -> None:
+    """Raise a UserError if a model lacks an activation of the request.
 
     Args:
-        stacks: stack -> what its layers have, "residual" and sublayers -> in how many of them, from the first on.
-        num_kv_heads: None where nothing attends.
+        stacks: stack -> the parts of its layers, "residual" and sublayers -> in how many of them, from the first on.
+        num_kv_heads: None in a model without attention.
     """
-    for name in asked.names:
+    for name in request.names:
         if name.stack not in stacks:
             raise problem(f"this model has no {name.stack}", expected="a name that begins with " + " or ".join(stacks))
         part, has = name.site.partition(".")[0], stacks[name.stack]
@@ -127,31 +130,51 @@ def check(asked: Request, stacks: Mapping[str, Mapping[str, int]], num_heads: in
             raise problem(f"no such head of {name.site}", got=name.head, expected=f"0 to {heads - 1}, or *")
 
 
-class Watch:
-    """Carries out a request within one block: `x = watch("self.query", x)`.
+class Recorder:
+    """The recorder of one block, which carries out a request: `x = record("self.query", x)`.
 
-    It is made where the block is called and given up there; what it has seen is the block's result.
+    It is made where the block is called and given up there; `captured` is a result of the block.
+
+    Args:
+        request: the activations to capture and to replace.
+        stack: "encoder" or "decoder".
+        layer: index of the block in its stack.
+        prefix: beginning of the sites that `record` is given, such as "self.".
     """
 
-    def __init__(self, asked: Request, stack: str, layer: Array | int):
-        self.captured = [(text, name) for text, name in asked.capture if name.stack == stack]
-        self.replaced = [(name, function) for name, function in asked.replace if name.stack == stack]
-        self.layer = layer
-        self.seen: dict[str, Array] = {}
+    def __init__(self, request: Request, stack: str, layer: Array | int, prefix: str = ""):
+        self._captures = [(text, name) for text, name in request.capture if name.stack == stack]
+        self._replacements = [(name, function) for name, function in request.replace if name.stack == stack]
+        self._layer = layer
+        self._prefix = prefix
+        self.captured: dict[str, Array] = {}
 
-    def wants_weights(self, sublayer: str) -> bool:
-        """Whether scores or weights of this sublayer are asked for, so the plain path must be taken."""
-        names = [name for _, name in self.captured] + [name for name, _ in self.replaced]
-        return any(name.needs_weights and name.site.startswith(sublayer + ".") for name in names)
+    def sublayer(self, name: str) -> "Recorder":
+        """Return the recorder of a sublayer: its sites begin with the name, and it captures into the same dict."""
+        part = copy.copy(self)
+        part._prefix = f"{self._prefix}{name}."
+        return part
 
-    def __call__(self, site: str, x: Array) -> Array:
+    @property
+    def needs_weights(self) -> bool:
+        """True if scores or weights of this sublayer are requested, which only the plain path computes."""
+        names = [name for _, name in self._captures] + [name for name, _ in self._replacements]
+        return any(name.needs_weights and name.site.startswith(self._prefix) for name in names)
+
+    def record(self, site: str, x: Array) -> Array:
+        """Replace an activation, then capture it, where the request names it; return what the block goes on with.
+
+        Args:
+            site: the name within the sublayer, such as "query".
+        """
+        site = self._prefix + site
         axis = HEAD_AXIS.get(site.rpartition(".")[2])
-        for name, function in self.replaced:
+        for name, function in self._replacements:
             if name.site == site:
                 x = self._replace(x, name, function, axis)
-        for text, name in self.captured:
+        for text, name in self._captures:
             if name.site == site:
-                self.seen[text] = x if name.head is None else jnp.take(x, name.head, axis=axis)
+                self.captured[text] = x if name.head is None else jnp.take(x, name.head, axis=axis)
         return x
 
     def _replace(self, x: Array, name: Name, function: Callable[[Array], Array], axis: int | None) -> Array:
@@ -162,13 +185,13 @@ class Watch:
         new = new.astype(x.dtype)
         if name.head is not None:
             new = x.at[(slice(None),) * axis + (name.head,)].set(new)
-        return new if name.layer is None else jnp.where(self.layer == name.layer, new, x)
+        return new if name.layer is None else jnp.where(self._layer == name.layer, new, x)
 
 
-def chosen_layers(seen: dict[str, Array], asked: Request) -> dict[str, Array]:
-    """Stacked activations (leading L) cut to the layers that each name asks for."""
-    names = dict(asked.capture)
+def chosen_layers(captured: Mapping[str, Array], request: Request) -> dict[str, Array]:
+    """Cut stacked activations (leading L) to the layers that each name of the request chooses."""
+    names = dict(request.capture)
     return {
         text: x if names[text].layer is None else x[names[text].layer : names[text].layer + 1]
-        for text, x in seen.items()
+        for text, x in captured.items()
     }

@@ -6,8 +6,9 @@ import flax.linen as nn
 from jax import Array
 
 from transformer.nn.parameters import Norm, Vectors
+from transformer.nn.user_functions import score_modifier
 from transformer.ops.differential import first_lambda, learned_lambda
-from transformer.ops.modifiers import Modifiers, own_modifier
+from transformer.ops.modifiers import Modifiers
 
 
 class OwnModifiers(nn.Module):
@@ -21,7 +22,7 @@ class OwnModifiers(nn.Module):
         config = self.config.attention
         sink_N = subtract = function = None
         if config.score_modifier is not None and self.sublayer == "self":
-            function = own_modifier(config.score_modifier)
+            function = score_modifier(config.score_modifier)
         if config.sink:
             (sink_N,) = Vectors(self.config, "sink", ("logit",), name="sink")()
         if config.differential:

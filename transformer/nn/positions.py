@@ -1,8 +1,7 @@
-"""How positions enter a model: added to the embeddings, turning queries and keys, or as a bias on self-attention."""
+"""Positions in a model: added to the embeddings, as rotations of queries and keys, or as a bias on self-attention."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,30 +9,33 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.nn.parameters import Table
-from transformer.ops.positions import Places, alibi, relative
+from transformer.nn.settings import ModelSettings
+from transformer.ops.positions import QueryKeyPositions, alibi, relative
 
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """A row: what is added to embeddings ("table", "code" or nothing), and whether queries and keys are rotated.
+    """A row of POSITIONS.
 
     Attributes:
-        bias: (places, config, causal, table or None) -> what is added to the scores of self-attention, ... N T S.
-        learns: whether the bias has a table of the stack's own, shared by its layers.
+        adds: the addition to the embeddings: "table", "code" or None.
+        rotates: True where queries and keys are rotated.
+        bias: (positions, config, causal, table or None) -> the addition to the scores of self-attention, ... N T S.
+        learns: True where the bias has a table of the stack's own, shared by its layers.
     """
 
     adds: str | None = None
     rotates: bool = False
-    bias: Callable[[Places, Any, bool, Array | None], Array] | None = None
+    bias: Callable[[QueryKeyPositions, ModelSettings, bool, Array | None], Array] | None = None
     learns: bool = False
 
 
-def _alibi(places: Places, config: Any, causal: bool, table: None) -> Array:
-    return alibi(places, config.num_heads)
+def _alibi(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table: None) -> Array:
+    return alibi(positions, config.num_heads)
 
 
-def _relative(places: Places, config: Any, causal: bool, table_NM: Array) -> Array:
-    return relative(places, table_NM, config.relative.max_distance, causal=causal)
+def _relative(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table_NM: Array) -> Array:
+    return relative(positions, table_NM, config.relative.max_distance, causal=causal)
 
 
 POSITIONS = {
@@ -47,7 +49,7 @@ POSITIONS = {
 
 
 def positions_of(length: int, segments_BT: Array | None) -> Array:
-    """0 .. T - 1, or B T counted anew from the start of each packed segment."""
+    """Return 0 .. T - 1, or B T counted from 0 again at the start of each packed segment."""
     index_T = jnp.arange(length)
     if segments_BT is None:
         return index_T
@@ -57,24 +59,22 @@ def positions_of(length: int, segments_BT: Array | None) -> Array:
     return index_T - jax.lax.cummax(jnp.where(starts_BT, index_T, 0), axis=1)
 
 
-def self_places(positions: Array, cache_length: int | None) -> Places:
-    """Of self-attention: keys stand where queries do, or in the slots of a cache."""
-    return Places(positions, positions if cache_length is None else jnp.arange(cache_length))
-
-
 class PositionBias(nn.Module):
-    """What positions add to the scores of a stack's self-attention, N T S or B N T S; None where they add nothing.
+    """The addition of positions to the scores of a stack's self-attention, N T S or B N T S; None where there is none.
 
-    `causal`: the stack looks back, so that all buckets of distances are for the keys before a query.
+    Attributes:
+        config: model settings.
+        causal: True for a stack that looks back, so that all buckets of distances are for the keys before a query.
     """
 
-    config: Any
+    config: ModelSettings
     causal: bool
 
     @nn.compact
-    def __call__(self, positions: Array, cache_length: int | None) -> Array | None:
+    def __call__(self, positions: QueryKeyPositions) -> Array | None:
+        """Return the bias of these positions."""
         row = POSITIONS[self.config.position]
         if row.bias is None:
             return None
         table = Table(self.config, "relative", name="relative")() if row.learns else None
-        return row.bias(self_places(positions, cache_length), self.config, self.causal, table)
+        return row.bias(positions, self.config, self.causal, table)

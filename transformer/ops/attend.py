@@ -22,11 +22,12 @@ from jaxtyping import Bool, Float
 from transformer.axes import check_shape
 from transformer.errors import problem
 from transformer.ops import scores as score_functions
-from transformer.ops.differential import difference, two_maps
+from transformer.ops.differential import subtract_maps, two_maps
 from transformer.ops.dropout import dropout as apply_dropout
 from transformer.ops.masks import Mask
-from transformer.ops.modifiers import Modifiers, modified
-from transformer.ops.positions import Places
+from transformer.ops.modifiers import Modifiers, modify_scores
+from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.scores import Score, ScoreFunction
 
 KERNELS = ("plain", "fast")
 
@@ -34,35 +35,45 @@ KERNELS = ("plain", "fast")
 def raw_scores(
     query_BTNH: Float[Array, "B T N H"],
     key_BSKH: Float[Array, "B S K H"],
-    score: "str | score_functions.Score | score_functions.ScoreFunction" = "scaled_dot",
+    score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
-    places: Places | None = None,
+    positions: QueryKeyPositions | None = None,
     differential: bool = False,
-) -> Float[Array, "B M T S"]:
-    """Scores before bias and mask, float32.
+) -> Float[Array, "B maps T S"]:
+    """Compute the scores before bias and mask, float32.
 
     Args:
-        places: where queries and keys stand, for a score that reads positions; their indices if absent.
-        differential: two maps of each head, M = 2 N: the first ones of all heads, then the second ones. Else M = N.
+        query_BTNH, key_BSKH: queries and keys; query head n reads key head n // (N / K).
+        score: as for `attention_weights`.
+        parameters: those of a learned score, each with a leading N.
+        positions: of queries and keys, for a score that reads them; their indices if absent.
+        differential: two maps for each head, first those of all heads, then the second ones, 2 N in all; else N.
 
     Raises:
-        UserError: N is not a multiple of K, or the score function gave another shape than B N T S.
+        UserError: N is not a multiple of K, or the score function returned another shape than B N T S.
+
+    >>> raw_scores(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 1, 8))).shape
+    (2, 4, 3, 5)
     """
     check_shapes(query_BTNH, key_BSKH)
+    score = score_functions.find(score)
     if differential:
-        one_map = lambda query, key: raw_scores(query, key, score, parameters, places)  # noqa: E731
-        return two_maps(one_map, query_BTNH, key_BSKH)
+
+        def map_scores(query: Array, key: Array) -> Array:
+            return raw_scores(query, key, score, parameters, positions)
+
+        return two_maps(map_scores, query_BTNH, key_BSKH)
     B, T, N, H = query_BTNH.shape
     S, K = key_BSKH.shape[1:3]
     G = N // K
-    row = score_functions.find(score)
-    function = row.function
-    if row.reads_positions:
-        function = functools.partial(function, places=places or Places(jnp.arange(T), jnp.arange(S)))
+    function = score.function
+    if score.reads_positions:
+        positions = positions or QueryKeyPositions(jnp.arange(T), jnp.arange(S))
+        function = functools.partial(function, positions=positions)
     parameters = parameters or {}
     if G == 1:
         scores_BNTS = function(query_BTNH, key_BSKH, **parameters)
-    else:  # query head n = k G + g reads key head k: mapped over g, the function sees equal numbers of heads
+    else:  # query head n = k G + g reads key head k: mapped over g, the function gets equal numbers of heads
         query_BTKGH = query_BTNH.reshape(B, T, K, G, H)
         grouped = {name: value.reshape(K, G, *value.shape[1:]) for name, value in parameters.items()}
         mapped = jax.vmap(lambda q, p: function(q, key_BSKH, **p), in_axes=(3, 1), out_axes=2)
@@ -71,7 +82,7 @@ def raw_scores(
             scores_BNTS = scores_BNTS.reshape(B, N, T, S)
     if scores_BNTS.shape != (B, N, T, S):
         raise problem(
-            f"score {getattr(score, '__name__', score)!r} gave another shape",
+            f"score {score.name!r} gave another shape",
             got=scores_BNTS.shape if G == 1 else f"{scores_BNTS.shape} (B K G T S, mapped over the group)",
             expected=f"B N T S = {(B, N, T, S)}",
         )
@@ -81,10 +92,17 @@ def raw_scores(
 def masked_softmax(
     scores_BNTS: Float[Array, "B N T S"], allowed: Bool[Array, "..."] | None, sink_N: Float[Array, "N"] | None = None
 ) -> Float[Array, "B N T S"]:
-    """Softmax over the allowed keys, float32; exactly zero where not allowed, also in rows that allow nothing.
+    """Compute the softmax over the allowed keys, float32; exactly zero where not allowed, also in rows of no key.
 
-    Rows that allow something sum to 1, or to less with a sink: a logit of each head in the denominator. The
-    gradient is finite everywhere and zero wherever the weight is masked.
+    Rows that allow a key sum to 1, or to less with a sink: a logit of each head in the denominator. The gradient is
+    finite everywhere and zero wherever the weight is masked.
+
+    Args:
+        allowed: booleans that broadcast to B N T S; None allows every key.
+        sink_N: logits of the sinks.
+
+    >>> masked_softmax(jnp.zeros((2, 4, 3, 5)), jnp.arange(5) < 2).shape
+    (2, 4, 3, 5)
     """
     scores_BNTS = scores_BNTS.astype(jnp.float32)
     if allowed is None and sink_N is None:
@@ -103,29 +121,46 @@ def masked_softmax(
     return exponentials / jnp.where(total == 0.0, 1.0, total)
 
 
-def weigh(
-    scores_BMTS: Float[Array, "B M T S"],
+def weights_from_scores(
+    scores: Float[Array, "B maps T S"],
     allowed: Bool[Array, "..."] | None,
     *,
     bias: Float[Array, "..."] | None = None,
     modifiers: Modifiers = Modifiers(),
-    places: Places | None = None,
+    positions: QueryKeyPositions | None = None,
 ) -> Float[Array, "B N T S"]:
-    """From `raw_scores` to weights: soft cap, bias, the user's own function, mask, softmax, difference of two maps."""
+    """Compute the weights: soft cap, bias, the user's own function, mask, softmax, difference of two maps.
 
+    Args:
+        scores: those of `raw_scores`; 2 N maps for a difference of two maps, else N.
+        allowed: booleans that broadcast to B N T S; None allows every key.
+        bias: added to the scores; broadcasts to B N T S.
+        positions: of queries and keys, for the user's own function; their indices if absent.
+
+    Raises:
+        UserError: the user's own function returned another shape.
+
+    >>> weights_from_scores(jnp.zeros((2, 4, 3, 5)), None).shape
+    (2, 4, 3, 5)
+    """
     if allowed is None and modifiers.function is not None:
         allowed = jnp.ones((), bool)  # the user's own function may leave nothing but -inf: zero, not NaN
 
-    def one_map(scores_BNTS: Array) -> Array:
-        return masked_softmax(modified(scores_BNTS, modifiers, bias, places), allowed, modifiers.sink_N)
+    def softmax_map(scores_BNTS: Array) -> Array:
+        modified_BNTS = modify_scores(scores_BNTS, modifiers, bias, positions)
+        return masked_softmax(modified_BNTS, allowed, modifiers.sink_N)
 
     if modifiers.subtract is None:
-        return one_map(scores_BMTS)
-    return difference(one_map, scores_BMTS, modifiers.subtract)
+        return softmax_map(scores)
+    return subtract_maps(softmax_map, scores, modifiers.subtract)
 
 
 def mix(weights_BNTS: Float[Array, "B N T S"], value_BSKH: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
-    """Sum of the values by the weights, in the values' type; accumulated in float32."""
+    """Sum the values by the weights, in the values' type; accumulated in float32.
+
+    >>> mix(jnp.ones((2, 4, 3, 5)), jnp.ones((2, 5, 1, 8))).shape
+    (2, 3, 4, 8)
+    """
     B, N, T, S = weights_BNTS.shape
     K, H = value_BSKH.shape[2:]
     weights_BKGTS = weights_BNTS.astype(value_BSKH.dtype).reshape(B, K, N // K, T, S)
@@ -139,30 +174,38 @@ def attention_weights(
     *,
     mask: Mask | None = None,
     bias: Float[Array, "..."] | None = None,
-    score: "str | score_functions.Score | score_functions.ScoreFunction" = "scaled_dot",
+    score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
-    query_positions: Array | None = None,
-    places: Places | None = None,
+    query_index: Array | None = None,
+    positions: QueryKeyPositions | None = None,
     modifiers: Modifiers = Modifiers(),
 ) -> Float[Array, "B N T S"]:
-    """The plain definition of the weights, float32.
+    """Compute the weights by their plain definition, float32.
 
     Args:
         mask: which keys each query may see; None is all.
         bias: added to the scores; broadcasts to B N T S.
-        score: a row of SCORES, a dotted path, a Score or a function (query_BTNH, key_BSNH) -> scores_BNTS.
+        score: a row of SCORES, a path package.module:attribute, a Score, or a function (query_BTNH, key_BSNH) ->
+            scores_BNTS.
         parameters: those of a learned score, each with a leading N.
-        query_positions: T or B T; 0 .. T - 1 if absent. Keys stand at 0 .. S - 1.
-        places: positions for what is not the mask and reads them, where they are not the indices that the mask reads
-            (packed examples count anew); absent, they are those.
+        query_index: T or B T, the rows of the sequence that the queries stand in, for the mask; 0 .. T - 1 if absent.
+            Keys stand in 0 .. S - 1.
+        positions: of queries and keys, for scores and modifiers that read them, where they are not the indices (packed
+            examples count from 0 again).
         modifiers: soft cap, sink, difference of two maps, the user's own function.
+
+    Raises:
+        UserError: shapes that do not fit each other, N not a multiple of K, an unknown score.
+
+    >>> attention_weights(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8)), score="dot").shape
+    (2, 4, 3, 5)
     """
-    if places is None and query_positions is not None:
-        places = Places(query_positions, jnp.arange(key_BSKH.shape[1]))
+    if positions is None and query_index is not None:
+        positions = QueryKeyPositions(query_index, jnp.arange(key_BSKH.shape[1]))
     differential = modifiers.subtract is not None
-    scores_BMTS = raw_scores(query_BTNH, key_BSKH, score, parameters, places, differential)
-    allowed = allowed_keys(mask, query_BTNH, key_BSKH, query_positions)
-    return weigh(scores_BMTS, allowed, bias=bias, modifiers=modifiers, places=places)
+    scores = raw_scores(query_BTNH, key_BSKH, score, parameters, positions, differential)
+    allowed = allowed_keys(mask, query_BTNH, key_BSKH, query_index)
+    return weights_from_scores(scores, allowed, bias=bias, modifiers=modifiers, positions=positions)
 
 
 def attend(
@@ -172,32 +215,39 @@ def attend(
     *,
     mask: Mask | None = None,
     bias: Float[Array, "..."] | None = None,
-    score: "str | score_functions.Score | score_functions.ScoreFunction" = "scaled_dot",
+    score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
-    query_positions: Array | None = None,
-    places: Places | None = None,
+    query_index: Array | None = None,
+    positions: QueryKeyPositions | None = None,
     modifiers: Modifiers = Modifiers(),
     dropout: float | Array | None = None,
     key: Array | None = None,
     kernels: str = "plain",
 ) -> Float[Array, "B T N H"]:
-    """Attention: `attention_weights`, dropout on them, then `mix`.
+    """Attend: `attention_weights`, dropout on them, then `mix`. Vaswani et al. 2017, section 3.2.
 
     Args:
+        mask, bias, score, parameters, query_index, positions, modifiers: as for `attention_weights`.
         dropout: rate on the weights; None compiles to nothing. Needs `key`.
+        key: a typed random key.
         kernels: "plain" is the definition; "fast" takes the platform's fused attention where the score is q . k times a
-            constant, without bias or modifiers, and nothing drops out, and computes the same.
-        others: as for `attention_weights`.
+            constant, without bias or modifiers, and no weight is dropped, and computes the same.
 
     Raises:
-        UserError: shapes that do not fit each other, N not a multiple of K, an unknown score.
+        UserError: shapes that do not fit each other, N not a multiple of K, an unknown score or kernel.
+
+    >>> query, key = jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 1, 8))
+    >>> from transformer.ops import masks
+    >>> attend(query, key, key, mask=masks.padding(jnp.array([5, 2]))).shape
+    (2, 3, 4, 8)
     """
     check_shapes(query_BTNH, key_BSKH, value_BSKH)
     if kernels not in KERNELS:
         raise problem("unknown kernels", got=repr(kernels), expected=" or ".join(KERNELS))
-    scale = score_functions.find(score).dot_scale
+    score = score_functions.find(score)
+    scale = score.dot_scale
     if kernels == "fast" and scale is not None and dropout is None and bias is None and modifiers.none:
-        return _fused(query_BTNH, key_BSKH, value_BSKH, mask, scale(query_BTNH.shape[-1]), query_positions)
+        return _fused(query_BTNH, key_BSKH, value_BSKH, mask, scale(query_BTNH.shape[-1]), query_index)
     weights_BNTS = attention_weights(
         query_BTNH,
         key_BSKH,
@@ -205,15 +255,15 @@ def attend(
         bias=bias,
         score=score,
         parameters=parameters,
-        query_positions=query_positions,
-        places=places,
+        query_index=query_index,
+        positions=positions,
         modifiers=modifiers,
     )
     return mix(apply_dropout(weights_BNTS, dropout, key), value_BSKH)
 
 
 def check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
-    """Raises a UserError if query B T N H, key and value B S K H do not fit each other, or K does not divide N."""
+    """Raise a UserError if query B T N H, key and value B S K H do not fit each other, or K does not divide N."""
     sizes: dict[str, int] = {}
     check_shape("query", query, "B T N H", sizes)
     check_shape("key", key, "B S K H", sizes)
@@ -224,17 +274,30 @@ def check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
         raise problem("query heads must share key/value heads evenly", got=got, expected="N = K x G")
 
 
-def allowed_keys(mask: Mask | None, query: Array, key: Array, positions: Array | None) -> Array | None:
-    """The mask as booleans that broadcast to B N T S; None where all is allowed."""
+def allowed_keys(
+    mask: Mask | None,
+    query_BTNH: Float[Array, "B T N H"],
+    key_BSKH: Float[Array, "B S K H"],
+    query_index: Array | None = None,
+) -> Bool[Array, "..."] | None:
+    """Turn the mask into booleans that broadcast to B N T S; None where every key is allowed.
+
+    Args:
+        query_index: T or B T; 0 .. T - 1 if absent.
+
+    >>> from transformer.ops import masks
+    >>> allowed_keys(masks.causal(), jnp.ones((2, 3, 4, 8)), jnp.ones((2, 3, 4, 8))).shape
+    (1, 1, 3, 3)
+    """
     if mask is None:
         return None
-    positions = jnp.arange(query.shape[1]) if positions is None else positions
-    return mask.allowed(positions, key.shape[1])
+    query_index = jnp.arange(query_BTNH.shape[1]) if query_index is None else query_index
+    return mask.allowed(query_index, key_BSKH.shape[1])
 
 
-def _fused(query, key, value, mask, scale, positions) -> Array:
-    """jax.nn.dot_product_attention, with rows that see nothing set to zero (and their gradient with them)."""
-    allowed = allowed_keys(mask, query, key, positions)
+def _fused(query: Array, key: Array, value: Array, mask: Mask | None, scale: float, query_index: Array | None) -> Array:
+    """Compute jax.nn.dot_product_attention, with rows that see no key set to zero (and their gradient with them)."""
+    allowed = allowed_keys(mask, query, key, query_index)
     mixed = jax.nn.dot_product_attention(query, key, value, mask=allowed, scale=scale)
     if allowed is None:
         return mixed

@@ -1,4 +1,4 @@
-"""Keys and values of positions already seen: arrays in, arrays out."""
+"""Caches of the keys and values of earlier positions: arrays in, arrays out."""
 
 import jax
 import jax.numpy as jnp
@@ -7,17 +7,25 @@ from jaxtyping import Float, Int
 
 
 def empty(batch: int, length: int, heads: int, width: int, dtype: jnp.dtype) -> dict[str, Array]:
-    """A cache of `length` slots: `key` and `value`, each B S K H, zero."""
+    """Return a cache of `length` rows: `key` and `value`, each B S K H, zero.
+
+    >>> empty(2, 5, 4, 8, jnp.float32)["key"].shape
+    (2, 5, 4, 8)
+    """
     shape = (batch, length, heads, width)
     return {"key": jnp.zeros(shape, dtype), "value": jnp.zeros(shape, dtype)}
 
 
 def write(
-    slots_BSKH: Float[Array, "B S K H"], new_BTKH: Float[Array, "B T K H"], position_B: Int[Array, "B"]
+    cached_BSKH: Float[Array, "B S K H"], new_BTKH: Float[Array, "B T K H"], index_B: Int[Array, "B"]
 ) -> Float[Array, "B S K H"]:
-    """`slots` with `new` at positions position_B .. position_B + T - 1, each example at its own."""
+    """Write `new` into the rows index_B .. index_B + T - 1 of a cache, each example at its own index.
 
-    def one(slots_SKH: Array, new_TKH: Array, position: Array) -> Array:
-        return jax.lax.dynamic_update_slice(slots_SKH, new_TKH.astype(slots_SKH.dtype), (position, 0, 0))
+    >>> write(jnp.zeros((2, 5, 4, 8)), jnp.ones((2, 1, 4, 8)), jnp.array([0, 3])).shape
+    (2, 5, 4, 8)
+    """
 
-    return jax.vmap(one)(slots_BSKH, new_BTKH, position_B)
+    def one(cached_SKH: Array, new_TKH: Array, index: Array) -> Array:
+        return jax.lax.dynamic_update_slice(cached_SKH, new_TKH.astype(cached_SKH.dtype), (index, 0, 0))
+
+    return jax.vmap(one)(cached_BSKH, new_BTKH, index_B)

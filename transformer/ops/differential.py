@@ -18,27 +18,43 @@ from jax import Array
 from jaxtyping import Float
 
 
-def two_maps(function: Callable[[Array, Array], Array], query_BTNH: Array, key_BSKH: Array) -> Float[Array, "B M T S"]:
-    """Scores of the first halves of all heads, then those of the second halves: M = 2 N."""
+def two_maps(
+    function: Callable[[Array, Array], Array],
+    query_BTNH: Float[Array, "B T N H"],
+    key_BSKH: Float[Array, "B S K H"],
+) -> Float[Array, "B 2*N T S"]:
+    """Compute the scores of the first halves of all heads, then those of the second halves: two maps for each head.
+
+    Args:
+        function: (halves of queries B T N H/2, halves of keys B S K H/2) -> scores B N T S.
+    """
     halves = [x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2) for x in (query_BTNH, key_BSKH)]
     scores_B2NTS = jax.vmap(function, in_axes=3, out_axes=1)(*halves)
     B, _, N, T, S = scores_B2NTS.shape
     return scores_B2NTS.reshape(B, 2 * N, T, S)
 
 
-def difference(function: Callable[[Array], Array], scores_BMTS: Array, subtract: Array) -> Float[Array, "B N T S"]:
-    """weights of the first maps - lambda weights of the second, with `function` from scores to weights."""
-    B, M, T, S = scores_BMTS.shape
-    weights_B2NTS = jax.vmap(function, in_axes=1, out_axes=1)(scores_BMTS.reshape(B, 2, M // 2, T, S))
+def subtract_maps(
+    function: Callable[[Array], Array], scores: Float[Array, "B maps T S"], subtract: Float[Array, ""]
+) -> Float[Array, "B N T S"]:
+    """Compute the weights of the first maps minus lambda times those of the second.
+
+    Args:
+        function: scores B N T S -> weights B N T S.
+        scores: those of `two_maps`, 2 N maps.
+        subtract: lambda.
+    """
+    B, maps, T, S = scores.shape
+    weights_B2NTS = jax.vmap(function, in_axes=1, out_axes=1)(scores.reshape(B, 2, maps // 2, T, S))
     return weights_B2NTS[:, 0] - subtract * weights_B2NTS[:, 1]
 
 
 def first_lambda(layer: Array | int) -> Float[Array, ""]:
-    """What lambda starts near in layer 0, 1, ...: 0.8 - 0.6 exp(-0.3 layer)."""
+    """Compute the value near which lambda starts in layer 0, 1, ...: 0.8 - 0.6 exp(-0.3 layer)."""
     return 0.8 - 0.6 * jnp.exp(-0.3 * jnp.asarray(layer, jnp.float32))
 
 
 def learned_lambda(query_H: Float[Array, "H"], key_H: Float[Array, "H"], layer: Array | int) -> Float[Array, ""]:
-    """exp(q1 . k1) - exp(q2 . k2) + the layer's first lambda; q1 and q2 are the halves of `query_H`."""
+    """Compute exp(q1 . k1) - exp(q2 . k2) + the layer's first lambda; q1 and q2 are the halves of `query_H`."""
     first, second = jnp.exp(jnp.sum((query_H * key_H).reshape(2, -1), axis=-1))
     return first - second + first_lambda(layer)

@@ -11,7 +11,7 @@ from transformer.errors import problem
 def dropout(
     x: Float[Array, "*shape"], rate: "float | Float[Array, ''] | None", key: Array | None
 ) -> Float[Array, "*shape"]:
-    """Drops entries of `x`; the rate may be a traced array, so a sweep can vary it in one program.
+    """Drop entries of `x`; the rate may be a traced array, so a sweep can vary it in one program.
 
     Args:
         rate: from 0 to below 1. None compiles to nothing; 0.0 changes nothing.
@@ -19,6 +19,9 @@ def dropout(
 
     Raises:
         UserError: a rate without a key.
+
+    >>> dropout(jnp.ones((2, 5)), 0.1, jax.random.key(0)).shape
+    (2, 5)
     """
     if rate is None:
         return x

@@ -19,10 +19,13 @@ def linear(
     *,
     inputs: int = 1,
 ) -> Float[Array, "..."]:
-    """Contracts the last `inputs` axes of x with the first `inputs` axes of the kernel, then adds the bias.
+    """Contract the last `inputs` axes of x with the first `inputs` axes of the kernel, then add the bias.
 
     Returns:
         An array of x's type, with x's other axes and then the kernel's others.
+
+    >>> linear(jnp.ones((2, 5, 12)), jnp.ones((12, 4, 3))).shape
+    (2, 5, 4, 3)
     """
     outer, outputs = x.shape[: x.ndim - inputs], kernel.shape[inputs:]
     width = math.prod(kernel.shape[:inputs])
@@ -32,28 +35,43 @@ def linear(
 
 
 def embed(ids: Int[Array, "..."], table_VD: Float[Array, "V D"], dtype: jnp.dtype) -> Float[Array, "... D"]:
-    """Rows of a table, in the compute type."""
+    """Look up the rows of a table, in the compute type; ids beyond the table are clipped.
+
+    >>> embed(jnp.array([[1, 2, 0]]), jnp.ones((7, 4)), jnp.float32).shape
+    (1, 3, 4)
+    """
     return jnp.take(table_VD, ids, axis=0, mode="clip").astype(dtype)
 
 
 def unembed(x_BTD: Float[Array, "... D"], table_VD: Float[Array, "V D"]) -> Float[Array, "... V"]:
-    """Logits from an embedding table (tied output), float32."""
+    """Compute logits from an embedding table (tied output), float32.
+
+    >>> unembed(jnp.ones((2, 5, 4)), jnp.ones((7, 4))).shape
+    (2, 5, 7)
+    """
     return logits(x_BTD, table_VD.T)
 
 
 def logits(x_BTD: Float[Array, "... D"], kernel_DV: Float[Array, "D V"]) -> Float[Array, "... V"]:
-    """x W with a float32 result, whatever the compute type."""
+    """Compute x W with a float32 result, whatever the compute type.
+
+    >>> logits(jnp.ones((2, 5, 4)), jnp.ones((4, 7))).shape
+    (2, 5, 7)
+    """
     flat = x_BTD.reshape(-1, x_BTD.shape[-1])
     product = jnp.matmul(flat, kernel_DV.astype(x_BTD.dtype), preferred_element_type=jnp.float32)
     return product.reshape(*x_BTD.shape[:-1], kernel_DV.shape[1])
 
 
 def orthonormal(x_DE: Float[Array, "D E"]) -> Float[Array, "D E"]:
-    """The columns made orthogonal and of length 1, each by what those before it leave: the Q of x = Q R, diag R > 0.
+    """Make the columns orthogonal and of length 1: the Q of x = Q R with diag R > 0.
 
     The columns must be linearly independent, so D at least E; else there is no such Q.
     Gram-Schmidt, twice for each column, since once is not enough in floating point (Giraud et al. 2005). LAPACK's QR in
     a program for a CPU may wait for ever: it hands work to the pool of threads that it runs in (JAX 0.10.2).
+
+    >>> orthonormal(jnp.eye(4) + 1.0).shape
+    (4, 4)
     """
 
     def one(i: Array, q_DE: Array) -> Array:

@@ -15,7 +15,16 @@ def cross_entropy(
     labels_BT: Int[Array, "*outer"],
     smoothing: "float | Float[Array, ''] | None" = None,
 ) -> Float[Array, "*outer"]:
-    """Nats per token, float32. Smoothing spreads a share of the target over the vocabulary; None: no smoothing."""
+    """Compute the cross entropy of each token (nats), float32.
+
+    Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7, for the smoothing.
+
+    Args:
+        smoothing: share of the target that is spread over the vocabulary, may be traced; None: no smoothing.
+
+    >>> cross_entropy(jnp.zeros((2, 5, 7)), jnp.zeros((2, 5), int)).shape
+    (2, 5)
+    """
     logits_BTV = logits_BTV.astype(jnp.float32)
     normaliser = jax.nn.logsumexp(logits_BTV, axis=-1)
     label_logit = jnp.take_along_axis(logits_BTV, labels_BT[..., None], axis=-1)[..., 0]
@@ -28,6 +37,10 @@ def cross_entropy(
 def weighted_sum(
     values: Float[Array, "*outer"], weights: Float[Array, "*outer"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """(sum of weight x value, sum of weights); entries of weight 0 add exactly nothing, whatever their value."""
+    """Return (sum of weight x value, sum of weights); entries of weight 0 add exactly nothing, whatever their value.
+
+    >>> weighted_sum(jnp.ones((2, 5)), jnp.ones((2, 5)))[0].shape
+    ()
+    """
     kept = jnp.where(weights != 0, values, 0.0)
     return jnp.sum(kept * weights), jnp.sum(weights)

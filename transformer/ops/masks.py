@@ -1,10 +1,10 @@
-"""Masks as descriptions: which key each query may see, joined by `&`.
+"""Masks as descriptions of the keys that each query may see, joined by `&`.
 
     allowed[b, t, s] = every rule allows (t, s) in example b
 
 A mask is a tuple of rules, not an array: `attend` turns it into booleans, or hands it to a fused kernel as flags.
-Positions are indices into the sequence, so that the same description serves the whole sequence at once and one query
-at a time against a cache. A query that may see nothing gets exactly zero (see `attend`).
+Masks read indices, the rows in the sequence or in a cache, so that the same description serves the whole sequence at
+once and one query at a time against a cache. A query that may see no key gets exactly zero (see `attend`).
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ from jaxtyping import Bool, Int
 from transformer.errors import problem
 
 Rule = Callable[[Array, Array], Array]
-"""(query positions, (B or 1) T 1; key positions, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
+"""Function (query index, (B or 1) T 1; key index, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
 
 
 def _rule(*static: str) -> Callable[[type], type]:
-    """A frozen dataclass that is a pytree, with the fields `static` part of its structure."""
+    """Return a decorator: a frozen dataclass that is a pytree, with the fields `static` part of its structure."""
 
     def register(cls: type) -> type:
         cls = dataclasses.dataclass(frozen=True)(cls)
@@ -34,12 +34,16 @@ def _rule(*static: str) -> Callable[[type], type]:
 
 @_rule()
 class Causal:
+    """Rule of `causal`."""
+
     def __call__(self, query: Array, key: Array) -> Array:
         return key <= query
 
 
 @_rule()
 class Window:
+    """Rule of `window`."""
+
     size: int | Int[Array, ""]
 
     def __call__(self, query: Array, key: Array) -> Array:
@@ -48,6 +52,8 @@ class Window:
 
 @_rule()
 class Padding:
+    """Rule of `padding`."""
+
     lengths_B: Int[Array, "B"]
 
     def __call__(self, query: Array, key: Array) -> Array:
@@ -56,6 +62,8 @@ class Padding:
 
 @_rule()
 class Prefix:
+    """Rule of `prefix`."""
+
     lengths_B: Int[Array, "B"]
 
     def __call__(self, query: Array, key: Array) -> Array:
@@ -64,6 +72,8 @@ class Prefix:
 
 @_rule()
 class Segments:
+    """Rule of `segments`."""
+
     query_BT: Int[Array, "B T"]
     key_BS: Int[Array, "B S"]
 
@@ -74,6 +84,8 @@ class Segments:
 
 @_rule()
 class Given:
+    """Rule of `given`."""
+
     allowed: Bool[Array, "..."]
 
     def __call__(self, query: Array, key: Array) -> Array:
@@ -82,23 +94,26 @@ class Given:
 
 @_rule()
 class Mask:
-    """Rules that must all hold. No rule at all allows everything."""
+    """The rules that must all hold. No rule at all allows every key."""
 
     rules: tuple[Rule, ...] = ()
 
     def __and__(self, other: "Mask") -> "Mask":
         return Mask(self.rules + other.rules)
 
-    def allowed(self, query_positions: Array, key_length: int) -> Bool[Array, "..."] | None:
-        """Booleans of four axes that broadcast to B N T S, or None where everything is allowed.
+    def allowed(self, query_index: Int[Array, "..."], key_length: int) -> Bool[Array, "..."] | None:
+        """Return booleans of four axes that broadcast to B N T S, or None where every key is allowed.
 
         Args:
-            query_positions: T, or B T where examples stand at different positions.
+            query_index: T, or B T where examples stand at different indices.
             key_length: S; keys stand at 0 .. S - 1.
+
+        >>> causal().allowed(jnp.arange(3), 5).shape
+        (1, 1, 3, 5)
         """
         if not self.rules:
             return None
-        query = query_positions[..., :, None] if query_positions.ndim == 2 else query_positions[None, :, None]
+        query = query_index[..., :, None] if query_index.ndim == 2 else query_index[None, :, None]
         key = jnp.arange(key_length)[None, None, :]
         result = jnp.ones((), bool)
         for rule in self.rules:
@@ -108,49 +123,83 @@ class Mask:
 
 
 def _with_heads(allowed: Array) -> Array:
-    """T S, B T S or B N T S as four axes."""
+    """Give T S, B T S or B N T S four axes."""
     if allowed.ndim == 4:
         return allowed
     return allowed[:, None] if allowed.ndim == 3 else allowed[None, None]
 
 
 def everything() -> Mask:
-    """No restriction; the identity of `&`."""
+    """Allow every key; the identity of `&`."""
     return Mask()
 
 
 def causal() -> Mask:
-    """A query sees its own position and those before it."""
+    """Allow each query its own index and those before it.
+
+    >>> (causal() & padding(jnp.array([3, 1]))).allowed(jnp.arange(3), 3).shape
+    (2, 1, 3, 3)
+    """
     return Mask((Causal(),))
 
 
 def window(size: int | Int[Array, ""]) -> Mask:
-    """A query sees the keys less than `size` positions away, to both sides; with `causal()`, the last `size` ones."""
+    """Allow the keys less than `size` tokens away, to both sides; with `causal()`, the last `size` ones.
+
+    Child et al. 2019, https://arxiv.org/abs/1904.10509; Beltagy et al. 2020, https://arxiv.org/abs/2004.05150.
+
+    Raises:
+        UserError: a size below 1.
+
+    >>> window(2).allowed(jnp.arange(3), 3).shape
+    (1, 1, 3, 3)
+    """
     if isinstance(size, int) and size < 1:
         raise problem("a window must hold at least the query's own position", got=size, expected="1 or more")
     return Mask((Window(size),))
 
 
 def padding(lengths_B: Int[Array, "B"]) -> Mask:
-    """Keys at or after an example's length are not seen. A length of zero leaves nothing to see."""
+    """Allow the keys before an example's length. A length of zero allows none.
+
+    >>> padding(jnp.array([3, 1])).allowed(jnp.arange(3), 3).shape
+    (2, 1, 1, 3)
+    """
     return Mask((Padding(lengths_B),))
 
 
 def segments(query_BT: Int[Array, "B T"], key_BS: Int[Array, "B S"] | None = None) -> Mask:
-    """Packed examples see only themselves: segment ids must be equal. Id 0 is padding, and is seen by nobody."""
+    """Allow keys of the query's own segment: packed examples see only themselves. Id 0 is padding, which no query sees.
+
+    Krell et al. 2021, https://arxiv.org/abs/2107.02027.
+
+    >>> segments(jnp.array([[1, 1, 2]])).allowed(jnp.arange(3), 3).shape
+    (1, 1, 3, 3)
+    """
     return Mask((Segments(query_BT, query_BT if key_BS is None else key_BS),))
 
 
 def prefix(lengths_B: Int[Array, "B"]) -> Mask:
-    """Causal, but the first `lengths_B` positions of an example are seen by all its queries (a prefix LM).
+    """Allow what `causal` allows, and to all queries the first `lengths_B` keys of their example (a prefix LM).
 
-    `&` is a logical and, so `causal() & prefix(l)` is `causal()`.
+    Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.2.1. `&` is a logical and, so
+    `causal() & prefix(l)` is `causal()`.
+
+    >>> prefix(jnp.array([2, 1])).allowed(jnp.arange(3), 3).shape
+    (2, 1, 3, 3)
     """
     return Mask((Prefix(lengths_B),))
 
 
 def given(allowed: Bool[Array, "..."]) -> Mask:
-    """Booleans of the caller's own, True where a query may see a key: T S, B T S or B N T S."""
+    """Allow the keys where the caller's own booleans are True: T S, B T S or B N T S.
+
+    Raises:
+        UserError: another number of axes.
+
+    >>> given(jnp.ones((3, 5), bool)).allowed(jnp.arange(3), 5).shape
+    (1, 1, 3, 5)
+    """
     if allowed.ndim not in (2, 3, 4):
         raise problem("a mask has axes T S, B T S or B N T S", got=f"shape {allowed.shape}")
     return Mask((Given(allowed),))

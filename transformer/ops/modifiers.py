@@ -1,4 +1,4 @@
-"""What stands between scores and weights, beside bias and mask.
+"""Modifiers of scores and weights, beside bias and mask.
 
     soft cap       s -> cap tanh(s / cap)                             Gemma 2, https://arxiv.org/abs/2408.00118
     bias           s -> s + bias
@@ -15,23 +15,23 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from transformer.errors import look_up, problem
-from transformer.ops.positions import Places
+from transformer.errors import problem
+from transformer.ops.positions import QueryKeyPositions
 
 Function = Callable[[Array, Array, Array], Array]
-"""(scores_BNTS, query positions (B or 1) 1 T 1, key positions (B or 1) 1 1 S) -> scores_BNTS."""
+"""Function (scores_BNTS, query positions (B or 1) 1 T 1, key positions (B or 1) 1 1 S) -> scores_BNTS."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Modifiers:
-    """How scores become weights; the default is softmax alone.
+    """Modifiers between scores and weights; the default is softmax alone.
 
     Attributes:
-        soft_cap: scores stay between -soft_cap and soft_cap.
-        function: the user's own, on what the bias has been added to.
-        sink_N: the logit of each head that takes weight and gives no value.
+        soft_cap: bound of the scores, which stay between -soft_cap and soft_cap.
+        function: the user's own function of the scores with their bias.
+        sink_N: logit of each head that takes weight and has no value.
         subtract: lambda of differential attention; None is one softmax.
     """
 
@@ -42,68 +42,27 @@ class Modifiers:
 
     @property
     def none(self) -> bool:
-        """Whether weights are the softmax of scores, bias and mask, as fused kernels compute them."""
+        """True where weights are the softmax of scores, bias and mask, as fused kernels compute them."""
         return all(x is None for x in (self.soft_cap, self.function, self.sink_N, self.subtract))
 
 
-def find_function(setting: str, name: str, signature: str) -> Callable[..., Array]:
-    """The user's own function at `package.module:attribute`.
-
-    Raises:
-        UserError: not such a path, not importable, or not callable.
-    """
-    expected = f"package.module:function of {signature}"
-    if ":" not in name:
-        raise problem(f"{setting} is not a dotted path", got=repr(name), expected=expected)
-    found = look_up(setting, {}, name)
-    if not callable(found):
-        raise problem(f"{setting} {name!r} is not a function", got=type(found).__name__, expected=expected)
-    return found
-
-
-def own_modifier(name: str) -> Function:
-    """The function that `model.attention.score_modifier` names."""
-    return find_function("model.attention.score_modifier", name, "(scores_BNTS, query_positions, key_positions)")
-
-
-def own_mask(name: str) -> Callable[[Array, Array], Array]:
-    """The function that `model.attention.mask` names."""
-    return find_function("model.attention.mask", name, "(query_positions, key_positions) -> booleans")
-
-
-def own_allowed(name: str, places: Places, heads: int) -> Bool[Array, "..."]:
-    """The booleans of the user's own mask, four axes that broadcast to B N T S.
-
-    Raises:
-        UserError: not booleans, or of another shape.
-    """
-    query, key = places.pairs
-    given = own_mask(name)(query, key)
-    allowed = None if given is None else jnp.asarray(given)
-    B, _, T, S = jnp.broadcast_shapes(query.shape, key.shape)
-    expected = (B, heads, T, S)
-    if allowed is None or allowed.dtype != bool or allowed.ndim != 4 or not _fits(allowed.shape, expected):
-        raise problem(
-            f"model.attention.mask {name!r} gave something else",
-            got="None" if allowed is None else f"{allowed.dtype} of shape {allowed.shape}",
-            expected=f"bool that broadcasts to B N T S, here {expected}; "
-            "it is given query positions (B or 1) 1 T 1 and key positions (B or 1) 1 1 S",
-        )
-    return allowed
-
-
-def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Whether each axis is the expected one, or 1."""
-    return all(got in (1, want) for got, want in zip(shape, expected, strict=True))
-
-
-def modified(
-    scores_BNTS: Float[Array, "B N T S"], modifiers: Modifiers, bias: Array | None, places: Places | None
+def modify_scores(
+    scores_BNTS: Float[Array, "B N T S"],
+    modifiers: Modifiers,
+    bias: Float[Array, "..."] | None = None,
+    positions: QueryKeyPositions | None = None,
 ) -> Float[Array, "B N T S"]:
-    """Scores after soft cap, bias and the user's own function.
+    """Apply soft cap, bias and the user's own function to scores.
+
+    Args:
+        bias: broadcasts to B N T S.
+        positions: of queries and keys, for the user's own function; their indices if absent.
 
     Raises:
-        UserError: the function gave another shape.
+        UserError: the function returned another shape.
+
+    >>> modify_scores(jnp.ones((2, 4, 3, 5)), Modifiers(soft_cap=30.0)).shape
+    (2, 4, 3, 5)
     """
     if modifiers.soft_cap is not None:
         scores_BNTS = modifiers.soft_cap * jnp.tanh(scores_BNTS / modifiers.soft_cap)
@@ -111,9 +70,9 @@ def modified(
         scores_BNTS = scores_BNTS + bias
     if modifiers.function is None:
         return scores_BNTS
-    if places is None:
-        places = Places(*(jnp.arange(size) for size in scores_BNTS.shape[2:]))
-    new = modifiers.function(scores_BNTS, *places.pairs)
+    if positions is None:
+        positions = QueryKeyPositions(*(jnp.arange(size) for size in scores_BNTS.shape[2:]))
+    new = modifiers.function(scores_BNTS, *positions.broadcast)
     if getattr(new, "shape", None) != scores_BNTS.shape:
         name = getattr(modifiers.function, "__name__", modifiers.function)
         expected = f"B N T S = {scores_BNTS.shape}"

@@ -16,7 +16,13 @@ def layer_norm(
     bias: Float[Array, "D"] | None = None,
     epsilon: float = 1e-5,
 ) -> Float[Array, "... D"]:
-    """Mean 0 and variance 1 over D (biased variance), then scale and bias; in x's type."""
+    """Normalise to mean 0 and variance 1 over D (biased variance), then scale and add the bias; in x's type.
+
+    Ba et al. 2016, https://arxiv.org/abs/1607.06450.
+
+    >>> layer_norm(jnp.ones((2, 5, 4)), jnp.ones(4), jnp.zeros(4)).shape
+    (2, 5, 4)
+    """
     wide = x.astype(jnp.float32)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
@@ -25,11 +31,15 @@ def layer_norm(
 
 
 def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float = 1e-5) -> Float[Array, "... D"]:
-    """Mean square 1 over D, then scale; in x's type."""
+    """Normalise to mean square 1 over D, then scale; in x's type. Zhang and Sennrich 2019, 1910.07467.
+
+    >>> rms_norm(jnp.ones((2, 5, 4)), jnp.ones(4)).shape
+    (2, 5, 4)
+    """
     wide = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
     return (wide * jax.lax.rsqrt(mean_square + epsilon) * scale).astype(x.dtype)
 
 
 NORMS = {"layer": (layer_norm, ("scale", "bias")), "rms": (rms_norm, ("scale",))}
-"""Name -> the function, and its parameters, each of width D; `scale` starts at 1, `bias` at 0."""
+"""Names -> the function, and its parameters, each of width D; `scale` starts at 1, `bias` at 0."""

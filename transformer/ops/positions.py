@@ -1,7 +1,7 @@
-"""Where a token stands: codes added to the embeddings, rotations of queries and keys, or distances between them.
+"""Positions of tokens: codes added to the embeddings, rotations of queries and keys, or distances between them.
 
     sinusoidal   code[p, i] = sin(p / 10000^(i / (D/2))), then the cosines   Vaswani et al. 2017, section 3.5
-    rotary       (x_i, x_{i+H/2}) turned by the angle p / base^(i / (H/2))   Su et al. 2021, https://arxiv.org/abs/2104.09864
+    rotary       (x_i, x_{i+H/2}) rotated by the angle p / base^(i / (H/2))   Su et al. 2021, https://arxiv.org/abs/2104.09864
     alibi        bias[t, s] = -slope |t - s|, a slope for each head       Press et al. 2022, https://arxiv.org/abs/2108.12409
     relative     bias[t, s] = table[bucket(s - t)], for each head         Raffel et al. 2020, https://arxiv.org/abs/1910.10683
 
@@ -20,15 +20,19 @@ from jaxtyping import Float, Int
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Places:
-    """Where queries and keys stand: T or B T, and S or B S."""
+class QueryKeyPositions:
+    """The positions of queries and keys, each within its own example: T or B T, and S or B S.
+
+    Rotary angles, biases, scores and score modifiers read positions. Masks read another number, the index: the row in
+    the sequence or in the cache. Both are the same unless examples are packed into one row.
+    """
 
     query: Int[Array, "..."]
     key: Int[Array, "..."]
 
     @property
-    def pairs(self) -> tuple[Array, Array]:
-        """Both with axes that broadcast to B N T S: (B or 1) 1 T 1, and (B or 1) 1 1 S."""
+    def broadcast(self) -> tuple[Array, Array]:
+        """Both, with axes that broadcast to B N T S: (B or 1) 1 T 1, and (B or 1) 1 1 S."""
         query_BT, key_BS = jnp.atleast_2d(self.query), jnp.atleast_2d(self.key)
         return query_BT[:, None, :, None], key_BS[:, None, None, :]
 
@@ -39,13 +43,19 @@ class Places:
 
 
 def _angles(positions: Int[Array, "..."], half: int, base: float | Array) -> Float[Array, "... half"]:
-    """positions / base^(i / half) for i = 0 .. half - 1, in radians."""
+    """Compute positions / base^(i / half) for i = 0 .. half - 1, in radians."""
     rates = base ** (-jnp.arange(half, dtype=jnp.float32) / max(half, 1))
     return positions[..., None].astype(jnp.float32) * rates
 
 
 def sinusoidal(positions: Int[Array, "..."], width: int, base: float = 10_000.0) -> Float[Array, "... D"]:
-    """The code of each position, float32, every entry in [-1, 1]. An odd width drops the last cosine."""
+    """Compute the code of each position, float32, every entry in [-1, 1]. An odd width drops the last cosine.
+
+    Vaswani et al. 2017, section 3.5.
+
+    >>> sinusoidal(jnp.arange(5), 8).shape
+    (5, 8)
+    """
     angles = _angles(positions, (width + 1) // 2, base)
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :width]
 
@@ -53,30 +63,37 @@ def sinusoidal(positions: Int[Array, "..."], width: int, base: float = 10_000.0)
 def rotary(
     x_BTNH: Float[Array, "B T N H"], positions: Int[Array, "..."], base: float | Float[Array, ""] = 10_000.0
 ) -> Float[Array, "B T N H"]:
-    """Turns queries or keys, so that their product depends on the distance of their positions alone.
+    """Rotate queries or keys, so that their product depends on the distance of their positions alone.
+
+    Su et al. 2021, https://arxiv.org/abs/2104.09864.
 
     Args:
-        x_BTNH: H is even.
+        x_BTNH: queries or keys; H is even.
         positions: T, or B T.
+        base: the wavelengths in positions are 2 pi base^(i / (H/2)); may be traced.
+
+    >>> rotary(jnp.ones((2, 5, 4, 8)), jnp.arange(5)).shape
+    (2, 5, 4, 8)
     """
     angles = _angles(positions, x_BTNH.shape[-1] // 2, base)[..., None, :]
     cosine, sine = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
-    turned = [first * cosine - second * sine, second * cosine + first * sine]
-    return jnp.concatenate(turned, axis=-1).astype(x_BTNH.dtype)
+    rotated = [first * cosine - second * sine, second * cosine + first * sine]
+    return jnp.concatenate(rotated, axis=-1).astype(x_BTNH.dtype)
 
 
 def scaled_base(base: float | Array, scale: float, width: int) -> float | Array:
-    """The base that makes rotary's slowest turn `scale` times slower and leaves the fastest: base scale^(H / (H - 2)).
+    """Compute the base that makes rotary's slowest rotation `scale` times slower and leaves the fastest as it is.
 
-    "NTK-aware" scaling (bloc97 2023, in Peng et al. 2023, https://arxiv.org/abs/2309.00071, section 3.1): a model sees
-    `scale` times longer sequences at angles that it knows, and still tells neighbours apart.
+    base scale^(H / (H - 2)), the "NTK-aware" scaling (bloc97 2023, in Peng et al. 2023,
+    https://arxiv.org/abs/2309.00071, section 3.1): sequences `scale` times longer have the angles of training, and
+    neighbours still differ.
     """
     return base * scale ** (width / max(width - 2, 1))
 
 
 def slopes(heads: int) -> list[float]:
-    """ALiBi's slope of each head: 2^(-8 n / N), n = 1 .. N, for a power of two.
+    """Compute ALiBi's slope of each head: 2^(-8 n / N), n = 1 .. N, for a power of two.
 
     For other N, as Press et al. do: those of the power of two below, then every second one of the power above.
     """
@@ -85,22 +102,35 @@ def slopes(heads: int) -> list[float]:
     return own + [2.0 ** (-4 * n / below) for n in range(1, 2 * (heads - below), 2)]
 
 
-def alibi(places: Places, heads: int) -> Float[Array, "... N T S"]:
-    """-slope |t - s|: the further a key, the lower its score. Keys after the query as those before."""
-    distance_TS = jnp.abs(places.distances).astype(jnp.float32)
+def alibi(positions: QueryKeyPositions, heads: int) -> Float[Array, "... N T S"]:
+    """Compute -slope |t - s|: the further a key, the lower its score. Keys after the query as those before.
+
+    Press et al. 2022, https://arxiv.org/abs/2108.12409.
+
+    >>> alibi(QueryKeyPositions(jnp.arange(3), jnp.arange(5)), heads=4).shape
+    (4, 3, 5)
+    """
+    distance_TS = jnp.abs(positions.distances).astype(jnp.float32)
     return -jnp.asarray(slopes(heads), jnp.float32)[:, None, None] * distance_TS[..., None, :, :]
 
 
 def relative(
-    places: Places, table: Float[Array, "N M"], max_distance: int, *, causal: bool
+    positions: QueryKeyPositions, table: Float[Array, "N M"], max_distance: int, *, causal: bool
 ) -> Float[Array, "... N T S"]:
-    """A learned number for each head and bucket of distances."""
-    index = buckets(places.distances, table.shape[-1], max_distance, causal=causal)
+    """Look up the learned bias of each head and bucket of distances.
+
+    Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 2.1.
+
+    >>> positions = QueryKeyPositions(jnp.arange(3), jnp.arange(5))
+    >>> relative(positions, jnp.zeros((4, 32)), 128, causal=False).shape
+    (4, 3, 5)
+    """
+    index = buckets(positions.distances, table.shape[-1], max_distance, causal=causal)
     return jnp.moveaxis(jnp.take(table, index, axis=1), 0, -3)
 
 
 def buckets(distances: Int[Array, "..."], size: int, max_distance: int, *, causal: bool) -> Int[Array, "..."]:
-    """The bucket 0 .. size - 1 of each distance (key minus query): T5, Raffel et al. 2020, 1910.10683, section 2.1.
+    """Compute the bucket 0 .. size - 1 of each distance (key minus query): T5, Raffel et al. 2020, section 2.1.
 
     Half of the buckets hold one distance each; the others are logarithmic up to `max_distance`, and the last holds all
     beyond. With `causal` every later key counts as distance 0; without, one half is for the keys behind the query.

@@ -1,4 +1,4 @@
-"""Score functions: how well does key s answer query t?
+"""Score functions of a query q and a key k; softmax of the scores over the keys gives the attention weights.
 
     dot           q . k                    Luong et al. 2015, https://arxiv.org/abs/1508.04025
     scaled_dot    q . k / sqrt(H)          Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
@@ -13,10 +13,10 @@ a layer and start it from the longest sequence; here each head has a g, which st
 the score the variance of scaled_dot. Tay et al. learn a number for each pair of positions; here pairs at one distance
 share it, and far distances share buckets as in T5, so that a sequence may be longer than those in training.
 
-A score is a function (query_BTNH, key_BSNH, **parameters) -> scores_BNTS. Its parameters have a leading axis N. It
-never sees grouped heads: `attend` maps it over the G queries of a key head. A new score is such a function and a row
+A score is a function (query_BTNH, key_BSNH, **parameters) -> scores_BNTS. Its parameters have a leading axis N. It is
+never given grouped heads: `attend` maps it over the G queries of a key head. A new score is such a function and a row
 of SCORES; one of the user's own, without parameters, needs only the function. A row that reads positions is also given
-`places`: where queries and keys stand.
+`positions`, those of queries and keys.
 """
 
 import dataclasses
@@ -28,18 +28,18 @@ from jax import Array
 from jaxtyping import Float
 
 from transformer.errors import look_up, problem
-from transformer.ops.positions import Places, relative
+from transformer.ops.positions import QueryKeyPositions, relative
 
 ScoreFunction = Callable[..., Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """How one parameter of a score starts.
+    """The axes of one parameter of a score, and its initial value.
 
     Attributes:
         axes: "N H -> H" for a matrix that is applied (inputs on the left of the arrow), "N H" for a vector.
-        start: (key, shape) -> array; the shape has a leading N.
+        start: (key, shape) -> array of initial values; the shape has a leading N.
     """
 
     axes: str
@@ -48,11 +48,14 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """A row: the function, its parameters, and the factor on q . k if that is all it is (fused kernels take those).
+    """A row of SCORES.
 
     Attributes:
-        reads_content: False for a score that takes no more from q and k than their shapes; a model then projects none.
-        reads_positions: whether the function takes `places`, a `transformer.ops.positions.Places`.
+        function: (query_BTNH, key_BSNH, **parameters) -> scores_BNTS.
+        parameters: name -> its axes and initial value.
+        dot_scale: head width -> the factor on q . k, for a score that is only this; fused kernels take those.
+        reads_content: False for a score that reads no more of q and k than their shapes; a model then projects none.
+        reads_positions: True for a function that takes `positions`, a `transformer.ops.positions.QueryKeyPositions`.
     """
 
     function: ScoreFunction
@@ -61,28 +64,36 @@ class Score:
     reads_content: bool = True
     reads_positions: bool = False
 
+    def __hash__(self) -> int:
+        return hash(self.function)  # a mapping has no hash; a score is an attribute of modules, which need one
+
+    @property
+    def name(self) -> str:
+        """The function's own name, for errors."""
+        return getattr(self.function, "__name__", repr(self.function))
+
 
 def dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
-    """q . k, in float32."""
+    """Compute q . k, in float32. Luong et al. 2015."""
     return jnp.einsum("BTNH,BSNH->BNTS", query_BTNH, key_BSNH, preferred_element_type=jnp.float32)
 
 
 def scaled_dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
-    """q . k / sqrt(H): variance 1 where the entries of q and k have variance 1."""
+    """Compute q . k / sqrt(H): variance 1 where the entries of q and k have variance 1. Vaswani et al. 2017."""
     return dot(query_BTNH * (query_BTNH.shape[-1] ** -0.5), key_BSNH)
 
 
 def bilinear(
     query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"], matrix: Float[Array, "N H H"]
 ) -> Float[Array, "B N T S"]:
-    """q^T W k, with one W for each head."""
+    """Compute q^T W k, with one W for each head. Luong et al. 2015."""
     return dot(jnp.einsum("BTNH,NHJ->BTNJ", query_BTNH, matrix.astype(query_BTNH.dtype)), key_BSNH)
 
 
 def additive(
     query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"], vector: Float[Array, "N H"]
 ) -> Float[Array, "B N T S"]:
-    """v . tanh(q + k), with one v for each head. Takes memory B T S N H."""
+    """Compute v . tanh(q + k), with one v for each head. Takes memory B T S N H. Bahdanau et al. 2015."""
     hidden_BTSNH = jnp.tanh(query_BTNH[:, :, None] + key_BSNH[:, None])
     vector = vector.astype(query_BTNH.dtype)
     return jnp.einsum("BTSNH,NH->BNTS", hidden_BTSNH, vector, preferred_element_type=jnp.float32)
@@ -91,13 +102,16 @@ def additive(
 def cosine(
     query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"], scale: Float[Array, "N"]
 ) -> Float[Array, "B N T S"]:
-    """g sqrt(H) cos(q, k), with one g for each head. 0 where q or k is 0, with a finite gradient."""
+    """Compute g sqrt(H) cos(q, k), with one g for each head. 0 where q or k is 0, with a finite gradient.
+
+    Henry et al. 2020, https://arxiv.org/abs/2010.04245.
+    """
     factor_N = scale * query_BTNH.shape[-1] ** 0.5
     return dot(_unit(query_BTNH), _unit(key_BSNH)) * factor_N[:, None, None]
 
 
 def _unit(x: Array) -> Array:
-    """x / |x|; a vector shorter than 0.001 keeps its share of that, so that the gradient is bounded."""
+    """Compute x / |x|; a vector shorter than 0.001 keeps its share of that, so that the gradient is bounded."""
     wide = x.astype(jnp.float32)
     square = jnp.sum(jnp.square(wide), axis=-1, keepdims=True)
     return (wide * jax.lax.rsqrt(jnp.maximum(square, 1e-6))).astype(x.dtype)
@@ -107,17 +121,24 @@ def position_only(
     query_BTNH: Float[Array, "B T N H"],
     key_BSNH: Float[Array, "B S N H"],
     table: Float[Array, "N M"],
-    places: Places,
+    positions: QueryKeyPositions,
 ) -> Float[Array, "B N T S"]:
-    """A learned number for each head and bucket of distances, half of them to each side, up to 4 M positions."""
+    """Look up the learned number of each head and bucket of distances, half of them to each side, up to 4 M positions.
+
+    Tay et al. 2020, https://arxiv.org/abs/2005.00743.
+    """
     size = table.shape[-1]
-    scores_NTS = relative(places, table, 4 * size, causal=False)
+    scores_NTS = relative(positions, table, 4 * size, causal=False)
     return jnp.broadcast_to(scores_NTS, (len(query_BTNH), *scores_NTS.shape[-3:])).astype(jnp.float32)
 
 
 def _normal(power: float) -> Callable[[Array, tuple[int, ...]], Array]:
-    """Normal with standard deviation H ** power."""
-    return lambda key, shape: jax.random.normal(key, shape, jnp.float32) * shape[-1] ** power
+    """Return a start that draws from a normal distribution with standard deviation H ** power."""
+
+    def start(key: Array, shape: tuple[int, ...]) -> Array:
+        return jax.random.normal(key, shape, jnp.float32) * shape[-1] ** power
+
+    return start
 
 
 def _ones(key: Array, shape: tuple[int, ...]) -> Array:
@@ -125,7 +146,7 @@ def _ones(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _standard(key: Array, shape: tuple[int, ...]) -> Array:
-    """Normal with variance 1, that of scaled_dot where the entries of q and k have variance 1."""
+    """Draw with variance 1, that of scaled_dot where the entries of q and k have variance 1."""
     return jax.random.normal(key, shape, jnp.float32)
 
 
@@ -143,10 +164,13 @@ SCORES: dict[str, Score] = {
 
 
 def find(score: "str | Score | ScoreFunction") -> Score:
-    """The Score that is meant: a row's name, a dotted path, a row, or a plain function.
+    """Return the Score of a row's name, of a path package.module:attribute, or of a plain function.
 
     Raises:
         UserError: no such row, not importable, or not callable.
+
+    >>> find("additive").parameters["vector"].axes
+    'N H'
     """
     found = look_up("score", SCORES, score) if isinstance(score, str) else score
     if isinstance(found, Score):
