@@ -15,14 +15,13 @@ By component: an equation belongs to the module that made it, forward and backwa
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
-from jax.interpreters.partial_eval import dce_jaxpr
 
 from experiments.costs.components import component
+from experiments.costs.dead_code import Kept, kept_equations
 
 
 class Count(NamedTuple):
@@ -56,8 +55,8 @@ def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
     """What `function` computes on arguments of these shapes (arrays, or jax.ShapeDtypeStruct)."""
     found: dict[str, Count] = collections.defaultdict(Count)
     program = jax.make_jaxpr(function)(*arguments).jaxpr
-    program, _ = dce_jaxpr(program, [True] * len(program.outvars))  # what nobody reads is not compiled
-    for names, count in _of(program, ""):
+    kept, _ = kept_equations(program, [True] * len(program.outvars))
+    for names, count in _counts(kept, ""):
         where = component(names)
         found[where] = found[where].plus(count)
     return Operations(dict(found))
@@ -68,35 +67,25 @@ def count(function: Callable[..., Any], *arguments: Any) -> int:
     return operations(function, *arguments).total.products
 
 
-def _of(jaxpr: Any, outer: str) -> Iterator[tuple[str, Count]]:
-    """The path of names and the count of every equation, those of inner programs too."""
-    for equation in jaxpr.eqns:
+def _counts(kept: Iterable[Kept], outer: str) -> Iterator[tuple[str, Count]]:
+    """Yield the path of names and the count of every equation, those of inner programs too."""
+    for equation, programs in kept:
         names = f"{outer}/{equation.source_info.name_stack}"
         name = equation.primitive.name
         if name in RULES:
             yield names, RULES[name](equation)
-            continue
-        programs = [
-            getattr(value, "jaxpr", value)
-            for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)
-            if _is_program(value)
-        ]
-        if name == "cond":
-            yield from max((list(_of(program, names)) for program in programs), key=_all)
-            continue
-        times = equation.params["length"] if name == "scan" else 1
-        for program in programs:
-            yield from ((path, Count().plus(one, times)) for path, one in _of(program, names))
-        if not programs:
+        elif name == "cond":
+            yield from max((list(_counts(program, names)) for program in programs), key=_all)
+        elif programs:
+            times = equation.params["length"] if name == "scan" else 1
+            for program in programs:
+                yield from ((path, Count().plus(one, times)) for path, one in _counts(program, names))
+        else:
             yield names, Count(all=_results(equation))
 
 
 def _all(counts: list[tuple[str, Count]]) -> int:
     return sum(count.all for _, count in counts)
-
-
-def _is_program(value: Any) -> bool:
-    return isinstance(value, Jaxpr | ClosedJaxpr)
 
 
 def _results(equation: Any) -> int:
