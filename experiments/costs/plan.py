@@ -10,25 +10,25 @@ from experiments.costs.components import parameters_by_component
 from experiments.costs.flops import Count, operations
 from experiments.costs.memory import Memory, available, bytes_of, memory_of
 from experiments.costs.summary import described
-from experiments.costs.time import Probe, probe
+from experiments.costs.time import TimeEstimate, estimate_time
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
-from experiments.training.progress import devices_in_words, duration, final_table, say
+from experiments.training.progress import devices_in_words, duration, final_table, print_line
 
 
-def show_plan(console: Console, experiment: Experiment, probe_steps: int) -> None:
+def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> None:
     """Prints the plan of a run.
 
     Args:
-        probe_steps: that are timed; 0: none, and no time is said.
+        timed_steps: that are timed; 0: none, and no time is said.
     """
     free = available(jax.devices()[0])  # before anything is put there
     state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     devices = devices_in_words()
     parameters = parameters_by_component(state.params)
     for line in described(experiment, sum(parameters.values()), devices):
-        say(console, line)
-    say(console, length_of_run(experiment))
+        print_line(console, line)
+    print_line(console, length_of_run(experiment))
     shape, first_step = experiment.largest_batch()
     arguments = state, experiment.task.batches.at(first_step), experiment.hyperparameters
     update = experiment.update()
@@ -38,9 +38,9 @@ def show_plan(console: Console, experiment: Experiment, probe_steps: int) -> Non
     memory = memory_of(update.lower(*arguments).compile())
     if memory is not None:
         console.print(final_table(memory_rows(state, memory), title="memory of that update"))
-        say(console, fit(memory, free))
-    if probe_steps:
-        say(console, time_of_run(experiment, probe(experiment, probe_steps), probe_steps))
+        print_line(console, fit(memory, free))
+    if timed_steps:
+        print_line(console, time_of_run(experiment, estimate_time(experiment, timed_steps), timed_steps))
 
 
 def length_of_run(experiment: Experiment) -> str:
@@ -99,7 +99,7 @@ def fit(memory: Memory, free: int | None) -> str:
     return f"does not fit: {megabytes(memory.peak)} are needed, {megabytes(free)} are free. {do}"
 
 
-def time_of_run(experiment: Experiment, times: Probe, probe_steps: int) -> str:
+def time_of_run(experiment: Experiment, times: TimeEstimate, timed_steps: int) -> str:
     """The estimate of the whole run, its parts, and what is left out."""
     training = experiment.config.training
     evaluations = math.ceil(training.steps / training.output.evaluate_every)
@@ -107,7 +107,7 @@ def time_of_run(experiment: Experiment, times: Probe, probe_steps: int) -> str:
     writing = ", writing until the last slot" if experiment.task.generates else ""
     return (
         f"about {duration(times.run(training.steps, evaluations))} = {times.compiling:.1f} s until all has compiled"
-        f" + {training.steps:,} steps x {1e3 * times.step:.1f} ms (mean of {probe_steps})"
+        f" + {training.steps:,} steps x {1e3 * times.step:.1f} ms (mean of {timed_steps})"
         f" + {evaluations} evaluations x {times.validation:.2g} s{writing}{test};"
         " without reading the data, checkpoints and pictures"
     )

@@ -31,7 +31,7 @@ EXAMPLES = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Probe:
+class TimeEstimate:
     """Seconds of a training run.
 
     Attributes:
@@ -51,7 +51,7 @@ class Probe:
         return self.compiling + steps * self.step + evaluations * self.validation + self.test
 
 
-def probe(experiment: Experiment, steps: int) -> Probe:
+def estimate_time(experiment: Experiment, steps: int) -> TimeEstimate:
     """Times `steps` steps from the start of training, after as many that are not timed, and parts of evaluations.
 
     Args:
@@ -74,7 +74,7 @@ def probe(experiment: Experiment, steps: int) -> Probe:
     (first_time, validation), (_, test) = (
         _evaluation(evaluation, params, split, task) for split in (task.splits.validation, task.splits.test)
     )
-    return Probe(step, compiling + first_time, validation, test)
+    return TimeEstimate(step, compiling + first_time, validation, test)
 
 
 def _timed(

@@ -55,6 +55,8 @@ def average(checkpoints: Checkpoints, example: Any, count: int) -> Restored:
     for step, why in damage.items():
         checkpoints.set_aside(step, why, "it is not averaged")
     if len(steps) < count:
-        checkpoints.say(f"{len(steps)} checkpoints averaged, not {count}: only {', '.join(map(str, steps))} are there")
+        checkpoints.print_line(
+            f"{len(steps)} checkpoints averaged, not {count}: only {', '.join(map(str, steps))} are there"
+        )
     mean = jax.tree.map(lambda x, like: (x / len(steps)).astype(like.dtype), total, found.state.evaluated_params)
     return found._replace(state=found.state.with_evaluated_params(mean), extra={**found.extra, "averaged": steps})

@@ -59,13 +59,13 @@ class Checkpoints:
         average_every: int | None = None,
         last_step: int | None = None,
         read_only: bool = False,
-        say: Callable[[str], None] = print,
+        print_line: Callable[[str], None] = print,
     ) -> None:
         retention.keep_orbax_quiet()
         self.directory = Path(directory).absolute()
         self.retention = retention.Retention(keep_last, average_last, average_every, last_step)
         self.best_metric, self.best_mode = best_metric, best_mode
-        self.read_only, self.say = read_only, say
+        self.read_only, self.print_line = read_only, print_line
         self._manager: ocp.CheckpointManager | None = None
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: tuple[int, concurrent.futures.Future] | None = None
@@ -230,7 +230,7 @@ class Checkpoints:
             self._scores.pop(step, None)
             self._manager = None
             line += f". The damaged one is now {aside}"
-        self.say(line)
+        self.print_line(line)
 
     def _report_deleted(self) -> None:
         """Says which newest checkpoints were deleted by someone: their checksums are there, they are not."""
@@ -238,7 +238,7 @@ class Checkpoints:
         for step in self._checksummed():
             if step > max(steps, default=-1):
                 before = f"the newest is now {steps[-1]}" if steps else "none is left"
-                self.say(f"checkpoint {step} has been deleted from {self.directory}; {before}")
+                self.print_line(f"checkpoint {step} has been deleted from {self.directory}; {before}")
             if step not in steps and not self.read_only:
                 self._checksums(step).unlink()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Streak:
+class EarlyStopping:
     """The best validation score so far, and how many evaluations came since. `to_record` goes into the checkpoint.
 
     Attributes:
@@ -26,7 +26,7 @@ class Streak:
     since: int = 0
     stopped: bool = False
 
-    def after(self, step: int, score: float, mode: str, patience: int | None) -> "Streak":
+    def after(self, step: int, score: float, mode: str, patience: int | None) -> "EarlyStopping":
         """After one more evaluation; an equal score is no better one, and neither is NaN.
 
         Args:
@@ -37,7 +37,7 @@ class Streak:
         """
         sign = 1.0 if mode == "max" else -1.0
         if math.isfinite(score) and (self.best is None or sign * score > sign * self.best):
-            return Streak(self.metric, score, step)
+            return EarlyStopping(self.metric, score, step)
         since = self.since + 1
         return dataclasses.replace(self, since=since, stopped=patience is not None and since >= patience)
 
@@ -49,9 +49,9 @@ class Streak:
         """As JSON can hold it."""
         return dataclasses.asdict(self)
 
-
-def from_record(record: dict[str, Any] | None, metric: str) -> Streak:
-    """That of a checkpoint; a new one if it has none, or one of another metric, which no patience has read."""
-    if record is None or (record["metric"] != metric and not record["stopped"]):
-        return Streak(metric)
-    return Streak(**record)
+    @classmethod
+    def from_record(cls, record: dict[str, Any] | None, metric: str) -> "EarlyStopping":
+        """Read the record of a checkpoint; begin anew without one, or with one of another metric that did not stop."""
+        if record is None or (record["metric"] != metric and not record["stopped"]):
+            return cls(metric)
+        return cls(**record)

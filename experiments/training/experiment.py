@@ -17,7 +17,7 @@ from transformer.nn.positions import POSITIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
+class RunData:
     """What a run keeps of its data, so that texts can be answered without it."""
 
     sides: Sides
@@ -60,12 +60,12 @@ class Experiment:
         return shape, census[shape][0]
 
 
-def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True) -> Experiment:
+def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = True) -> Experiment:
     """The experiment of a resolved config.
 
     Args:
-        stored: the tokenizers and facts of an earlier run; None fits tokenizers to the training split.
-        read_data: False makes a task that can only answer texts, from what is stored.
+        run_data: the tokenizers and facts of an earlier run; None fits tokenizers to the training split.
+        read_data: False makes a task that can only answer texts, from `run_data`.
 
     Raises:
         UserError: the data and the settings do not fit each other.
@@ -74,10 +74,10 @@ def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True)
     if read_data:
         kind = row(config.task, config.model.architecture)
         splits = load(config.data, config.data_seed, kind.kind)
-        sides = stored.sides if stored is not None else Sides.fit(config.tokenizer, *kind.texts(splits))
+        sides = run_data.sides if run_data is not None else Sides.fit(config.tokenizer, *kind.texts(splits))
         task = build_task(posing, splits, sides)
     else:
-        task = reopen_task(posing, stored.sides, stored.facts)
+        task = reopen_task(posing, run_data.sides, run_data.facts)
     answer = config.decoding.max_new_tokens
     if answer is not None and task.fixed_slots and answer > task.slots:
         raise problem(

@@ -16,8 +16,7 @@ import numpy as np
 
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
-from experiments.training import early_stopping
-from experiments.training.early_stopping import Streak
+from experiments.training.early_stopping import EarlyStopping
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment
 from experiments.training.progress import Progress
@@ -35,7 +34,7 @@ class NotFiniteError(Exception):
 
 
 @dataclasses.dataclass
-class Window:
+class MetricsWindow:
     """The metrics of the steps since the last line was written: device arrays until they are asked for."""
 
     steps: list[Step]
@@ -65,15 +64,15 @@ class Window:
 
 def restore_or_start(
     experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics
-) -> tuple[State, Window, Streak]:
+) -> tuple[State, MetricsWindow, EarlyStopping]:
     """The newest state that can be read, with the written metrics cut back to it; or the initial one."""
     start, best = experiment.initial_state, checkpoints.best_metric
     if checkpoints.latest_step() is None:
         metrics.cut_back(0)
-        return jax.jit(start)(experiment.hyperparameters), Window([]), Streak(best)
+        return jax.jit(start)(experiment.hyperparameters), MetricsWindow([]), EarlyStopping(best)
     step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
     metrics.cut_back(step)
-    return state, Window(extra["window"]), early_stopping.from_record(extra.get("early_stopping"), best)
+    return state, MetricsWindow(extra["window"]), EarlyStopping.from_record(extra.get("early_stopping"), best)
 
 
 class Loop:
@@ -83,7 +82,7 @@ class Loop:
         experiment: what is trained.
         config_dict: the resolved config, stored with each checkpoint.
         stop: read between steps.
-        say: prints a line.
+        print_line: called with each line for the user.
     """
 
     def __init__(
@@ -93,18 +92,20 @@ class Loop:
         checkpoints: Checkpoints,
         metrics: Metrics,
         stop: StopRequest,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
     ):
         self.experiment, self.config_dict = experiment, config_dict
         self.training = experiment.config.training
-        self.checkpoints, self.metrics, self.stop, self.say = checkpoints, metrics, stop, say
+        self.checkpoints, self.metrics, self.stop, self.print_line = checkpoints, metrics, stop, print_line
         config = experiment.config
         self.evaluation = Evaluation(experiment.model, experiment.task, config.decoding, config.seed)
-        self.streak = Streak(checkpoints.best_metric)
+        self.early_stopping = EarlyStopping(checkpoints.best_metric)
         self._saved_at = time.monotonic()
         self._saved_once = False
 
-    def run(self, state: State, window: Window, streak: Streak, progress: Progress) -> State:
+    def run(
+        self, state: State, recent_metrics: MetricsWindow, early_stopping: EarlyStopping, progress: Progress
+    ) -> State:
         """Trains from `state` to the last step, out of patience, or until asked to stop; what it returns is saved.
 
         Raises:
@@ -112,52 +113,54 @@ class Loop:
         """
         update = self.experiment.update()
         first, last = int(state.step), self.training.steps
-        self.streak = streak
-        if first >= last or streak.stopped:
+        self.early_stopping = early_stopping
+        if first >= last or early_stopping.stopped:
             return state
         before: Step | None = None
         for step, batch in enumerate(self.experiment.task.training_batches(first), start=first + 1):
             state, metrics = update(state, batch, self.experiment.hyperparameters)
-            window.add(metrics)
+            recent_metrics.add(metrics)
             if before is not None:  # one step behind, so that the device always has work
                 self._check(step - 1, before)
                 progress.update(step - 1, loss=float(before["loss"]), **batch_size_of(batch))
             before = metrics
-            if self._boundary(step, state, window):
+            if self._boundary(step, state, recent_metrics):
                 progress.update(step, loss=float(metrics["loss"]), **batch_size_of(batch))
                 break
         return state
 
-    def _boundary(self, step: int, state: State, window: Window) -> bool:
+    def _boundary(self, step: int, state: State, recent_metrics: MetricsWindow) -> bool:
         """What is due after a step; whether to stop."""
         output, last = self.training.output, step == self.training.steps
         if step % output.log_every == 0 or last:
-            self._write_window(step, window)
+            self._write_metrics(step, recent_metrics)
         scores = None
         if step % output.evaluate_every == 0 or last:
-            self._check_all(step, window)
+            self._check_all(step, recent_metrics)
             scores = self._evaluate(step, state)
-            self.say(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+            self.print_line(
+                f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+            )
             best, mode = self.checkpoints.best_metric, self.checkpoints.best_mode
             if best in scores:  # if not, saving says so
-                self.streak = self.streak.after(step, scores[best], mode, self.training.patience)
-            if self.streak.stopped and not last:
-                self.say(f"Stopping at step {step} of {self.training.steps}: {self.streak}")
-            last = last or self.streak.stopped
+                self.early_stopping = self.early_stopping.after(step, scores[best], mode, self.training.patience)
+            if self.early_stopping.stopped and not last:
+                self.print_line(f"Stopping at step {step} of {self.training.steps}: {self.early_stopping}")
+            last = last or self.early_stopping.stopped
         if last:
-            if window.steps:
-                self._write_window(step, window)
+            if recent_metrics.steps:
+                self._write_metrics(step, recent_metrics)
             self._test(step, state)
         stopping = self.stop.received is not None
         kept = output.keep_every is not None and step % output.keep_every == 0
         if scores is not None or stopping or kept or self._checkpoint_is_due():
-            self._save(step, state, window, scores)
+            self._save(step, state, recent_metrics, scores)
         return stopping or last
 
-    def _write_window(self, step: int, window: Window) -> None:
-        self._check_all(step, window)
-        self.metrics.write(step, "train", self.experiment.task.named(window.summary()))
-        window.steps = []
+    def _write_metrics(self, step: int, recent_metrics: MetricsWindow) -> None:
+        self._check_all(step, recent_metrics)
+        self.metrics.write(step, "train", self.experiment.task.named(recent_metrics.summary()))
+        recent_metrics.steps = []
 
     def _evaluate(self, step: int, state: State) -> dict[str, float]:
         """Scores of the validation split."""
@@ -176,16 +179,16 @@ class Loop:
         wait = interval if self._saved_once else min(interval, FIRST_CHECKPOINT_SECONDS)
         return time.monotonic() - self._saved_at >= wait
 
-    def _save(self, step: int, state: State, window: Window, scores: dict[str, float] | None) -> None:
-        self._check_all(step, window)
+    def _save(self, step: int, state: State, recent_metrics: MetricsWindow, scores: dict[str, float] | None) -> None:
+        self._check_all(step, recent_metrics)
         self.metrics.flush()
-        record = {"window": window.fetch(), "early_stopping": self.streak.to_record()}
+        record = {"window": recent_metrics.fetch(), "early_stopping": self.early_stopping.to_record()}
         self.checkpoints.save(step, state, {"config": self.config_dict, **record}, scores)
         self._saved_at, self._saved_once = time.monotonic(), True
 
-    def _check_all(self, step: int, window: Window) -> None:
+    def _check_all(self, step: int, recent_metrics: MetricsWindow) -> None:
         """Waits for the window's steps, and raises if one of them was not finite."""
-        steps = window.fetch()
+        steps = recent_metrics.fetch()
         for number, metrics in enumerate(steps, start=step - len(steps) + 1):
             self._check(number, metrics)
 

@@ -119,7 +119,7 @@ def _lines(console: Console, every_seconds: float, clock: Callable[[], float]) -
         nonlocal last
         if clock() - last >= every_seconds or now.step >= now.total_steps:
             last = clock()
-            say(console, f"step {now.step}/{now.total_steps}  {now.facts()}")
+            print_line(console, f"step {now.step}/{now.total_steps}  {now.facts()}")
 
     return show
 
@@ -146,17 +146,17 @@ def print_paths(console: Console, paths: Mapping[str, Any]) -> None:
     """What lies where: one line for each, "meaning  path"."""
     width = max(map(len, paths), default=0)
     for meaning, path in paths.items():
-        say(console, f"{meaning:<{width}}  {path}")
+        print_line(console, f"{meaning:<{width}}  {path}")
 
 
 def print_next(console: Console, commands: Iterable[str]) -> None:
     """The commands to try next, each on a line of its own to be copied."""
-    say(console, "Next:")
+    print_line(console, "Next:")
     for command in commands:
-        say(console, f"  {command}")
+        print_line(console, f"  {command}")
 
 
-def say(console: Console, line: str) -> None:
+def print_line(console: Console, line: str) -> None:
     """A line as it is: not wrapped (a path or command stays whole), no markup, no colours."""
     console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
 

@@ -14,7 +14,7 @@ from experiments import plan
 from experiments.cli.flags import run
 from experiments.costs.memory import Memory, available, bytes_of, memory_of
 from experiments.costs.plan import fit
-from experiments.costs.time import Probe, mean_over_shapes
+from experiments.costs.time import TimeEstimate, mean_over_shapes
 from tests.processes.test_commands import TINY
 
 FLAGS = [f"--config={TINY}", "--config.training.accumulation=1", "--config.model.architecture=encoder_only"]
@@ -83,7 +83,7 @@ def test_shapes_are_weighted_by_how_often_they_come_and_a_missing_one_goes_by_it
 
 
 def test_a_run_is_its_steps_evaluations_and_compilation():
-    assert Probe(step=0.5, compiling=7.0, validation=3.0, test=2.0).run(steps=10, evaluations=4) == 26.0
+    assert TimeEstimate(step=0.5, compiling=7.0, validation=3.0, test=2.0).run(steps=10, evaluations=4) == 26.0
 
 
 GROWTH = """

@@ -15,8 +15,8 @@ from experiments import settings
 from experiments.runs import session
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
-from experiments.training import early_stopping, loop
-from experiments.training.early_stopping import Streak
+from experiments.training import loop
+from experiments.training.early_stopping import EarlyStopping
 from experiments.training.loop import restore_or_start
 from experiments.training.progress import progress
 from experiments.training.signals import StopRequest
@@ -28,13 +28,13 @@ NAN = float("nan")
 
 def stops_at(scores: list[float], mode: str, patience: int | None, record_after: int | None = None) -> int | None:
     """The number of the evaluation that ends training; after `record_after` of them, on from a checkpoint's record."""
-    streak = Streak("loss")
+    early_stopping = EarlyStopping("loss")
     for number, score in enumerate(scores, start=1):
-        streak = streak.after(10 * number, score, mode, patience)
-        if streak.stopped:
+        early_stopping = early_stopping.after(10 * number, score, mode, patience)
+        if early_stopping.stopped:
             return number
         if number == record_after:
-            streak = early_stopping.from_record(json.loads(json.dumps(streak.to_record())), "loss")
+            early_stopping = EarlyStopping.from_record(json.loads(json.dumps(early_stopping.to_record())), "loss")
     return None
 
 
@@ -59,11 +59,11 @@ def test_training_ends_after_so_many_evaluations_in_a_row_without_a_better_one(s
 
 
 def test_another_metric_counts_anew_but_a_stopped_run_stays_stopped():
-    streak = Streak("loss", best=1.0, best_step=10, since=2)
-    assert early_stopping.from_record(streak.to_record(), "accuracy") == Streak("accuracy")
-    assert early_stopping.from_record(None, "accuracy") == Streak("accuracy")
-    stopped = streak.after(20, 2.0, "min", 3)
-    assert early_stopping.from_record(stopped.to_record(), "accuracy").stopped
+    early_stopping = EarlyStopping("loss", best=1.0, best_step=10, since=2)
+    assert EarlyStopping.from_record(early_stopping.to_record(), "accuracy") == EarlyStopping("accuracy")
+    assert EarlyStopping.from_record(None, "accuracy") == EarlyStopping("accuracy")
+    stopped = early_stopping.after(20, 2.0, "min", 3)
+    assert EarlyStopping.from_record(stopped.to_record(), "accuracy").stopped
 
 
 class Toy:
@@ -117,7 +117,7 @@ def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, lis
     said, stop = [], StopRequest()
     workdir.mkdir(exist_ok=True)
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         said.append(line)
         if line.startswith(f"step {stop_at}:"):
             stop(15, None)
@@ -127,9 +127,9 @@ def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, lis
         Metrics(workdir, False) as metrics,
         progress(60, 0, Console(quiet=True)) as shown,
     ):
-        state, window, streak = restore_or_start(toy, checkpoints, metrics)
-        run = loop.Loop(toy, settings.to_json_dict(toy.config), checkpoints, metrics, stop, say)
-        return int(run.run(state, window, streak, shown).step), said
+        state, recent_metrics, early_stopping = restore_or_start(toy, checkpoints, metrics)
+        run = loop.Loop(toy, settings.to_json_dict(toy.config), checkpoints, metrics, stop, print_line)
+        return int(run.run(state, recent_metrics, early_stopping, shown).step), said
 
 
 def lines(workdir: Path) -> list[dict]:
