@@ -1,4 +1,4 @@
-"""How much a program computes, counted before it compiles: operations of its matrix products, and all operations.
+"""Operations of a program, counted before it compiles: those of its matrix products, and all of them.
 
     product of (batch, n, k) and (batch, k, m)      2 x batch x n x k x m
     sum of n numbers                                n - 1
@@ -6,10 +6,10 @@
     exp, log, tanh, ...                             one transcendental each, and no operation
 
 These are the rules of XLA's own cost analysis, HloCostAnalysis, so that both can be compared; but a `scan` counts as
-often as it runs, where XLA counts its body once. `products` alone is what papers give (Kaplan et al. 2020,
-https://arxiv.org/abs/2001.08361, appendix B). The counts are of shapes alone, the same on every platform.
+often as it runs, where XLA counts its body once. `products` alone is what papers report (Kaplan et al. 2020,
+https://arxiv.org/abs/2001.08361, appendix B). The counts depend on shapes alone, not on the platform.
 
-By component: an equation belongs to the module that made it, forward and backward.
+By component: an equation belongs to the module that computes it, forward and backward.
 """
 
 import collections
@@ -25,20 +25,20 @@ from experiments.costs.dead_code import Kept, kept_equations
 
 
 class Count(NamedTuple):
-    """Operations of matrix products, of everything (products among it), and transcendental functions."""
+    """Numbers of operations of matrix products, of all operations (products included), and of transcendentals."""
 
     products: int = 0
     all: int = 0
     transcendentals: int = 0
 
     def plus(self, other: "Count", times: int = 1) -> "Count":
-        """The sum with `times` the other one."""
+        """Add `times` the other count."""
         return Count(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Operations:
-    """What a program computes, by component; a program of R lanes counts all of them."""
+    """Operation counts of a program, by component; a program of R lanes counts all of them."""
 
     by_component: Mapping[str, Count]
 
@@ -52,7 +52,7 @@ class Operations:
 
 
 def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
-    """What `function` computes on arguments of these shapes (arrays, or jax.ShapeDtypeStruct)."""
+    """Count the operations of `function` on arguments of these shapes (arrays, or jax.ShapeDtypeStruct)."""
     found: dict[str, Count] = collections.defaultdict(Count)
     program = jax.make_jaxpr(function)(*arguments).jaxpr
     kept, _ = kept_equations(program, [True] * len(program.outvars))
@@ -63,7 +63,7 @@ def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> int:
-    """Operations of matrix products of `function`, as `operations` counts them."""
+    """Count the operations of the matrix products of `function`, as `operations` does."""
     return operations(function, *arguments).total.products
 
 
@@ -89,7 +89,7 @@ def _all(counts: list[tuple[str, Count]]) -> int:
 
 
 def _results(equation: Any) -> int:
-    """How many numbers it gives."""
+    """Count the numbers of an equation's result."""
     return math.prod(equation.outvars[0].aval.shape)
 
 
@@ -101,7 +101,7 @@ def _product(equation: Any) -> Count:
 
 
 def _reduction(each: int) -> Callable[[Any], Count]:
-    """`each` operation for every number that goes into another."""
+    """Build a rule: `each` operations for every number that is combined with another."""
     return lambda equation: Count(all=each * (math.prod(equation.invars[0].aval.shape) - _results(equation)))
 
 
@@ -110,7 +110,7 @@ def _transcendental(operations: int) -> Callable[[Any], Count]:
 
 
 def _power(equation: Any) -> Count:
-    """x^n by squaring; 1 / x^n for a negative n."""
+    """Count x^n by squaring; 1 / x^n for a negative n."""
     n = equation.params["y"]
     each = max(abs(n).bit_length() - 1, 0) + max(abs(n).bit_count() - 1, 0) + (n < 0)
     return Count(all=each * _results(equation))
@@ -121,7 +121,7 @@ def _updates(equation: Any) -> Count:
 
 
 def _bits(equation: Any) -> Count:
-    """Threefry: 20 rounds of 5, 6 injections of the key, and the index of each number along each axis."""
+    """Count Threefry: 20 rounds of 5, 6 injections of the key, and the index of each number along each axis."""
     return Count(all=_results(equation) * (119 + 2 * equation.outvars[0].aval.ndim))
 
 
@@ -136,11 +136,11 @@ MOVES = (
     "pad", "random_seed", "random_unwrap", "random_wrap", "reshape", "rev", "scatter", "slice", "split", "squeeze",
     "stop_gradient", "transpose",
 )
-"""What computes nothing."""
+"""Primitives that only move numbers: no operations."""
 FUNCTIONS = (
     "atan2", "cbrt", "cos", "erf", "exp", "expm1", "log", "log1p", "pow", "rsqrt", "sin", "sqrt", "tan", "tanh",
 )
-"""What is one transcendental."""
+"""Primitives that are one transcendental."""
 # fmt: on
 
 RULES: dict[str, Callable[[Any], Count]] = {
@@ -162,4 +162,4 @@ RULES: dict[str, Callable[[Any], Count]] = {
     **{name: _transcendental(0) for name in FUNCTIONS},
     **{name: lambda equation: Count() for name in MOVES},
 }
-"""Primitive -> its count; any other is 1 operation for each number of its result, or what its inner programs are."""
+"""Primitive -> its count; any other counts as its inner programs, or 1 operation for each number of its result."""

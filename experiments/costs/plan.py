@@ -1,4 +1,4 @@
-"""What a run will take, before it runs: parameters, operations, memory, tokens and time, as lines and tables."""
+"""Plan of a run before it starts: parameters, operations, memory, tokens and time, as lines and tables."""
 
 import math
 from typing import Any
@@ -17,10 +17,10 @@ from experiments.training.progress import devices_in_words, duration, final_tabl
 
 
 def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> None:
-    """Prints the plan of a run.
+    """Print the plan of a run.
 
     Args:
-        timed_steps: that are timed; 0: none, and no time is said.
+        timed_steps: number of steps to time; 0: print no time.
     """
     free = available(jax.devices()[0])  # before anything is put there
     state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
@@ -44,7 +44,7 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Non
 
 
 def length_of_run(experiment: Experiment) -> str:
-    """Steps, epochs and tokens: those that are no padding, of one batch of each shape, times its share."""
+    """Describe steps, epochs and tokens without padding; a shape's tokens are those of its first batch."""
     steps, plan = experiment.config.training.steps, experiment.task.plan
     batches = sum(count for _, count in plan.census.values())
     tokens = sum(
@@ -57,7 +57,7 @@ def length_of_run(experiment: Experiment) -> str:
 
 
 def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list[dict[str, Any]]:
-    """Parameters and operations of each part, and their sums; transcendental functions are no operations."""
+    """Build a row of parameters and operations for each part, and one of their sums."""
     total = sum(parameters.values()), Count(*(sum(column) for column in zip(*counts.values(), strict=True)))
     parts = {name: (parameters.get(name, 0), counts.get(name, Count())) for name in {**parameters, **counts}}
     return [
@@ -74,7 +74,7 @@ def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list
 
 
 def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
-    """The parts of the state, what lies between, and the peak."""
+    """Build a row for each part of the state, one of temporary values, and one of the peak."""
     named = {"parameters": state.params, "optimizer state": state.optimizer, "averaged parameters": state.average}
     sizes = {name: bytes_of(tree) for name, tree in named.items()}
     sizes["activations, gradients and the like"] = memory.temporary
@@ -83,14 +83,14 @@ def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
 
 
 def megabytes(size: int) -> str:
-    """1234567 -> "1.2 MB"."""
+    """Format a size: 1234567 -> "1.2 MB"."""
     return f"{size / 1e6:,.1f} MB"
 
 
 def fit(memory: Memory, free: int | None) -> str:
-    """Whether the update fits in the memory that is free, and what to lower where it does not."""
+    """Describe how the update fits in the free memory, and what to lower where it does not."""
     if free is None:
-        return f"The platform does not say how much memory is free; {megabytes(memory.peak)} are needed."
+        return f"{megabytes(memory.peak)} are needed; the platform does not report its free memory"
     if memory.peak <= free:
         return f"fits: {megabytes(memory.peak)} of {megabytes(free)} that are free"
     do = "Lower training.batch_size, raise training.accumulation, or set model.remat=true."
@@ -100,7 +100,7 @@ def fit(memory: Memory, free: int | None) -> str:
 
 
 def time_of_run(experiment: Experiment, times: TimeEstimate, timed_steps: int) -> str:
-    """The estimate of the whole run, its parts, and what is left out."""
+    """Describe the estimated time of the whole run, its parts, and what it leaves out."""
     training = experiment.config.training
     evaluations = math.ceil(training.steps / training.output.evaluate_every)
     test = f" + {times.test:.2g} s of the test" if times.test else ""

@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
-    """The best validation score so far, and how many evaluations came since. `to_record` goes into the checkpoint.
+    """The best validation score so far, and the number of evaluations since. `to_record` goes into the checkpoint.
 
     Attributes:
         metric: the score's name.
         best: None before the first finite one.
-        best_step: where that was.
+        best_step: the step of that score.
         since: evaluations in a row without a better one.
-        stopped: whether training ended by it.
+        stopped: whether this ended training.
     """
 
     metric: str
@@ -27,13 +27,13 @@ class EarlyStopping:
     stopped: bool = False
 
     def after(self, step: int, score: float, mode: str, patience: int | None) -> "EarlyStopping":
-        """After one more evaluation; an equal score is no better one, and neither is NaN.
+        """Count one more evaluation; an equal score is no better one, and neither is NaN.
 
         Args:
             step: updates done.
             score: the metric's value.
             mode: "max" or "min".
-            patience: how many evaluations without a better one stop the training; None: none do.
+            patience: evaluations without a better one that stop training; None: no number does.
         """
         sign = 1.0 if mode == "max" else -1.0
         if math.isfinite(score) and (self.best is None or sign * score > sign * self.best):
@@ -46,7 +46,7 @@ class EarlyStopping:
         return f"validation {self.metric} was not better than {best} in {self.since} evaluations (training.patience)"
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Convert to what JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod

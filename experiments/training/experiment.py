@@ -18,7 +18,7 @@ from transformer.nn.positions import POSITIONS
 
 @dataclasses.dataclass(frozen=True)
 class RunData:
-    """What a run keeps of its data, so that texts can be answered without it."""
+    """Data-dependent part of a run that is stored with it, so that it can answer texts without the data."""
 
     sides: Sides
     facts: dict[str, Any]
@@ -26,7 +26,7 @@ class RunData:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a run consists of. `config` has all that the data decides filled in."""
+    """Parts of a run, ready to train. `config` includes the settings that the data determines."""
 
     config: Any
     task: Task
@@ -34,16 +34,16 @@ class Experiment:
     hyperparameters: Hyperparameters
 
     def initial_state(self, hyperparameters: Hyperparameters) -> State:
-        """The state before the first update."""
+        """Build the state before the first update."""
         training = self.config.training
         return initial_state(self.model, self.config.optimizer, hyperparameters, training.ema_decay)
 
     def update(self) -> Any:
-        """The update, compiled when it is first called; it donates the state."""
+        """Return the jitted update; it donates the state."""
         return jax.jit(self.update_of_one(), donate_argnums=0)
 
     def update_of_one(self) -> Any:
-        """The pure function that `update` compiles."""
+        """Return the pure function that `update` compiles."""
         training = self.config.training
         return make_update(
             self.model,
@@ -54,18 +54,18 @@ class Experiment:
         )
 
     def largest_batch(self) -> tuple[tuple[int, ...], int]:
-        """The shape of batches with the largest scores of attention, examples x longest^2; and a step that has it."""
+        """Find the batch shape with the largest attention scores, examples x longest^2, and a step with that shape."""
         census = self.task.plan.census
         shape = max(census, key=lambda shape: shape[0] * max(shape[1:]) ** 2)
         return shape, census[shape][0]
 
 
 def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = True) -> Experiment:
-    """The experiment of a resolved config.
+    """Build the experiment of a resolved config.
 
     Args:
-        run_data: the tokenizers and facts of an earlier run; None fits tokenizers to the training split.
-        read_data: False makes a task that can only answer texts, from `run_data`.
+        run_data: the tokenizers and facts of an earlier run; None: fit tokenizers to the training split.
+        read_data: False: build a task that can only answer texts, from `run_data`.
 
     Raises:
         UserError: the data and the settings do not fit each other.
@@ -95,7 +95,7 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
 
 
 def posing_of(config: Any) -> Posing:
-    """How the task of a config is posed."""
+    """Collect what the task reads of a config."""
     training, data = config.training, config.data
     return Posing(
         config.task,
@@ -112,7 +112,7 @@ def posing_of(config: Any) -> Posing:
 
 
 def _best(name: str | None, task: Task) -> str:
-    """The metric that the best checkpoint is kept by: the task's first unless one is named."""
+    """Return the metric that selects the best checkpoint: the task's first unless one is named."""
     if name is None:
         return next(iter(task.metrics))
     if name not in task.metrics:
@@ -121,7 +121,7 @@ def _best(name: str | None, task: Task) -> str:
 
 
 def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
-    """The model's settings that the data decides, or errors where those given do not fit it."""
+    """Fill in the model's settings that the data determines; raise a UserError where a given one does not fit."""
     vocab_size = model.vocab_size or task.vocab_size
     if vocab_size < task.vocab_size:
         raise problem(

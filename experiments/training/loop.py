@@ -1,8 +1,8 @@
 """The training loop: everything with a side effect around the pure `update`.
 
 A run is a function of its config: killed at any moment and started again, it continues from the newest checkpoint and
-ends with the same bits. So whatever lies between two checkpoints is either in the state, or recomputed, or (the
-metrics since the last line was written, the evaluations without a better score) in the checkpoint's record.
+ends with the same bits. So everything between two checkpoints is in the state, or recomputed, or (the metrics since
+the last line was written, the evaluations without a better score) in the checkpoint's record.
 """
 
 import dataclasses
@@ -24,18 +24,18 @@ from experiments.training.signals import StopRequest
 from experiments.training.update import State
 
 FIRST_CHECKPOINT_SECONDS = 20.0
-"""After this much training at the latest, so that a run can be continued from early on."""
+"""Longest training time before the first checkpoint, so that a run can be continued from early on."""
 
 Step = dict[str, Any]
 
 
 class NotFiniteError(Exception):
-    """The loss or the gradient is not finite; the message says where, and how to go on."""
+    """Error for a loss or gradient that is not finite; the message names the step, and what to change."""
 
 
 @dataclasses.dataclass
 class MetricsWindow:
-    """The metrics of the steps since the last line was written: device arrays until they are asked for."""
+    """The metrics of the steps since the last line was written: device arrays until `fetch`."""
 
     steps: list[Step]
 
@@ -43,12 +43,12 @@ class MetricsWindow:
         self.steps.append(metrics)
 
     def fetch(self) -> list[dict[str, float]]:
-        """The same as numbers; waits for the steps to be done."""
+        """Wait for the steps, and convert their metrics to numbers."""
         self.steps = [{name: float(value) for name, value in step.items()} for step in self.steps]
         return self.steps
 
     def summary(self) -> dict[str, float]:
-        """Means over tokens of loss and accuracy, means over steps of the others, the last learning rate."""
+        """Average loss and accuracy over tokens, the gradient norm over steps; keep the last learning rate."""
         steps = self.fetch()
         tokens = sum(step["tokens"] for step in steps)
         over_tokens = {
@@ -65,7 +65,7 @@ class MetricsWindow:
 def restore_or_start(
     experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics
 ) -> tuple[State, MetricsWindow, EarlyStopping]:
-    """The newest state that can be read, with the written metrics cut back to it; or the initial one."""
+    """Restore the newest state that can be read, and cut the written metrics back to it; or build the initial state."""
     start, best = experiment.initial_state, checkpoints.best_metric
     if checkpoints.latest_step() is None:
         metrics.cut_back(0)
@@ -76,10 +76,10 @@ def restore_or_start(
 
 
 class Loop:
-    """Updates, and at their intervals metrics, evaluations and checkpoints.
+    """Training loop: updates, and at their intervals metrics, evaluations and checkpoints.
 
     Args:
-        experiment: what is trained.
+        experiment: model, task and config.
         config_dict: the resolved config, stored with each checkpoint.
         stop: read between steps.
         print_line: called with each line for the user.
@@ -106,10 +106,10 @@ class Loop:
     def run(
         self, state: State, recent_metrics: MetricsWindow, early_stopping: EarlyStopping, progress: Progress
     ) -> State:
-        """Trains from `state` to the last step, out of patience, or until asked to stop; what it returns is saved.
+        """Train from `state` to the last step, out of patience, or until a stop request; save the returned state.
 
         Raises:
-            NotFiniteError: a loss or gradient is not finite. Nothing after it was saved.
+            NotFiniteError: a loss or gradient is not finite. Nothing after it is saved.
         """
         update = self.experiment.update()
         first, last = int(state.step), self.training.steps
@@ -130,7 +130,7 @@ class Loop:
         return state
 
     def _boundary(self, step: int, state: State, recent_metrics: MetricsWindow) -> bool:
-        """What is due after a step; whether to stop."""
+        """Write, evaluate and save what is due after a step; return whether to stop."""
         output, last = self.training.output, step == self.training.steps
         if step % output.log_every == 0 or last:
             self._write_metrics(step, recent_metrics)
@@ -142,7 +142,7 @@ class Loop:
                 f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             )
             best, mode = self.checkpoints.best_metric, self.checkpoints.best_mode
-            if best in scores:  # if not, saving says so
+            if best in scores:  # if not, saving raises
                 self.early_stopping = self.early_stopping.after(step, scores[best], mode, self.training.patience)
             if self.early_stopping.stopped and not last:
                 self.print_line(f"Stopping at step {step} of {self.training.steps}: {self.early_stopping}")
@@ -163,13 +163,13 @@ class Loop:
         recent_metrics.steps = []
 
     def _evaluate(self, step: int, state: State) -> dict[str, float]:
-        """Scores of the validation split."""
+        """Compute and write the scores of the validation split."""
         scores = self.evaluation.score(state.evaluated_params, self.experiment.task.splits.validation)
         self.metrics.write(step, "validation", scores)
         return scores
 
     def _test(self, step: int, state: State) -> None:
-        """Scores of the test split, at the end."""
+        """Compute and write the scores of the test split, at the end."""
         if self.experiment.task.splits.test:
             scores = self.evaluation.score(state.evaluated_params, self.experiment.task.splits.test)
             self.metrics.write(step, "test", scores)
@@ -187,7 +187,7 @@ class Loop:
         self._saved_at, self._saved_once = time.monotonic(), True
 
     def _check_all(self, step: int, recent_metrics: MetricsWindow) -> None:
-        """Waits for the window's steps, and raises if one of them was not finite."""
+        """Wait for the recent steps, and raise NotFiniteError if one of them is not finite."""
         steps = recent_metrics.fetch()
         for number, metrics in enumerate(steps, start=step - len(steps) + 1):
             self._check(number, metrics)
@@ -207,7 +207,7 @@ class Loop:
 
 
 def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, int]:
-    """Examples, and tokens that are not padding."""
+    """Count the examples of a batch, and its tokens that are not padding."""
     tokens = 0
     for side in ("source", "target"):
         if side in batch:
