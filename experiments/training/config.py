@@ -36,7 +36,7 @@ class OutputConfig:
         check=at_least(1),
         changes_result=False,
     )
-    tensorboard: bool = setting(True, "event files of TensorBoard, in addition to metrics.jsonl", changes_result=False)
+    tensorboard: bool = setting(True, "event files for TensorBoard, in addition to metrics.jsonl", changes_result=False)
 
     @property
     def average_every(self) -> int:

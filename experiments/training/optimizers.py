@@ -116,9 +116,9 @@ class OptimizerConfig:
     final_fraction: float = setting(0.1, "final learning rate as a fraction of the peak", check=at_least(0.0))
     decay_fraction: float = setting(0.2, "fraction of all steps in which schedule wsd decays", check=fraction)
     weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0))
-    beta1: float = setting(0.9, "decay rate of the mean gradient, or momentum; adafactor: not read", check=fraction)
+    beta1: float = setting(0.9, "decay rate of the mean gradient, or momentum; not read by adafactor", check=fraction)
     beta2: float = setting(
-        0.98, "decay rate of the mean squared gradient, or of lion's mean; sgd: not read", check=fraction
+        0.98, "decay rate of the mean squared gradient, or of lion's mean; not read by sgd", check=fraction
     )
     epsilon: float = setting(1e-8, "constant added to the root of the mean squared gradient", check=above(0.0))
     clip_norm: float | None = setting(1.0, "maximum global norm of the gradient; none: no clipping", check=above(0.0))

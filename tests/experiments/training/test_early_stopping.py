@@ -113,12 +113,12 @@ class ToyEvaluation:
 
 
 def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, list[str]]:
-    """A session of the loop, which a signal stops after the evaluation of `stop_at`: its last step, the lines said."""
-    said, stop = [], StopRequest()
+    """A session of the loop that a signal stops after the evaluation of `stop_at`: its last step, the lines printed."""
+    printed, stop = [], StopRequest()
     workdir.mkdir(exist_ok=True)
 
     def print_line(line: str) -> None:
-        said.append(line)
+        printed.append(line)
         if line.startswith(f"step {stop_at}:"):
             stop(15, None)
 
@@ -129,7 +129,7 @@ def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, lis
     ):
         state, recent_metrics, early_stopping = restore_or_start(toy, checkpoints, metrics)
         run = loop.Loop(toy, settings.to_json_dict(toy.config), checkpoints, metrics, stop, print_line)
-        return int(run.run(state, recent_metrics, early_stopping, shown).step), said
+        return int(run.run(state, recent_metrics, early_stopping, shown).step), printed
 
 
 def lines(workdir: Path) -> list[dict]:
@@ -147,9 +147,9 @@ INTERVALS = {"output.evaluate_every": 5, "output.log_every": 7, "output.checkpoi
 def test_a_run_out_of_patience_ends_as_the_last_step_does_and_the_same_if_interrupted(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
     toy = Toy(patience=3, **INTERVALS)
-    step, said = train(toy, tmp_path / "whole")
+    step, printed = train(toy, tmp_path / "whole")
     assert step == 40
-    assert said[-1] == (
+    assert printed[-1] == (
         "Stopping at step 40 of 60: validation exact_match was not better than 0.4 of step 25 in 3 evaluations"
         " (training.patience)"
     )
@@ -177,7 +177,7 @@ def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, m
     assert steps(tmp_path / "parts") == [30, 32, 36, 40]
 
 
-def test_a_command_out_of_patience_is_finished_and_says_so_again(tmp_path, monkeypatch, capsys):
+def test_a_command_out_of_patience_is_finished_and_prints_so_again(tmp_path, monkeypatch, capsys):
     """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
     monkeypatch.setattr(session, "draw_run", lambda *_: {})
     flags = {
@@ -189,7 +189,7 @@ def test_a_command_out_of_patience_is_finished_and_says_so_again(tmp_path, monke
         "data.num_buckets": "1",
     }
     config, _ = settings.resolve(settings.load_recipe(str(RECIPE)), flags.items())
-    for said in ("Stopping at step 2 of 60: validation exact_match", "Finished already at step 2 of 60"):
+    for line in ("Stopping at step 2 of 60: validation exact_match", "Finished already at step 2 of 60"):
         assert session.train(config, tmp_path, [], ["experiments.train"]) == 0
-        assert said in capsys.readouterr().out
+        assert line in capsys.readouterr().out
     assert [line["split"] for line in lines(tmp_path) if line["step"] == 2] == ["validation", "train", "test"]
