@@ -10,7 +10,7 @@ from experiments.cli.flags import REQUIRED, parse, run
 from experiments.comparing.comparison import DATA, differing, refuse_other_objectives, rows, sides
 from experiments.comparing.results import Result, read_results
 from experiments.comparing.tables import means_table, scores_table, settings_table, side_lines
-from experiments.training.progress import say
+from experiments.training.progress import print_line
 from transformer.schema import setting
 
 WIDE = 10_000
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     if changes:
         console.print(settings_table(changes, results))
     else:
-        say(console, "no setting differs")
+        print_line(console, "no setting differs")
     console.print(scores_table(rows(results), results))
     show_means(console, results)
 
@@ -51,13 +51,13 @@ def show_means(console: Console, results: Sequence[Result]) -> None:
     finished = [result for result in results if result.finished]
     found = sides(finished) if finished else []
     if not any(len(side.results) > 1 for side in found):
-        say(console, "no means over seeds: no two finished runs differ in their seed alone")
+        print_line(console, "no means over seeds: no two finished runs differ in their seed alone")
         return
     left_out = [result.name for result in results if not result.finished]
     if left_out:
-        say(console, f"not finished (going on, stopped or diverged), so in no mean: {', '.join(left_out)}")
+        print_line(console, f"not finished (going on, stopped or diverged), so in no mean: {', '.join(left_out)}")
     for line in side_lines(found):
-        say(console, line)
+        print_line(console, line)
     console.print(means_table(rows(finished), found))
 
 

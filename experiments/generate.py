@@ -1,12 +1,11 @@
 """Writes what a trained model says to texts of the user's own: an answer, a continuation, a label."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.data.sources.reading import File, read_file
+from experiments.cli.texts import read_texts
 from experiments.runs.open_run import Run, labels_in_words, open_run
 from transformer.decoding import DecodingConfig
 from transformer.decoding.strategies import STRATEGIES, probability
@@ -41,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     flags, _ = parse(argv, GenerateFlags, overridable=False)
     use_compilation_cache()
     opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, read_data=False)
-    texts = texts_of(flags)
+    texts = read_texts(flags.input, flags.file)
     task, decoding = opened.experiment.task, decoding_of(flags, opened)
     opened.check(texts, decoding.max_new_tokens)
     if task.classes is not None:
@@ -79,30 +78,6 @@ def decoding_of(flags: GenerateFlags, opened: Run) -> DecodingConfig:
             expected=f"at most {task.max_answer_length}",
         )
     return decoding
-
-
-def texts_of(flags: GenerateFlags) -> list[str]:
-    """The texts of the flags, or of standard input."""
-    if flags.input is not None and flags.file is not None:
-        raise problem("--input and --file are both given", do="Give one of them.")
-    if flags.input is not None:
-        return [flags.input]
-    if flags.file is not None:
-        return read_file(flags.file, "--file").lines()
-    return read_lines()
-
-
-def read_lines() -> list[str]:
-    """The lines of standard input, without their ends."""
-    if sys.stdin.isatty():
-        print("one text a line, then Ctrl-D", file=sys.stderr)
-    try:
-        texts = File("", "standard input", sys.stdin.read().replace("\r\n", "\n")).lines()
-    except UnicodeDecodeError as error:
-        raise problem(f"standard input is not UTF-8: {error}", do="Convert it, with iconv for instance.") from error
-    if not texts:
-        raise problem("there is nothing to read", do="Give --input=TEXT, --file=PATH, or lines on standard input.")
-    return texts
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from experiments.sweeping.lanes import use_cores
 from experiments.sweeping.planning import show_sweep_plan
 from experiments.sweeping.session import make_sweep
 from experiments.training.experiment import set_up
-from experiments.training.progress import say
+from experiments.training.progress import print_line
 from transformer.schema import at_least, setting
 
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     console = Console(highlight=False)
     for note in notes:
-        say(console, note)
+        print_line(console, note)
     show_plan(console, set_up(config), flags.probe_steps)
     if swept is not None:
         show_sweep_plan(console, swept, flags.lanes, flags.probe_steps)

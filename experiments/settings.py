@@ -1,7 +1,7 @@
 """A recipe and its flags -> one checked, frozen `Config`.
 
-The schema is made of the dataclasses that lie beside what they configure. A recipe is a Python file whose
-`get_config()` returns an `ml_collections.ConfigDict`; flags override it. Whatever is wrong is said before
+The schema consists of the dataclasses that lie beside the code that they configure. A recipe is a Python file whose
+`get_config()` returns an `ml_collections.ConfigDict`; flags override it. Every mistake raises an error before
 anything compiles or is written.
 """
 
@@ -48,13 +48,15 @@ class Config:
     """Everything that defines an experiment."""
 
     model: ModelConfig = setting(ModelConfig, "architecture, sizes, attention, positions, norms")
-    task: TaskConfig = setting(TaskConfig, "what is learned from the data")
-    data: DataConfig = setting(DataConfig, "where examples come from, and their batches")
-    tokenizer: TokenizerConfig = setting(TokenizerConfig, "how text becomes tokens")
-    optimizer: OptimizerConfig = setting(OptimizerConfig, "how parameters move; learning rate and schedule")
-    training: TrainingConfig = setting(TrainingConfig, "how long, in what batches, what is written when")
-    decoding: DecodingConfig = setting(DecodingConfig, "how outputs are generated")
-    seed: int = setting(0, "of parameters, data order and dropout", check=schema.a_seed)
+    task: TaskConfig = setting(TaskConfig, "task that the model learns")
+    data: DataConfig = setting(DataConfig, "source of examples, splits and batches")
+    tokenizer: TokenizerConfig = setting(TokenizerConfig, "units of text, and vocabulary")
+    optimizer: OptimizerConfig = setting(OptimizerConfig, "optimizer, learning rate and schedule")
+    training: TrainingConfig = setting(
+        TrainingConfig, "length of training, batch size, averages, logging and checkpoints"
+    )
+    decoding: DecodingConfig = setting(DecodingConfig, "generation of outputs")
+    seed: int = setting(0, "seed of parameters, data order and dropout", check=schema.a_seed)
 
     @property
     def data_seed(self) -> int:
@@ -63,7 +65,7 @@ class Config:
 
 
 def defaults(task: str = "text_to_text", data: str = "dates") -> ConfigDict:
-    """All settings at their defaults, for a recipe to start from.
+    """Return all settings at their defaults, as the start of a recipe.
 
     Types are not held by the ConfigDict (a setting at None may be given a number); `resolve` checks them.
 
@@ -75,10 +77,10 @@ def defaults(task: str = "text_to_text", data: str = "dates") -> ConfigDict:
 
 
 def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tuple[Config, list[str]]:
-    """The checked config of a recipe, and one line for each setting of the recipe that is left out.
+    """Check a recipe and its overrides; return the config, and one line for each setting of the recipe left out.
 
     Args:
-        recipe: nested settings; what is absent takes its default. It is not changed.
+        recipe: nested settings; an absent one takes its default. The recipe is not changed.
         overrides: full names, such as "model.width", and the text given for each.
 
     Raises:
@@ -105,7 +107,7 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
 
 
 def _check_recipe(recipe: ConfigDict) -> None:
-    """Names and types of the recipe alone, so that its mistakes are not taken for a flag's."""
+    """Check names and types of the recipe alone, so that its mistakes are not reported as those of a flag."""
     try:
         known = {*schema.sections(Config), *schema.settings(Config)}
         for name in schema.flatten(recipe.to_dict()):
@@ -117,7 +119,7 @@ def _check_recipe(recipe: ConfigDict) -> None:
 
 
 def _put(config: ConfigDict, name: str, value: Any) -> None:
-    """Sets a value by its full name; other settings of a recipe that refer to it follow."""
+    """Set a value by its full name; other settings of a recipe that refer to it follow."""
     *path, last = name.split(".")
     with config.unlocked(), config.ignore_type():
         for part in path:
@@ -128,7 +130,7 @@ def _put(config: ConfigDict, name: str, value: Any) -> None:
 
 
 def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str]]:
-    """Settings that the architecture does not read go back to their defaults, unless a flag gave them."""
+    """Reset settings that the config does not read to their defaults; raise the error of one that a flag gave."""
     not_read = _unread(config)
     for name in not_read:
         if name in given:
@@ -146,7 +148,7 @@ def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str
 
 
 def _unread(config: Config) -> dict[str, tuple[str, UserError]]:
-    """The settings that this config does not read -> who does not, and the error of giving one."""
+    """Map each setting that this config does not read to what does not read it, and to the error of giving it."""
     architecture = config.model.architecture
     by_task = unread(config.task, architecture, schema.settings(Config))
     return {
@@ -163,7 +165,7 @@ def _unread(config: Config) -> dict[str, tuple[str, UserError]]:
 
 
 def _unread_by_row(choice: str, row: str, reads: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, UserError]]:
-    """What other rows of a table read, and the one that the setting `choice` names does not.
+    """Find the settings that other rows of a table read, but not the row that the setting `choice` names.
 
     Args:
         reads: row -> the settings and sections that it reads, beside `choice`.
@@ -184,7 +186,7 @@ def _unread_by_row(choice: str, row: str, reads: Mapping[str, Iterable[str]]) ->
 
 
 def _unread_size(training: TrainingConfig) -> dict[str, tuple[str, UserError]]:
-    """The size of a batch in examples, where it is given in tokens."""
+    """Find training.batch_size, where training.batch_tokens is given."""
     if training.batch_tokens is None:
         return {}
     error = problem(
@@ -196,7 +198,7 @@ def _unread_size(training: TrainingConfig) -> dict[str, tuple[str, UserError]]:
 
 
 def _remove(values: dict[str, Any], name: str) -> None:
-    """Takes a setting out of a nested dict, by its full name."""
+    """Remove a setting from a nested dict, by its full name."""
     *path, last = name.split(".")
     for part in path:
         values = values[part]
@@ -204,10 +206,10 @@ def _remove(values: dict[str, Any], name: str) -> None:
 
 
 def find(name: str) -> Setting:
-    """The setting of a full name, such as "model.width".
+    """Find the setting of a full name, such as "model.width".
 
     Raises:
-        UserError: there is none, or it is a section; says the nearest one.
+        UserError: there is none (the error names the nearest), or it is a section.
     """
     leaves = schema.settings(Config)
     if name in leaves:
@@ -229,7 +231,7 @@ def find(name: str) -> Setting:
 
 
 def nearest_setting(name: str, names: Iterable[str]) -> str | None:
-    """The full name that was most likely meant: a setting of another section, or another spelling."""
+    """Find the full name that was most likely meant: a setting of another section, or another spelling."""
     names = list(names)
     section, _, last = name.rpartition(".")
     exact = [n for n in names if _last(n) == last]
@@ -237,8 +239,8 @@ def nearest_setting(name: str, names: Iterable[str]) -> str | None:
     for pool in (exact, beside, names):
         match = nearest(last, dict.fromkeys(map(_last, pool)))
         if match is not None:
-            alike = [n for n in pool if _last(n) == match]
-            return max(alike, key=lambda n: difflib.SequenceMatcher(None, name, n).ratio())
+            same_end = [n for n in pool if _last(n) == match]
+            return max(same_end, key=lambda n: difflib.SequenceMatcher(None, name, n).ratio())
     return None
 
 
@@ -247,12 +249,12 @@ def _last(name: str) -> str:
 
 
 def to_json_dict(config: Config) -> dict[str, Any]:
-    """The nested dict of a config, of what JSON can hold."""
+    """Convert a config to a nested dict of what JSON can hold."""
     return schema.to_dict(config)
 
 
 def from_json_dict(values: Mapping[str, Any]) -> Config:
-    """The config that `to_json_dict` was given.
+    """Build the config of such a dict, as `to_json_dict` returns it.
 
     Raises:
         UserError: a setting that this version does not have or allow.
@@ -261,9 +263,9 @@ def from_json_dict(values: Mapping[str, Any]) -> Config:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
-    """Where two configs, as nested dicts, differ: (full name, old, new, whether it can change the result).
+    """List the settings in which two configs differ: (full name, old, new, whether it can change the result).
 
-    A setting that one of them lacks, since another version wrote it, counts as its default.
+    The configs are nested dicts. A setting that one lacks, since another version wrote it, counts as its default.
     """
     leaves = schema.settings(Config)
     default = schema.flatten(to_json_dict(Config()))
@@ -273,13 +275,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     for name in dict.fromkeys([*default, *old, *new]):
         before, after = (values.get(name, default.get(name)) for values in (old, new))
         if before != after:
-            decides = name not in leaves or leaves[name].changes_result or (patient and name in STOPPING)
-            found.append((name, before, after, decides))
+            changes = name not in leaves or leaves[name].changes_result or (patient and name in STOPPING)
+            found.append((name, before, after, changes))
     return found
 
 
 def help_text(section: str | None = None) -> str:
-    """What `--help` prints of the config: the sections, or every setting of one section (or one setting).
+    """Build the config's part of `--help`: the sections, or every setting of one section (or one setting).
 
     Raises:
         UserError: an unknown section.

@@ -27,7 +27,7 @@ from experiments.storage.workdir import versions
 from experiments.sweeping.groups import Experiments
 from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, started, use_cores
 from experiments.sweeping.space import DATA_SEED
-from experiments.training.progress import devices_in_words, final_table, say
+from experiments.training.progress import devices_in_words, final_table, print_line
 
 FETCH_EVERY = 50
 """Steps after which the metrics are read, as a run does that writes them."""
@@ -73,8 +73,8 @@ def show(trials: int, steps: int, rounds: int, processes: int, mode: str, device
         )
     console.print(final_table(rows, title=f"{trials} trials of {steps} steps, medians of {rounds} rounds"))
     found = versions()
-    say(console, f"{lanes[0][1]}; alone: {single[0][1]}")
-    say(console, f"{platform.machine()}, {_processor()}, Python {found['python']}, JAX {found['jax']}")
+    print_line(console, f"{lanes[0][1]}; alone: {single[0][1]}")
+    print_line(console, f"{platform.machine()}, {_processor()}, Python {found['python']}, JAX {found['jax']}")
 
 
 def _line(what: str, seconds: list[float], trials: int, base: float) -> dict[str, str]:

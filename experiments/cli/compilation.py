@@ -1,4 +1,4 @@
-"""Compiled programs are kept on disk, so that the second start of a run is quick."""
+"""Compilation cache: compiled programs stay on disk, so that the second start of a run is quick."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import jax
 
 
 def use_compilation_cache() -> None:
-    """Keeps them in .cache/jax of the project, or where JAX_COMPILATION_CACHE_DIR says."""
+    """Keep compiled programs in .cache/jax of the project, or in the folder JAX_COMPILATION_CACHE_DIR."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[2] / ".cache" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

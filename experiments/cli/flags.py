@@ -1,12 +1,12 @@
-"""What all command lines share: flags, `--help`, and mistakes said in one line.
+"""Command lines: flags, `--help`, and mistakes as errors of one line.
 
 A command declares its own flags as a frozen dataclass of `setting`s, whose docstring `--help` prints:
 
     @dataclass(frozen=True)
     class TrainFlags:
-        "Trains a model."
+        "Train a model."
 
-        config: str = setting(REQUIRED, "the recipe, a Python file")
+        config: str = setting(REQUIRED, "recipe, a Python file")
 
     if __name__ == "__main__":
         run(main)
@@ -37,7 +37,7 @@ OVERRIDE = "config."
 
 @dataclasses.dataclass(frozen=True)
 class Required:
-    """The default of a flag that must be given."""
+    """Default of a flag that must be given."""
 
 
 REQUIRED = Required()
@@ -58,16 +58,16 @@ WHAT_TO_DO = {
     errno.EISDIR: "A file was expected; choose another path.",
     errno.ENAMETOOLONG: "Choose a shorter path.",
     errno.ELOOP: "Links go round in a circle; choose another path.",
-    errno.EIO: "Look at the disk, or choose another folder.",
+    errno.EIO: "Check the disk, or choose another folder.",
     errno.ESTALE: "The network file system has lost it; try again.",
 }
-"""Errors of the operating system that a user can do something about -> what. Others are bugs."""
+"""Error of the operating system that a user can resolve -> what to do. Any other is a bug."""
 
 
 def parse(
     argv: Sequence[str], own_flags: type[T], *, overridable: bool = True, words: str | None = None
 ) -> tuple[T, list[tuple[str, str]]]:
-    """A command's own flags, and the overrides of its config as (full name, text).
+    """Parse a command's own flags, and the overrides of its config as (full name, text).
 
     `--help` prints help and exits with code 0.
 
@@ -75,18 +75,18 @@ def parse(
         argv: the words after the command's name.
         own_flags: the schema of its own flags.
         overridable: whether it takes `--config.SECTION.NAME=value`.
-        words: the setting, of type tuple[str, ...], that holds the words which belong to no flag, and is none itself;
-            None: there may be no such words.
+        words: name of the setting, of type tuple[str, ...], that receives the words which belong to no flag, and is no
+            flag itself; None: such words are errors.
 
     Raises:
         UserError: an unknown, repeated or missing flag, a word that belongs to none, a flag without value.
     """
     own = schema.settings(own_flags)
     _answer_help(argv, own_flags, overridable, words)
-    taker = own.pop(words) if words is not None else None
+    receiver = own.pop(words) if words is not None else None
     values: dict[str, Any] = {}
     overrides: dict[str, str] = {}
-    pairs, loose = _pairs(list(argv), own, overridable, taker)
+    pairs, loose = _pairs(list(argv), own, overridable, receiver)
     for name, text in pairs:
         if name in values or name in overrides:
             raise problem(f"--{name} is given twice", do="Give it once.")
@@ -97,28 +97,28 @@ def parse(
             overrides[name] = text
     missing = [name for name, leaf in own.items() if leaf.default is REQUIRED and name not in values]
     if missing:
-        said = ", ".join(f"--{name} ({own[name].meaning})" for name in missing)
+        listed = ", ".join(f"--{name} ({own[name].meaning})" for name in missing)
         do = "Add " + " ".join(f"--{name}={name.upper()}" for name in missing) + "; --help lists all."
-        raise problem(f"{said} must be given", do=do)
-    if taker is not None:
-        values[taker.name] = _taken(loose, taker)
+        raise problem(f"{listed} must be given", do=do)
+    if receiver is not None:
+        values[receiver.name] = _checked_words(loose, receiver)
     return own_flags(**values), [(name.removeprefix(OVERRIDE), text) for name, text in overrides.items()]
 
 
 def _pairs(
-    words: list[str], own: dict[str, Setting], overridable: bool, taker: Setting | None
+    words: list[str], own: dict[str, Setting], overridable: bool, receiver: Setting | None
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Each flag and its text, in the order given; and the words that `taker` holds, if there is one."""
+    """Split the words into pairs of flag and text, in their order, and the words for `receiver`, if there is one."""
     pairs, loose = [], []
     while words:
         word = words.pop(0)
-        if taker is not None and not word.startswith("-"):
+        if receiver is not None and not word.startswith("-"):
             loose.append(word)
             continue
         if not word.startswith("--") or word == "--":
             raise _not_a_flag(word, own, overridable)
         name, equals, text = word[2:].partition("=")
-        leaf = _flag(name, own, overridable, taker)
+        leaf = _flag(name, own, overridable, receiver)
         if not equals:
             text = _following(name, leaf, words, alone="true" if name in own and leaf.plain_type is bool else None)
         if not text and leaf.default is REQUIRED:  # --workdir=$NOT_SET
@@ -127,17 +127,19 @@ def _pairs(
     return pairs, loose
 
 
-def _taken(loose: list[str], taker: Setting) -> tuple[str, ...]:
-    """The checked words that belong to no flag."""
-    if not loose and taker.default is REQUIRED:
-        raise problem(f"{_shown(taker)} ({taker.meaning}) must be given", do="Write them without a flag; see --help.")
+def _checked_words(loose: list[str], receiver: Setting) -> tuple[str, ...]:
+    """Check the words that belong to no flag."""
+    if not loose and receiver.default is REQUIRED:
+        raise problem(
+            f"{_shown(receiver)} ({receiver.meaning}) must be given", do="Write them without a flag; see --help."
+        )
     if not all(loose):  # $NOT_SET
-        raise problem(f"one of {_shown(taker)} is empty", expected=taker.meaning)
-    return schema.checked(tuple(loose), taker) if loose else taker.default
+        raise problem(f"one of {_shown(receiver)} is empty", expected=receiver.meaning)
+    return schema.checked(tuple(loose), receiver) if loose else receiver.default
 
 
 def _following(name: str, leaf: Setting, words: list[str], alone: str | None) -> str:
-    """The next word, taken as the value of a flag without `=`; `alone` if it is no value of this flag."""
+    """Take the next word as the value of a flag without `=`; return `alone` if it is no value of this flag."""
     following = words[0] if words and not words[0].startswith("--") else None
     if alone is not None and (following is None or following.lower() not in ("true", "false")):
         return alone
@@ -153,20 +155,20 @@ def _no_value(name: str, leaf: Setting) -> UserError:
     return problem(f"--{name} needs a value", expected=expected, do=f"Write --{name}=VALUE.")
 
 
-def _shown(taker: Setting) -> str:
-    """How the words that belong to no flag are called."""
-    return f"{taker.name.upper()} ..."
+def _shown(receiver: Setting) -> str:
+    """Return the name that stands for the words which belong to no flag."""
+    return f"{receiver.name.upper()} ..."
 
 
-def _flag(name: str, own: dict[str, Setting], overridable: bool, taker: Setting | None) -> Setting:
-    """The setting that a flag's name stands for, or UserError with the nearest one."""
+def _flag(name: str, own: dict[str, Setting], overridable: bool, receiver: Setting | None) -> Setting:
+    """Find the setting of a flag's name, or raise a UserError with the nearest one."""
     if name in own:
         return own[name]
     if overridable and name.startswith(OVERRIDE):
         return settings.find(name.removeprefix(OVERRIDE))
     do = _guess(name, own, overridable)
-    if taker is not None and name == taker.name:
-        do = f"{_shown(taker)} are written without a flag; --help lists all."
+    if receiver is not None and name == receiver.name:
+        do = f"{_shown(receiver)} are written without a flag; --help lists all."
     raise problem(f"unknown flag --{name}", do=do)
 
 
@@ -179,7 +181,7 @@ def _guess(name: str, own: dict[str, Setting], overridable: bool) -> str:
 
 
 def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool) -> UserError:
-    """The error for a word that is neither a flag nor a flag's value."""
+    """Build the error for a word that is neither a flag nor a flag's value."""
     name, equals, text = word.lstrip("-").partition("=")
     known = name in own or name in schema.settings(settings.Config)
     if word.endswith(".py") and "config" in own and not equals:
@@ -192,7 +194,7 @@ def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool) -> UserEr
 
 
 def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool, words: str | None) -> None:
-    """Prints help and exits, if asked to."""
+    """Print help and exit, if a word asks for it."""
     for i, word in enumerate(argv):
         if word.startswith("--help=") or (word in ("--help", "-h")):
             following = argv[i + 1] if "=" not in word and i + 1 < len(argv) and words is None else ""
@@ -202,12 +204,12 @@ def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool, words:
 
 
 def command_help(own_flags: type, overridable: bool = True, words: str | None = None) -> str:
-    """What `--help` prints: what the command does, its words and flags, the sections of the config."""
+    """Build the text of `--help`: the command's purpose, its words and flags, the sections of the config."""
     own = schema.settings(own_flags)
-    taker = own.pop(words) if words is not None else None
+    receiver = own.pop(words) if words is not None else None
     flags = table(list(own.values()), prefix="--", required=REQUIRED) if own else ""
-    taken = f"  {_shown(taker)}  {taker.meaning}" if taker is not None else ""
-    parts = [inspect.cleandoc(own_flags.__doc__ or ""), taken, flags]
+    received = f"  {_shown(receiver)}  {receiver.meaning}" if receiver is not None else ""
+    parts = [inspect.cleandoc(own_flags.__doc__ or ""), received, flags]
     if overridable:
         unset = "`none` unsets what may be absent"
         parts.append(f"  --{OVERRIDE}SECTION.NAME=VALUE  overrides a setting of the recipe; {unset}")
@@ -216,15 +218,15 @@ def command_help(own_flags: type, overridable: bool = True, words: str | None = 
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command and exits.
+    """Run a command and exit.
 
-    What the user can put right is said in one line, and the code is 2; a bug keeps its traceback.
+    A mistake that the user can correct prints one line, and the code is 2; a bug keeps its traceback.
     """
     try:
         code = main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has left; the interpreter's own last flush must not fail as well.
+        # The reader of the output has ended; the interpreter's own last flush must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     except KeyboardInterrupt:
@@ -239,14 +241,16 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
 
 
 def explain(error: BaseException) -> str | None:
-    """The line for a mistake of the user's or a full, read-only or forbidden path; None for a bug."""
+    """Build the line for a mistake of the user or a full, read-only or forbidden path; return None for a bug."""
     if isinstance(error, UserError):
         return str(error)
     number, paths = None, []
     if isinstance(error, OSError):
         number = error.errno
         paths = [os.fsdecode(path) for path in (error.filename, error.filename2) if isinstance(path, str | bytes)]
-    elif code := re.search(r"\[os_error_code='(\d+)'\]", str(error)):  # how checkpoints' TensorStore says it
+    elif code := re.search(
+        r"\[os_error_code='(\d+)'\]", str(error)
+    ):  # the form of TensorStore, which writes checkpoints
         number = int(code[1])
         paths = re.findall(r'local file "([^"]+)"', str(error))[:1]
     if number in WHAT_TO_DO:

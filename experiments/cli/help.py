@@ -11,22 +11,22 @@ WIDEST_DEFAULT = 14
 
 
 def table(leaves: Iterable[Setting], *, prefix: str = "", width: int = 100, required: object = None) -> str:
-    """One row for each setting; meanings are wrapped, so that no line is longer than `width` characters.
+    """Build a row for each setting; meanings are wrapped, so that no line is longer than `width` characters.
 
     Args:
         leaves: the settings.
         prefix: written before each name, `--` for flags.
         width: characters of a line.
-        required: the default that stands for "must be given".
+        required: the default of a setting that must be given.
     """
     heads = ("setting", "type", "default")
     rows = [(prefix + leaf.name, leaf.type_name, _default(leaf, required)) for leaf in leaves]
     sizes = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     lines = [_row(heads, ["meaning"], sizes)]
-    room = width - len(GAP) * (len(heads) + 1) - sum(sizes)
+    available = width - len(GAP) * (len(heads) + 1) - sum(sizes)
     for row, leaf in zip(rows, leaves, strict=True):
         text = [_meaning(leaf, row[2]), *_choices(leaf)]
-        lines.append(_row(row, [line for part in text for line in textwrap.wrap(part, max(room, 20))], sizes))
+        lines.append(_row(row, [line for part in text for line in textwrap.wrap(part, max(available, 20))], sizes))
     return "\n".join(lines)
 
 

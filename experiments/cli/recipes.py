@@ -12,18 +12,18 @@ from transformer.errors import UserError, nearest, problem
 
 
 def load_recipe(path: str | Path) -> ConfigDict:
-    """What `get_config()` of the recipe at `path` returns; for the rest, see `load_recipe_and_sweep`."""
+    """Return the result of `get_config()` of the recipe at `path`; see `load_recipe_and_sweep`."""
     return load_recipe_and_sweep(path)[0]
 
 
 def load_recipe_and_sweep(path: str | Path) -> tuple[ConfigDict, dict[str, Any]]:
-    """What `get_config()` of the recipe at `path` returns, and what its `get_sweep()` does, {} without one.
+    """Run a recipe; return the results of its `get_config()` and of its `get_sweep()`, {} without one.
 
-    The file is compiled from its source, so that a recipe that was changed a moment ago is never taken from
-    a bytecode cache, and nothing is written beside it.
+    The file is compiled from its source, so that a recipe that has just changed is never read from a bytecode
+    cache, and nothing is written beside it.
 
     Raises:
-        UserError: no such file, not Python, an error inside it (says the line), or no ConfigDict comes of it.
+        UserError: no such file, not Python, an error inside it (with its line), or a result that is no ConfigDict.
     """
     path = Path(path)
     source = _read(path)
@@ -35,7 +35,7 @@ def load_recipe_and_sweep(path: str | Path) -> tuple[ConfigDict, dict[str, Any]]
         config = get_config() if callable(get_config) else None
         get_sweep = module.__dict__.get("get_sweep")
         space = get_sweep() if callable(get_sweep) else {}
-    except Exception as error:  # whatever a user's file raises is an error of that file
+    except Exception as error:  # any error that a user's file raises is an error of that file
         raise _failed(path, error) from error
     if not callable(get_config):
         names = [name for name, value in vars(module).items() if isinstance(value, types.FunctionType)]
@@ -76,14 +76,14 @@ def _read(path: Path) -> bytes:
 
 
 def _failed(path: Path, error: Exception) -> UserError:
-    """The line of the recipe that failed, and how."""
+    """Build the error of a recipe that failed, with its line."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        line, how = error.lineno, error.msg
+        line, reason = error.lineno, error.msg
     else:
         frames = traceback.extract_tb(error.__traceback__)
         # An error of calling get_config itself, for instance since it takes arguments, has no line there.
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
-        how = str(error)
+        reason = str(error)
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     where = f"recipe {path}, line {line}" if line is not None else f"recipe {path}"
-    return UserError(f"{where}: {kind}{how}")
+    return UserError(f"{where}: {kind}{reason}")

@@ -9,7 +9,7 @@ from experiments import settings
 from experiments.comparing.metric_units import metric_of
 from experiments.storage import metrics
 from experiments.storage.workdir import read_record
-from experiments.training.early_stopping import Streak
+from experiments.training.early_stopping import EarlyStopping
 from transformer.errors import UserError, nearest, problem
 
 SPLITS = ("validation", "test")
@@ -116,11 +116,11 @@ def _out_of_patience(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool
     metric = None if best is None else metric_of(best)
     if metric is None:
         return False
-    streak = Streak(best)
+    early_stopping = EarlyStopping(best)
     for line in lines:
         if line["split"] == "validation" and best in line:
-            streak = streak.after(line["step"], line[best], metric.mode, patience)
-    return streak.stopped
+            early_stopping = early_stopping.after(line["step"], line[best], metric.mode, patience)
+    return early_stopping.stopped
 
 
 def _no_directory(path: Path) -> UserError:

@@ -1,9 +1,9 @@
-"""Which part of a model something belongs to, by the names of Flax's modules.
+"""Components of a model: the part that a parameter or an operation belongs to, by the names of Flax's modules.
 
     decoder/blocks/self/query/kernel                                      "decoder, self-attention", a parameter
     transpose(jvp(Seq2Seq))/encoder|blocks/feed_forward/up                "encoder, feed-forward", an operation
 
-An operation outside every module is of the loss where it is differentiated, else of the optimizer.
+An operation outside every module belongs to the loss where it is differentiated, else to the optimizer.
 """
 
 import collections
@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 STACKS = ("encoder", "decoder")
-"""The modules that make two of what both have."""
+"""Modules whose parts are counted apart."""
 
 PARTS = {
     "norms": r"(\w+_)?norm",
@@ -33,7 +33,7 @@ _WORD = re.compile(r"\w+")
 
 
 def component(names: str) -> str:
-    """The part that a path of names lies in, with its stack: "encoder, norms", "embedding"."""
+    """Find the part that a path of names belongs to, with its stack: "encoder, norms", "embedding"."""
     words = set(_WORD.findall(names))
     stack = next((stack for stack in STACKS if stack in words), None)
     part = next((part for part, name in PARTS.items() if any(re.fullmatch(name, word) for word in words)), None)
@@ -43,7 +43,7 @@ def component(names: str) -> str:
 
 
 def parameters_by_component(params: Any) -> Mapping[str, int]:
-    """How many parameters each part of a model has, in the order of the tree (arrays, or their shapes)."""
+    """Count the parameters of each part of a model, in the order of the tree (arrays, or their shapes)."""
     counts: dict[str, int] = collections.defaultdict(int)
     for path, x in jax.tree_util.tree_leaves_with_path(params):
         names = "/".join(str(entry.key) for entry in path[:-1])

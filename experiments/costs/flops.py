@@ -1,4 +1,4 @@
-"""How much a program computes, counted before it compiles: operations of its matrix products, and all operations.
+"""Operations of a program, counted before it compiles: those of its matrix products, and all of them.
 
     product of (batch, n, k) and (batch, k, m)      2 x batch x n x k x m
     sum of n numbers                                n - 1
@@ -6,40 +6,39 @@
     exp, log, tanh, ...                             one transcendental each, and no operation
 
 These are the rules of XLA's own cost analysis, HloCostAnalysis, so that both can be compared; but a `scan` counts as
-often as it runs, where XLA counts its body once. `products` alone is what papers give (Kaplan et al. 2020,
-https://arxiv.org/abs/2001.08361, appendix B). The counts are of shapes alone, the same on every platform.
+often as it runs, where XLA counts its body once. `products` alone is what papers report (Kaplan et al. 2020,
+https://arxiv.org/abs/2001.08361, appendix B). The counts depend on shapes alone, not on the platform.
 
-By component: an equation belongs to the module that made it, forward and backward.
+By component: an equation belongs to the module that computes it, forward and backward.
 """
 
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
-from jax.interpreters.partial_eval import dce_jaxpr
 
 from experiments.costs.components import component
+from experiments.costs.dead_code import Kept, kept_equations
 
 
 class Count(NamedTuple):
-    """Operations of matrix products, of everything (products among it), and transcendental functions."""
+    """Numbers of operations of matrix products, of all operations (products included), and of transcendentals."""
 
     products: int = 0
     all: int = 0
     transcendentals: int = 0
 
     def plus(self, other: "Count", times: int = 1) -> "Count":
-        """The sum with `times` the other one."""
+        """Add `times` the other count."""
         return Count(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Operations:
-    """What a program computes, by component; a program of R lanes counts all of them."""
+    """Operation counts of a program, by component; a program of R lanes counts all of them."""
 
     by_component: Mapping[str, Count]
 
@@ -53,41 +52,35 @@ class Operations:
 
 
 def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
-    """What `function` computes on arguments of these shapes (arrays, or jax.ShapeDtypeStruct)."""
+    """Count the operations of `function` on arguments of these shapes (arrays, or jax.ShapeDtypeStruct)."""
     found: dict[str, Count] = collections.defaultdict(Count)
     program = jax.make_jaxpr(function)(*arguments).jaxpr
-    program, _ = dce_jaxpr(program, [True] * len(program.outvars))  # what nobody reads is not compiled
-    for names, count in _of(program, ""):
+    kept, _ = kept_equations(program, [True] * len(program.outvars))
+    for names, count in _counts(kept, ""):
         where = component(names)
         found[where] = found[where].plus(count)
     return Operations(dict(found))
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> int:
-    """Operations of matrix products of `function`, as `operations` counts them."""
+    """Count the operations of the matrix products of `function`, as `operations` does."""
     return operations(function, *arguments).total.products
 
 
-def _of(jaxpr: Any, outer: str) -> Iterator[tuple[str, Count]]:
-    """The path of names and the count of every equation, those of inner programs too."""
-    for equation in jaxpr.eqns:
+def _counts(kept: Iterable[Kept], outer: str) -> Iterator[tuple[str, Count]]:
+    """Yield the path of names and the count of every equation, those of inner programs too."""
+    for equation, programs in kept:
         names = f"{outer}/{equation.source_info.name_stack}"
         name = equation.primitive.name
         if name in RULES:
             yield names, RULES[name](equation)
-            continue
-        programs = [
-            getattr(value, "jaxpr", value)
-            for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)
-            if _is_program(value)
-        ]
-        if name == "cond":
-            yield from max((list(_of(program, names)) for program in programs), key=_all)
-            continue
-        times = equation.params["length"] if name == "scan" else 1
-        for program in programs:
-            yield from ((path, Count().plus(one, times)) for path, one in _of(program, names))
-        if not programs:
+        elif name == "cond":
+            yield from max((list(_counts(program, names)) for program in programs), key=_all)
+        elif programs:
+            times = equation.params["length"] if name == "scan" else 1
+            for program in programs:
+                yield from ((path, Count().plus(one, times)) for path, one in _counts(program, names))
+        else:
             yield names, Count(all=_results(equation))
 
 
@@ -95,12 +88,8 @@ def _all(counts: list[tuple[str, Count]]) -> int:
     return sum(count.all for _, count in counts)
 
 
-def _is_program(value: Any) -> bool:
-    return isinstance(value, Jaxpr | ClosedJaxpr)
-
-
 def _results(equation: Any) -> int:
-    """How many numbers it gives."""
+    """Count the numbers of an equation's result."""
     return math.prod(equation.outvars[0].aval.shape)
 
 
@@ -112,7 +101,7 @@ def _product(equation: Any) -> Count:
 
 
 def _reduction(each: int) -> Callable[[Any], Count]:
-    """`each` operation for every number that goes into another."""
+    """Build a rule: `each` operations for every number that is combined with another."""
     return lambda equation: Count(all=each * (math.prod(equation.invars[0].aval.shape) - _results(equation)))
 
 
@@ -121,7 +110,7 @@ def _transcendental(operations: int) -> Callable[[Any], Count]:
 
 
 def _power(equation: Any) -> Count:
-    """x^n by squaring; 1 / x^n for a negative n."""
+    """Count x^n by squaring; 1 / x^n for a negative n."""
     n = equation.params["y"]
     each = max(abs(n).bit_length() - 1, 0) + max(abs(n).bit_count() - 1, 0) + (n < 0)
     return Count(all=each * _results(equation))
@@ -132,7 +121,7 @@ def _updates(equation: Any) -> Count:
 
 
 def _bits(equation: Any) -> Count:
-    """Threefry: 20 rounds of 5, 6 injections of the key, and the index of each number along each axis."""
+    """Count Threefry: 20 rounds of 5, 6 injections of the key, and the index of each number along each axis."""
     return Count(all=_results(equation) * (119 + 2 * equation.outvars[0].aval.ndim))
 
 
@@ -147,11 +136,11 @@ MOVES = (
     "pad", "random_seed", "random_unwrap", "random_wrap", "reshape", "rev", "scatter", "slice", "split", "squeeze",
     "stop_gradient", "transpose",
 )
-"""What computes nothing."""
+"""Primitives that only move numbers: no operations."""
 FUNCTIONS = (
     "atan2", "cbrt", "cos", "erf", "exp", "expm1", "log", "log1p", "pow", "rsqrt", "sin", "sqrt", "tan", "tanh",
 )
-"""What is one transcendental."""
+"""Primitives that are one transcendental."""
 # fmt: on
 
 RULES: dict[str, Callable[[Any], Count]] = {
@@ -173,4 +162,4 @@ RULES: dict[str, Callable[[Any], Count]] = {
     **{name: _transcendental(0) for name in FUNCTIONS},
     **{name: lambda equation: Count() for name in MOVES},
 }
-"""Primitive -> its count; any other is 1 operation for each number of its result, or what its inner programs are."""
+"""Primitive -> its count; any other counts as its inner programs, or 1 operation for each number of its result."""

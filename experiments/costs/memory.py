@@ -1,8 +1,8 @@
-"""How much memory a program needs and a device has, in bytes.
+"""Memory that a program needs and a device has, in bytes.
 
-    peak = arguments + outputs - outputs that take an argument's place + temporary
+    peak = arguments + outputs - outputs that reuse a donated argument's memory + temporary
 
-Temporary is what lies between: activations that wait for the backward pass, gradients, room of the matrix products.
+Temporary are activations kept for the backward pass, gradients, and buffers of the matrix products.
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ MEMORY_OF_THE_MACHINE = Path("/proc/meminfo")
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """What a compiled program needs; a program of R lanes needs all of it at once.
+    """Memory of a compiled program (bytes); for a program of R lanes, of all lanes at once.
 
     Attributes:
-        arguments: of the state, the batch and the like.
+        arguments: of the state, the batch and other inputs.
         outputs: of the results.
-        aliased: the share of `outputs` that takes the place of donated arguments.
-        temporary: between them.
+        aliased: the part of `outputs` that reuses the memory of donated arguments.
+        temporary: of values that are neither.
     """
 
     arguments: int
@@ -33,12 +33,12 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The most at one time."""
+        """The largest amount in use at one time."""
         return self.arguments + self.outputs - self.aliased + self.temporary
 
 
 def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
-    """What XLA has planned for a compiled program on one device; None where the platform does not say."""
+    """Read XLA's memory plan of a compiled program on one device; None where the platform gives none."""
     stats = compiled.memory_analysis()
     if stats is None:
         return None
@@ -51,14 +51,14 @@ def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
 
 
 def bytes_of(tree: Any) -> int:
-    """Bytes of all arrays, or shapes of arrays, of a tree; a random key counts as its numbers."""
+    """Sum the bytes of all arrays, or shapes of arrays, of a tree; a random key counts as its numbers."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def available(device: jax.Device) -> int | None:
-    """What a program may take on this device: the allocator's limit, or what is free of the machine's memory.
+    """Read how many bytes a program may use on this device: the allocator's limit, or the machine's free memory.
 
-    None where the platform does not say.
+    None where the platform gives neither.
     """
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
@@ -67,7 +67,7 @@ def available(device: jax.Device) -> int | None:
 
 
 def _free_of_the_machine() -> int | None:
-    """What programs can still take without swapping."""
+    """Read how many bytes programs can still use without swapping."""
     if MEMORY_OF_THE_MACHINE.exists():
         for line in MEMORY_OF_THE_MACHINE.read_text().splitlines():
             name, _, rest = line.partition(":")

@@ -1,4 +1,4 @@
-"""What a run will take, before it runs: parameters, operations, memory, tokens and time, as lines and tables."""
+"""Plan of a run before it starts: parameters, operations, memory, tokens and time, as lines and tables."""
 
 import math
 from typing import Any
@@ -10,25 +10,25 @@ from experiments.costs.components import parameters_by_component
 from experiments.costs.flops import Count, operations
 from experiments.costs.memory import Memory, available, bytes_of, memory_of
 from experiments.costs.summary import described
-from experiments.costs.time import Probe, probe
+from experiments.costs.time import TimeEstimate, estimate_time
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
-from experiments.training.progress import devices_in_words, duration, final_table, say
+from experiments.training.progress import devices_in_words, duration, final_table, print_line
 
 
-def show_plan(console: Console, experiment: Experiment, probe_steps: int) -> None:
-    """Prints the plan of a run.
+def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> None:
+    """Print the plan of a run.
 
     Args:
-        probe_steps: that are timed; 0: none, and no time is said.
+        timed_steps: number of steps to time; 0: print no time.
     """
     free = available(jax.devices()[0])  # before anything is put there
     state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     devices = devices_in_words()
     parameters = parameters_by_component(state.params)
     for line in described(experiment, sum(parameters.values()), devices):
-        say(console, line)
-    say(console, length_of_run(experiment))
+        print_line(console, line)
+    print_line(console, length_of_run(experiment))
     shape, first_step = experiment.largest_batch()
     arguments = state, experiment.task.batches.at(first_step), experiment.hyperparameters
     update = experiment.update()
@@ -38,13 +38,13 @@ def show_plan(console: Console, experiment: Experiment, probe_steps: int) -> Non
     memory = memory_of(update.lower(*arguments).compile())
     if memory is not None:
         console.print(final_table(memory_rows(state, memory), title="memory of that update"))
-        say(console, fit(memory, free))
-    if probe_steps:
-        say(console, time_of_run(experiment, probe(experiment, probe_steps), probe_steps))
+        print_line(console, fit(memory, free))
+    if timed_steps:
+        print_line(console, time_of_run(experiment, estimate_time(experiment, timed_steps), timed_steps))
 
 
 def length_of_run(experiment: Experiment) -> str:
-    """Steps, epochs and tokens: those that are no padding, of one batch of each shape, times its share."""
+    """Describe steps, epochs and tokens without padding; a shape's tokens are those of its first batch."""
     steps, plan = experiment.config.training.steps, experiment.task.plan
     batches = sum(count for _, count in plan.census.values())
     tokens = sum(
@@ -57,7 +57,7 @@ def length_of_run(experiment: Experiment) -> str:
 
 
 def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list[dict[str, Any]]:
-    """Parameters and operations of each part, and their sums; transcendental functions are no operations."""
+    """Build a row of parameters and operations for each part, and one of their sums."""
     total = sum(parameters.values()), Count(*(sum(column) for column in zip(*counts.values(), strict=True)))
     parts = {name: (parameters.get(name, 0), counts.get(name, Count())) for name in {**parameters, **counts}}
     return [
@@ -74,7 +74,7 @@ def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list
 
 
 def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
-    """The parts of the state, what lies between, and the peak."""
+    """Build a row for each part of the state, one of temporary values, and one of the peak."""
     named = {"parameters": state.params, "optimizer state": state.optimizer, "averaged parameters": state.average}
     sizes = {name: bytes_of(tree) for name, tree in named.items()}
     sizes["activations, gradients and the like"] = memory.temporary
@@ -83,14 +83,14 @@ def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
 
 
 def megabytes(size: int) -> str:
-    """1234567 -> "1.2 MB"."""
+    """Format a size: 1234567 -> "1.2 MB"."""
     return f"{size / 1e6:,.1f} MB"
 
 
 def fit(memory: Memory, free: int | None) -> str:
-    """Whether the update fits in the memory that is free, and what to lower where it does not."""
+    """Describe how the update fits in the free memory, and what to lower where it does not."""
     if free is None:
-        return f"The platform does not say how much memory is free; {megabytes(memory.peak)} are needed."
+        return f"{megabytes(memory.peak)} are needed; the platform does not report its free memory"
     if memory.peak <= free:
         return f"fits: {megabytes(memory.peak)} of {megabytes(free)} that are free"
     do = "Lower training.batch_size, raise training.accumulation, or set model.remat=true."
@@ -99,15 +99,15 @@ def fit(memory: Memory, free: int | None) -> str:
     return f"does not fit: {megabytes(memory.peak)} are needed, {megabytes(free)} are free. {do}"
 
 
-def time_of_run(experiment: Experiment, times: Probe, probe_steps: int) -> str:
-    """The estimate of the whole run, its parts, and what is left out."""
+def time_of_run(experiment: Experiment, times: TimeEstimate, timed_steps: int) -> str:
+    """Describe the estimated time of the whole run, its parts, and what it leaves out."""
     training = experiment.config.training
     evaluations = math.ceil(training.steps / training.output.evaluate_every)
     test = f" + {times.test:.2g} s of the test" if times.test else ""
     writing = ", writing until the last slot" if experiment.task.generates else ""
     return (
         f"about {duration(times.run(training.steps, evaluations))} = {times.compiling:.1f} s until all has compiled"
-        f" + {training.steps:,} steps x {1e3 * times.step:.1f} ms (mean of {probe_steps})"
+        f" + {training.steps:,} steps x {1e3 * times.step:.1f} ms (mean of {timed_steps})"
         f" + {evaluations} evaluations x {times.validation:.2g} s{writing}{test};"
         " without reading the data, checkpoints and pictures"
     )

@@ -7,15 +7,15 @@ from experiments.training.experiment import Experiment
 from experiments.training.update import token_sums
 
 MOST_SHAPES = 6
-"""Shapes of batches whose operations are counted; tracing one takes a fraction of a second."""
+"""Maximum number of batch shapes whose operations are counted; tracing one takes a fraction of a second."""
 
 
 def described(experiment: Experiment, parameters: int, devices: str) -> list[str]:
-    """The model, the data and the programs that will compile, a line each.
+    """Describe the model, the data and the programs that will compile, a line each.
 
     Args:
-        parameters: how many the model has.
-        devices: in words.
+        parameters: number of the model's parameters.
+        devices: their description.
     """
     config, task = experiment.config, experiment.task
     sizes = [len(split) for split in (task.splits.train, task.splits.validation, task.splits.test)]

@@ -1,9 +1,9 @@
-"""How long a run takes, from some of its steps.
+"""Estimated time of a run, from some of its steps.
 
-    seconds of a step = sum over shapes of batches (share of the shape x mean seconds of a step on it)
+    seconds of a step = sum over batch shapes (share of the shape x mean seconds of a step on it)
 
-The steps are those of the run itself, one behind another as in the training loop, so that the input pipeline's time is
-in them. A shape that did not come is taken to cost, for each of its places, what those that came cost on average.
+The steps are those of the run itself, queued as in the training loop, so that they include the input pipeline's time.
+A shape without a timed step is assumed to cost, per position, what the timed steps cost on average.
 """
 
 import collections
@@ -24,21 +24,21 @@ from experiments.training.update import State
 Shape = tuple[int, ...]
 
 AHEAD = 8
-"""Batches that wait ready when the clock starts (see `experiments.data.batching.Batches`); they are not timed."""
+"""Batches that are ready before timing starts (see `experiments.data.batching.Batches`); they are not timed."""
 
 EXAMPLES = 2
-"""Batches of an evaluation that are timed."""
+"""Number of batches of an evaluation that are timed."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Probe:
-    """Seconds of a training run.
+class TimeEstimate:
+    """Estimated seconds of a training run.
 
     Attributes:
-        step: of a step, over the shapes of an epoch.
-        compiling: until each program had run once; less where compiled programs are kept.
+        step: of a step, a mean over the batches of an epoch.
+        compiling: until each program has run once; less with a cache of compiled programs.
         validation: of an evaluation of the validation split.
-        test: of that of the test split; 0 where there is none.
+        test: of an evaluation of the test split; 0 where it is empty.
     """
 
     step: float
@@ -47,12 +47,12 @@ class Probe:
     test: float
 
     def run(self, steps: int, evaluations: int) -> float:
-        """Of a whole run with so many evaluations of the validation split and one of the test split."""
+        """Compute the seconds of a run with so many evaluations of the validation split and one of the test split."""
         return self.compiling + steps * self.step + evaluations * self.validation + self.test
 
 
-def probe(experiment: Experiment, steps: int) -> Probe:
-    """Times `steps` steps from the start of training, after as many that are not timed, and parts of evaluations.
+def estimate_time(experiment: Experiment, steps: int) -> TimeEstimate:
+    """Time `steps` steps near the start of training, after others that are not timed, and parts of evaluations.
 
     Args:
         steps: 1 or more.
@@ -74,15 +74,15 @@ def probe(experiment: Experiment, steps: int) -> Probe:
     (first_time, validation), (_, test) = (
         _evaluation(evaluation, params, split, task) for split in (task.splits.validation, task.splits.test)
     )
-    return Probe(step, compiling + first_time, validation, test)
+    return TimeEstimate(step, compiling + first_time, validation, test)
 
 
 def _timed(
     update: Any, state: State, hyperparameters: Any, batches: Iterator[Any], untimed: int, steps: int
 ) -> tuple[State, list[float]]:
-    """The state after `untimed` + `steps` steps, and the seconds of each of the last ones.
+    """Run `untimed` + `steps` steps; return the last state, and the seconds of each timed step.
 
-    As in the training loop, the loss of a step is read when the next one has been handed to the device.
+    As in the training loop, the loss of a step is read after the next step is queued on the device.
     """
     ends, before = [], None
     for batch in itertools.islice(batches, untimed + steps):
@@ -97,24 +97,24 @@ def _timed(
 
 
 def mean_over_shapes(census: Mapping[Shape, tuple[int, int]], timed: list[tuple[Shape, float]]) -> float:
-    """Seconds of a mean step.
+    """Compute the mean seconds of a step.
 
     Args:
-        census: shape -> (any number, how many batches of an epoch have it).
+        census: shape -> (any number, number of batches of an epoch that have it).
         timed: the shape and the seconds of some steps.
     """
     seconds = collections.defaultdict(list)
     for shape, time_taken in timed:
         seconds[shape].append(time_taken)
     means = {shape: sum(times) / len(times) for shape, times in seconds.items()}
-    for_a_place = sum(time_taken for _, time_taken in timed) / sum(math.prod(shape) for shape, _ in timed)
+    per_position = sum(time_taken for _, time_taken in timed) / sum(math.prod(shape) for shape, _ in timed)
     batches = sum(count for _, count in census.values())
-    total = sum(count * means.get(shape, for_a_place * math.prod(shape)) for shape, (_, count) in census.items())
+    total = sum(count * means.get(shape, per_position * math.prod(shape)) for shape, (_, count) in census.items())
     return total / batches
 
 
 def _evaluation(evaluation: Evaluation, params: Any, split: Any, task: Task) -> tuple[float, float]:
-    """(seconds that compiling took, seconds of an evaluation of a split), from its first batches."""
+    """Estimate (seconds of compiling, seconds of an evaluation of a split) from its first batches."""
     if not split:
         return 0.0, 0.0
     count = min(len(split), EXAMPLES * evaluation.rows(task.max_sequence_length()))

@@ -13,7 +13,7 @@ from experiments.data.examples import Document, Pair
 from experiments.data.tokenizers.tokens import REPLACEMENT
 from experiments.runs.attention_maps import attention_map
 from experiments.runs.pictures import easy_to_read, font_for, readable_tokens, save
-from experiments.runs.run_data import require_stored
+from experiments.runs.run_data import require_run_data
 from experiments.storage import metrics
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
@@ -123,13 +123,13 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
                 got=f"step {step}, {average_last} checkpoints",
                 do="Give one of them.",
             )
-    stored = require_stored(path)
-    refuse_other_vocabulary(path, config, stored.tokenizers.size)
-    experiment = set_up(config, stored, read_data=read_data)
+    run_data = require_run_data(path)
+    refuse_other_vocabulary(path, config, run_data.tokenizers.size)
+    experiment = set_up(config, run_data, read_data=read_data)
     if read_data:
         now = experiment.task.splits.fingerprint
         refuse_other_data(path, record.get("data", now), now)
-        refuse_other_facts(path, stored.metadata, experiment.task.metadata)
+        refuse_other_facts(path, run_data.metadata, experiment.task.metadata)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     output, count = config.training.output, average_last or 1
     if average_last is None and checkpoint == "best":

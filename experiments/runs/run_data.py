@@ -10,14 +10,14 @@ from pathlib import Path
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.storage.workdir import write_text_atomically
 from experiments.tasks.task import Task
-from experiments.training.experiment import Stored
+from experiments.training.experiment import RunData
 from transformer.errors import UserError, problem
 
 TOKENIZER = "tokenizer.json"
 FACTS = "task.json"
 
 
-def write_stored(workdir: Path, task: Task) -> None:
+def write_run_data(workdir: Path, task: Task) -> None:
     """Writes both files.
 
     Raises:
@@ -27,17 +27,17 @@ def write_stored(workdir: Path, task: Task) -> None:
     write_text_atomically(workdir / FACTS, json.dumps(task.metadata, ensure_ascii=False))
 
 
-def read_stored(workdir: Path) -> Stored | None:
+def read_run_data(workdir: Path) -> RunData | None:
     """What a run that was started before keeps; None where a file is not there, which the run then writes.
 
     Raises:
         UserError: a file is damaged.
     """
     there = all((workdir / name).exists() for name in ("config.json", TOKENIZER, FACTS))
-    return require_stored(workdir) if there else None
+    return require_run_data(workdir) if there else None
 
 
-def require_stored(workdir: Path) -> Stored:
+def require_run_data(workdir: Path) -> RunData:
     """What a run keeps.
 
     Raises:
@@ -51,7 +51,7 @@ def require_stored(workdir: Path) -> Stored:
         raise _damaged(workdir, str(error)) from error
     if not isinstance(facts, dict):
         raise _damaged(workdir, "it holds no object")
-    return Stored(tokenizers, facts)
+    return RunData(tokenizers, facts)
 
 
 def _damaged(workdir: Path, why: str) -> UserError:

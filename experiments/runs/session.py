@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments import settings
 from experiments.costs.summary import described
 from experiments.runs.open_run import draw_run, example_text
-from experiments.runs.run_data import read_stored, write_stored
+from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
 from experiments.storage.workdir import open_workdir
@@ -23,10 +23,10 @@ from experiments.training.progress import (
     devices_in_words,
     duration,
     final_table,
+    print_line,
     print_next,
     print_paths,
     progress,
-    say,
 )
 
 
@@ -46,7 +46,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
     """
     console = Console()
     notes = [*notes]
-    experiment = set_up(config, read_stored(workdir))
+    experiment = set_up(config, read_run_data(workdir))
     stored = settings.to_json_dict(experiment.config)
     output = experiment.config.training.output
     devices = devices_in_words()
@@ -67,27 +67,27 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
             average_last=experiment.config.training.average_last,
             average_every=output.average_every,
             last_step=experiment.config.training.steps,
-            say=notes.append,
+            print_line=notes.append,
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,
     ):
-        write_stored(workdir, experiment.task)
-        state, window, streak = restore_or_start(experiment, checkpoints, metrics)
+        write_run_data(workdir, experiment.task)
+        state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
         first = int(state.step)
-        finished = first >= experiment.config.training.steps or streak.stopped
+        finished = first >= experiment.config.training.steps or early_stopping.stopped
         announce(console, experiment, state.params, workdir, first, finished, notes, devices)
-        loop = Loop(experiment, stored, checkpoints, metrics, stop, lambda line: say(console, line))
+        loop = Loop(experiment, stored, checkpoints, metrics, stop, lambda line: print_line(console, line))
         began = time.monotonic()
         try:
             with progress(experiment.config.training.steps, first, console) as shown:
-                state = loop.run(state, window, streak, shown)
+                state = loop.run(state, recent_metrics, early_stopping, shown)
         except NotFiniteError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         checkpoints.wait()
         if stop.received is not None:
-            say(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
-            say(console, f"  {shown_command(command[0], *command[1:])}")
+            print_line(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
+            print_line(console, f"  {shown_command(command[0], *command[1:])}")
             return signals.exit_code(stop.received)
         pictures = draw_run(experiment, state.evaluated_params, int(state.step), workdir)
     finish(console, experiment, workdir, int(state.step), time.monotonic() - began, pictures)
@@ -116,17 +116,17 @@ def announce(
     config, task = experiment.config, experiment.task
     steps = config.training.steps
     if finished:
-        say(console, f"Finished already at step {first} of {steps}; its pictures are drawn again")
+        print_line(console, f"Finished already at step {first} of {steps}; its pictures are drawn again")
     elif first:
-        say(console, f"Continuing from step {first} of {steps} in {workdir}")
+        print_line(console, f"Continuing from step {first} of {steps} in {workdir}")
     else:
-        say(console, f"Starting at step 0 of {steps} in {workdir}")
+        print_line(console, f"Starting at step 0 of {steps} in {workdir}")
     for note in notes:
-        say(console, note)
+        print_line(console, note)
     for note in (*task.splits.notes, *task.notes):
-        say(console, note)
+        print_line(console, note)
     for line in described(experiment, sum(x.size for x in jax.tree.leaves(params)), devices):
-        say(console, line)
+        print_line(console, line)
 
 
 def finish(

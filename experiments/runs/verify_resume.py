@@ -23,12 +23,12 @@ from typing import Any
 from rich.console import Console
 
 from experiments import settings
-from experiments.runs.run_data import require_stored
+from experiments.runs.run_data import require_run_data
 from experiments.storage import bitwise, metrics, retention
 from experiments.storage.workdir import read_config
 from experiments.training import signals
 from experiments.training.experiment import set_up
-from experiments.training.progress import duration, final_table, say
+from experiments.training.progress import duration, final_table, print_line
 from transformer.errors import UserError, problem
 
 DIFFERENT = 1
@@ -93,7 +93,9 @@ class Trainer:
             said = log.read_text(errors="replace").strip().splitlines()
             raise problem(f"training failed ({doing})", got=f"exit code {code}: {said[-1] if said else ''}")
         saved = newest_saved(workdir)
-        say(self.console, f"{doing}: {duration(time.monotonic() - began)}, killed with checkpoint {saved} complete")
+        print_line(
+            self.console, f"{doing}: {duration(time.monotonic() - began)}, killed with checkpoint {saved} complete"
+        )
         return saved
 
 
@@ -114,7 +116,7 @@ def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
     """
     console, flags = Console(), flags_of(recipe, overrides, n)
     retention.keep_orbax_quiet()
-    say(console, f"The recipe with {' '.join(flags)}")
+    print_line(console, f"The recipe with {' '.join(flags)}")
     with tempfile.TemporaryDirectory(prefix="verify_resume_") as directory, signals.catch_stop_signals() as stop:
         trainer = Trainer([f"--config={recipe}", *flags], 2 * n, stop, console)
         at_once = Path(directory) / "at_once"
@@ -129,10 +131,10 @@ def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
         ]
     difference = bitwise.first_difference(*runs)
     if difference is not None:
-        say(console, f"not the same bits: killed after the checkpoint of step {killed}. What differs first:")
-        say(console, f"  {difference}")
+        print_line(console, f"not the same bits: killed after the checkpoint of step {killed}. What differs first:")
+        print_line(console, f"  {difference}")
         return DIFFERENT
-    say(console, f"the same bits at step {last}; killed and continued from step {killed}")
+    print_line(console, f"the same bits at step {last}; killed and continued from step {killed}")
     console.print(final_table(runs[1].contents()))
     return 0
 
@@ -174,7 +176,7 @@ def run_and_kill(trainer: Trainer, directory: Path, n: int) -> tuple[int, Path]:
             if f"Continuing from step {step} of" not in said:
                 raise problem(f"the killed run did not continue from step {step}", got=said.partition("\n")[0])
             return step, workdir
-        say(trainer.console, "it was killed too late, so nothing was left to continue; another is killed")
+        print_line(trainer.console, "it was killed too late, so nothing was left to continue; another is killed")
     raise problem(f"the run could not be killed between step {n} and its end", do="Make --verify_steps larger.")
 
 
@@ -190,7 +192,7 @@ def newest_line(workdir: Path) -> int:
 
 def next_batches(workdir: Path, step: int) -> str:
     """SHA-256 of the batches after `step`, as the directory's own config and tokenizers pose them."""
-    task = set_up(settings.from_json_dict(read_config(workdir)), require_stored(workdir)).task
+    task = set_up(settings.from_json_dict(read_config(workdir)), require_run_data(workdir)).task
     digest = hashlib.sha256()
     for i in range(step, step + NEXT_BATCHES):
         batch: dict[str, Any] = task.batches.at(i)

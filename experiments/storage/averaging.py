@@ -1,8 +1,8 @@
 """The mean of a run's last checkpoints, often better than the last: mean = sum of params_i / count, in float32.
 
 Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762, section 6.1) evaluate the mean of the last 5, saved at equal
-intervals. So only checkpoints at multiples of an interval count, and the run's last (`Retention.counted`): those that
-are saved after some time lie where the clock had it, and a mean over them would differ from run to run.
+intervals. So only checkpoints at multiples of an interval count, and the run's last (`Retention.counted`): the steps of
+those saved after some seconds depend on the clock, and a mean over them would differ from run to run.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ from transformer.errors import problem
 
 
 def average(checkpoints: Checkpoints, example: Any, count: int) -> Restored:
-    """The newest checkpoint with its `evaluated_params` replaced by the mean of the newest `count`.
+    """Restore the newest checkpoint, with its `evaluated_params` replaced by the mean over the newest `count`.
 
     Args:
-        checkpoints: where they are read, and which count; its `say` is told of each that is damaged, and if there are
-            fewer.
-        example: a State like those that were saved (arrays, or jax.ShapeDtypeStruct).
-        count: how many; fewer are averaged where fewer can be read.
+        checkpoints: where they are read, and which count; its `print_line` gets a line for each damaged one, and a line
+            if there are fewer.
+        example: a State like the saved ones (arrays, or jax.ShapeDtypeStruct).
+        count: number of checkpoints; fewer are averaged where fewer can be read.
 
     Returns:
         The step, state and extra of the newest one read; `extra["averaged"]` has the steps averaged, oldest first.
@@ -55,6 +55,8 @@ def average(checkpoints: Checkpoints, example: Any, count: int) -> Restored:
     for step, why in damage.items():
         checkpoints.set_aside(step, why, "it is not averaged")
     if len(steps) < count:
-        checkpoints.say(f"{len(steps)} checkpoints averaged, not {count}: only {', '.join(map(str, steps))} are there")
+        checkpoints.print_line(
+            f"{len(steps)} checkpoints averaged, not {count}: only {', '.join(map(str, steps))} are there"
+        )
     mean = jax.tree.map(lambda x, like: (x / len(steps)).astype(like.dtype), total, found.state.evaluated_params)
     return found._replace(state=found.state.with_evaluated_params(mean), extra={**found.extra, "averaged": steps})

@@ -1,8 +1,8 @@
-"""Whether two runs have come to the same, bit for bit; if not, what differs first.
+"""Comparison of two saved runs, bit for bit: the first difference, if any.
 
 Compared are the seed and the step (of which all randomness is a function), the next batches (the position in the
-data), every array of the checkpoint, the rest of its record, and metrics.jsonl, all but the wall times. A lane of
-runs that are trained together is an index of the arrays' first axis.
+data), every array of the checkpoint, the rest of its record, and metrics.jsonl without its wall times. A lane of runs
+that are trained together is an index of the arrays' first axis.
 """
 
 import collections
@@ -19,21 +19,21 @@ from experiments.storage.checkpoint_format import READ_ERRORS
 from transformer.errors import problem
 
 WALL_TIME = "seconds"
-"""The one value of a line of metrics that is no function of the config."""
+"""The only value of a line of metrics that is no function of the config."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedRun:
-    """What a run has come to at a step.
+    """State and records of a run at a step.
 
     Attributes:
-        name: what a difference calls it, such as "at once".
+        name: its name in a difference, such as "at once".
         seed: of the config.
         step: updates done.
         lines: of metrics.jsonl, oldest first, `seconds` included.
         arrays: of the checkpoint, by name: step, parameters, optimizer state, averages.
-        record: what the checkpoint keeps beside them: metrics since the last line, early stopping, scores.
-        next_batches: fingerprint of the batches that would come next, "" where none was taken.
+        record: the rest of the checkpoint: metrics since the last line, early stopping, scores.
+        next_batches: fingerprint of the batches that would come next, "" where none was computed.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SavedRun:
     next_batches: str = ""
 
     def contents(self) -> list[dict[str, str]]:
-        """What is compared and how much of it, a row each: "compared", "how much"."""
+        """List the parts that are compared and their sizes, a row each: "compared", "how much"."""
         sizes: dict[str, list[int]] = collections.defaultdict(list)
         for name, array in self.arrays.items():
             sizes[name.partition(".")[0]].append(array.nbytes)
@@ -62,7 +62,7 @@ class SavedRun:
 
 
 def read_saved(workdir: Path, step: int, name: str, next_batches: str = "") -> SavedRun:
-    """The run in a working directory, as its checkpoint of `step` has it.
+    """Read the run in a working directory at its checkpoint of `step`.
 
     Raises:
         UserError: no such checkpoint, or one that cannot be read.
@@ -78,16 +78,18 @@ def read_saved(workdir: Path, step: int, name: str, next_batches: str = "") -> S
 
 
 def first_difference(one: SavedRun, other: SavedRun) -> str | None:
-    """Where two runs differ first, in one line; None: they are the same.
+    """Describe the first difference of two runs in one line; None: they are the same.
 
-    In the order in which a run comes to it: the seed, the lines of metrics, the step, the next batches, the arrays in
+    In the order of a run: the seed, the lines of metrics, the step, the next batches, the arrays in
     the order of their state, the record.
     """
     return next(_differences(one, other), None)
 
 
 def _differences(one: SavedRun, other: SavedRun) -> Iterator[str]:
-    values = lambda what, a, b: f"{what}: {one.name} {_text(a)}, {other.name} {_text(b)}"  # noqa: E731
+    def values(what: str, a: Any, b: Any) -> str:
+        return f"{what}: {one.name} {_text(a)}, {other.name} {_text(b)}"
+
     if one.seed != other.seed:
         yield values("seed", one.seed, other.seed)
     for number, (a, b) in enumerate(zip(one.lines, other.lines, strict=False), start=1):
@@ -109,14 +111,14 @@ def _differences(one: SavedRun, other: SavedRun) -> Iterator[str]:
         if _shape(a) != _shape(b):
             yield values(f"array {name}", _shape(a), _shape(b))
         elif a.tobytes() != b.tobytes():
-            yield f"array {name}: {_how_far(a, b)}"
+            yield f"array {name}: {_distance(a, b)}"
     for name in dict.fromkeys((*one.record, *other.record)):
         if _text(one.record.get(name)) != _text(other.record.get(name)):
             yield values(f"{name} of the checkpoint's record", one.record.get(name), other.record.get(name))
 
 
 def _text(value: Any) -> str:
-    """A value as text: the same text, the same bits, since JSON gets the shortest one that reads back to them."""
+    """Convert a value to JSON, whose floats are the shortest texts that read back: equal texts are equal bits."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -124,12 +126,16 @@ def _shape(array: np.ndarray | None) -> str:
     return "absent" if array is None else f"{array.shape} {array.dtype}"
 
 
-def _how_far(a: np.ndarray, b: np.ndarray) -> str:
-    """How many elements differ, by how much at most, and where the first of them is."""
-    bytes_of = lambda x: np.frombuffer(x.tobytes(), np.uint8).reshape(x.size, x.itemsize)  # noqa: E731
-    differ = (bytes_of(a) != bytes_of(b)).any(axis=1)
-    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and is said so
+def _distance(a: np.ndarray, b: np.ndarray) -> str:
+    """Describe how many elements differ, by how much at most, and the index of the first."""
+    differ = (_bytes(a) != _bytes(b)).any(axis=1)
+    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and is shown so
         distance = np.abs(a.astype(np.float64).ravel()[differ] - b.astype(np.float64).ravel()[differ])
     first = [int(i) for i in np.unravel_index(int(differ.argmax()), a.shape)]
     where = f", the first at {first}" if first else ""
     return f"{int(differ.sum()):,} of {a.size:,} elements differ, by at most {distance.max():.3g}{where}"
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """View an array as the bytes of its elements: elements x bytes."""
+    return np.frombuffer(array.tobytes(), np.uint8).reshape(array.size, array.itemsize)

@@ -1,8 +1,8 @@
-"""What one checkpoint holds: `state`, the arrays, and `extra`, a JSON record.
+"""Contents of one checkpoint: `state`, the arrays, and `extra`, a JSON record.
 
 The record has what the caller adds, the metrics, and the name, shape and type of each array, so that a checkpoint of
-another model is told before anything is read. JSON keeps floats exactly (Python writes the shortest text that reads
-back to the same bits; NaN and the infinities included).
+another model is refused before its arrays are read. JSON keeps floats exactly (Python writes the shortest text that
+reads back to the same bits; NaN and the infinities included).
 """
 
 import errno
@@ -20,58 +20,58 @@ from etils import epath
 from transformer.errors import problem
 
 READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
-"""What Orbax and TensorStore raise on files that are damaged."""
+"""Errors that Orbax and TensorStore raise on damaged files."""
 
-
-PROBE_BYTES = 1 << 20
-"""Room for what is not an array: records, checksums, the metrics of the run."""
+OTHER_BYTES = 1 << 20
+"""Space for files other than arrays: records, checksums, the metrics of the run."""
 
 
 def save_arguments(
     state: Any, extra: Mapping[str, Any], metrics: Mapping[str, float] | None
 ) -> ocp.args.CheckpointArgs:
-    """What Orbax is to write."""
+    """Build the arguments of Orbax's save."""
     record = {"extra": extra, "metrics": metrics, "arrays": shapes(state)}
     copy = json.loads(json.dumps(record))  # written in the background, when the caller may have changed its own
     return ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(copy))
 
 
 def require_space(directory: Path, state: Any) -> None:
-    """Raises OSError with the path if a checkpoint would not fit on the disk.
+    """Raise OSError with the path if a checkpoint would not fit on the disk.
 
-    Asked before anything is written, because Orbax's own threads print what goes wrong in the middle of a save. The
-    probe finds what the number of free bytes does not tell, a quota for instance.
+    Checked before anything is written, because Orbax's own threads print the errors of a save. The trial file finds
+    limits that the number of free bytes does not show, such as a quota.
     """
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + PROBE_BYTES
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OTHER_BYTES
     free = shutil.disk_usage(directory).free
     if free < needed:
         what = f"the checkpoint needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left"
         raise OSError(errno.ENOSPC, what, str(directory))
-    probe = directory / ".probe"
+    trial = directory / ".probe"
     try:
-        probe.write_bytes(bytes(PROBE_BYTES))
+        trial.write_bytes(bytes(OTHER_BYTES))
     except OSError as error:
         raise OSError(error.errno, f"no checkpoint can be written: {error.strerror}", str(directory)) from error
     finally:
-        probe.unlink(missing_ok=True)
+        trial.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """{"extra", "metrics", "arrays"} of the checkpoint at `path`; raises one of READ_ERRORS where it is damaged."""
+    """Read {"extra", "metrics", "arrays"} of the checkpoint at `path`; raise one of READ_ERRORS if it is damaged."""
     record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
     return {key: record[key] for key in ("extra", "metrics", "arrays")}
 
 
 def read_state(path: Path, example: Any) -> Any:
-    """The arrays of the checkpoint at `path`, placed as `example` is; raises one of READ_ERRORS where it is damaged."""
+    """Read the arrays of the checkpoint at `path`, placed as `example`; raise one of READ_ERRORS if it is damaged."""
     with ocp.StandardCheckpointer() as reader:
         return reader.restore(path / "state", jax.tree.map(_target, example))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Every array of the checkpoint at `path` by its name in `shapes`, in the order of the saved tree.
+    """Read every array of the checkpoint at `path` by its name in `shapes`, in the order of the saved tree.
 
-    Needs no example, and no device: they stay in the host's memory. Raises one of READ_ERRORS where it is damaged.
+    It needs no example and no device: the arrays stay in the host's memory. Raises one of READ_ERRORS where the
+    checkpoint is damaged.
     """
     with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(path / "state").item_metadata.tree
@@ -83,7 +83,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def shapes(state: Any) -> dict[str, list]:
-    """Name of each array -> [shape, dtype], in the order of the tree."""
+    """List, for each array, name -> [shape, dtype], in the order of the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): [list(leaf.shape), str(leaf.dtype)]
@@ -92,7 +92,7 @@ def shapes(state: Any) -> dict[str, list]:
 
 
 def refuse_other_shapes(path: Path, saved: Mapping[str, list], wanted: Mapping[str, list]) -> None:
-    """Raises UserError that names the first array in which a checkpoint and the model differ."""
+    """Raise a UserError that names the first array in which a checkpoint and the model differ."""
     for name in (*wanted, *saved):
         if saved.get(name) != wanted.get(name):
             raise problem(
@@ -107,6 +107,6 @@ def _in_words(array: list | None) -> str:
 
 
 def _target(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape, type and sharding to restore an array to; a struct without a sharding goes to the first device."""
+    """Describe the array to restore: shape, type and sharding; without a sharding it goes to the first device."""
     sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -1,12 +1,12 @@
-"""Checkpoints by Orbax: written in the background, checked when read, the newest, those to average, and the best kept.
+"""Checkpoints by Orbax: written in the background, checked when read; the newest, the best and those to average stay.
 
     DIR/STEP/state, DIR/STEP/extra    the arrays, and a JSON record: what the caller adds, metrics, names and shapes
     DIR/checksums/STEP.json           size and CRC-32 of every file of DIR/STEP
-    DIR/damaged-STEP                  one that could not be read, moved aside
+    DIR/damaged-STEP                  a checkpoint that could not be read, moved aside
 
-Orbax renames a finished checkpoint into place, so a run that is killed while it saves leaves those before it whole.
-What it does not notice is a file that changes afterwards, hence the checksums. They are written once a save is
-complete; a checkpoint without them (killed in that moment) is taken as it is if Orbax can read it.
+Orbax renames a finished checkpoint into place, so a run that is killed while it saves leaves the earlier ones whole.
+It does not notice a file that changes afterwards, hence the checksums. They are written once a save is complete; a
+checkpoint without them (the run was killed at that moment) is used if Orbax can read it.
 """
 
 import concurrent.futures
@@ -26,7 +26,7 @@ from transformer.errors import problem
 
 
 class Restored(NamedTuple):
-    """What `Checkpoints.restore` found."""
+    """A restored checkpoint: its step, state and the rest of its record."""
 
     step: int
     state: Any
@@ -37,15 +37,15 @@ class Checkpoints:
     """The checkpoints of one working directory. Close it (or use it in a `with`), or the last save may be lost.
 
     Args:
-        directory: where they lie; made if absent.
-        keep_last: how many of the newest are kept.
-        best_metric: the name of the metric that the best one is kept by.
+        directory: their directory; created if absent.
+        keep_last: number of newest checkpoints kept.
+        best_metric: name of the metric that selects the best one.
         best_mode: "max" or "min".
-        average_last: how many of the newest at multiples of `average_every` are kept too, to be averaged; 1: none.
-        average_every: steps; None: all count.
+        average_last: number of newest ones at multiples of `average_every` kept too, to be averaged; 1: none.
+        average_every: interval (steps); None: all count.
         last_step: of the run; it counts too, whether a multiple or not.
-        read_only: for a reader beside a run that may be writing: nothing is made, moved or removed.
-        say: is given a line about each damaged checkpoint.
+        read_only: for a reader beside a run that may be writing: nothing is created, moved or removed.
+        print_line: called with a line about each damaged or deleted checkpoint.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Checkpoints:
         average_every: int | None = None,
         last_step: int | None = None,
         read_only: bool = False,
-        say: Callable[[str], None] = print,
+        print_line: Callable[[str], None] = print,
     ) -> None:
         retention.keep_orbax_quiet()
         self.directory = Path(directory).absolute()
         self.retention = retention.Retention(keep_last, average_last, average_every, last_step)
         self.best_metric, self.best_mode = best_metric, best_mode
-        self.read_only, self.say = read_only, say
+        self.read_only, self.print_line = read_only, print_line
         self._manager: ocp.CheckpointManager | None = None
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: tuple[int, concurrent.futures.Future] | None = None
@@ -74,30 +74,30 @@ class Checkpoints:
         self._report_deleted()
 
     def steps(self) -> list[int]:
-        """The steps that are on disk, oldest first."""
+        """List the steps that are on disk, oldest first."""
         if not self.directory.is_dir():
             return []
         return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdecimal() and p.is_dir())
 
     def latest_step(self) -> int | None:
-        """The newest step on disk, None if there is no checkpoint."""
+        """Return the newest step on disk, None if there is no checkpoint."""
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step with the best metric (the newest of equals), None if none was saved with one."""
+        """Return the step with the best metric (the newest of equals), None if none was saved with one."""
         return next(iter(self._ranked()), None)
 
     def save(self, step: int, state: Any, extra: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> bool:
-        """Starts to save, and returns once the arrays are copied; a step that is there already is left as it is.
+        """Start to save, and return once the arrays are copied; a step that is on disk already stays as it is.
 
         Args:
             step: number of updates done.
             state: a tree of jax arrays.
-            extra: what else belongs to it, as JSON can hold it.
-            metrics: with `best_metric` among them where it was measured.
+            extra: further data of the checkpoint, as JSON can hold it.
+            metrics: scores of this step, `best_metric` among them; None where nothing was measured.
 
         Raises:
-            OSError: this save, or one before it, could not be written; after that there are no more.
+            OSError: this save, or an earlier one, could not be written; this process then saves no more.
             UserError: `metrics` lacks `best_metric`.
         """
         self.wait()
@@ -106,7 +106,7 @@ class Checkpoints:
         if step in self.steps():
             return False
         if metrics is not None and self.best_metric not in metrics:
-            what = "the metric that the best checkpoint is kept by (training.output.best) was not measured"
+            what = "the metric that selects the best checkpoint (training.output.best) was not measured"
             raise problem(what, got=self.best_metric, expected="one of " + ", ".join(sorted(metrics)))
         arguments = checkpoint_format.save_arguments(state, extra, metrics)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ class Checkpoints:
         return True
 
     def wait(self) -> None:
-        """Waits until what is being saved is on disk.
+        """Wait until the current save is on disk.
 
         Raises:
             OSError: it could not be written; the error names the path.
@@ -136,7 +136,7 @@ class Checkpoints:
             raise self._not_written(step, error) from error
 
     def close(self) -> None:
-        """`wait`, then releases the threads."""
+        """Wait for the current save, then release the threads."""
         try:
             self.wait()
         finally:
@@ -152,19 +152,19 @@ class Checkpoints:
         self.close()
 
     def restore(self, example: Any, step: int | str | None = None) -> Restored:
-        """A saved state in the shape, types and shardings of `example` (arrays, or jax.ShapeDtypeStruct).
+        """Restore a saved state in the shape, types and shardings of `example` (arrays, or jax.ShapeDtypeStruct).
 
         Args:
-            example: a tree like the one that was saved.
-            step: None for the newest, "best", or a number. One that is damaged is moved aside, the next in line is
-                taken (the one before it, or the next best), and `say` is told; a number has none in line.
+            example: a tree like the saved one.
+            step: None for the newest, "best", or a number. A damaged one is moved aside with a line to `print_line`,
+                and replaced by the one before it, or by the next best; a number has no replacement.
 
         Raises:
-            UserError: no such checkpoint, none can be read, or it is of another model.
+            UserError: no such checkpoint, none that can be read, or one of another model.
         """
         self.wait()
         damage: dict[int, str] = {}
-        for candidate in self._in_line(step):
+        for candidate in self._candidates(step):
             found = self.read(candidate, example)
             if isinstance(found, Restored):
                 for damaged, why in damage.items():
@@ -177,8 +177,8 @@ class Checkpoints:
             do="Choose another step, or train anew in another --workdir.",
         )
 
-    def _in_line(self, step: int | str | None) -> list[int]:
-        """The steps to try, first choice first."""
+    def _candidates(self, step: int | str | None) -> list[int]:
+        """List the steps to try, first choice first."""
         steps = self.steps()
         if not steps or (isinstance(step, int) and step not in steps):
             there = "there are " + ", ".join(map(str, steps)) if steps else "there is none"
@@ -190,14 +190,14 @@ class Checkpoints:
         return [*first, *(s for s in reversed(steps) if s not in first)]
 
     def _ranked(self) -> list[int]:
-        """The steps that were saved with a finite score, the best first, the newest of equals first."""
+        """List the steps that were saved with a finite score, the best first, the newest of equals first."""
         sign = -1.0 if self.best_mode == "max" else 1.0
         scores = self._scores.items()
         finite = [(sign * score, -s) for s, score in scores if score is not None and math.isfinite(score)]
         return [-negative for _, negative in sorted(finite)]
 
     def read(self, step: int, example: Any) -> Restored | str:
-        """The checkpoint, or what is wrong with its files.
+        """Read the checkpoint, or describe what is wrong with its files.
 
         Raises:
             UserError: it is of another model.
@@ -217,7 +217,7 @@ class Checkpoints:
             return _first_line(error)
 
     def set_aside(self, step: int, why: str, instead: str) -> None:
-        """Says that `step` is damaged and what is done instead, and clears the way for it to be saved again."""
+        """Report that `step` is damaged and what is done instead; move it aside, so that it can be saved again."""
         line = f"checkpoint {step} is damaged ({why}); {instead}"
         if not self.read_only:
             aside = self.directory / f"damaged-{step}"
@@ -230,20 +230,20 @@ class Checkpoints:
             self._scores.pop(step, None)
             self._manager = None
             line += f". The damaged one is now {aside}"
-        self.say(line)
+        self.print_line(line)
 
     def _report_deleted(self) -> None:
-        """Says which newest checkpoints were deleted by someone: their checksums are there, they are not."""
+        """Report the newest checkpoints that were deleted: their checksums exist, but they do not."""
         steps = self.steps()
         for step in self._checksummed():
             if step > max(steps, default=-1):
                 before = f"the newest is now {steps[-1]}" if steps else "none is left"
-                self.say(f"checkpoint {step} has been deleted from {self.directory}; {before}")
+                self.print_line(f"checkpoint {step} has been deleted from {self.directory}; {before}")
             if step not in steps and not self.read_only:
                 self._checksums(step).unlink()
 
     def _complete(self, manager: ocp.CheckpointManager, step: int) -> None:
-        """In the background: waits for Orbax, then writes the checksums, and removes those of what Orbax removed."""
+        """Wait for Orbax in the background, write the checksums, and remove those of checkpoints that Orbax removed."""
         try:
             manager.wait_until_finished()
         except BaseException:
@@ -256,9 +256,9 @@ class Checkpoints:
                 self._checksums(other).unlink()
 
     def _abandon(self, step: int) -> None:
-        """After a save that failed: waits for the threads that are still writing (one may even finish), and removes it.
+        """Wait for the threads of a failed save that still write (one may even finish), and remove its files.
 
-        Called by the thread that saw the error, since Orbax raises it once in each thread.
+        Called by the thread that caught the error, since Orbax raises it once in each thread.
         """
         if self._manager is not None:
             with contextlib.suppress(OSError, ValueError, RuntimeError):
@@ -266,7 +266,7 @@ class Checkpoints:
         shutil.rmtree(self.directory / str(step), ignore_errors=True)
 
     def _not_written(self, step: int, error: Exception) -> OSError:
-        """The error of a save that failed. Orbax may still be writing parts of it, so this process saves no more."""
+        """Build the error of a failed save. Orbax may still be writing parts of it, so this process saves no more."""
         self._scores.pop(step, None)
         self._manager = None
         number = error.errno if isinstance(error, OSError) else None
@@ -278,18 +278,18 @@ class Checkpoints:
         try:
             metrics = checkpoint_format.read_record(self.directory / str(step))["metrics"]
             return metrics and float(metrics[self.best_metric])
-        except READ_ERRORS:  # a damaged one is found, and spoken of, when it is to be restored
+        except READ_ERRORS:  # a damaged one is reported when it is restored
             return None
 
     def _checksums(self, step: int) -> Path:
         return self.directory / "checksums" / f"{step}.json"
 
     def _checksummed(self) -> list[int]:
-        """The steps that have checksums, oldest first."""
+        """List the steps that have checksums, oldest first."""
         return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if p.stem.isdecimal())
 
 
 def _first_line(error: Exception) -> str:
-    """An exception in one short line."""
+    """Shorten an exception to one line."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]

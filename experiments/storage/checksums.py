@@ -1,4 +1,4 @@
-"""Size and CRC-32 of every file of a directory, in a JSON file beside it: finds damage that readers do not notice."""
+"""Size and CRC-32 of every file of a directory, in a JSON file beside it, to find damage that readers do not notice."""
 
 import json
 import zlib
@@ -8,7 +8,7 @@ from experiments.storage.workdir import write_text_atomically
 
 
 def measure(directory: Path) -> dict[str, list[int]]:
-    """Relative path -> [size in bytes, CRC-32] of each file."""
+    """Compute, for each file, relative path -> [size in bytes, CRC-32]."""
     found = {}
     for path in sorted(directory.rglob("*")):
         if path.is_file():
@@ -17,7 +17,7 @@ def measure(directory: Path) -> dict[str, list[int]]:
 
 
 def write(directory: Path, path: Path) -> None:
-    """Measures `directory` and writes what it found to `path`.
+    """Measure `directory` and write the result to `path`.
 
     Raises:
         OSError: a file could not be read, or `path` not written.
@@ -27,9 +27,9 @@ def write(directory: Path, path: Path) -> None:
 
 
 def damage(directory: Path, path: Path) -> str | None:
-    """What is wrong with the files of `directory` by the checksums in `path`; None: nothing, or no checksums.
+    """Describe the first damage to the files of `directory` by the checksums in `path`; None: none, or no checksums.
 
-    Files that were added since are no damage.
+    Files that were added later are no damage.
     """
     if not path.exists():
         return None

@@ -1,7 +1,7 @@
-"""What a run tells: `metrics.jsonl` and TensorBoard's event files. The terminal's part is in `progress`.
+"""Metrics of a run on disk: `metrics.jsonl` and TensorBoard's event files. Terminal output is in `progress`.
 
-A line of metrics.jsonl is one JSON object: `step`, `split`, the metrics by name, and `seconds`, how long the run has
-been going, earlier starts included. JSON has no NaN and no infinity: they are the texts "nan", "inf" and "-inf", which
+A line of metrics.jsonl is one JSON object: `step`, `split`, the metrics by name, and `seconds`, the running time so
+far, earlier starts included. JSON has no NaN and no infinity: they are the texts "nan", "inf" and "-inf", which
 `float` reads.
 """
 
@@ -25,7 +25,7 @@ class Metrics:
 
     Args:
         workdir: the directory; metrics.jsonl is in it, the event files in its `tensorboard`.
-        tensorboard: write event files too.
+        tensorboard: whether to write event files too.
     """
 
     def __init__(self, workdir: str | os.PathLike, tensorboard: bool) -> None:
@@ -37,7 +37,7 @@ class Metrics:
         self._started = time.time() - (before[-1]["seconds"] if before else 0.0)
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Appends a line, and one scalar `NAME/SPLIT` for each metric to the event files.
+        """Append a line, and one scalar `NAME/SPLIT` for each metric to the event files.
 
         Raises:
             OSError: it could not be written; the error names the path.
@@ -53,7 +53,7 @@ class Metrics:
             self._fail(error)
 
     def flush(self) -> None:
-        """Puts the events on disk; lines are there already."""
+        """Write buffered events to disk; lines are written at once."""
         try:
             if self._writer is not None:
                 self._writer.flush()
@@ -61,7 +61,7 @@ class Metrics:
             self._fail(error)
 
     def close(self) -> None:
-        """`flush`, and closes the event file."""
+        """Flush, and close the event file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -73,10 +73,10 @@ class Metrics:
         self.close()
 
     def cut_back(self, step: int) -> int:
-        """Removes what was written after `step`, and a last line that was not finished; event files are made anew.
+        """Remove the lines after `step`, and an unfinished last line; write the event files anew.
 
         Returns:
-            How many lines were removed.
+            The number of lines removed.
         """
         self.close()
         if not self.path.exists():
@@ -91,7 +91,7 @@ class Metrics:
         return len(old_text.splitlines()) - len(kept)
 
     def _rebuild_events(self, lines: list[dict[str, Any]]) -> None:
-        """Deletes the event files and writes them again from the lines; none if there were none and none are wanted."""
+        """Delete the event files and write them again from the lines, if there were some or `tensorboard` is set."""
         old = list(self.events.glob("events.out.tfevents.*"))
         for path in old:
             path.unlink()
@@ -126,10 +126,10 @@ class Metrics:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, non-finite values as floats; without a last one that was not finished.
+    """Read the lines of metrics.jsonl, non-finite values as floats, without an unfinished last line.
 
     Raises:
-        UserError: another line is not one of ours.
+        UserError: another line is no line of metrics.
     """
     path = Path(workdir) / "metrics.jsonl"
     if not path.exists():
@@ -138,7 +138,7 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path, text: str) -> list[dict[str, Any]]:
-    """The lines as they are in the file, but for a last one that was not finished."""
+    """Parse the lines of the file, without an unfinished last line."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -156,7 +156,7 @@ def _lines(path: Path, text: str) -> list[dict[str, Any]]:
 
 
 def to_json(value: Any) -> Any:
-    """As JSON can hold it: a number that is not finite as text, also within a dict."""
+    """Convert to what JSON can hold: a number that is not finite becomes text, also within a dict."""
     if isinstance(value, dict):
         return {name: to_json(part) for name, part in value.items()}
     if value is None or isinstance(value, int | str | list):
@@ -166,7 +166,7 @@ def to_json(value: Any) -> Any:
 
 
 def _from_json(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line with the texts of floats that are not finite turned back."""
+    """Convert the texts of non-finite numbers in a line back to floats."""
     return {
         name: NOT_FINITE.get(value, value) if isinstance(value, str) and name != "split" else value
         for name, value in line.items()

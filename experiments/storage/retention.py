@@ -1,4 +1,4 @@
-"""Which checkpoints stay, and Orbax's manager set up so: the newest few, those to average, and the best."""
+"""Retention of checkpoints by Orbax's manager: the newest few, those to average, and the best."""
 
 import dataclasses
 import logging
@@ -11,12 +11,12 @@ import orbax.checkpoint as ocp
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-    """How many checkpoints are kept, beside the best.
+    """Numbers of checkpoints kept, in addition to the best.
 
     Attributes:
-        newest: so many of the newest, whatever their step.
-        averaged: so many of the newest among those that count (`counted`); 1: none, nothing is averaged.
-        every: steps; None counts every checkpoint.
+        newest: number of the newest, at any step.
+        averaged: number of the newest among those that count (`counted`); 1: none, nothing is averaged.
+        every: interval of those that count (steps); None: every checkpoint counts.
         last: the run's last step, which counts too.
     """
 
@@ -26,34 +26,34 @@ class Retention:
     last: int | None = None
 
     def kept(self, steps: Sequence[int]) -> set[int]:
-        """Those of `steps` (oldest first) that are kept."""
+        """Select the steps that are kept; `steps` are oldest first."""
         averaged = self.counted(steps)[-self.averaged :] if self.averaged > 1 else []
         return {*steps[-self.newest :], *averaged}
 
     def counted(self, steps: Sequence[int]) -> list[int]:
-        """Those of `steps` that an average is over: the multiples of `every`, and the run's last."""
+        """Select the steps that can be averaged: the multiples of `every`, and the run's last."""
         return [step for step in steps if self.every is None or step % self.every == 0 or step == self.last]
 
 
 @dataclasses.dataclass
 class NewestAndBest:
-    """An Orbax preservation policy: what `retention` says, and whichever step `best()` names.
+    """An Orbax preservation policy: what `retention` keeps, and the step that `best()` returns.
 
-    Orbax's own BestN reads a metrics file of every checkpoint when a directory is opened, and a damaged one stops it.
+    Orbax's own BestN reads a metrics file of every checkpoint when a directory is opened, and fails on a damaged one.
     """
 
     retention: Retention
     best: Callable[[], int | None]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Whether each stays; Orbax gives them oldest first, the one being saved included."""
+        """Return for each checkpoint if it is kept; Orbax passes them oldest first, the one being saved included."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {*self.retention.kept(steps), self.best()}
         return [step in kept for step in steps]
 
 
 def open_manager(directory: Path, retention: Retention, best: Callable[[], int | None]) -> ocp.CheckpointManager:
-    """Orbax's manager; opening it removes what killed saves left, and reads which steps are there."""
+    """Open Orbax's manager, which removes what interrupted saves left, and reads which steps are there."""
     options = ocp.CheckpointManagerOptions(
         preservation_policy=NewestAndBest(retention, best),
         cleanup_tmp_directories=True,
@@ -64,9 +64,9 @@ def open_manager(directory: Path, retention: Retention, best: Callable[[], int |
 
 
 def keep_orbax_quiet() -> None:
-    """What matters is raised, so none of what Orbax logs is for the terminal.
+    """Silence Orbax's logs: errors that matter are raised.
 
-    Through absl it logs each step of a save; through asyncio, where several writes fail at once, all but the first.
+    It logs each step of a save through absl; where several writes fail at once, all but the first through asyncio.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

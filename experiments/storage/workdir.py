@@ -1,7 +1,7 @@
-"""A working directory: one run at a time, one config, and a record of what made its results.
+"""A working directory: one run at a time, one config, and a record of the code and machine behind its results.
 
-DIR/lock           held (flock) by the run that is writing; the kernel releases it when that run ends, however it ends
-DIR/config.json    "config": the resolved config; "data": the fingerprint of what was read, "" where the config decides
+DIR/lock           held (flock) by the run that is writing; the kernel releases it when that run ends, in whatever way
+DIR/config.json    "config": the resolved config; "data": the fingerprint of the data, "" where the config determines
                    it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed
 """
 
@@ -21,7 +21,7 @@ from transformer.errors import UserError, problem
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel", "tokenizers")
 
 Difference = tuple[str, Any, Any, bool]
-"""Name of a setting, its old value, its new value, and whether it changes the result."""
+"""Name of a setting, old value, new value, and whether the difference changes the result."""
 
 
 class Workdir(NamedTuple):
@@ -29,12 +29,12 @@ class Workdir(NamedTuple):
 
     path: Path
     resumed: bool
-    """It held a config before, so an earlier run may be continued."""
+    """True if the directory held a config before, so that an earlier run may be continued."""
     lock: int
     """File descriptor of the lock."""
 
     def close(self) -> None:
-        """Lets another run have the directory."""
+        """Release the lock, so that another run can use the directory."""
         os.close(self.lock)
 
     def __enter__(self) -> "Workdir":
@@ -52,17 +52,17 @@ def open_workdir(
     devices: str,
     data: str = "",
 ) -> Workdir:
-    """Makes the directory if need be, locks it, and writes `config.json`; on an error nothing is left behind.
+    """Create the directory if absent, lock it, and write `config.json`; on an error nothing is left behind.
 
     Args:
         path: the directory.
         config: the resolved config, as JSON can hold it.
         differences: (old config, new config) -> the settings that differ.
         devices: the platform and its devices, in words.
-        data: fingerprint of the data, "" where the config decides it.
+        data: fingerprint of the data, "" where the config determines it.
 
     Raises:
-        UserError: another run holds it, it was made with another config or other data, or it cannot be written.
+        UserError: another run holds the lock, the config or the data differs, or the directory cannot be written.
     """
     path = Path(path).absolute()
     if path.exists() and not path.is_dir():
@@ -93,11 +93,11 @@ def open_workdir(
 
 
 class _HeldError(UserError):
-    """Another run holds the lock."""
+    """Error for a lock that another run holds."""
 
 
 def _enter(path: Path, lock: int, config: Mapping, differences: Callable, devices: str, data: str) -> bool:
-    """Takes the lock, compares the configs, writes config.json; whether there was one before."""
+    """Take the lock, compare the configs and write config.json; return whether there was one before."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -122,7 +122,7 @@ def _enter(path: Path, lock: int, config: Mapping, differences: Callable, device
 
 
 def refuse_other_config(path: Path, differences: Iterable[Difference]) -> None:
-    """Raises UserError if a setting that changes the result differs, and lists each one."""
+    """Raise a UserError that lists the settings that differ and change the result, if there are any."""
     refused = [f"  {name}: {old!r} -> {new!r}" for name, old, new, changes_result in differences if changes_result]
     if refused:
         raise UserError(
@@ -140,7 +140,7 @@ def refuse_other_config(path: Path, differences: Iterable[Difference]) -> None:
 
 
 def refuse_other_data(path: Path, before: str, now: str) -> None:
-    """Raises UserError if the data is not what the run began with."""
+    """Raise a UserError if the data is not what the run began with."""
     if before != now:
         raise problem(
             f"--workdir {path} was made with other data: the content of the files has changed",
@@ -151,7 +151,7 @@ def refuse_other_data(path: Path, before: str, now: str) -> None:
 
 
 def refuse_other_facts(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises UserError if what is known from the data (`Task.metadata`) is not what the run began with."""
+    """Raise a UserError if `Task.metadata`, which the data determines, are not what the run began with."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
         raise problem(
@@ -163,12 +163,12 @@ def refuse_other_facts(path: Path, before: Mapping[str, Any], now: Mapping[str, 
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """The resolved config that a working directory was made with; see `read_record`."""
+    """Read the resolved config of a working directory; see `read_record`."""
     return read_record(path)["config"]
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any]:
-    """All of config.json; runs of earlier versions may lack everything but "config".
+    """Read all of config.json; runs of earlier versions may lack everything but "config".
 
     Raises:
         UserError: no such directory, or no config in it.
@@ -183,7 +183,7 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The record in config.json."""
+    """Parse the record in config.json."""
     try:
         record = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
@@ -198,10 +198,10 @@ def _unreadable(path: Path, why: str) -> UserError:
 
 
 def write_text_atomically(path: str | os.PathLike, text: str) -> None:
-    """Writes a file so that at every moment it holds the old text or the new, never a part.
+    """Write a file so that at every moment it holds the old text or the new, never a part.
 
     Raises:
-        OSError: it could not be written; the error names the path, and the old text is still there.
+        OSError: it could not be written; the error names the path, and the old text remains.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -218,12 +218,12 @@ def write_text_atomically(path: str | os.PathLike, text: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of each library that results may depend on."""
+    """Return the version of Python and of each library that results may depend on."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of this code, and whether its tree was clean; None outside git, or without git."""
+    """Read the commit of this code, and whether its tree is clean; None outside a repository, or without git."""
     here = Path(__file__).parent
     try:
         commit = _git(here, "rev-parse", "HEAD")

@@ -14,7 +14,7 @@ from experiments.sweeping.groups import Experiments, Trial, grouped, lanes_for
 from experiments.sweeping.lanes import Programs, lane_counts, lanes_mesh, mode_of, started
 from experiments.sweeping.session import Sweep
 from experiments.sweeping.worker import MOST_LANES
-from experiments.training.progress import duration, final_table, say
+from experiments.training.progress import duration, final_table, print_line
 
 NOWHERE = Path("nowhere")
 
@@ -35,7 +35,9 @@ def show_sweep_plan(console: Console, made: Sweep, lanes: int | None, probe_step
             trials.append(Trial(number, seed, made_already.of(config), NOWHERE))
     groups = grouped(trials, shared=True)
     seeds, total = len(made.space.seeds), len(made.points) * len(made.space.seeds)
-    say(console, f"a sweep of {len(made.points)} settings with {seeds} seeds, chosen by {made.sampler}: {total} trials")
+    print_line(
+        console, f"a sweep of {len(made.points)} settings with {seeds} seeds, chosen by {made.sampler}: {total} trials"
+    )
     share = total / len(trials)
     rows, seconds = [], 0.0
     for group in groups:
@@ -45,7 +47,7 @@ def show_sweep_plan(console: Console, made: Sweep, lanes: int | None, probe_step
     title = f"{len(groups)} groups that compile alike" + ("" if grid else ", of the corners of the space")
     console.print(final_table(rows, title=title))
     if probe_steps:
-        say(console, f"about {duration(seconds)} of training by one worker, without evaluations and compiling")
+        print_line(console, f"about {duration(seconds)} of training by one worker, without evaluations and compiling")
 
 
 def _group(group: Sequence[Trial], lanes: int | None, probe_steps: int) -> tuple[dict[str, str], float]:

@@ -7,15 +7,14 @@ from typing import Any
 import jax
 
 from experiments import settings
-from experiments.runs.run_data import write_stored
+from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
 from experiments.storage.workdir import open_workdir
 from experiments.sweeping.groups import Trial
-from experiments.training import early_stopping
-from experiments.training.early_stopping import Streak
+from experiments.training.early_stopping import EarlyStopping
 from experiments.training.evaluation import Evaluation
-from experiments.training.loop import Window
+from experiments.training.loop import MetricsWindow
 
 RUNNING = "running"
 FINISHED = "finished"
@@ -33,8 +32,8 @@ class LaneRecord:
     Attributes:
         trial: what is trained.
         metrics: its metrics.jsonl.
-        window: steps since the last line was written.
-        streak: of training.patience.
+        recent_metrics: steps since the last line was written.
+        early_stopping: of training.patience.
         status: RUNNING, or how it ended.
         step: updates done when it ended.
         best: (step, score) of the best evaluation, the newest of equals.
@@ -45,8 +44,8 @@ class LaneRecord:
 
     trial: Trial
     metrics: Metrics
-    window: Window
-    streak: Streak
+    recent_metrics: MetricsWindow
+    early_stopping: EarlyStopping
     status: str = RUNNING
     step: int = 0
     best: tuple[int, float] | None = None
@@ -61,27 +60,27 @@ class LaneRecord:
         output = trial.experiment.config.training.output
         metrics = Metrics(trial.workdir, output.tensorboard)
         metrics.cut_back(step)
-        return cls(trial, metrics, Window([]), Streak(output.best))
+        return cls(trial, metrics, MetricsWindow([]), EarlyStopping(output.best))
 
     @property
     def mode(self) -> str:
         """ "max" or "min": which way the score is better."""
-        return self.trial.experiment.task.metrics[self.streak.metric].mode
+        return self.trial.experiment.task.metrics[self.early_stopping.metric].mode
 
     def log(self, step: int) -> None:
         """Writes the line of the steps since the last one."""
-        if self.window.steps:
-            self.metrics.write(step, "train", self.trial.experiment.task.named(self.window.summary()))
-            self.window.steps = []
+        if self.recent_metrics.steps:
+            self.metrics.write(step, "train", self.trial.experiment.task.named(self.recent_metrics.summary()))
+            self.recent_metrics.steps = []
 
     def evaluate(self, step: int, evaluation: Evaluation, params: Any) -> bool:
         """Scores the validation split; whether this is the best so far."""
         task, training = self.trial.experiment.task, self.trial.experiment.config.training
         scores = evaluation.score(params, task.splits.validation)
         self.metrics.write(step, "validation", scores)
-        score = scores[self.streak.metric]
+        score = scores[self.early_stopping.metric]
         self.curve.append((step, score))
-        self.streak = self.streak.after(step, score, self.mode, training.patience)
+        self.early_stopping = self.early_stopping.after(step, score, self.mode, training.patience)
         sign = 1.0 if self.mode == "max" else -1.0
         best = math.isfinite(score) and (self.best is None or sign * score >= sign * self.best[1])
         self.best = (step, score) if best else self.best
@@ -116,8 +115,8 @@ class LaneRecord:
         """As JSON can hold it."""
         plain = ("status", "step", "best", "curve", "evaluations", "test")
         return {
-            "window": self.window.fetch(),
-            "streak": self.streak.to_record(),
+            "window": self.recent_metrics.fetch(),
+            "streak": self.early_stopping.to_record(),
             **{name: getattr(self, name) for name in plain},
         }
 
@@ -125,8 +124,8 @@ class LaneRecord:
     def from_record(cls, trial: Trial, record: dict[str, Any], step: int) -> "LaneRecord":
         """That of a checkpoint of `step`."""
         lane = cls.at(trial, step)
-        lane.window = Window(record["window"])
-        lane.streak = early_stopping.from_record(record["streak"], lane.streak.metric)
+        lane.recent_metrics = MetricsWindow(record["window"])
+        lane.early_stopping = EarlyStopping.from_record(record["streak"], lane.early_stopping.metric)
         lane.status, lane.step = record["status"], record["step"]
         lane.best = None if record["best"] is None else tuple(record["best"])
         lane.curve = [tuple(pair) for pair in record["curve"]]
@@ -148,7 +147,7 @@ def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
     """
     experiment, workdir = lane.trial.experiment, lane.trial.workdir
     config, task = settings.to_json_dict(experiment.config), experiment.task
-    output, best_metric = experiment.config.training.output, lane.streak.metric
+    output, best_metric = experiment.config.training.output, lane.early_stopping.metric
     with (
         open_workdir(workdir, config, differences=settings.differences, devices=devices, data=task.splits.fingerprint),
         Checkpoints(
@@ -161,8 +160,12 @@ def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
             last_step=experiment.config.training.steps,
         ) as checkpoints,
     ):
-        write_stored(workdir, task)
-        record = {"config": config, "window": lane.window.fetch(), "early_stopping": lane.streak.to_record()}
+        write_run_data(workdir, task)
+        record = {
+            "config": config,
+            "window": lane.recent_metrics.fetch(),
+            "early_stopping": lane.early_stopping.to_record(),
+        }
         if lane.best is not None and lane.best[0] != lane.step:
             checkpoints.save(lane.best[0], jax.device_put(best), record, lane.evaluations["best"])
         evaluated = lane.step in dict(lane.curve)

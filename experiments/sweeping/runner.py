@@ -69,7 +69,7 @@ class LanesRun:
         self.training = trials[0].experiment.config.training
         self.rungs = rungs(self.training.steps, self.training.output.evaluate_every, halvings)
         self.stop, self.say = stop or StopRequest(), say
-        self.checkpoints = Checkpoints(directory / "checkpoints", 1, self.training.output.best, say=say)
+        self.checkpoints = Checkpoints(directory / "checkpoints", 1, self.training.output.best, print_line=say)
         self.active: list[int] = []
         self.pending: list[Any] = []
         self.slots = np.zeros(0, np.int64)
@@ -177,7 +177,9 @@ class LanesRun:
             if not evaluated:
                 self._land(step)
             self._save(step)
-        shown = [self.lanes[i].window.steps[-1]["loss"] for i in self.active if self.lanes[i].window.steps]
+        shown = [
+            self.lanes[i].recent_metrics.steps[-1]["loss"] for i in self.active if self.lanes[i].recent_metrics.steps
+        ]
         if shown:
             progress.update(step, loss=float(np.mean(shown)))
 
@@ -195,16 +197,16 @@ class LanesRun:
                     self.lanes[i].end(number - 1, DIVERGED)
                     self.say(f"{self.trials[i]} is frozen: its loss or gradient is not finite at step {number}")
                     break
-                self.lanes[i].window.add(values)
+                self.lanes[i].recent_metrics.add(values)
 
     def _evaluate(self, i: int, step: int, last: bool) -> None:
         lane, params = self.lanes[i], row(self.last, i).evaluated_params
         evaluation = self._evaluation(lane.trial)
         if lane.evaluate(step, evaluation, params):
             _assign(self.best, i, row(self.last, i))
-        stopped = lane.streak.stopped and not last
+        stopped = lane.early_stopping.stopped and not last
         if stopped:
-            self.say(f"{lane.trial} stops at step {step}: {lane.streak}")
+            self.say(f"{lane.trial} stops at step {step}: {lane.early_stopping}")
         if last or stopped:
             lane.end(step, EARLY if stopped else FINISHED, evaluation, params)
 

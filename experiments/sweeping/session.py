@@ -23,7 +23,7 @@ from experiments.sweeping.study import Study, open_study
 from experiments.sweeping.worker import Options, Worker
 from experiments.tasks.task import Task
 from experiments.training import signals
-from experiments.training.progress import devices_in_words, print_paths, progress, say
+from experiments.training.progress import devices_in_words, print_line, print_paths, progress
 from transformer.errors import UserError, problem
 
 
@@ -79,10 +79,12 @@ def _work(
     mode = mode_of(flags.mode)
     options = Options(workdir, flags.lanes, mode, flags.data == "shared", flags.halvings, flags.keep, devices)
     left, seeds = study.left(), len(study.space.seeds)
-    say(console, f"study {study.study.study_name} in {shown(url)}: {study.points} trials of {seeds} seeds, {left} left")
+    print_line(
+        console, f"study {study.study.study_name} in {shown(url)}: {study.points} trials of {seeds} seeds, {left} left"
+    )
     for line in study.space.to_lines():
-        say(console, f"  {line}")
-    say(console, f"lanes by {mode} on {devices}; settings are chosen by {study.sampler}")
+        print_line(console, f"  {line}")
+    print_line(console, f"lanes by {mode} on {devices}; settings are chosen by {study.sampler}")
     with signals.catch_stop_signals() as stop, Heartbeat(study.storage, flags.heartbeat, stop) as heartbeat:
         worker = Worker(
             study,
@@ -91,16 +93,16 @@ def _work(
             options,
             heartbeat,
             stop,
-            lambda line: say(console, line),
+            lambda line: print_line(console, line),
             lambda steps, done: progress(steps, done, console),
         )
         worker.run()
     if heartbeat.lost is not None:
         raise lost(heartbeat.lost, url, f"Its trials are checkpointed in {workdir / 'lanes'}.")
     if stop.received is not None:
-        say(console, "Stopped; saved. The same command goes on.")
+        print_line(console, "Stopped; saved. The same command goes on.")
         return signals.exit_code(stop.received)
-    say(console, f"programs of the update compiled here: {worker.compiled}")
+    print_line(console, f"programs of the update compiled here: {worker.compiled}")
     report(console, study, workdir, metric, task)
     return 0
 
@@ -118,7 +120,7 @@ def report(console: Console, study: Study, workdir: Path, metric: str, task: Tas
     console.print(summary.table(results, metric, said.unit))
     failed = study.points - len(results)
     if failed:
-        say(console, f"{failed} trials could not be trained")
+        print_line(console, f"{failed} trials could not be trained")
     if not results:
         return
     label = f"{metric} ({said.unit})"
@@ -132,7 +134,7 @@ def report(console: Console, study: Study, workdir: Path, metric: str, task: Tas
     save(pictures.learning_curves(results, label=label), paths["curves"])
     print_paths(console, {**paths, "results": workdir / "results.jsonl"})
     if results[0].values:
-        say(console, f"best: {summary.best_flags(results[0])}")
+        print_line(console, f"best: {summary.best_flags(results[0])}")
 
 
 def _refuse_other_recipe(study: Study, base: Any, workdir: Path) -> None:

@@ -1,38 +1,42 @@
-"""Settings of the training loop and of what it writes."""
+"""Settings of the training loop and of its output."""
 
 import dataclasses
 
 from transformer.schema import above, at_least, fraction, setting
 
 STOPPING = ("training.output.evaluate_every", "training.output.best")
-"""Settings by which training.patience ends a run; with it, they may not differ on resume."""
+"""Settings that decide when training.patience ends a run; with it, they may not differ on resume."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OutputConfig:
-    """What is written when. Nothing here changes what is computed, but STOPPING says when training.patience ends it."""
+    """Logging, evaluation and checkpoints. None changes what is computed, except when patience ends it."""
 
     log_every: int = setting(50, "steps between lines of metrics.jsonl", check=at_least(1), changes_result=False)
-    evaluate_every: int = setting(500, "steps between evaluations", check=at_least(1), changes_result=False)
+    evaluate_every: int = setting(
+        500, "steps between evaluations of the validation split", check=at_least(1), changes_result=False
+    )
     best: str | None = setting(
         None,
-        "validation metric that the best checkpoint is kept by; none: the task's first",
+        "validation metric that selects the best checkpoint; none: the task's first",
         changes_result=False,
     )
     checkpoint_seconds: float = setting(
         120.0,
-        "seconds between checkpoints; the first comes within the first minute",
+        "interval between checkpoints (seconds); the first one comes within the first minute",
         check=above(0.0),
         changes_result=False,
     )
-    keep_last: int = setting(2, "newest checkpoints kept, beside the best", check=at_least(1), changes_result=False)
+    keep_last: int = setting(
+        2, "number of newest checkpoints kept, in addition to the best", check=at_least(1), changes_result=False
+    )
     keep_every: int | None = setting(
         None,
-        "steps between checkpoints that training.average_last averages; none: those of evaluations",
+        "steps between checkpoints that training.average_last averages; none: output.evaluate_every",
         check=at_least(1),
         changes_result=False,
     )
-    tensorboard: bool = setting(True, "write event files", changes_result=False)
+    tensorboard: bool = setting(True, "event files for TensorBoard, in addition to metrics.jsonl", changes_result=False)
 
     @property
     def average_every(self) -> int:
@@ -42,30 +46,34 @@ class OutputConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How long, in what batches, and what is written when."""
+    """Length of training, size of batches, averages, and output."""
 
-    steps: int = setting(2_000, "updates", check=at_least(1))
+    steps: int = setting(2_000, "number of training steps (parameter updates)", check=at_least(1))
     batch_size: int = setting(64, "examples per update", check=at_least(1))
     batch_tokens: int | None = setting(
         None,
-        "padded tokens of the longer side per update, in place of batch_size; none: batch_size counts",
+        "tokens per update, padding included, of the longer side; none: batch_size applies",
         check=at_least(1),
     )
-    accumulation: int = setting(1, "parts that a batch is computed in, one after another", check=at_least(1))
-    label_smoothing: float | None = setting(
-        None, "share of the target spread over all tokens; none: no", check=fraction
+    accumulation: int = setting(
+        1, "gradient accumulation: number of parts that a batch is computed in", check=at_least(1)
     )
-    initial_scale: float = setting(1.0, "factor on the initial matrices and embeddings", check=above(0.0))
-    ema_decay: float | None = setting(None, "decay of the averaged parameters; none: no average", check=fraction)
+    label_smoothing: float | None = setting(
+        None, "fraction of the target spread over all tokens; none: no smoothing", check=fraction
+    )
+    initial_scale: float = setting(1.0, "factor on the initial values of matrices and embeddings", check=above(0.0))
+    ema_decay: float | None = setting(
+        None, "decay of the moving average of the parameters; none: no average", check=fraction
+    )
     average_last: int = setting(
         1,
-        "checkpoints averaged for evaluation after training, the newest so many; 1: no",
+        "number of newest checkpoints averaged for evaluation after training; 1: no averaging",
         check=at_least(1),
         changes_result=False,
     )
     patience: int | None = setting(
         None,
-        "evaluations in a row without a better score (output.best) that end training; none: all steps",
+        "consecutive evaluations without a better output.best that end training; none: all steps",
         check=at_least(1),
     )
-    output: OutputConfig = setting(OutputConfig, "what is written when")
+    output: OutputConfig = setting(OutputConfig, "logging, evaluation and checkpoints")

@@ -9,15 +9,15 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Streak:
-    """The best validation score so far, and how many evaluations came since. `to_record` goes into the checkpoint.
+class EarlyStopping:
+    """The best validation score so far, and the number of evaluations since. `to_record` goes into the checkpoint.
 
     Attributes:
         metric: the score's name.
         best: None before the first finite one.
-        best_step: where that was.
+        best_step: the step of that score.
         since: evaluations in a row without a better one.
-        stopped: whether training ended by it.
+        stopped: whether this ended training.
     """
 
     metric: str
@@ -26,18 +26,18 @@ class Streak:
     since: int = 0
     stopped: bool = False
 
-    def after(self, step: int, score: float, mode: str, patience: int | None) -> "Streak":
-        """After one more evaluation; an equal score is no better one, and neither is NaN.
+    def after(self, step: int, score: float, mode: str, patience: int | None) -> "EarlyStopping":
+        """Count one more evaluation; an equal score is no better one, and neither is NaN.
 
         Args:
             step: updates done.
             score: the metric's value.
             mode: "max" or "min".
-            patience: how many evaluations without a better one stop the training; None: none do.
+            patience: evaluations without a better one that stop training; None: no number does.
         """
         sign = 1.0 if mode == "max" else -1.0
         if math.isfinite(score) and (self.best is None or sign * score > sign * self.best):
-            return Streak(self.metric, score, step)
+            return EarlyStopping(self.metric, score, step)
         since = self.since + 1
         return dataclasses.replace(self, since=since, stopped=patience is not None and since >= patience)
 
@@ -46,12 +46,12 @@ class Streak:
         return f"validation {self.metric} was not better than {best} in {self.since} evaluations (training.patience)"
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Convert to what JSON can hold."""
         return dataclasses.asdict(self)
 
-
-def from_record(record: dict[str, Any] | None, metric: str) -> Streak:
-    """That of a checkpoint; a new one if it has none, or one of another metric, which no patience has read."""
-    if record is None or (record["metric"] != metric and not record["stopped"]):
-        return Streak(metric)
-    return Streak(**record)
+    @classmethod
+    def from_record(cls, record: dict[str, Any] | None, metric: str) -> "EarlyStopping":
+        """Read the record of a checkpoint; begin anew without one, or with one of another metric that did not stop."""
+        if record is None or (record["metric"] != metric and not record["stopped"]):
+            return cls(metric)
+        return cls(**record)

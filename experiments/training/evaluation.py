@@ -1,4 +1,4 @@
-"""What a model scores on held-out examples, and what it writes for a text."""
+"""Scores of a model on held-out examples, and the answers that it generates."""
 
 import functools
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from transformer import Model
 from transformer.decoding import DecodingConfig, generate
 
 BATCH_SIZE = 256
-"""Examples at once; it changes no result but what sampling draws, only speed and memory."""
+"""Examples per batch; it changes speed, memory and what sampling draws, but no other result."""
 
 LOGITS_BYTES = 1e9
-"""Fewer examples at once where their logits would be more than this."""
+"""Limit on the logits of a batch, which then has fewer examples."""
 
 SUMS = ("nats", "correct", "tokens")
 
@@ -27,7 +27,7 @@ class Evaluation:
     """The compiled programs of evaluation: one for losses, one for generation.
 
     Args:
-        seed: of what is drawn, where the strategy draws.
+        seed: of sampling.
     """
 
     def __init__(self, model: Model, task: Task, decoding: DecodingConfig, seed: int = 0):
@@ -44,10 +44,10 @@ class Evaluation:
         self._classify = jax.jit(lambda params, batch: model.apply(params, batch)["class_logits"])
 
     def score(self, params: Any, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, float]:
-        """The task's metrics; losses per label, weighted; exact match and BLEU of what is generated.
+        """Compute the task's metrics: losses per label, weighted; exact match and BLEU of the generated answers.
 
         Args:
-            answers: those of `answers`, where they are there already.
+            answers: the result of `answers`, where it was computed before.
         """
         totals = {**dict.fromkeys(SUMS, 0.0), "bytes": 0.0}
         rows = self.rows(self.task.max_sequence_length())
@@ -64,16 +64,16 @@ class Evaluation:
         answers = self.answers(params, examples) if answers is None else answers
         scores["exact_match"] = float(np.mean(self.matches(answers, examples)))
         if "bleu" in self.task.metrics:
-            said = [self.task.answer(pair.source, row) for pair, row in zip(examples, answers, strict=True)]
-            scores["bleu"] = bleu(said, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
+            outputs = [self.task.answer(pair.source, row) for pair, row in zip(examples, answers, strict=True)]
+            scores["bleu"] = bleu(outputs, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
         return scores
 
     def matches(self, answers: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
-        """Whether each answer is exactly its example's target."""
+        """Compare each answer with its example's target; True where they are equal."""
         return self.task.exact_match(answers, [pair.target for pair in pairs])
 
     def answers(self, params: Any, texts: Sequence) -> np.ndarray:
-        """The tokens generated for each text or example, I M; padded with 0 after the end token."""
+        """Generate an answer to each text or example: tokens, I M, padded with 0 after the end token."""
         rows, longest = [], self._longest_read(texts, self.task.max_sequence_length(self._steps))
         for i, batch in enumerate(self.task.prompts(texts, min(self.rows(longest), len(texts)), self._steps)):
             key = jax.random.fold_in(jax.random.key(self.seed), i)
@@ -82,7 +82,7 @@ class Evaluation:
         return np.concatenate(rows)
 
     def probabilities(self, params: Any, texts: Sequence[str]) -> np.ndarray:
-        """The probability of each class for each text, I C."""
+        """Compute the probability of each class for each text, I C."""
         rows, longest, known = [], self._longest_read(texts, self.task.max_sequence_length()), len(self.task.classes)
         for batch in self.task.questions(texts, min(self.rows(longest), len(texts))):
             logits = np.asarray(self._classify(params, _arrays(batch)), np.float64)[:, :known]
@@ -91,15 +91,15 @@ class Evaluation:
         return np.concatenate(rows)
 
     def rows(self, longest: int) -> int:
-        """Examples at once for sequences of so many tokens."""
+        """Choose the examples per batch for sequences of at most `longest` tokens."""
         return int(min(max(LOGITS_BYTES // (4 * longest * self._last), 1), BATCH_SIZE))
 
     def _longest_read(self, texts: Sequence, least: int) -> int:
-        """The longest sequence for a user's own texts, which may be longer than the data's."""
+        """Measure the longest sequence of a user's own texts, which may be longer than the data's."""
         own = self.task.read([text for text in texts if isinstance(text, str)])
         return max([least, *(self.task.sequence_length(tokens, self._steps) for tokens in own)])
 
 
 def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the model reads of a batch."""
+    """Select the arrays of a batch that the model reads."""
     return {name: value for name, value in batch.items() if name != "example_weights"}

@@ -17,8 +17,8 @@ from transformer.nn.positions import POSITIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
-    """What a run keeps of its data, so that texts can be answered without it."""
+class RunData:
+    """Data-dependent part of a run that is stored with it, so that it can answer texts without the data."""
 
     tokenizers: TokenizerPair
     metadata: dict[str, Any]
@@ -26,7 +26,7 @@ class Stored:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a run consists of. `config` has all that the data decides filled in."""
+    """Parts of a run, ready to train. `config` includes the settings that the data determines."""
 
     config: Any
     task: Task
@@ -34,16 +34,16 @@ class Experiment:
     hyperparameters: Hyperparameters
 
     def initial_state(self, hyperparameters: Hyperparameters) -> State:
-        """The state before the first update."""
+        """Build the state before the first update."""
         training = self.config.training
         return initial_state(self.model, self.config.optimizer, hyperparameters, training.ema_decay)
 
     def update(self) -> Any:
-        """The update, compiled when it is first called; it donates the state."""
+        """Return the jitted update; it donates the state."""
         return jax.jit(self.update_of_one(), donate_argnums=0)
 
     def update_of_one(self) -> Any:
-        """The pure function that `update` compiles."""
+        """Return the pure function that `update` compiles."""
         training = self.config.training
         return make_update(
             self.model,
@@ -54,18 +54,18 @@ class Experiment:
         )
 
     def largest_batch(self) -> tuple[tuple[int, ...], int]:
-        """The shape of batches with the largest scores of attention, examples x longest^2; and a step that has it."""
+        """Find the batch shape with the largest attention scores, examples x longest^2, and a step with that shape."""
         census = self.task.plan.census
         shape = max(census, key=lambda shape: shape[0] * max(shape[1:]) ** 2)
         return shape, census[shape][0]
 
 
-def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True) -> Experiment:
-    """The experiment of a resolved config.
+def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = True) -> Experiment:
+    """Build the experiment of a resolved config.
 
     Args:
-        stored: the tokenizers and metadata of an earlier run; None fits tokenizers to the training split.
-        read_data: False makes a task that can only answer texts, from what is stored.
+        run_data: the tokenizers and metadata of an earlier run; None: fit tokenizers to the training split.
+        read_data: False: build a task that can only answer texts, from `run_data`.
 
     Raises:
         UserError: the data and the settings do not fit each other.
@@ -74,10 +74,10 @@ def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True)
     if read_data:
         kind = row(config.task, config.model.architecture)
         splits = load(config.data, config.data_seed, kind.kind)
-        pair = stored.tokenizers if stored is not None else TokenizerPair.fit(config.tokenizer, *kind.texts(splits))
+        pair = run_data.tokenizers if run_data is not None else TokenizerPair.fit(config.tokenizer, *kind.texts(splits))
         task = build_task(settings, splits, pair)
     else:
-        task = reopen_task(settings, stored.tokenizers, stored.metadata)
+        task = reopen_task(settings, run_data.tokenizers, run_data.metadata)
     answer = config.decoding.max_new_tokens
     if answer is not None and task.fixed_answer_length and answer > task.max_answer_length:
         raise problem(
@@ -95,7 +95,7 @@ def set_up(config: Any, stored: Stored | None = None, *, read_data: bool = True)
 
 
 def task_settings(config: Any) -> TaskSettings:
-    """Return the settings of a config that its task reads."""
+    """Collect what the task reads of a config."""
     training, data = config.training, config.data
     return TaskSettings(
         config.task,
@@ -112,7 +112,7 @@ def task_settings(config: Any) -> TaskSettings:
 
 
 def _best(name: str | None, task: Task) -> str:
-    """The metric that the best checkpoint is kept by: the task's first unless one is named."""
+    """Return the metric that selects the best checkpoint: the task's first unless one is named."""
     if name is None:
         return next(iter(task.metrics))
     if name not in task.metrics:
@@ -121,7 +121,7 @@ def _best(name: str | None, task: Task) -> str:
 
 
 def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
-    """The model's settings that the data decides, or errors where those given do not fit it."""
+    """Fill in the model's settings that the data determines; raise a UserError where a given one does not fit."""
     vocab_size = model.vocab_size or task.vocab_size
     if vocab_size < task.vocab_size:
         raise problem(

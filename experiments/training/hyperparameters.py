@@ -1,4 +1,4 @@
-"""What a sweep may vary without recompiling: arrays, an argument of the update."""
+"""Hyperparameters that a sweep may vary without recompiling: arrays, an argument of the update."""
 
 import dataclasses
 import operator
@@ -12,7 +12,7 @@ from jax import Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """Scalars, or with a leading R for R trials. Dropout and label smoothing may be None, which compiles to nothing."""
+    """Hyperparameters as scalars, or with a leading R for R trials; a None among them compiles to nothing."""
 
     seed: Array
     learning_rate: Array
@@ -36,11 +36,11 @@ SETTINGS: dict[str, str] = {
     "dropout": "model.dropout",
     "label_smoothing": "training.label_smoothing",
 }
-"""Field of Hyperparameters -> the setting of the config that it is."""
+"""Field of Hyperparameters -> full name of the setting of the config."""
 
 
 def hyperparameters(config: Any) -> Hyperparameters:
-    """Those of a resolved config."""
+    """Build the hyperparameters of a resolved config."""
 
     def scalar(name: str) -> Array | None:
         value = operator.attrgetter(SETTINGS[name])(config)

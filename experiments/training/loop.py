@@ -1,8 +1,8 @@
 """The training loop: everything with a side effect around the pure `update`.
 
 A run is a function of its config: killed at any moment and started again, it continues from the newest checkpoint and
-ends with the same bits. So whatever lies between two checkpoints is either in the state, or recomputed, or (the
-metrics since the last line was written, the evaluations without a better score) in the checkpoint's record.
+ends with the same bits. So everything between two checkpoints is in the state, or recomputed, or (the metrics since
+the last line was written, the evaluations without a better score) in the checkpoint's record.
 """
 
 import dataclasses
@@ -16,8 +16,7 @@ import numpy as np
 
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
-from experiments.training import early_stopping
-from experiments.training.early_stopping import Streak
+from experiments.training.early_stopping import EarlyStopping
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment
 from experiments.training.progress import Progress
@@ -25,18 +24,18 @@ from experiments.training.signals import StopRequest
 from experiments.training.update import State
 
 FIRST_CHECKPOINT_SECONDS = 20.0
-"""After this much training at the latest, so that a run can be continued from early on."""
+"""Longest training time before the first checkpoint, so that a run can be continued from early on."""
 
 Step = dict[str, Any]
 
 
 class NotFiniteError(Exception):
-    """The loss or the gradient is not finite; the message says where, and how to go on."""
+    """Error for a loss or gradient that is not finite; the message names the step, and what to change."""
 
 
 @dataclasses.dataclass
-class Window:
-    """The metrics of the steps since the last line was written: device arrays until they are asked for."""
+class MetricsWindow:
+    """The metrics of the steps since the last line was written: device arrays until `fetch`."""
 
     steps: list[Step]
 
@@ -44,12 +43,12 @@ class Window:
         self.steps.append(metrics)
 
     def fetch(self) -> list[dict[str, float]]:
-        """The same as numbers; waits for the steps to be done."""
+        """Wait for the steps, and convert their metrics to numbers."""
         self.steps = [{name: float(value) for name, value in step.items()} for step in self.steps]
         return self.steps
 
     def summary(self) -> dict[str, float]:
-        """Means over tokens of loss and accuracy, means over steps of the others, the last learning rate."""
+        """Average loss and accuracy over tokens, the gradient norm over steps; keep the last learning rate."""
         steps = self.fetch()
         tokens = sum(step["tokens"] for step in steps)
         over_tokens = {
@@ -65,25 +64,25 @@ class Window:
 
 def restore_or_start(
     experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics
-) -> tuple[State, Window, Streak]:
-    """The newest state that can be read, with the written metrics cut back to it; or the initial one."""
+) -> tuple[State, MetricsWindow, EarlyStopping]:
+    """Restore the newest state that can be read, and cut the written metrics back to it; or build the initial state."""
     start, best = experiment.initial_state, checkpoints.best_metric
     if checkpoints.latest_step() is None:
         metrics.cut_back(0)
-        return jax.jit(start)(experiment.hyperparameters), Window([]), Streak(best)
+        return jax.jit(start)(experiment.hyperparameters), MetricsWindow([]), EarlyStopping(best)
     step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
     metrics.cut_back(step)
-    return state, Window(extra["window"]), early_stopping.from_record(extra.get("early_stopping"), best)
+    return state, MetricsWindow(extra["window"]), EarlyStopping.from_record(extra.get("early_stopping"), best)
 
 
 class Loop:
-    """Updates, and at their intervals metrics, evaluations and checkpoints.
+    """Training loop: updates, and at their intervals metrics, evaluations and checkpoints.
 
     Args:
-        experiment: what is trained.
+        experiment: model, task and config.
         config_dict: the resolved config, stored with each checkpoint.
         stop: read between steps.
-        say: prints a line.
+        print_line: called with each line for the user.
     """
 
     def __init__(
@@ -93,80 +92,84 @@ class Loop:
         checkpoints: Checkpoints,
         metrics: Metrics,
         stop: StopRequest,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
     ):
         self.experiment, self.config_dict = experiment, config_dict
         self.training = experiment.config.training
-        self.checkpoints, self.metrics, self.stop, self.say = checkpoints, metrics, stop, say
+        self.checkpoints, self.metrics, self.stop, self.print_line = checkpoints, metrics, stop, print_line
         config = experiment.config
         self.evaluation = Evaluation(experiment.model, experiment.task, config.decoding, config.seed)
-        self.streak = Streak(checkpoints.best_metric)
+        self.early_stopping = EarlyStopping(checkpoints.best_metric)
         self._saved_at = time.monotonic()
         self._saved_once = False
 
-    def run(self, state: State, window: Window, streak: Streak, progress: Progress) -> State:
-        """Trains from `state` to the last step, out of patience, or until asked to stop; what it returns is saved.
+    def run(
+        self, state: State, recent_metrics: MetricsWindow, early_stopping: EarlyStopping, progress: Progress
+    ) -> State:
+        """Train from `state` to the last step, out of patience, or until a stop request; save the returned state.
 
         Raises:
-            NotFiniteError: a loss or gradient is not finite. Nothing after it was saved.
+            NotFiniteError: a loss or gradient is not finite. Nothing after it is saved.
         """
         update = self.experiment.update()
         first, last = int(state.step), self.training.steps
-        self.streak = streak
-        if first >= last or streak.stopped:
+        self.early_stopping = early_stopping
+        if first >= last or early_stopping.stopped:
             return state
         before: Step | None = None
         for step, batch in enumerate(self.experiment.task.training_batches(first), start=first + 1):
             state, metrics = update(state, batch, self.experiment.hyperparameters)
-            window.add(metrics)
+            recent_metrics.add(metrics)
             if before is not None:  # one step behind, so that the device always has work
                 self._check(step - 1, before)
                 progress.update(step - 1, loss=float(before["loss"]), **batch_size_of(batch))
             before = metrics
-            if self._boundary(step, state, window):
+            if self._boundary(step, state, recent_metrics):
                 progress.update(step, loss=float(metrics["loss"]), **batch_size_of(batch))
                 break
         return state
 
-    def _boundary(self, step: int, state: State, window: Window) -> bool:
-        """What is due after a step; whether to stop."""
+    def _boundary(self, step: int, state: State, recent_metrics: MetricsWindow) -> bool:
+        """Write, evaluate and save what is due after a step; return whether to stop."""
         output, last = self.training.output, step == self.training.steps
         if step % output.log_every == 0 or last:
-            self._write_window(step, window)
+            self._write_metrics(step, recent_metrics)
         scores = None
         if step % output.evaluate_every == 0 or last:
-            self._check_all(step, window)
+            self._check_all(step, recent_metrics)
             scores = self._evaluate(step, state)
-            self.say(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+            self.print_line(
+                f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+            )
             best, mode = self.checkpoints.best_metric, self.checkpoints.best_mode
-            if best in scores:  # if not, saving says so
-                self.streak = self.streak.after(step, scores[best], mode, self.training.patience)
-            if self.streak.stopped and not last:
-                self.say(f"Stopping at step {step} of {self.training.steps}: {self.streak}")
-            last = last or self.streak.stopped
+            if best in scores:  # if not, saving raises
+                self.early_stopping = self.early_stopping.after(step, scores[best], mode, self.training.patience)
+            if self.early_stopping.stopped and not last:
+                self.print_line(f"Stopping at step {step} of {self.training.steps}: {self.early_stopping}")
+            last = last or self.early_stopping.stopped
         if last:
-            if window.steps:
-                self._write_window(step, window)
+            if recent_metrics.steps:
+                self._write_metrics(step, recent_metrics)
             self._test(step, state)
         stopping = self.stop.received is not None
         kept = output.keep_every is not None and step % output.keep_every == 0
         if scores is not None or stopping or kept or self._checkpoint_is_due():
-            self._save(step, state, window, scores)
+            self._save(step, state, recent_metrics, scores)
         return stopping or last
 
-    def _write_window(self, step: int, window: Window) -> None:
-        self._check_all(step, window)
-        self.metrics.write(step, "train", self.experiment.task.named(window.summary()))
-        window.steps = []
+    def _write_metrics(self, step: int, recent_metrics: MetricsWindow) -> None:
+        self._check_all(step, recent_metrics)
+        self.metrics.write(step, "train", self.experiment.task.named(recent_metrics.summary()))
+        recent_metrics.steps = []
 
     def _evaluate(self, step: int, state: State) -> dict[str, float]:
-        """Scores of the validation split."""
+        """Compute and write the scores of the validation split."""
         scores = self.evaluation.score(state.evaluated_params, self.experiment.task.splits.validation)
         self.metrics.write(step, "validation", scores)
         return scores
 
     def _test(self, step: int, state: State) -> None:
-        """Scores of the test split, at the end."""
+        """Compute and write the scores of the test split, at the end."""
         if self.experiment.task.splits.test:
             scores = self.evaluation.score(state.evaluated_params, self.experiment.task.splits.test)
             self.metrics.write(step, "test", scores)
@@ -176,16 +179,16 @@ class Loop:
         wait = interval if self._saved_once else min(interval, FIRST_CHECKPOINT_SECONDS)
         return time.monotonic() - self._saved_at >= wait
 
-    def _save(self, step: int, state: State, window: Window, scores: dict[str, float] | None) -> None:
-        self._check_all(step, window)
+    def _save(self, step: int, state: State, recent_metrics: MetricsWindow, scores: dict[str, float] | None) -> None:
+        self._check_all(step, recent_metrics)
         self.metrics.flush()
-        record = {"window": window.fetch(), "early_stopping": self.streak.to_record()}
+        record = {"window": recent_metrics.fetch(), "early_stopping": self.early_stopping.to_record()}
         self.checkpoints.save(step, state, {"config": self.config_dict, **record}, scores)
         self._saved_at, self._saved_once = time.monotonic(), True
 
-    def _check_all(self, step: int, window: Window) -> None:
-        """Waits for the window's steps, and raises if one of them was not finite."""
-        steps = window.fetch()
+    def _check_all(self, step: int, recent_metrics: MetricsWindow) -> None:
+        """Wait for the recent steps, and raise NotFiniteError if one of them is not finite."""
+        steps = recent_metrics.fetch()
         for number, metrics in enumerate(steps, start=step - len(steps) + 1):
             self._check(number, metrics)
 
@@ -204,7 +207,7 @@ class Loop:
 
 
 def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, int]:
-    """Examples, and tokens that are not padding."""
+    """Count the examples of a batch, and its tokens that are not padding."""
     tokens = 0
     for side in ("source", "target"):
         if side in batch:

@@ -1,8 +1,8 @@
-"""Optimizers as rows; whatever a sweep may vary is an argument, never a constant of the program.
+"""Optimizers as rows of a table; what a sweep may vary is an argument, never a constant of the program.
 
 A row is a function (OptimizerConfig, Hyperparameters, tree of Axes) -> optax transformation of gradients into a
 direction, which the update scales by the learning rate. Its state must not depend on the hyperparameters. Which
-arrays are matrices, and along which axes, the table of axes says: stacked layers are treated each by itself.
+arrays are matrices, and along which axes, is in the table of axes; each stacked layer is treated by itself.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ Transformation = optax.GradientTransformation
 
 
 def adamw(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
-    """AdamW. Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101."""
+    """Build AdamW. Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101."""
     return optax.chain(
         optax.scale_by_adam(hyperparameters.beta1, hyperparameters.beta2, config.epsilon),
         decay(hyperparameters, axes),
@@ -32,7 +32,7 @@ def adamw(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any
 
 
 def sgd(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
-    """Gradient descent with heavy-ball momentum beta1, not Nesterov's: m = beta1 m + g; the direction is m.
+    """Build gradient descent with heavy-ball momentum beta1, not Nesterov's: m = beta1 m + g; the direction is m.
 
     The decoupled decay is that of SGDW, Loshchilov and Hutter 2019. Neither beta2 nor epsilon is read.
     """
@@ -40,16 +40,16 @@ def sgd(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) 
 
 
 def lion(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
-    """Lion: sign(beta1 m + (1 - beta1) g), then m = beta2 m + (1 - beta2) g. Chen et al. 2023, https://arxiv.org/abs/2302.06675.
+    """Build Lion: sign(beta1 m + (1 - beta1) g), then m = beta2 m + (1 - beta2) g.
 
-    They take a learning rate 3 to 10 times smaller than AdamW's, and a weight decay as many times larger. Epsilon is
-    not read.
+    Chen et al. 2023, https://arxiv.org/abs/2302.06675, use a learning rate 3 to 10 times smaller than AdamW's, and a
+    weight decay as many times larger. Epsilon is not read.
     """
     return optax.chain(optax.scale_by_lion(hyperparameters.beta1, hyperparameters.beta2), decay(hyperparameters, axes))
 
 
 def adafactor(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
-    """Adafactor without momentum. Shazeer and Stern 2018, https://arxiv.org/abs/1804.04235.
+    """Build Adafactor without momentum. Shazeer and Stern 2018, https://arxiv.org/abs/1804.04235.
 
     Second moments of a matrix or table are kept as the means of its rows and columns, and directions are clipped to a
     root mean square of 1. Differences: the step size is the schedule's, neither relative nor scaled by the
@@ -67,12 +67,12 @@ def adafactor(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes:
 
 
 def muon(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
-    """Muon: Nesterov momentum beta1, made orthogonal. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
+    """Build Muon: Nesterov momentum beta1, made orthogonal. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
 
     Each layer's matrix is taken as inputs x outputs, heads among them, and scaled by 0.2 sqrt(max(inputs, outputs)),
     with which its root mean square is that of AdamW and so AdamW's learning rate and decay carry over (Liu et al.
-    2025, https://arxiv.org/abs/2502.16982). Tables, vectors and the heads over tokens or classes move by AdamW,
-    with the same settings. Jordan takes 0.95 for beta1.
+    2025, https://arxiv.org/abs/2502.16982). AdamW, with the same settings, updates tables, vectors and the heads over
+    tokens or classes. Jordan uses 0.95 for beta1.
     """
     orthogonal = jax.tree.map(_orthogonal, axes)
     dimensions = jax.tree.map(lambda a, chosen: _dimensions(a) if chosen else optax.MaskedNode(), axes, orthogonal)
@@ -102,42 +102,42 @@ READS: dict[str, frozenset[str]] = {
     "muon": frozenset({"beta1", "beta2", "epsilon"}),
     "sgd": frozenset({"beta1"}),
 }
-"""Optimizer -> the settings of `optimizer` that it reads of those that not every one does."""
+"""Optimizer -> the settings of `optimizer` that it reads among those that not every optimizer reads."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """How parameters move."""
+    """Optimizer, learning rate and schedule."""
 
-    name: str = setting("adamw", "the optimizer", allowed=OPTIMIZERS)
-    learning_rate: float = setting(1e-3, "highest learning rate", check=above(0.0))
-    schedule: str = setting("cosine", "how the learning rate falls after warm-up", allowed=SCHEDULES)
-    warmup_steps: int = setting(100, "steps over which the learning rate rises from 0", check=at_least(0))
-    final_fraction: float = setting(0.1, "learning rate at the end / the highest one", check=at_least(0.0))
-    decay_fraction: float = setting(0.2, "share of the steps in which schedule wsd decays", check=fraction)
-    weight_decay: float = setting(0.1, "decoupled, on matrices and embeddings only", check=at_least(0.0))
-    beta1: float = setting(0.9, "decay of the mean of gradients, or momentum; not of adafactor", check=fraction)
+    name: str = setting("adamw", "optimizer of the parameters", allowed=OPTIMIZERS)
+    learning_rate: float = setting(1e-3, "peak learning rate", check=above(0.0))
+    schedule: str = setting("cosine", "learning-rate schedule after warm-up", allowed=SCHEDULES)
+    warmup_steps: int = setting(100, "steps of linear warm-up to the peak learning rate", check=at_least(0))
+    final_fraction: float = setting(0.1, "final learning rate as a fraction of the peak", check=at_least(0.0))
+    decay_fraction: float = setting(0.2, "fraction of all steps in which schedule wsd decays", check=fraction)
+    weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0))
+    beta1: float = setting(0.9, "decay rate of the mean gradient, or momentum; not read by adafactor", check=fraction)
     beta2: float = setting(
-        0.98, "decay of the mean of squared gradients, or of lion's mean; not of sgd", check=fraction
+        0.98, "decay rate of the mean squared gradient, or of lion's mean; not read by sgd", check=fraction
     )
-    epsilon: float = setting(1e-8, "added to the root of the second mean", check=above(0.0))
-    clip_norm: float | None = setting(1.0, "largest global norm of the gradient; none: no clipping", check=above(0.0))
+    epsilon: float = setting(1e-8, "constant added to the root of the mean squared gradient", check=above(0.0))
+    clip_norm: float | None = setting(1.0, "maximum global norm of the gradient; none: no clipping", check=above(0.0))
 
 
 def optimizer(config: OptimizerConfig, hyperparameters: Hyperparameters, parameter_axes: Any) -> Transformation:
-    """Clipping, then the row that the config names."""
+    """Chain clipping and the optimizer that the config names."""
     clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)
     return optax.chain(clip, OPTIMIZERS[config.name](config, hyperparameters, parameter_axes))
 
 
 def decay(hyperparameters: Hyperparameters, axes: Any) -> Transformation:
-    """Decoupled weight decay of matrices and tables; biases and scales are left alone."""
+    """Build decoupled weight decay of matrices and tables; biases and scales do not decay."""
     decayed = jax.tree.map(lambda a: a.kind != "vector", axes)
     return optax.add_decayed_weights(hyperparameters.weight_decay, decayed)
 
 
 def each_layer(inner: Transformation, axes: Any) -> Transformation:
-    """`inner` on every layer of every array alone: a matrix or table as inputs x outputs, a vector as one axis.
+    """Apply `inner` to each layer of each array by itself: a matrix or table as inputs x outputs, a vector as one axis.
 
     The state is a tree of inner states like the parameters, each with a leading L (1 where nothing is stacked).
     """
@@ -163,12 +163,12 @@ def each_layer(inner: Transformation, axes: Any) -> Transformation:
 
 
 def _orthogonal(axes: Axes) -> bool:
-    """Whether Muon makes it orthogonal: matrices within the model do, those from or to tokens and classes do not."""
+    """Check that Muon makes the array orthogonal: a matrix within the model, not one from or to tokens and classes."""
     return axes.kind == "matrix" and not {"V", "C"} & {*axes.inputs, *axes.outputs}
 
 
 def _dimensions(axes: Axes) -> optax.contrib.MuonDimensionNumbers:
-    """Which axes of the array are the matrix's inputs and outputs; what is neither, L, is mapped over."""
+    """List the axes of the matrix's inputs and of its outputs; the axis that is neither, L, is mapped over."""
     first = int(axes.stacked)
     middle, last = first + len(axes.inputs), first + len(axes.inputs) + len(axes.outputs)
     return optax.contrib.MuonDimensionNumbers(tuple(range(first, middle)), tuple(range(middle, last)))

@@ -1,4 +1,4 @@
-"""What a run shows on the terminal: a bar while it runs, a table, paths and the next commands when it ends.
+"""Terminal output of a run: a progress bar while it runs; a table, paths and the next commands when it ends.
 
 In a log file or on a CI machine a bar would be escape codes, so there it is a plain line every few seconds.
 """
@@ -20,8 +20,7 @@ from rich.text import Text
 class Progress:
     """Loss, speed and time left of a run; `update` it after each step or every few.
 
-    Speeds and time left are of the last `window` seconds, so that compilation soon drops out of them, and a pause for
-    an evaluation too.
+    Speeds and time left are means over the last `seconds`, so that compilation and evaluations soon drop out.
     """
 
     def __init__(
@@ -30,28 +29,28 @@ class Progress:
         start_step: int,
         show: Callable[["Progress"], None],
         clock: Callable[[], float],
-        window: float = 30.0,
+        seconds: float = 30.0,
     ) -> None:
         self.total_steps, self.step, self.loss = total_steps, start_step, None
-        self._show, self._clock, self._window = show, clock, window
+        self._show, self._clock, self._seconds = show, clock, seconds
         self._examples = self._tokens = 0
         self._samples = collections.deque([(clock(), start_step, 0, 0)])
 
     def update(self, step: int, *, loss: float | None = None, examples: int = 0, tokens: int = 0) -> None:
-        """Shows the state after `step`.
+        """Show the state after `step`.
 
         Args:
             step: updates done.
-            loss: nats per token, as a Python float; None: the last one stays.
-            examples: how many since the last call.
-            tokens: how many since the last call.
+            loss: nats per token, as a Python float; None: the last value is kept.
+            examples: number of examples since the last call.
+            tokens: number of tokens since the last call.
         """
         now = self._clock()
         self.step, self.loss = step, self.loss if loss is None else loss
         self._examples += examples
         self._tokens += tokens
         self._samples.append((now, step, self._examples, self._tokens))
-        while len(self._samples) > 2 and self._samples[1][0] <= now - self._window:
+        while len(self._samples) > 2 and self._samples[1][0] <= now - self._seconds:
             self._samples.popleft()
         self._show(self)
 
@@ -70,12 +69,12 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the present speed; None before there is one."""
+        """Estimate from the present speed; None before the first step."""
         speed = self._per_second(1)
         return (self.total_steps - self.step) / speed if speed else None
 
-    def facts(self) -> str:
-        """Loss, speeds and time left in one line."""
+    def summary(self) -> str:
+        """Format loss, speeds and time left in one line."""
         parts = [] if self.loss is None else [f"loss {self.loss:.4f}"]
         if self.tokens_per_second is not None:
             parts.append(f"{self.examples_per_second:,.0f} examples/s")
@@ -94,38 +93,38 @@ def progress(
     every_seconds: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
-    """A Progress shown on `console`: as a bar on a terminal, elsewhere as a line every `every_seconds`.
+    """Show a Progress on `console`: as a bar on a terminal, elsewhere as a line every `every_seconds`.
 
-    What is printed to the same console meanwhile appears above the bar.
+    Lines printed to the same console in the meantime appear above the bar.
     """
     if not console.is_terminal:
         yield Progress(total_steps, start_step, _lines(console, every_seconds, clock), clock)
         return
-    columns = [TextColumn("step {task.completed}/{task.total}"), TextColumn("{task.fields[facts]}")]
+    columns = [TextColumn("step {task.completed}/{task.total}"), TextColumn("{task.fields[summary]}")]
     if console.width >= 100:  # else the numbers would be cut off
         columns.insert(1, BarColumn(bar_width=20))
     with Bar(*columns, console=console, refresh_per_second=4) as bar:
-        task = bar.add_task("", total=total_steps, completed=start_step, facts="compiling")
+        task = bar.add_task("", total=total_steps, completed=start_step, summary="compiling")
         yield Progress(
-            total_steps, start_step, lambda now: bar.update(task, completed=now.step, facts=now.facts()), clock
+            total_steps, start_step, lambda now: bar.update(task, completed=now.step, summary=now.summary()), clock
         )
 
 
 def _lines(console: Console, every_seconds: float, clock: Callable[[], float]) -> Callable[[Progress], None]:
-    """A `show` that prints a line when the last one is `every_seconds` old, and one at the last step."""
+    """Build a `show` that prints a line when the last one is `every_seconds` old, and one at the last step."""
     last = clock()
 
     def show(now: Progress) -> None:
         nonlocal last
         if clock() - last >= every_seconds or now.step >= now.total_steps:
             last = clock()
-            say(console, f"step {now.step}/{now.total_steps}  {now.facts()}")
+            print_line(console, f"step {now.step}/{now.total_steps}  {now.summary()}")
 
     return show
 
 
 def final_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
-    """A table with one row for each mapping; columns are their keys, in order of first appearance."""
+    """Build a table with one row for each mapping; columns are their keys, in order of first appearance."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(title=title, title_justify="left")
     for name in names:
@@ -143,31 +142,31 @@ def _cell(value: Any) -> str:
 
 
 def print_paths(console: Console, paths: Mapping[str, Any]) -> None:
-    """What lies where: one line for each, "meaning  path"."""
+    """Print one line for each path, "meaning  path"."""
     width = max(map(len, paths), default=0)
     for meaning, path in paths.items():
-        say(console, f"{meaning:<{width}}  {path}")
+        print_line(console, f"{meaning:<{width}}  {path}")
 
 
 def print_next(console: Console, commands: Iterable[str]) -> None:
-    """The commands to try next, each on a line of its own to be copied."""
-    say(console, "Next:")
+    """Print the commands to try next, each on its own line to be copied."""
+    print_line(console, "Next:")
     for command in commands:
-        say(console, f"  {command}")
+        print_line(console, f"  {command}")
 
 
-def say(console: Console, line: str) -> None:
-    """A line as it is: not wrapped (a path or command stays whole), no markup, no colours."""
+def print_line(console: Console, line: str) -> None:
+    """Print a line unchanged: not wrapped (a path or command stays whole), without markup and colours."""
     console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 def devices_in_words() -> str:
-    """The devices of this process, such as "1 x cpu (cpu)": how many, their own name, the platform."""
+    """Describe the devices of this process, such as "1 x cpu (cpu)": number, name, platform."""
     return f"{jax.local_device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})"
 
 
 def duration(seconds: float) -> str:
-    """75 -> "1 min 15 s"."""
+    """Format a time: 75 -> "1 min 15 s"."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

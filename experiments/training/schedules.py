@@ -12,7 +12,7 @@
 
 Vaswani et al. count updates from 1 and warm up over one more than we do: t + 1 is their step number and warmup + 1
 their warm-up, so the two halves meet at the peak, and without warm-up the rate is peak / sqrt(t + 1). wsd (warm-up,
-stable, decay) is constant until the last `decay_fraction` share of all steps; its decay is not Hu et al.'s exponential
+stable, decay) is constant until the last `decay_fraction` of all steps; its decay is not Hu et al.'s exponential
 but the 1 - sqrt that Hägele et al. 2024 (https://arxiv.org/abs/2405.18392) found to be better than a line. optax's own
 schedules refuse traced lengths.
 """
@@ -25,26 +25,26 @@ from jax import Array
 
 
 class Moment(NamedTuple):
-    """Where in a schedule an update is, and the schedule's settings; all may be traced."""
+    """Position of an update in a schedule, and the schedule's settings; all may be traced."""
 
     step: Array
     """The update, counted from 0."""
     warmup_steps: Array | float
     steps: int
     final: Array | float
-    """Rate at the end / the peak."""
+    """Final rate as a fraction of the peak."""
     decay_fraction: Array | float
-    """Share of all steps in which `wsd` decays."""
+    """Fraction of all steps in which `wsd` decays."""
 
     @property
     def progress(self) -> Array:
-        """0 at the end of warm-up, 1 after the last update."""
+        """Share of the updates after warm-up that are done: 0 at its end, 1 after the last update."""
         after = (self.step - self.warmup_steps) / jnp.maximum(self.steps - self.warmup_steps, 1)
         return jnp.clip(after, 0.0, 1.0)
 
     @property
     def remaining(self) -> Array:
-        """1 until the decay of `wsd` begins, 0 after the last update."""
+        """Share of the decay of `wsd` that remains: 1 until it begins, 0 after the last update."""
         return jnp.clip((self.steps - self.step) / jnp.maximum(self.decay_fraction * self.steps, 1), 0.0, 1.0)
 
 
@@ -52,7 +52,7 @@ Shape = Callable[[Moment], Array]
 
 
 def inverse_sqrt(at: Moment) -> Array:
-    """1 until the end of warm-up, then the inverse root of the number of updates."""
+    """Return 1 until the end of warm-up, then the inverse root of the number of updates."""
     return jnp.sqrt((at.warmup_steps + 1.0) / (jnp.maximum(at.step, at.warmup_steps) + 1.0))
 
 
@@ -72,7 +72,7 @@ READS: dict[str, frozenset[str]] = {
     "inverse_sqrt": frozenset(),
     "wsd": frozenset({"final_fraction", "decay_fraction"}),
 }
-"""Name -> the settings of `optimizer` that it reads of those that not every schedule does."""
+"""Name -> the settings of `optimizer` that it reads among those that not every schedule reads."""
 
 
 def learning_rate(
@@ -85,7 +85,7 @@ def learning_rate(
     final: Array | float,
     decay_fraction: Array | float,
 ) -> Array:
-    """The learning rate of update `step`, counted from 0; every argument but `shape` may be traced."""
+    """Compute the learning rate of update `step`, counted from 0; every argument but `shape` may be traced."""
     step = jnp.asarray(step, jnp.float32)
     warm = jnp.minimum(1.0, (step + 1.0) / (warmup_steps + 1.0))
     return peak * warm * shape(Moment(step, warmup_steps, steps, final, decay_fraction))

@@ -1,4 +1,4 @@
-"""Stopping on request: SIGTERM and Ctrl-C set a flag that the loop reads between steps."""
+"""Stop requests: SIGTERM and Ctrl-C set a flag that the loop reads between steps."""
 
 import contextlib
 import signal
@@ -7,13 +7,13 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether the run was asked to stop, and by which signal."""
+    """A signal handler that records the request to stop; `received` is the signal's number, or None."""
 
     def __init__(self) -> None:
         self.received: int | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        """The signal handler: the first request is noted, a Ctrl-C after it stops at once."""
+        """Record the first request; raise KeyboardInterrupt on a Ctrl-C after it."""
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.received is None:
@@ -22,7 +22,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Within the block SIGTERM and SIGINT set `.received` instead of ending the process; main thread only."""
+    """Make SIGTERM and SIGINT set `.received` within the block instead of ending the process; main thread only."""
     request = StopRequest()
     numbers = (signal.SIGTERM, signal.SIGINT)
     old = [signal.getsignal(number) for number in numbers]
@@ -36,5 +36,5 @@ def catch_stop_signals() -> Iterator[StopRequest]:
 
 
 def exit_code(number: int) -> int:
-    """What a shell expects of a process that a signal ended: 130 for SIGINT, 143 for SIGTERM."""
+    """Return the exit code of a process that a signal ended, as shells expect it: 130 for SIGINT, 143 for SIGTERM."""
     return 128 + number

@@ -28,7 +28,7 @@ Metrics = dict[str, Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """All that training carries from step to step.
+    """The training state: all that is carried from step to step.
 
     Attributes:
         step: updates done, int32.
@@ -48,7 +48,7 @@ class State:
         return self.params if self.average is None else self.average
 
     def with_evaluated_params(self, params: Any) -> "State":
-        """The same with other parameters to evaluate."""
+        """Replace the parameters to evaluate."""
         changed = {"params": params} if self.average is None else {"average": params}
         return dataclasses.replace(self, **changed)
 
@@ -56,7 +56,7 @@ class State:
 def initial_state(
     model: Model, config: OptimizerConfig, hyperparameters: Hyperparameters, ema_decay: float | None
 ) -> State:
-    """The state before the first update, a function of the hyperparameters' seed and initial scale."""
+    """Build the state before the first update, a function of the hyperparameters' seed and initial scale."""
     params = model.init(jax.random.key(hyperparameters.seed), hyperparameters.initial_scale)
     transform = optimizer(config, hyperparameters, model.parameter_axes(params))
     average = None if ema_decay is None else jax.tree.map(jnp.copy, params)
@@ -72,7 +72,7 @@ def token_sums(
     dropout: Array | None = None,
     smoothing: Array | None = None,
 ) -> tuple[Array, Metrics]:
-    """Sums over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights).
+    """Sum over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights).
 
     Labels are B T, or B of a classifier.
     """
@@ -88,11 +88,11 @@ def token_sums(
 def make_update(
     model: Model, config: OptimizerConfig, *, steps: int, accumulation: int = 1, ema_decay: float | None = None
 ) -> Callable[[State, Batch, Hyperparameters], tuple[State, Metrics]]:
-    """The update of a model and an optimizer.
+    """Build the update of a model and an optimizer.
 
     Args:
         steps: length of the schedule.
-        accumulation: parts that the batch is computed in; must divide it.
+        accumulation: number of parts that the batch is computed in; must divide it.
         ema_decay: of the averaged parameters; at step t at most (1 + t) / (10 + t), so that the start is forgotten.
 
     Returns:
@@ -108,14 +108,14 @@ def make_update(
 
     def accumulated(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:
         parts = jax.tree.map(lambda x: x.reshape(accumulation, x.shape[0] // accumulation, *x.shape[1:]), dict(batch))
-        part = lambda i: jax.tree.map(lambda x: x[i], parts)  # noqa: E731
-        add = lambda a, b: jax.tree.map(jnp.add, a, b)  # noqa: E731
 
-        def one(total: Any, i: Array) -> tuple[Any, None]:
-            return add(total, gradients(params, part(i), jax.random.fold_in(key, i), h)), None
+        def gradients_of_part(i: Array | int) -> tuple[Any, Metrics]:
+            return gradients(params, jax.tree.map(lambda x: x[i], parts), jax.random.fold_in(key, i), h)
 
-        first = gradients(params, part(0), jax.random.fold_in(key, 0), h)
-        return jax.lax.scan(one, first, jnp.arange(1, accumulation))[0]
+        def add_part(total: Any, i: Array) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, gradients_of_part(i)), None
+
+        return jax.lax.scan(add_part, gradients_of_part(0), jnp.arange(1, accumulation))[0]
 
     def update(state: State, batch: Batch, hyperparameters: Hyperparameters) -> tuple[State, Metrics]:
         h = hyperparameters
@@ -150,6 +150,6 @@ def make_update(
 
 
 def averaged(average: Any, params: Any, step: Array, decay: float) -> Any:
-    """The moving average after one more step."""
+    """Update the moving average by one step."""
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, average, params)

@@ -12,7 +12,7 @@ import pytest
 from experiments.costs.summary import flops_per_example
 from experiments.settings import defaults, resolve
 from experiments.training.evaluation import Evaluation
-from experiments.training.experiment import Experiment, Stored, set_up
+from experiments.training.experiment import Experiment, RunData, set_up
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 TASKS = {
@@ -114,7 +114,7 @@ def test_scores_have_the_names_of_the_tasks_metrics_and_are_finite(trained):
 def test_reopened_without_data_it_says_the_same(trained):
     experiment, evaluation = trained.experiment, trained.evaluation
     facts = json.loads(json.dumps(experiment.task.metadata))
-    again = set_up(experiment.config, Stored(experiment.task.tokenizers, facts), read_data=False)
+    again = set_up(experiment.config, RunData(experiment.task.tokenizers, facts), read_data=False)
     assert again.model == experiment.model
     assert again.config == experiment.config
     kept = ("max_answer_length", "end", "fixed_answer_length", "classes", "vocab_size", "metrics")

@@ -1,4 +1,4 @@
-"""A recipe and its flags give one checked config; every mistake is said before anything starts."""
+"""A recipe and its flags give one checked config; every mistake raises an error before anything starts."""
 
 import itertools
 import json
@@ -146,14 +146,14 @@ def test_a_recipe_changed_a_moment_ago_is_read_again(tmp_path):
         ),
     ],
 )
-def test_a_mistake_in_a_recipe_is_said_with_its_line(tmp_path, source, parts):
+def test_the_error_of_a_mistake_in_a_recipe_names_its_line(tmp_path, source, parts):
     line = recipe_error(tmp_path, source)
     assert line.startswith(("recipe ", "get_config of recipe "))
     for part in ["mine.py", *parts]:
         assert part in line
 
 
-def test_a_recipe_that_is_not_there_is_said_with_the_nearest_one(tmp_path):
+def test_the_error_of_a_missing_recipe_names_the_nearest_one(tmp_path):
     (tmp_path / "dates.py").write_text("")
     (tmp_path / "notes.txt").write_text("")
     for name in ("date.py", "dates", "dates.yaml", "Dates.py"):
@@ -212,7 +212,7 @@ def test_a_flag_wins_over_the_recipe_and_changes_nothing_else(override):
     try:
         config, notes = resolve(recipe, [(name, schema.show(value))])
     except UserError as error:  # what no setting is wrong about alone
-        known = any(said in str(error) for said in CONTRADICTIONS)
+        known = any(text in str(error) for text in CONTRADICTIONS)
         if not known:
             raise
         return
@@ -268,7 +268,7 @@ def test_what_a_recipe_leaves_out_takes_its_default():
         ("training.accumulation", "5", ["batch_size 64", "accumulation 5"]),
     ],
 )
-def test_a_wrong_flag_is_said_with_its_setting_what_was_given_and_what_is_allowed(name, text, parts):
+def test_the_error_of_a_wrong_flag_names_its_setting_what_was_given_and_what_is_allowed(name, text, parts):
     line = override_error((name, text))
     for part in parts:
         assert part in line
@@ -344,7 +344,7 @@ def test_a_recipes_setting_that_is_not_read_is_left_out_and_noted(choice, row, n
 
 
 @pytest.mark.parametrize("choice", ["optimizer.name", "optimizer.schedule", "data.source"])
-def test_every_row_says_what_it_reads(choice):
+def test_every_row_lists_what_it_reads(choice):
     assert set(TABLES[choice]) == set(LEAVES[choice].allowed)
     assert len(list(of_rows(choice))) > 1
 
@@ -426,11 +426,11 @@ def test_help_of_a_section_lists_all_of_each_setting_within_100_columns(section)
     for leaf in inside:
         row = next(line for line in text.splitlines() if line.split()[:1] == [leaf.name])
         assert leaf.type_name in row
-        for said in (leaf.meaning, schema.show(leaf.default), ",".join(leaf.allowed or ())):
-            assert "".join(said.split()) in words
+        for part in (leaf.meaning, schema.show(leaf.default), ",".join(leaf.allowed or ())):
+            assert "".join(part.split()) in words
 
 
-def test_help_says_ranges_paths_and_what_may_differ_on_resume():
+def test_help_lists_ranges_paths_and_what_may_differ_on_resume():
     text = settings.help_text("model")
     assert "at least 1" in text
     assert "from 0 to below 1" in " ".join(text.split())
@@ -448,7 +448,7 @@ def test_help_of_a_sub_section_or_a_setting_lists_only_that():
 @pytest.mark.parametrize(
     ("typed", "meant"), [("modle", "model"), ("training.outputs", "training"), ("width", "model.width")]
 )
-def test_help_of_an_unknown_section_says_the_nearest(typed, meant):
+def test_help_of_an_unknown_section_names_the_nearest(typed, meant):
     line = error_of(settings.help_text, typed)
     assert f"Did you mean --help={meant}" in line
     assert "model, task, data" in line

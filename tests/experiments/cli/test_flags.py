@@ -124,7 +124,7 @@ def test_values_may_be_negative_empty_or_absent():
         (["--"], ["'--' belongs to no flag"]),
     ],
 )
-def test_a_wrong_command_line_is_said_with_what_was_meant(words, parts):
+def test_the_error_of_a_wrong_command_line_names_what_was_meant(words, parts):
     line = error_of(*words)
     for part in parts:
         assert part in line
@@ -136,7 +136,7 @@ class WordFlags:
 
     files: tuple[str, ...] = setting(REQUIRED, "what is read")
     count: int = setting(3, "how many", check=at_least(1))
-    quiet: bool = setting(False, "say nothing")
+    quiet: bool = setting(False, "no output")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ def test_words_stand_before_between_and_behind_flags():
         (["a", "--count"], "--count needs a value; expected int (a whole number). Write --count=VALUE."),
     ],
 )
-def test_wrong_words_are_said_with_what_was_meant(words, line):
+def test_the_error_of_wrong_words_names_what_was_meant(words, line):
     with pytest.raises(UserError) as caught:
         parse_words(*words)
     assert str(caught.value) == line
@@ -224,11 +224,11 @@ def test_a_users_mistake_is_one_line_and_code_2(capsys):
 
 @pytest.mark.parametrize("number", WHAT_TO_DO, ids=errno.errorcode.get)
 def test_a_full_or_forbidden_path_is_one_line_that_names_it(number, capsys):
-    code, said = exit_of(failing(OSError(number, os.strerror(number), "/some/where")), capsys)
+    code, line = exit_of(failing(OSError(number, os.strerror(number), "/some/where")), capsys)
     assert code == 2
-    assert said.count("\n") == 1
-    assert "/some/where" in said
-    assert os.strerror(number) in said
+    assert line.count("\n") == 1
+    assert "/some/where" in line
+    assert os.strerror(number) in line
 
 
 def test_a_full_disk_is_recognised_behind_the_error_that_it_caused():
@@ -239,10 +239,10 @@ def test_a_full_disk_is_recognised_behind_the_error_that_it_caused():
 
 
 def test_a_full_disk_is_recognised_in_the_words_of_tensorstore():
-    said = 'Error writing "a/0.0" in database at local file "/runs/x/": Failed to write 9 bytes to file 4: '
-    line = explain(ValueError(f"{said}No space left on device [os_error_code='{errno.ENOSPC}']"))
+    text = 'Error writing "a/0.0" in database at local file "/runs/x/": Failed to write 9 bytes to file 4: '
+    line = explain(ValueError(f"{text}No space left on device [os_error_code='{errno.ENOSPC}']"))
     assert line == f"/runs/x/: No space left on device. {WHAT_TO_DO[errno.ENOSPC]}"
-    assert explain(ValueError(f"{said}[os_error_code='{errno.ENOENT}']")) is None
+    assert explain(ValueError(f"{text}[os_error_code='{errno.ENOENT}']")) is None
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("x"), FileNotFoundError(errno.ENOENT, "no", "y"), ValueError("z")])

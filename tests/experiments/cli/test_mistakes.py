@@ -273,7 +273,7 @@ def test_workdir_that_is_a_file_or_cannot_be_written(tmp_path, capsys):
 
 
 def test_a_read_only_directory_is_named(tmp_path, capsys, monkeypatch):
-    """By a file system that says so, since permissions do not bind root."""
+    """With a file system that raises, since permissions do not bind root."""
     real = os.open
 
     def read_only(path, flags, *args, **kwargs):

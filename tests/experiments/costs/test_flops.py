@@ -84,5 +84,5 @@ def test_it_needs_no_other_import_to_have_come_first():
         "import jax, importlib.util as u; s = u.spec_from_file_location('flops', 'experiments/costs/flops.py');"
         "m = u.module_from_spec(s); s.loader.exec_module(m); print(m.count(lambda x: x @ x, jax.numpy.ones((2, 2))))"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert said.stdout.split() == ["16"], said.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["16"], result.stderr

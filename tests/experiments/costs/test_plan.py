@@ -1,4 +1,4 @@
-"""What the plan of a run says, and the memory that it takes when it runs."""
+"""Claims about the plan of a run, and about the memory that the run uses."""
 
 import re
 import subprocess
@@ -14,23 +14,23 @@ from experiments import plan
 from experiments.cli.flags import run
 from experiments.costs.memory import Memory, available, bytes_of, memory_of
 from experiments.costs.plan import fit
-from experiments.costs.time import Probe, mean_over_shapes
+from experiments.costs.time import TimeEstimate, mean_over_shapes
 from tests.processes.test_commands import TINY
 
 FLAGS = [f"--config={TINY}", "--config.training.accumulation=1", "--config.model.architecture=encoder_only"]
 
 
-def said(argv, capsys):
+def output_of(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         run(plan.main, argv)
     return stop.value.code, *capsys.readouterr()
 
 
-def test_a_plan_says_sizes_operations_memory_and_time_and_writes_no_file(tmp_path, monkeypatch, capsys):
+def test_a_plan_prints_sizes_operations_memory_and_time_and_writes_no_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     flags = [*FLAGS, "--config.model.dropout=none", "--config.training.steps=124", "--config.data.num_buckets=1"]
-    code, out, error = said([*flags, "--probe_steps=2"], capsys)
+    code, out, error = output_of([*flags, "--probe_steps=2"], capsys)
     assert code == 0, error
     assert "124 steps, 2 epochs of 62" in out
     assert "programs that compile: 1 of the start, 1 of the update" in out
@@ -41,7 +41,7 @@ def test_a_plan_says_sizes_operations_memory_and_time_and_writes_no_file(tmp_pat
 
 
 def test_a_mistake_gets_one_line(capsys):
-    code, _, error = said([*FLAGS, "--probe_steps=-1"], capsys)
+    code, _, error = output_of([*FLAGS, "--probe_steps=-1"], capsys)
     assert code == 2
     assert error.count("\n") == 1
     assert "probe_steps" in error
@@ -61,7 +61,7 @@ def test_memory_of_a_tree_counts_every_type_and_no_none():
     assert bytes_of({"a": jnp.zeros((3, 5), jnp.bfloat16), "b": [None, jnp.zeros(7)]}) == 2 * 15 + 4 * 7
 
 
-def test_a_device_that_says_its_limit_is_asked_and_a_cpu_has_what_the_machine_has():
+def test_a_device_reports_its_limit_and_a_cpu_has_what_the_machine_has():
     gpu = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 123})
     assert available(gpu) == 123
     assert available(SimpleNamespace(platform="other", memory_stats=lambda: None)) is None
@@ -83,7 +83,7 @@ def test_shapes_are_weighted_by_how_often_they_come_and_a_missing_one_goes_by_it
 
 
 def test_a_run_is_its_steps_evaluations_and_compilation():
-    assert Probe(step=0.5, compiling=7.0, validation=3.0, test=2.0).run(steps=10, evaluations=4) == 26.0
+    assert TimeEstimate(step=0.5, compiling=7.0, validation=3.0, test=2.0).run(steps=10, evaluations=4) == 26.0
 
 
 GROWTH = """
@@ -126,7 +126,7 @@ def test_the_peak_is_what_a_process_grows_by_when_it_trains(wide):
 
 
 @pytest.mark.full
-def test_the_plan_of_a_sweep_says_groups_lanes_memory_and_time(monkeypatch, capsys):
+def test_the_plan_of_a_sweep_prints_groups_lanes_memory_and_time(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     recipe = Path(__file__).parents[2] / "fixtures" / "sweep_recipe.py"
     plan.main([f"--config={recipe}", "--sweep.model.width=8,16", "--probe_steps=1"])

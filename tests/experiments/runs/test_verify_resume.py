@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from experiments import settings
-from experiments.runs.run_data import write_stored
+from experiments.runs.run_data import write_run_data
 from experiments.runs.verify_resume import ATTEMPTS, flags_of, next_batches, run_and_kill
 from experiments.storage.workdir import open_workdir
 from experiments.training.experiment import set_up
@@ -87,7 +87,7 @@ def test_the_next_batches_are_those_of_the_step_and_the_seed(tmp_path):
         experiment = set_up(config)
         stored = settings.to_json_dict(experiment.config)
         open_workdir(tmp_path / name, stored, differences=settings.differences, devices="none").close()
-        write_stored(tmp_path / name, experiment.task)
+        write_run_data(tmp_path / name, experiment.task)
         found[name] = [next_batches(tmp_path / name, step) for step in (4, 5)]
     assert found["one"] == found["same"]
     assert len({*found["one"], *found["other"]}) == 4

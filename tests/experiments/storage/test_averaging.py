@@ -19,9 +19,9 @@ def state_of(step: int, moving: bool = False) -> State:
     return State(jnp.int32(step), params, {"m": jnp.full(7, float(step))}, other if moving else None)
 
 
-def open_at(directory, said=None, **options) -> Checkpoints:
-    say = said.append if said is not None else pytest.fail
-    return Checkpoints(directory, 2, "loss", "min", say=say, **options)
+def open_at(directory, lines=None, **options) -> Checkpoints:
+    print_line = lines.append if lines is not None else pytest.fail
+    return Checkpoints(directory, 2, "loss", "min", print_line=print_line, **options)
 
 
 def save(checkpoints: Checkpoints, *steps: int, moving: bool = False) -> None:
@@ -84,8 +84,8 @@ def test_the_mean_is_over_the_last_step_too(tmp_path):
 
 
 def test_fewer_are_averaged_with_a_line_and_none_is_an_error(tmp_path):
-    said = []
-    with open_at(tmp_path, said, average_every=5) as checkpoints:
+    lines = []
+    with open_at(tmp_path, lines, average_every=5) as checkpoints:
         with pytest.raises(UserError, match=r"no checkpoint in .* to average at multiples of 5 steps; got none"):
             average(checkpoints, state_of(0), 4)
         save(checkpoints, 10, 12)
@@ -98,15 +98,15 @@ def test_fewer_are_averaged_with_a_line_and_none_is_an_error(tmp_path):
         average(checkpoints, state_of(0), 4)
     with open_at(tmp_path, read_only=True) as checkpoints:
         assert average(checkpoints, state_of(0), 2).extra["averaged"] == [10, 12]
-    assert said == ["1 checkpoints averaged, not 4: only 10 are there"]
+    assert lines == ["1 checkpoints averaged, not 4: only 10 are there"]
 
 
 def test_a_damaged_checkpoint_is_not_averaged_and_the_one_before_takes_its_place(tmp_path):
-    said = []
-    with open_at(tmp_path, said, average_last=3, average_every=5) as checkpoints:
+    lines = []
+    with open_at(tmp_path, lines, average_last=3, average_every=5) as checkpoints:
         save(checkpoints, 5, 10, 15)
         (tmp_path / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
-        with open_at(tmp_path, said, average_every=5, read_only=True) as reader:
+        with open_at(tmp_path, lines, average_every=5, read_only=True) as reader:
             assert average(reader, state_of(0), 2).extra["averaged"] == [5, 15]
             assert reader.steps() == [5, 10, 15]
         found = average(checkpoints, state_of(0), 2)
@@ -117,5 +117,5 @@ def test_a_damaged_checkpoint_is_not_averaged_and_the_one_before_takes_its_place
         with pytest.raises(UserError, match=r"can be read: 15 is damaged \(.*\), 5 is damaged"):
             average(checkpoints, state_of(0), 2)
         assert checkpoints.steps() == [5, 15]
-    assert len(said) == 2
-    assert all(line.startswith("checkpoint 10 is damaged (") and "; it is not averaged" in line for line in said)
+    assert len(lines) == 2
+    assert all(line.startswith("checkpoint 10 is damaged (") and "; it is not averaged" in line for line in lines)

@@ -1,4 +1,4 @@
-"""Two runs are the same if every bit is; one that differs anywhere is found, and said where."""
+"""Two runs are the same if every bit is; one that differs anywhere is found and located."""
 
 import dataclasses
 import json
@@ -121,9 +121,9 @@ def test_the_same_run_at_another_time_of_the_day_is_the_same():
 
 @pytest.mark.parametrize("what", ALTERED)
 def test_whatever_differs_is_named(what):
-    alter, said = ALTERED[what]
+    alter, parts = ALTERED[what]
     difference = first_difference(run(), alter(run("continued")))
-    for part in said:
+    for part in parts:
         assert part in difference
 
 
@@ -143,7 +143,7 @@ def test_the_first_in_the_order_of_steps_is_named_lines_before_arrays():
     assert "line 2 (step 7, validation), loss" in first_difference(run(), other)
 
 
-def test_the_table_says_how_much_was_compared():
+def test_the_table_lists_how_much_was_compared():
     rows = {row["compared"]: row["how much"] for row in run().contents()}
     assert rows["params"] == "1 array, 60 bytes"
     assert rows["optimizer"] == "1 array, 60 bytes"

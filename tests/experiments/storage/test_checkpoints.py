@@ -38,13 +38,13 @@ def bits_of(tree) -> list:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def lines() -> list[str]:
     return []
 
 
-def open_at(directory: Path, said: list[str] | None = None, keep_last: int = 2, **options) -> Checkpoints:
-    say = said.append if said is not None else pytest.fail
-    return Checkpoints(directory, keep_last, "exact_match", "max", say=say, **options)
+def open_at(directory: Path, lines: list[str] | None = None, keep_last: int = 2, **options) -> Checkpoints:
+    print_line = lines.append if lines is not None else pytest.fail
+    return Checkpoints(directory, keep_last, "exact_match", "max", print_line=print_line, **options)
 
 
 @pytest.fixture(scope="module")
@@ -178,18 +178,18 @@ def test_whichever_file_of_the_newest_is_damaged_the_one_before_is_used(two, tmp
     files = sorted(p.relative_to(two) for p in (two / "20").rglob("*") if p.is_file())
     assert {f"20/{name}" for name in FILES_OF_A_CHECKPOINT} <= {str(name) for name in files}
     for number, name in enumerate(files):
-        directory, said = tmp_path / str(number), []
+        directory, lines = tmp_path / str(number), []
         shutil.copytree(two, directory)
         harm(directory / name)
-        with open_at(directory, said) as checkpoints:
+        with open_at(directory, lines) as checkpoints:
             assert checkpoints.latest_step() == 20
             step, restored, extra = checkpoints.restore(state_of(0))
             assert (step, extra) == (10, {"step": 10}), name
             assert bits_of(restored) == bits_of(state_of(10))
-            assert len(said) == 1
-            assert said[0].startswith("checkpoint 20 is damaged ("), said
-            assert "using checkpoint 10 instead" in said[0]
-            assert harm not in (truncate, empty) or " bytes of " in said[0]
+            assert len(lines) == 1
+            assert lines[0].startswith("checkpoint 20 is damaged ("), lines
+            assert "using checkpoint 10 instead" in lines[0]
+            assert harm not in (truncate, empty) or " bytes of " in lines[0]
             assert (directory / "damaged-20").is_dir()
             if number == 0:
                 assert checkpoints.save(20, state_of(21), {"step": 21})
@@ -202,33 +202,33 @@ def test_whichever_file_of_the_newest_is_damaged_the_one_before_is_used(two, tmp
 def test_damaged_checksums_never_let_damaged_arrays_through(two, tmp_path, harm):
     shutil.copytree(two, tmp_path / "c")
     harm(tmp_path / "c" / "checksums" / "20.json")
-    said = []
-    with open_at(tmp_path / "c", said) as checkpoints:
+    lines = []
+    with open_at(tmp_path / "c", lines) as checkpoints:
         step, restored, _ = checkpoints.restore(state_of(0))
     assert bits_of(restored) == bits_of(state_of(step))
-    assert [step, len(said)] == ([20, 0] if harm is Path.unlink else [10, 1])
+    assert [step, len(lines)] == ([20, 0] if harm is Path.unlink else [10, 1])
 
 
-def test_a_deleted_newest_checkpoint_is_noticed_and_the_one_before_used(two, tmp_path, said):
+def test_a_deleted_newest_checkpoint_is_noticed_and_the_one_before_used(two, tmp_path, lines):
     shutil.copytree(two, tmp_path / "c")
     shutil.rmtree(tmp_path / "c" / "20")
-    with open_at(tmp_path / "c", said) as checkpoints:
+    with open_at(tmp_path / "c", lines) as checkpoints:
         assert checkpoints.restore(state_of(0)).step == 10
-    assert len(said) == 1
-    assert "checkpoint 20 has been deleted" in said[0]
-    assert "the newest is now 10" in said[0]
+    assert len(lines) == 1
+    assert "checkpoint 20 has been deleted" in lines[0]
+    assert "the newest is now 10" in lines[0]
 
 
-def test_a_reader_moves_nothing_and_a_step_asked_for_by_number_is_not_replaced(two, tmp_path, said):
+def test_a_reader_moves_nothing_and_a_step_asked_for_by_number_is_not_replaced(two, tmp_path, lines):
     directory = tmp_path / "c"
     shutil.copytree(two, directory)
     flip(directory / "20" / "extra" / "metadata")
     before = sorted(directory.rglob("*"))
-    with open_at(directory, said, read_only=True) as checkpoints:
+    with open_at(directory, lines, read_only=True) as checkpoints:
         assert checkpoints.restore(state_of(0)).step == 10
         with pytest.raises(UserError, match="20 is damaged"):
             checkpoints.restore(state_of(0), 20)
-    assert len(said) == 1
+    assert len(lines) == 1
     assert sorted(directory.rglob("*")) == before
 
 

@@ -1,4 +1,4 @@
-"""Claims about what a run tells: metrics.jsonl, event files, and the terminal."""
+"""Claims about the output of a run: metrics.jsonl, event files, and the terminal."""
 
 import io
 import json
@@ -182,7 +182,7 @@ def test_a_log_file_gets_plain_lines_every_few_seconds_and_at_the_end():
     assert lines[-1] == "step 100/100  loss 0.0200  64 examples/s  640 tokens/s  0 s left"
 
 
-def test_a_terminal_gets_a_bar_with_the_same_facts():
+def test_a_terminal_gets_a_bar_with_the_same_numbers():
     console = Console(file=io.StringIO(), width=120, force_terminal=True, _environ={})
     run_progress(console)
     last = console.file.getvalue().rsplit("\x1b[2K")[-1]  # what follows the last clearing of the line

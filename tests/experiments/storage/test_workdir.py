@@ -168,7 +168,7 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path, full_disk):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_reading_the_config_of_no_run_says_what_to_do(tmp_path):
+def test_the_error_of_reading_the_config_of_no_run_names_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"absent does not exist. Train first: python -m experiments.train"):
         read_config(tmp_path / "absent")
     with pytest.raises(UserError, match=r"holds no config.json"):

@@ -16,8 +16,8 @@ from experiments.tasks import filling
 from experiments.tasks.build import build_task
 from experiments.tasks.config import ARCHITECTURES, OBJECTIVES, TaskConfig, objective_of, unread
 from experiments.tasks.task import TaskSettings
-from experiments.training.early_stopping import Streak
-from experiments.training.experiment import Stored, set_up
+from experiments.training.early_stopping import EarlyStopping
+from experiments.training.experiment import RunData, set_up
 from tests.fixtures.tiny import V, tiny
 from transformer.errors import UserError
 from transformer.ops.losses import cross_entropy
@@ -333,7 +333,7 @@ def test_scores_without_a_label_are_no_numbers_and_never_the_best():
         assert set(scores) == set(task.metrics)
         for name, metric in task.metrics.items():
             assert np.isnan(scores[name])
-            assert Streak(name).after(1, scores[name], metric.mode, None).best is None
+            assert EarlyStopping(name).after(1, scores[name], metric.mode, None).best is None
 
 
 def test_windows_are_counted_by_tokens_where_the_batch_is():
@@ -364,7 +364,7 @@ def test_a_run_with_learned_positions_is_set_up_again_from_its_stored_config(obj
     recipe.training.update(batch_size=3)
     config, _ = resolve(recipe)
     first = set_up(config)
-    again = set_up(first.config, Stored(first.task.tokenizers, first.task.metadata))
+    again = set_up(first.config, RunData(first.task.tokenizers, first.task.metadata))
     assert (again.config, again.task.metadata) == (first.config, first.task.metadata)
     if architecture == "seq2seq":
         assert first.config.model.max_length < 24

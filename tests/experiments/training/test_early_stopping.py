@@ -15,8 +15,8 @@ from experiments import settings
 from experiments.runs import session
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
-from experiments.training import early_stopping, loop
-from experiments.training.early_stopping import Streak
+from experiments.training import loop
+from experiments.training.early_stopping import EarlyStopping
 from experiments.training.loop import restore_or_start
 from experiments.training.progress import progress
 from experiments.training.signals import StopRequest
@@ -28,13 +28,13 @@ NAN = float("nan")
 
 def stops_at(scores: list[float], mode: str, patience: int | None, record_after: int | None = None) -> int | None:
     """The number of the evaluation that ends training; after `record_after` of them, on from a checkpoint's record."""
-    streak = Streak("loss")
+    early_stopping = EarlyStopping("loss")
     for number, score in enumerate(scores, start=1):
-        streak = streak.after(10 * number, score, mode, patience)
-        if streak.stopped:
+        early_stopping = early_stopping.after(10 * number, score, mode, patience)
+        if early_stopping.stopped:
             return number
         if number == record_after:
-            streak = early_stopping.from_record(json.loads(json.dumps(streak.to_record())), "loss")
+            early_stopping = EarlyStopping.from_record(json.loads(json.dumps(early_stopping.to_record())), "loss")
     return None
 
 
@@ -59,11 +59,11 @@ def test_training_ends_after_so_many_evaluations_in_a_row_without_a_better_one(s
 
 
 def test_another_metric_counts_anew_but_a_stopped_run_stays_stopped():
-    streak = Streak("loss", best=1.0, best_step=10, since=2)
-    assert early_stopping.from_record(streak.to_record(), "accuracy") == Streak("accuracy")
-    assert early_stopping.from_record(None, "accuracy") == Streak("accuracy")
-    stopped = streak.after(20, 2.0, "min", 3)
-    assert early_stopping.from_record(stopped.to_record(), "accuracy").stopped
+    early_stopping = EarlyStopping("loss", best=1.0, best_step=10, since=2)
+    assert EarlyStopping.from_record(early_stopping.to_record(), "accuracy") == EarlyStopping("accuracy")
+    assert EarlyStopping.from_record(None, "accuracy") == EarlyStopping("accuracy")
+    stopped = early_stopping.after(20, 2.0, "min", 3)
+    assert EarlyStopping.from_record(stopped.to_record(), "accuracy").stopped
 
 
 class Toy:
@@ -113,12 +113,12 @@ class ToyEvaluation:
 
 
 def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, list[str]]:
-    """A session of the loop, which a signal stops after the evaluation of `stop_at`: its last step, the lines said."""
-    said, stop = [], StopRequest()
+    """A session of the loop that a signal stops after the evaluation of `stop_at`: its last step, the lines printed."""
+    printed, stop = [], StopRequest()
     workdir.mkdir(exist_ok=True)
 
-    def say(line: str) -> None:
-        said.append(line)
+    def print_line(line: str) -> None:
+        printed.append(line)
         if line.startswith(f"step {stop_at}:"):
             stop(15, None)
 
@@ -127,9 +127,9 @@ def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, lis
         Metrics(workdir, False) as metrics,
         progress(60, 0, Console(quiet=True)) as shown,
     ):
-        state, window, streak = restore_or_start(toy, checkpoints, metrics)
-        run = loop.Loop(toy, settings.to_json_dict(toy.config), checkpoints, metrics, stop, say)
-        return int(run.run(state, window, streak, shown).step), said
+        state, recent_metrics, early_stopping = restore_or_start(toy, checkpoints, metrics)
+        run = loop.Loop(toy, settings.to_json_dict(toy.config), checkpoints, metrics, stop, print_line)
+        return int(run.run(state, recent_metrics, early_stopping, shown).step), printed
 
 
 def lines(workdir: Path) -> list[dict]:
@@ -147,9 +147,9 @@ INTERVALS = {"output.evaluate_every": 5, "output.log_every": 7, "output.checkpoi
 def test_a_run_out_of_patience_ends_as_the_last_step_does_and_the_same_if_interrupted(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
     toy = Toy(patience=3, **INTERVALS)
-    step, said = train(toy, tmp_path / "whole")
+    step, printed = train(toy, tmp_path / "whole")
     assert step == 40
-    assert said[-1] == (
+    assert printed[-1] == (
         "Stopping at step 40 of 60: validation exact_match was not better than 0.4 of step 25 in 3 evaluations"
         " (training.patience)"
     )
@@ -177,7 +177,7 @@ def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, m
     assert steps(tmp_path / "parts") == [30, 32, 36, 40]
 
 
-def test_a_command_out_of_patience_is_finished_and_says_so_again(tmp_path, monkeypatch, capsys):
+def test_a_command_out_of_patience_is_finished_and_prints_so_again(tmp_path, monkeypatch, capsys):
     """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
     monkeypatch.setattr(session, "draw_run", lambda *_: {})
     flags = {
@@ -189,7 +189,7 @@ def test_a_command_out_of_patience_is_finished_and_says_so_again(tmp_path, monke
         "data.num_buckets": "1",
     }
     config, _ = settings.resolve(settings.load_recipe(str(RECIPE)), flags.items())
-    for said in ("Stopping at step 2 of 60: validation exact_match", "Finished already at step 2 of 60"):
+    for line in ("Stopping at step 2 of 60: validation exact_match", "Finished already at step 2 of 60"):
         assert session.train(config, tmp_path, [], ["experiments.train"]) == 0
-        assert said in capsys.readouterr().out
+        assert line in capsys.readouterr().out
     assert [line["split"] for line in lines(tmp_path) if line["step"] == 2] == ["validation", "train", "test"]

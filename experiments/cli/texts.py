@@ -1,0 +1,38 @@
+"""Texts that a user gives on the command line: one text, a file of lines, or the lines of standard input."""
+
+import sys
+
+from experiments.data.sources.reading import File, read_file
+from transformer.errors import problem
+
+
+def read_texts(text: str | None, file: str | None) -> list[str]:
+    """Read the texts of the flags --input and --file, or of standard input where neither is given.
+
+    Raises:
+        UserError: both flags are given, or the texts cannot be read.
+    """
+    if text is not None and file is not None:
+        raise problem("--input and --file are both given", do="Give one of them.")
+    if text is not None:
+        return [text]
+    if file is not None:
+        return read_file(file, "--file").lines()
+    return read_standard_input()
+
+
+def read_standard_input() -> list[str]:
+    """Read the lines of standard input, without their ends.
+
+    Raises:
+        UserError: it is not UTF-8, or empty.
+    """
+    if sys.stdin.isatty():
+        print("one text a line, then Ctrl-D", file=sys.stderr)
+    try:
+        texts = File("", "standard input", sys.stdin.read().replace("\r\n", "\n")).lines()
+    except UnicodeDecodeError as error:
+        raise problem(f"standard input is not UTF-8: {error}", do="Convert it, with iconv for instance.") from error
+    if not texts:
+        raise problem("there is nothing to read", do="Give --input=TEXT, --file=PATH, or lines on standard input.")
+    return texts
