@@ -1,4 +1,4 @@
-"""Where a model looks while it writes an answer: weights from each answer token to each source token."""
+"""Attention weights of a model while it writes an answer: from each answer token to each source token."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from transformer import Model, build
 
 @dataclasses.dataclass(frozen=True)
 class AttentionMap:
-    """Weights L N T S of one example, with the tokens of both axes; row t is where token t of the answer comes from."""
+    """Attention weights L N T S of one example, with the tokens of both axes; row t predicts token t of the answer."""
 
     weights_LNTS: Float[np.ndarray, "L N T S"]
     answer_tokens: list[str]
@@ -22,19 +22,19 @@ class AttentionMap:
 
 
 def attention_map(model: Model, params: Any, task: Task, source: str, answer_ids: np.ndarray) -> AttentionMap:
-    """The map for a source and the answer that the model gave.
+    """Compute the attention weights for a source and the answer that the model gave.
 
     Args:
         answer_ids: M, up to and including the end token.
 
     Raises:
-        UserError: a model with two stacks and no cross-attention has nothing to show.
+        UserError: the model has two stacks and no cross-attention.
     """
     plain = build(dataclasses.replace(model.config, kernels="plain"))  # fused kernels do not compute the weights
     look = task.look(source, answer_ids)
     batch = {key: np.asarray(value, np.int32)[None] for key, value in look.batch.items()}
-    out = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(look.activation,)))(params, batch)
-    weights_LNTS = np.asarray(out["captured"][look.activation])[:, 0, :, look.rows, look.columns]
+    outputs = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(look.activation,)))(params, batch)
+    weights_LNTS = np.asarray(outputs["captured"][look.activation])[:, 0, :, look.rows, look.columns]
     sides = task.sides
     return AttentionMap(
         weights_LNTS, sides.target.tokens(look.queries), sides.source.tokens(look.keys), look.activation

@@ -128,7 +128,7 @@ class SweepStudy:
     def take_waiting(self, trial: int) -> bool:
         """Try to take a waiting trial; return whether it now belongs to this worker.
 
-        The first heartbeat comes before, so that the trial is found if this worker is killed here.
+        The first heartbeat is recorded before, so that the trial is found if this worker is killed here.
         """
         try:
             self.storage.record_heartbeat(trial)
