@@ -1,11 +1,11 @@
-"""Times the parts of a training step of a recipe; `bench sweep` times trials as lanes against one after another."""
+"""The command that times a recipe's training steps; `bench sweep` times trials as lanes against one after another."""
 
 import dataclasses
 from collections.abc import Sequence
 
 from experiments import settings
-from experiments.benchmarks.sweep import show
-from experiments.benchmarks.train import show_speeds
+from experiments.benchmarks.sweep import print_lanes_benchmark
+from experiments.benchmarks.train import print_speeds
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.sweeping.lanes import MODES
@@ -15,37 +15,41 @@ from transformer.schema import at_least, setting
 
 @dataclasses.dataclass(frozen=True)
 class BenchFlags:
-    """Times a recipe's steps, and writes nothing: python -m experiments.bench --config=configs/dates.py
+    """Time a recipe's steps, and write nothing: python -m experiments.bench --config=configs/dates.py
 
-    python -m experiments.bench sweep times trials in one program instead; `bench sweep --help` tells more.
+    python -m experiments.bench sweep times trials in one program instead; see `bench sweep --help`.
     """
 
-    config: str = setting(REQUIRED, "the recipe, a Python file with get_config()")
-    steps: int = setting(50, "updates that are timed, after as many that are not", check=at_least(1))
-    batches: int = setting(2000, "batches that the input pipeline alone makes", check=at_least(2))
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    steps: int = setting(50, "number of updates that are timed, after as many that are not", check=at_least(1))
+    batches: int = setting(2000, "number of batches for the time of the input pipeline alone", check=at_least(2))
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepBenchFlags:
-    """Times many small trials in one program against one after another: python -m experiments.bench sweep"""
+    """Time many small trials in one program against one after another: python -m experiments.bench sweep"""
 
-    trials: int = setting(16, "trials, and lanes", check=at_least(1))
-    steps: int = setting(200, "of each", check=at_least(1))
-    rounds: int = setting(3, "that are timed of each, taking turns", check=at_least(1))
-    processes: int = setting(3, "trials that are timed in a process of their own; 0: none", check=at_least(0))
-    mode: str = setting("auto", "how lanes share a device; auto: the fastest", allowed=("auto", *MODES))
-    devices: int | None = setting(None, "parts of a CPU that compute side by side; none: its cores", check=at_least(1))
+    trials: int = setting(16, "number of trials, each a lane", check=at_least(1))
+    steps: int = setting(200, "steps per trial", check=at_least(1))
+    rounds: int = setting(3, "number of measurements of lanes and of single trials, in turn", check=at_least(1))
+    processes: int = setting(3, "number of trials that are timed in a process of their own", check=at_least(0))
+    mode: str = setting(
+        "auto", "computation of lanes on a device; auto: map on a CPU, vmap elsewhere", allowed=("auto", *MODES)
+    )
+    devices: int | None = setting(
+        None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1)
+    )
 
 
 def main(argv: Sequence[str]) -> None:
     if argv and argv[0] == "sweep":
         sweep, _ = parse(argv[1:], SweepBenchFlags, overridable=False)
-        show(**dataclasses.asdict(sweep))
+        print_lanes_benchmark(**dataclasses.asdict(sweep))
         return
     flags, overrides = parse(argv, BenchFlags)
     config, _ = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    show_speeds(set_up(config), flags.config, batches=flags.batches, steps=flags.steps)
+    print_speeds(set_up(config), flags.config, batches=flags.batches, steps=flags.steps)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws where a trained model looks while it answers a text of the user's own."""
+"""The command that draws the attention weights of a trained model while it answers a text of the user."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from transformer.schema import setting
 
 @dataclasses.dataclass(frozen=True)
 class ExploreFlags:
-    """Draws a model's attention: python -m experiments.explore --workdir=runs/dates --input="20. November 2026" """
+    """Draw a model's attention: python -m experiments.explore --workdir=runs/dates --input="20. November 2026" """
 
-    workdir: str = setting(REQUIRED, "the directory that the model was trained in")
-    input: str | None = setting(None, "the text; none: an example of the data")
-    layer: int = setting(-1, "the layer to draw; -1 is the last")
-    output: str | None = setting(None, "the PNG to write; none: plots/explore.png of the working directory")
-    checkpoint: str = setting("best", "best, last or a step")
+    workdir: str = setting(REQUIRED, "working directory of the training")
+    input: str | None = setting(None, "text to answer; none: an example of the data")
+    layer: int = setting(-1, "index of the layer to draw; -1: the last")
+    output: str | None = setting(None, "path of the PNG; none: plots/explore.png in the working directory")
+    checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
 
 
 def main(argv: Sequence[str]) -> None:

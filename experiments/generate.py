@@ -1,4 +1,4 @@
-"""Writes what a trained model says to texts of the user's own: an answer, a continuation, a label."""
+"""The command that writes a trained model's answers to texts of the user: an answer, a continuation, a label."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,78 +6,52 @@ from collections.abc import Sequence
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.texts import read_texts
-from experiments.runs.open_run import Run, labels_in_words, open_run
-from transformer.decoding import DecodingConfig
+from experiments.runs.generation import answer_texts
+from experiments.runs.open_run import open_run
 from transformer.decoding.strategies import STRATEGIES, probability
-from transformer.errors import problem
 from transformer.schema import above, at_least, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerateFlags:
-    """Writes a model's answers: python -m experiments.generate --workdir=runs/dates --input="20. November 2026"
+    """Write a model's answers: python -m experiments.generate --workdir=runs/dates --input="20. November 2026"
 
     Without --input and --file, each line of standard input is one text. A language model continues a text, or fills its
-    gaps, each written <mask>; a classifier says the likeliest labels.
+    gaps, each written <mask>; a classifier writes the likeliest labels.
     """
 
-    workdir: str = setting(REQUIRED, "the directory that the model was trained in")
-    input: str | None = setting(None, "the text; none: the lines of --file or of standard input")
-    file: str | None = setting(None, "a file with one text a line, plain or .gz")
-    checkpoint: str = setting("best", "best, last or a step")
+    workdir: str = setting(REQUIRED, "working directory of the training")
+    input: str | None = setting(None, "text to answer; none: the lines of --file or of standard input")
+    file: str | None = setting(None, "file with one text a line, plain or .gz; none: standard input")
+    checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
     average_last: int | None = setting(
-        None, "the mean of so many last checkpoints instead; none: training.average_last", check=at_least(1)
+        None, "number of last checkpoints to average instead; none: training.average_last", check=at_least(1)
     )
-    max_new_tokens: int | None = setting(None, "most tokens written; none: decoding.max_new_tokens", check=at_least(1))
-    strategy: str | None = setting(None, "none: decoding.strategy", allowed=STRATEGIES)
-    temperature: float | None = setting(None, "of sampling; none: decoding.temperature", check=above(0.0))
-    top_k: int | None = setting(None, "of sampling; none: decoding.top_k", check=at_least(1))
-    top_p: float | None = setting(None, "of sampling; none: decoding.top_p", check=probability)
-    seed: int | None = setting(None, "of what is drawn; none: the run's", check=at_least(0))
+    max_new_tokens: int | None = setting(
+        None, "maximum length of an answer (tokens); none: decoding.max_new_tokens", check=at_least(1)
+    )
+    strategy: str | None = setting(None, "decoding strategy; none: decoding.strategy", allowed=STRATEGIES)
+    temperature: float | None = setting(None, "temperature of sampling; none: decoding.temperature", check=above(0.0))
+    top_k: int | None = setting(
+        None, "number of likeliest tokens to sample from; none: decoding.top_k", check=at_least(1)
+    )
+    top_p: float | None = setting(
+        None, "total probability of the likeliest tokens to sample from; none: decoding.top_p", check=probability
+    )
+    seed: int | None = setting(None, "seed of sampling; none: the run's seed", check=at_least(0))
+
+
+DECODING = ("max_new_tokens", "strategy", "temperature", "top_k", "top_p")
+"""Flags that are settings of decoding."""
 
 
 def main(argv: Sequence[str]) -> None:
     flags, _ = parse(argv, GenerateFlags, overridable=False)
     use_compilation_cache()
     opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, read_data=False)
-    texts = read_texts(flags.input, flags.file)
-    task, decoding = opened.experiment.task, decoding_of(flags, opened)
-    opened.check(texts, decoding.max_new_tokens)
-    if task.classes is not None:
-        said = opened.evaluation().probabilities(opened.params, texts)
-        answers = [labels_in_words(task.classes, row) for row in said]
-    else:
-        ids = opened.answers(texts, decoding, flags.seed)
-        answers = [task.answer(text, row) for text, row in zip(texts, ids, strict=True)]
-    for answer in answers:  # a model of bytes can write what is no text
-        print(answer.encode("utf-8", "replace").decode("utf-8"))
-
-
-def decoding_of(flags: GenerateFlags, opened: Run) -> DecodingConfig:
-    """The run's settings of decoding with those of the flags; what only sampling reads asks for it."""
-    names = ("max_new_tokens", "strategy", "temperature", "top_k", "top_p")
-    given = {name: value for name in names if (value := getattr(flags, name)) is not None}
-    seeded = ["seed"] if flags.seed is not None else []
-    if opened.experiment.task.classes is not None and (writing := [*given, *seeded]):
-        raise problem(f"--{writing[0]} is not read by a classifier, which writes no text", do="Leave it out.")
-    decoding = dataclasses.replace(opened.experiment.config.decoding, **given)
-    drawn = [name for name in given if name in STRATEGIES["sampling"].reads]
-    if drawn and "strategy" not in given:
-        decoding = dataclasses.replace(decoding, strategy="sampling")
-    row = STRATEGIES[decoding.strategy]
-    unread = [name for name in drawn if name not in row.reads] + ([] if row.random else seeded)
-    if unread:
-        raise problem(
-            f"--{unread[0]} is not read by --strategy={decoding.strategy}", do="Leave it out, or sample instead."
-        )
-    task, most = opened.experiment.task, decoding.max_new_tokens
-    if most is not None and task.fixed_answer_length and most > task.max_answer_length:
-        raise problem(
-            "--max_new_tokens is more than the slots that this model fills",
-            got=most,
-            expected=f"at most {task.max_answer_length}",
-        )
-    return decoding
+    given = {name: value for name in DECODING if (value := getattr(flags, name)) is not None}
+    for answer in answer_texts(opened, read_texts(flags.input, flags.file), given, flags.seed):
+        print(answer.encode("utf-8", "replace").decode("utf-8"))  # a model of bytes can write bytes that are no text
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Says what a recipe's run will take: parameters, operations, memory and time. Keeps nothing."""
+"""The command that estimates the costs of a recipe's run: parameters, operations, memory and time."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import use_cores
-from experiments.sweeping.planning import show_sweep_plan
+from experiments.sweeping.planning import print_sweep_plan
 from experiments.sweeping.session import make_sweep
 from experiments.training.experiment import set_up
 from experiments.training.progress import print_line
@@ -21,15 +21,21 @@ from transformer.schema import at_least, setting
 
 @dataclasses.dataclass(frozen=True)
 class PlanFlags:
-    """Says what a run will take, and writes nothing: python -m experiments.plan --config=configs/dates.py
+    """Estimate the costs of a run, and write nothing: python -m experiments.plan --config=configs/dates.py
 
-    With --sweep.SETTING=VALUES, as experiments.sweep has them, or a recipe with get_sweep(), what the sweep will take.
+    With --sweep.SETTING=VALUES, as for experiments.sweep, or a recipe with get_sweep(), those of the sweep too.
     """
 
-    config: str = setting(REQUIRED, "the recipe, a Python file with get_config()")
-    probe_steps: int = setting(10, "steps that are timed, after as many that are not; 0: no time", check=at_least(0))
-    trials: int | None = setting(None, "settings that a sweep tries; none: all of a finite space", check=at_least(1))
-    lanes: int | None = setting(None, "trials of a sweep at once; none: as many as memory holds", check=at_least(1))
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    probe_steps: int = setting(
+        10, "number of steps that are timed, after as many that are not; 0: no estimate of time", check=at_least(0)
+    )
+    trials: int | None = setting(
+        None, "number of combinations of settings in a sweep; none: all of a finite space", check=at_least(1)
+    )
+    lanes: int | None = setting(
+        None, "number of trials of a sweep at once; none: as many as memory holds", check=at_least(1)
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         print_line(console, note)
     show_plan(console, set_up(config), flags.probe_steps)
     if swept is not None:
-        show_sweep_plan(console, swept, flags.lanes, flags.probe_steps)
+        print_sweep_plan(console, swept, flags.lanes, flags.probe_steps)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains a model from a recipe; the same command again continues where it stopped, and can prove it."""
+"""The command that trains a model from a recipe; the same command again continues where it stopped."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,41 +14,47 @@ from transformer.schema import Check, at_least, setting
 
 @dataclasses.dataclass(frozen=True)
 class TrainFlags:
-    """Trains a model from a recipe:
+    """Train a model from a recipe:
 
     python -m experiments.train --config=configs/dates.py --workdir=runs/dates
 
-    The same command again continues from the newest checkpoint, and ends with the same bits. To see it proved:
+    The same command again continues from the newest checkpoint, and ends with the same bits. To prove it:
 
     python -m experiments.train --config=configs/dates.py --verify_resume
     """
 
-    config: str = setting(REQUIRED, "the recipe, a Python file with get_config()")
-    workdir: str = setting(REQUIRED, "the directory for checkpoints, metrics and pictures")
-    verify_resume: bool = setting(False, "prove that a killed run continues exactly; --verify_resume --help tells more")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    workdir: str = setting(REQUIRED, "working directory for checkpoints, metrics and pictures")
+    verify_resume: bool = setting(
+        False, "proof that a killed run continues exactly, in place of training; see --verify_resume --help"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class VerifyFlags:
-    """Proves that a run which is killed and goes on ends with the bits of one that never was:
+    """Prove that a run which is killed and continued ends with the bits of one that never was killed:
 
     python -m experiments.train --config=configs/dates.py --verify_resume
 
-    Trains 2n steps at once. The same again is killed (SIGKILL) once its checkpoint of step n is complete, and goes on
-    to 2n in another process. Then parameters, optimizer state, averages, seed and step, the next batches, and
-    metrics.jsonl (but for the wall times) are compared bit for bit. Exit code 0: the same; 1: not, and what differs
-    first is said. All is written to a temporary directory (TMPDIR says where), which is removed.
+    One process trains 2n steps. A second one does the same, is killed (SIGKILL) once its checkpoint of step n is
+    complete, and a third one continues it to 2n. Then parameters, optimizer state, averages, seed and step, the next
+    batches, and metrics.jsonl (without wall times) are compared bit for bit. Exit code 0: all are the same; 1: the
+    first difference is printed. All files are in a temporary directory (under TMPDIR), which is removed.
 
-    Other than in the recipe: training.steps is 2n, evaluations come after n and 2n, lines of metrics every few steps;
-    and to be quick, no event files are written, and unless flags say otherwise an evaluation has 64 examples where
-    they are generated, and answers of 1 token. An update is the recipe's own.
+    The updates are the recipe's own, but training.steps is 2n, evaluations come after n and 2n, and lines of metrics
+    every few steps. To save time, no event files are written, and unless flags set them, an evaluation has 64 examples
+    where they are generated, and answers of 1 token.
     """
 
-    config: str = setting(REQUIRED, "the recipe, a Python file with get_config()")
-    verify_resume: bool = setting(True, "this", check=Check(bool, "true, or to be left out"))
-    verify_steps: int = setting(10, "n, the steps before the kill, and after it", check=at_least(1))
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    verify_resume: bool = setting(
+        True, "proof of resuming, in place of training", check=Check(bool, "true, or left out")
+    )
+    verify_steps: int = setting(10, "number n of steps before the kill, and after it", check=at_least(1))
     workdir: str | None = setting(
-        None, "not to be given", check=Check(lambda _: False, "none, since --verify_resume trains in a temporary one")
+        None,
+        "working directory",
+        check=Check(lambda _: False, "none, since --verify_resume trains in a temporary one"),
     )
 
 

@@ -1,7 +1,7 @@
-"""Times many small trials as lanes of one program against one after another, warm, and against a process each.
+"""Times of many small trials as lanes of one program, one after another in a warm process, and in a process each.
 
-The model is small (2 layers, D 64, T 32, 16 windows a batch), so that what a sweep spends beside the arithmetic is
-seen: calls from Python, starting, compiling. Lanes and single trials take turns, each in a process of its own.
+The model is small (2 layers, D 64, T 32, 16 windows a batch), so that the times show the costs beside the
+arithmetic: calls from Python, starting, compiling. Lanes and single trials take turns, each in a process of its own.
 """
 
 import concurrent.futures
@@ -30,11 +30,11 @@ from experiments.sweeping.space import DATA_SEED
 from experiments.training.progress import devices_in_words, final_table, print_line
 
 FETCH_EVERY = 50
-"""Steps after which the metrics are read, as a run does that writes them."""
+"""Steps between reads of the metrics, as in a run that writes them."""
 
 
 def recipe(steps: int) -> ConfigDict:
-    """A causal language model of characters, on a module of Python's own library."""
+    """Return the recipe of a causal language model of characters, on a module of Python's standard library."""
     c = settings.defaults(task="language_modelling", data="files")
     c.task.context = 32
     c.tokenizer.name = "characters"
@@ -45,57 +45,57 @@ def recipe(steps: int) -> ConfigDict:
     return c
 
 
-def show(trials: int, steps: int, rounds: int, processes: int, mode: str, devices: int | None) -> None:
-    """Prints the table.
+def print_lanes_benchmark(trials: int, steps: int, rounds: int, processes: int, mode: str, devices: int | None) -> None:
+    """Time trials as lanes and one after another, and print the table of medians, with the least and the most.
 
     Args:
-        trials: lanes, and trials one after another.
-        steps: of each trial.
-        rounds: how often lanes and single trials are timed; medians are printed, with the least and the most.
-        processes: trials that are trained in a process of their own; 0: none.
-        mode: of the lanes.
-        devices: parts of a CPU.
+        trials: number of lanes, and of trials one after another.
+        steps: steps per trial.
+        rounds: number of measurements of lanes and of single trials.
+        processes: number of trials that are trained in a process of their own.
+        mode: a row of MODES, or "auto".
+        devices: number of parts of a CPU that compute side by side; None: its cores.
     """
     console = Console(highlight=False)
     lanes, single = [], []
     for _ in range(rounds):
-        lanes.append(_apart(_lanes, trials, steps, mode, devices))
-        single.append(_apart(_one_after_another, trials, steps))
-    apart = [_a_process(steps) for _ in range(processes)]
+        lanes.append(_in_a_process(_lanes, trials, steps, mode, devices))
+        single.append(_in_a_process(_one_after_another, trials, steps))
+    separate = [_train_in_a_process(steps) for _ in range(processes)]
     base = statistics.median(seconds for seconds, _ in lanes)
     rows = [
         _line(f"{trials} lanes of one program", [seconds for seconds, _ in lanes], trials, base),
         _line(f"{trials} one after another, in a warm process", [seconds for seconds, _ in single], trials, base),
     ]
-    if apart:
+    if separate:
         rows.append(
-            _line(f"a process for each, of {processes} timed", [trials * seconds for seconds in apart], trials, base)
+            _line(f"a process for each, of {processes} timed", [trials * seconds for seconds in separate], trials, base)
         )
     console.print(final_table(rows, title=f"{trials} trials of {steps} steps, medians of {rounds} rounds"))
-    found = versions()
+    installed = versions()
     print_line(console, f"{lanes[0][1]}; alone: {single[0][1]}")
-    print_line(console, f"{platform.machine()}, {_processor()}, Python {found['python']}, JAX {found['jax']}")
+    print_line(console, f"{platform.machine()}, {_processor()}, Python {installed['python']}, JAX {installed['jax']}")
 
 
 def _line(what: str, seconds: list[float], trials: int, base: float) -> dict[str, str]:
     middle = statistics.median(seconds)
     return {
-        "how": what,
+        "trials": what,
         "seconds": f"{middle:.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
         "trials an hour": f"{3600 * trials / middle:,.0f}",
         "times as long as lanes": f"{middle / base:.2f}",
     }
 
 
-def _apart(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a new process, which has JAX for itself."""
+def _in_a_process(measure: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new process, with a JAX of its own; return its result."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(measure, *arguments).result()
 
 
 def _experiments(trials: int, steps: int) -> list[Any]:
-    """One for each seed, with the same data."""
+    """Build the experiment of each seed, all with the same data."""
     use_compilation_cache()
     made = Experiments()
     given = [[("seed", str(seed)), (DATA_SEED, "0")] for seed in range(trials)]
@@ -103,7 +103,7 @@ def _experiments(trials: int, steps: int) -> list[Any]:
 
 
 def _lanes(trials: int, steps: int, mode: str, devices: int | None) -> tuple[float, str]:
-    """(seconds, devices in words) of all trials as lanes, their start included; the program has run before."""
+    """Time all trials as lanes, their start included, after a first run; return seconds and the devices in words."""
     use_cores(devices)
     experiments, mesh, mode = _experiments(trials, steps), lanes_mesh(), mode_of(mode)
     update = make_lanes(experiments[0].update_of_one(), mode, mesh, shared=True)
@@ -112,10 +112,10 @@ def _lanes(trials: int, steps: int, mode: str, devices: int | None) -> tuple[flo
 
     def train(steps: int) -> float:
         began = time.perf_counter()
-        states, alive, h = started(first, hyperparameters, trials, mesh)
+        states, running, h = started(first, hyperparameters, trials, mesh)
         pending = []
         for step, batch in zip(range(steps), experiments[0].task.training_batches(), strict=False):
-            states, alive, metrics = update(states, alive, batch, h)
+            states, running, metrics = update(states, running, batch, h)
             pending.append(metrics)
             if step % FETCH_EVERY == FETCH_EVERY - 1:
                 jax.device_get(pending)
@@ -128,7 +128,7 @@ def _lanes(trials: int, steps: int, mode: str, devices: int | None) -> tuple[flo
 
 
 def _one_after_another(trials: int, steps: int) -> tuple[float, str]:
-    """(seconds, devices in words) of the trials one after another; the program has run before."""
+    """Time the trials one after another, after a first run; return seconds and the devices in words."""
     experiments = _experiments(trials, steps)
     update, first = experiments[0].update(), jax.jit(experiments[0].initial_state)
 
@@ -149,8 +149,8 @@ def _one_after_another(trials: int, steps: int) -> tuple[float, str]:
     return time.perf_counter() - began, devices_in_words()
 
 
-def _a_process(steps: int) -> float:
-    """Seconds of one trial by `experiments.train`, from the command to its end."""
+def _train_in_a_process(steps: int) -> float:
+    """Time one trial by `experiments.train`, from the command to its end; return seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.py"
         path.write_text(
@@ -163,7 +163,7 @@ def _a_process(steps: int) -> float:
 
 
 def _processor() -> str:
-    """The processor's own name for itself."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Times of the parts of a training step: the input pipeline alone, and the update on batches that are there already."""
+"""Times of the parts of a training step: the input pipeline alone, and the update on batches made before."""
 
 import itertools
 import statistics
@@ -12,26 +12,31 @@ from experiments.training.loop import batch_size_of
 from experiments.training.progress import devices_in_words, final_table
 
 
-def show_speeds(experiment: Experiment, name: str, *, batches: int, steps: int) -> None:
+def print_speeds(experiment: Experiment, name: str, *, batches: int, steps: int) -> None:
     """Print the table of an experiment's speeds.
 
     Args:
-        name: the recipe, for the title.
-        batches: batches that the input pipeline alone makes.
-        steps: updates that are timed, after as many that are not.
+        name: name of the recipe, for the title.
+        batches: number of batches for the time of the input pipeline alone.
+        steps: number of updates that are timed, after as many that are not.
     """
-    made = pipeline_speed(experiment, batches)
-    eaten, milliseconds = update_speed(experiment, steps)
+    pipeline = pipeline_speed(experiment, batches)
+    update, milliseconds = update_speed(experiment, steps)
     rows = [
-        {"part": "input pipeline alone", "tokens/s": f"{made:,.0f}", "ms a step": "", "ratio": f"{made / eaten:.1f}"},
-        {"part": "update alone", "tokens/s": f"{eaten:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
+        {
+            "part": "input pipeline alone",
+            "tokens/s": f"{pipeline:,.0f}",
+            "ms a step": "",
+            "ratio": f"{pipeline / update:.1f}",
+        },
+        {"part": "update alone", "tokens/s": f"{update:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
     ]
     title = f"{name}, median of {steps} steps, {devices_in_words()}"
     Console(highlight=False).print(final_table(rows, title=title))
 
 
 def pipeline_speed(experiment: Experiment, count: int) -> float:
-    """Tokens a second of `count` batches, the first of them not timed."""
+    """Measure the tokens per second of `count` batches, the first of them not timed."""
     batches = experiment.task.training_batches()
     next(batches)
     began = time.perf_counter()
@@ -40,7 +45,7 @@ def pipeline_speed(experiment: Experiment, count: int) -> float:
 
 
 def update_speed(experiment: Experiment, steps: int) -> tuple[float, float]:
-    """(tokens a second, milliseconds), both medians, of updates on batches that are there already."""
+    """Measure updates on batches made before; return the medians of tokens per second and of milliseconds."""
     batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
     update, hyperparameters = experiment.update(), experiment.hyperparameters
     state = jax.jit(experiment.initial_state)(hyperparameters)

@@ -1,7 +1,7 @@
-"""What runs may be compared in: the settings that differ, the metrics that they share, the sides that they form.
+"""The comparison of runs: the settings that differ, the metrics that they share, the groups that they form.
 
-A side is the runs that differ in their seed alone. Only a difference between sides, over several seeds, says more than
-that two runs came out differently.
+The runs of a group differ in their seed alone. A difference of two single runs may come from the seed; a difference of
+two groups, over several seeds, has a confidence interval.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from transformer.errors import problem
 
 SEED = "seed"
 DATA = "fingerprint of the data"
-"""A row beside the settings."""
+"""The name of a row beside the settings."""
 
 FILLED_IN = ("model.vocab_size", "model.max_length", "model.class_head.classes")
-"""Settings that the data decides unless they are given; with the seed, the training split and they may change."""
+"""Settings that the data decides unless they are given; they may change with the seed, as the training split does."""
 
 
 class Differing(NamedTuple):
@@ -27,39 +27,39 @@ class Differing(NamedTuple):
 
     name: str
     values: tuple[Any, ...]
-    """One for each run."""
+    """The value of each run."""
     decides: bool
-    """Whether it can change the result."""
+    """True if the setting can change the result."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
-    """Runs that differ in their seed alone, one for each seed."""
+class Group:
+    """The runs that differ in their seed alone, one for each seed."""
 
     settings: Mapping[str, Any]
-    """What tells it from the other sides."""
+    """The settings in which it differs from the other groups, with their values."""
     results: tuple[Result, ...]
     left_out: tuple[Result, ...] = ()
-    """Further runs of a seed that is there already: the same experiment again, which counts once."""
+    """Further runs of a seed that the group has already: the same experiment again, which counts once."""
 
     def scores(self, split: str, metric: str) -> dict[int, float]:
-        """Seed -> score, of the runs that have it."""
+        """Return the score of each seed, for the runs that have it."""
         found = {result.seed: result.scores.get(split, {}).get(metric) for result in self.results}
         return {seed: score for seed, score in found.items() if score is not None}
 
     def mean(self, split: str, metric: str) -> Estimate | None:
-        """The mean over seeds; None where no run has the metric."""
+        """Estimate the mean over seeds; None where no run has the metric."""
         scores = self.scores(split, metric)
         return estimate(list(scores.values())) if scores else None
 
-    def difference(self, other: "Side", split: str, metric: str) -> Estimate | None:
-        """This side minus the other over the seeds that both have; None where a side lacks the metric."""
-        here, there = self.scores(split, metric), other.scores(split, metric)
-        return paired_difference(there, here) if here and there else None
+    def difference(self, other: "Group", split: str, metric: str) -> Estimate | None:
+        """Estimate this group minus the other over their common seeds; None where a group lacks the metric."""
+        own, others = self.scores(split, metric), other.scores(split, metric)
+        return paired_difference(others, own) if own and others else None
 
 
 def rows(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """(split, metric) of all scores, in order of the splits and of first appearance."""
+    """List (split, metric) of all scores, in order of the splits and of first appearance."""
     return [
         (split, name)
         for split in SPLITS
@@ -68,7 +68,7 @@ def rows(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def refuse_other_objectives(results: Sequence[Result]) -> None:
-    """Raises UserError if no metric is of all runs: scores of different objectives are of different things."""
+    """Raise a UserError if no metric is common to all runs, since scores of different objectives do not compare."""
     if not set.intersection(*(set(result.metrics) for result in results)):
         got = "; ".join(f"{result.name}: {', '.join(result.metrics)}" for result in results)
         raise problem(
@@ -79,7 +79,7 @@ def refuse_other_objectives(results: Sequence[Result]) -> None:
 
 
 def differing(results: Sequence[Result]) -> list[Differing]:
-    """The settings that not all runs share, and the data's fingerprint if two runs have different ones."""
+    """List the settings that not all runs share, and the data's fingerprint if two runs have different ones."""
     first, *others = results
     found = [settings.differences(first.config, other.config) for other in others]
     names = dict.fromkeys(name for changes in found for name, *_ in changes)
@@ -99,30 +99,30 @@ def _short(fingerprint: str | None) -> str:
     return "unknown" if fingerprint is None else fingerprint[:12] or "the config decides it"
 
 
-def sides(results: Sequence[Result]) -> list[Side]:
-    """The sides that runs form, in order of first appearance."""
-    deciding = _tell_apart(results)
-    groups: dict[str, list[int]] = {}
+def group_runs(results: Sequence[Result]) -> list[Group]:
+    """Group the runs that differ in their seed alone, in order of first appearance."""
+    deciding = _group_settings(results)
+    by_key: dict[str, list[int]] = {}
     for i in range(len(results)):
-        groups.setdefault(_key(deciding, i), []).append(i)
-    found = []
-    for members in groups.values():
+        by_key.setdefault(_key(deciding, i), []).append(i)
+    groups = []
+    for members in by_key.values():
         by_seed: dict[int, Result] = {}
         for i in members:
             by_seed.setdefault(results[i].seed, results[i])
         kept = tuple(by_seed.values())
         again = tuple(results[i] for i in members if results[i] not in kept)
-        found.append(Side({row.name: row.values[members[0]] for row in deciding}, kept, again))
-    return found
+        groups.append(Group({row.name: row.values[members[0]] for row in deciding}, kept, again))
+    return groups
 
 
-def _tell_apart(results: Sequence[Result]) -> list[Differing]:
-    """What tells sides apart: all that can change the result but the seed, and what the seed has filled in."""
+def _group_settings(results: Sequence[Result]) -> list[Differing]:
+    """List the settings by which groups differ: those that can change the result, but the seed and what it fills in."""
     deciding = [row for row in differing(results) if row.decides and row.name != SEED]
     filled = [row for row in deciding if row.name in FILLED_IN]
     rest = [row for row in deciding if row.name not in FILLED_IN]
     for i, j in itertools.combinations(range(len(results)), 2):
-        # The same seed gives the same data, so what differs here was given.
+        # The same seed gives the same data, so a value that differs here was given.
         given = results[i].seed == results[j].seed and _key(rest, i) == _key(rest, j)
         if given and _key(filled, i) != _key(filled, j):
             return deciding
@@ -130,5 +130,5 @@ def _tell_apart(results: Sequence[Result]) -> list[Differing]:
 
 
 def _key(deciding: Sequence[Differing], i: int) -> str:
-    """Of run i, equal for runs of one side; values may be lists."""
+    """Return the key of run i, equal for runs of one group; values may be lists."""
     return repr([row.values[i] for row in deciding])

@@ -1,7 +1,6 @@
-"""What a metric's name says of its unit and direction, where there is no task at hand: a table of endings.
+"""The unit and direction of a metric by the ending of its name: `causal_loss` ends in `loss`, and so on.
 
-A task knows its own (`Task.metrics`), but making one reads the data, which a run that is looked at later may have
-outlived. `causal_loss` ends in `loss`, and so on.
+A task has its own table (`Task.metrics`), but building one reads the data, which may be gone when runs are compared.
 """
 
 from experiments.tasks.task import TOKEN_UNITS, Metric, token_metrics
@@ -15,9 +14,9 @@ ENDINGS: dict[str, Metric] = {
     **token_metrics({key: f"span_{key}" for key in TOKEN_UNITS}, "hidden token"),
     **token_metrics({key: key for key in TOKEN_UNITS}),
 }
-"""Ending of a name, whole words of it -> metric; the first that fits counts."""
+"""Ending of a name, in whole words -> metric; the first that matches counts."""
 
 
 def metric_of(name: str) -> Metric | None:
-    """The metric that a name ends in; None: one that the table does not know."""
+    """Return the metric that a name ends in; None where the table has none."""
     return next((metric for ending, metric in ENDINGS.items() if f"_{name}".endswith(f"_{ending}")), None)

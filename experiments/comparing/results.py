@@ -1,4 +1,4 @@
-"""What a run ended with, read from its working directory alone: config, fingerprint of the data, last scores."""
+"""The result of a run, read from its working directory alone: config, fingerprint of the data, last scores."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,28 +13,28 @@ from experiments.training.early_stopping import EarlyStopping
 from transformer.errors import UserError, nearest, problem
 
 SPLITS = ("validation", "test")
-"""Those whose scores are compared; `train` is scored while it changes, and without the averages."""
+"""The splits whose scores are compared; scores of `train` are of changing parameters, without the averages."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One run as it stands."""
+    """The present result of one run."""
 
     name: str
-    """The directory as it was given."""
+    """The working directory as the user gave it."""
     config: Mapping[str, Any]
-    """As it was stored, nested."""
+    """The stored config, nested."""
     data: str | None
-    """Fingerprint of the data, "" where the config decides it; None: a version stored it that had none."""
+    """The fingerprint of the data, "" where the config decides it; None for a run of a version without fingerprints."""
     scores: Mapping[str, Mapping[str, float]]
-    """Split -> metric -> value at the last evaluation; a split that was not evaluated is absent."""
+    """The scores of the last evaluation: split -> metric -> value; a split that was not evaluated is absent."""
     step: int
-    """Updates before the last evaluation."""
+    """The number of updates before the last evaluation."""
     finished: bool
-    """Whether training reached its last step, or ran out of patience."""
+    """True if training reached its last step, or stopped early."""
 
     def setting(self, name: str) -> Any:
-        """The value of a setting by its full name; its default where an earlier version did not have it."""
+        """Return the value of a setting by its full name; its default where an earlier version did not have it."""
         value: Any = self.config
         for part in name.split("."):
             if part not in value:
@@ -48,7 +48,7 @@ class Result:
 
     @property
     def steps(self) -> int:
-        """Updates that the config asks for."""
+        """The number of updates of the whole training."""
         return self.setting("training.steps")
 
     @property
@@ -58,10 +58,10 @@ class Result:
 
 
 def read_results(names: Sequence[str]) -> list[Result]:
-    """The results of several runs, to be compared.
+    """Read the results of several runs that are to be compared.
 
     Raises:
-        UserError: fewer than two, one of them twice, or what `read_result` raises.
+        UserError: fewer than two runs, one of them twice, or an error of `read_result`.
     """
     names = [str(Path(name)) for name in names]
     if len(names) < 2:
@@ -77,10 +77,10 @@ def read_results(names: Sequence[str]) -> list[Result]:
 
 
 def read_result(name: str) -> Result:
-    """The result of the run in a working directory.
+    """Read the result of the run in a working directory.
 
     Raises:
-        UserError: no such directory, no run in it, or none that was evaluated.
+        UserError: no such directory, no run in it, or no evaluation of the run.
     """
     path = Path(name)
     if not path.is_dir():
@@ -103,15 +103,15 @@ def read_result(name: str) -> Result:
         max(line["step"] for line in last.values()),
         finished=False,
     )
-    return dataclasses.replace(found, finished=found.step >= found.steps or _out_of_patience(found, lines))
+    return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))
 
 
 def _scores(line: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in line.items() if name not in metrics.NO_METRICS}
 
 
-def _out_of_patience(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the evaluations ended training, as the loop found while it ran."""
+def _stopped_early(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether early stopping ended the training, by the evaluations that it read."""
     patience, best = (result.setting(f"training.{name}") for name in ("patience", "output.best"))
     metric = None if best is None else metric_of(best)
     if metric is None:
@@ -124,6 +124,6 @@ def _out_of_patience(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool
 
 
 def _no_directory(path: Path) -> UserError:
-    beside = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-    guess = nearest(path.name, beside)
+    siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    guess = nearest(path.name, siblings)
     return problem(f"{path} is no directory", do=f"Did you mean {path.with_name(guess)}?" if guess else None)

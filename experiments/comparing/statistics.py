@@ -5,7 +5,7 @@
 n is the number of seeds and t the quantile of Student's distribution with n - 1 degrees of freedom that leaves
 (1 - level) / 2 above it (Student 1908, "The probable error of a mean"). The interval is right for scores that are
 normal over seeds, and near it for others. A paired difference is the same for the differences seed by seed: what a seed
-decides for both sides, such as the order of the data, drops out of it.
+decides for both groups, such as the order of the data, drops out of it.
 
 A run that diverged has no score to average: values that are not finite are counted, and no part of the mean or of the
 interval, which are then of the runs that did not diverge.
@@ -20,7 +20,7 @@ from jaxtyping import Float
 from scipy import stats
 
 LEVEL = 0.95
-"""How often an interval covers the truth."""
+"""The share of intervals that cover the truth."""
 
 DECIMALS, MOST_DECIMALS, PLAIN_BELOW = 4, 10, 1e6
 """Digits behind the point, at least and at most; from this size on, numbers have an exponent."""
@@ -31,26 +31,26 @@ class Estimate:
     """A mean over seeds, in the score's own unit."""
 
     mean: float
-    """Of the finite values; NaN where there is none."""
+    """The mean of the finite values; NaN without any."""
     half_width: float | None
-    """The interval is mean ± this; None: fewer than two finite values say nothing of how much seeds differ."""
+    """The interval is mean ± this; None for fewer than two finite values, which have no spread."""
     count: int
-    """Finite values."""
+    """The number of finite values."""
     diverged: int
-    """Values that are not finite."""
+    """The number of values that are not finite."""
 
     @property
     def excludes_zero(self) -> bool | None:
-        """Whether 0 lies outside the interval; None without one."""
+        """True if 0 lies outside the interval; None without an interval."""
         return None if self.half_width is None else abs(self.mean) > self.half_width
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """The mean of one value per seed, with its interval.
+    """Estimate the mean of one value per seed, with its interval.
 
     Args:
         values: any number of them; those that are not finite are counted as diverged.
-        level: how often the interval covers the truth, between 0 and 1.
+        level: share of intervals that cover the truth, between 0 and 1.
     """
     values = np.asarray(values, np.float64)
     finite = values[np.isfinite(values)]
@@ -62,7 +62,7 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
 
 
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float], level: float = LEVEL) -> Estimate:
-    """The mean of `second` - `first` over the seeds that both have, with its interval.
+    """Estimate the mean of `second` - `first` over the seeds that both have, with its interval.
 
     Args:
         first: seed -> score; a seed is diverged where either score is not finite.
@@ -75,9 +75,9 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float], l
 def interval(
     values: Float[np.ndarray, "*study n"], level: float = LEVEL
 ) -> tuple[Float[np.ndarray, "*study"], Float[np.ndarray, "*study"]]:
-    """(mean, half width of the interval) of each study over its last axis: n >= 2 finite values."""
+    """Compute the mean of each study over its last axis, n >= 2 finite values, and its interval's half width."""
     count = values.shape[-1]
-    # In units of the largest value, since the square of a perplexity of 1e304 is none.
+    # In units of the largest value, since the square of a perplexity of 1e304 is not finite.
     scale = np.max(np.abs(values), axis=-1, keepdims=True)
     scale = np.where(scale > 0.0, scale, 1.0)
     scaled = values / scale
@@ -87,9 +87,9 @@ def interval(
 
 
 def as_text(estimate: Estimate, *, signed: bool = False) -> str:
-    """An estimate in words: "0.9312 ± 0.0041 (5 seeds)", "0.9312 (1 seed, no interval)".
+    """Format an estimate: "0.9312 ± 0.0041 (5 seeds)", "0.9312 (1 seed, no interval)".
 
-    There are so many digits that two of the interval's are seen.
+    The number of digits shows at least two digits of the interval.
 
     Args:
         signed: write + before a mean that is not negative, as for a difference.
@@ -107,6 +107,6 @@ def as_text(estimate: Estimate, *, signed: bool = False) -> str:
 
 
 def number(value: float, decimals: int = DECIMALS, *, signed: bool = False) -> str:
-    """A score as it is printed."""
+    """Format a score."""
     kind = "f" if abs(value) < PLAIN_BELOW or not math.isfinite(value) else "e"
     return f"{value:{'+' if signed else ''}.{decimals}{kind}}"

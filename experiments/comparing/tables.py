@@ -1,73 +1,108 @@
 """A comparison on the terminal: the settings that differ, the scores side by side, the means over seeds."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.comparing.comparison import Differing, Side
+from experiments.comparing.comparison import DATA, Differing, Group, differing, group_runs, rows
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import Result
 from experiments.comparing.statistics import Estimate, as_text, number
+from experiments.training.progress import print_line
 from transformer import schema
 
 NONE = "-"
+WIDE = 10_000
+"""Characters of a line in a file or a pipe, where a table is as wide as its cells."""
 BETTER = {"max": "higher", "min": "lower"}
 Rows = Sequence[tuple[str, str]]
-"""(split, metric)."""
+"""(split, metric) of each row."""
+METRIC = ("split", "metric", "unit", "better")
+"""Headings of the columns that name a score."""
 
 
-def settings_table(differing: Sequence[Differing], results: Sequence[Result]) -> Table:
-    """One row for each setting that not all runs share, one column for each run."""
+def print_comparison(results: Sequence[Result]) -> None:
+    """Print the settings that differ, the scores, and the means over seeds; warn of different data."""
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=WIDE)
+    changes = differing(results)
+    if any(row.name == DATA for row in changes):
+        line = "the runs read different data, so their scores are of different data; see the fingerprints"
+        print(f"warning: {line}", file=sys.stderr)
+    if changes:
+        console.print(settings_table(changes, results))
+    else:
+        print_line(console, "no setting differs")
+    console.print(scores_table(rows(results), results))
+    print_means(console, results)
+
+
+def print_means(console: Console, results: Sequence[Result]) -> None:
+    """Print the means over the seeds of finished runs, where a group has several."""
+    finished = [result for result in results if result.finished]
+    groups = group_runs(finished) if finished else []
+    if not any(len(group.results) > 1 for group in groups):
+        print_line(console, "no means over seeds: no two finished runs differ in their seed alone")
+        return
+    left_out = [result.name for result in results if not result.finished]
+    if left_out:
+        print_line(console, f"not finished (going on, stopped or diverged), so in no mean: {', '.join(left_out)}")
+    for line in group_lines(groups):
+        print_line(console, line)
+    console.print(means_table(rows(finished), groups))
+
+
+def settings_table(changes: Sequence[Differing], results: Sequence[Result]) -> Table:
+    """Build a table with one row for each setting that not all runs share, one column for each run."""
     table = _table("settings that differ", ["setting", *(result.name for result in results)])
-    for row in differing:
+    for row in changes:
         name = row.name if row.decides else f"{row.name} (cannot change the result)"
         _add(table, [name, *map(schema.show, row.values)])
     return table
 
 
-def scores_table(rows: Rows, results: Sequence[Result]) -> Table:
-    """The scores of the last evaluation; a run that lacks a metric has a dash, one that is not finished its step."""
+def scores_table(scores: Rows, results: Sequence[Result]) -> Table:
+    """Build the table of last scores: a dash where a run lacks the metric, the step of a run that is not finished."""
     table = _table("scores at the end of each run", [*METRIC, *map(_heading, results)])
-    for split, name in rows:
+    for split, name in scores:
         values = [result.scores.get(split, {}).get(name) for result in results]
         _add(table, [*_metric(split, name), *(NONE if value is None else number(value) for value in values)])
     return table
 
 
-def means_table(rows: Rows, sides: Sequence[Side]) -> Table:
-    """Each side's mean over seeds, and behind it the differences of the others to the first, paired by seed."""
-    first, *others = sides
-    heads = [f"side {i}" for i in range(1, len(sides) + 1)]
-    heads += [f"side {i} - side 1, paired by seed" for i in range(2, len(sides) + 1)]
+def means_table(scores: Rows, groups: Sequence[Group]) -> Table:
+    """Build the table of each group's mean over seeds, then of its difference to the first group, paired by seed."""
+    first, *others = groups
+    heads = [f"group {i}" for i in range(1, len(groups) + 1)]
+    heads += [f"group {i} - group 1, paired by seed" for i in range(2, len(groups) + 1)]
     table = _table("means over seeds, ± their 95 % confidence intervals (Student's t)", [*METRIC, *heads])
-    for split, name in rows:
-        means = [side.mean(split, name) for side in sides]
-        differences = [_difference(name, side.difference(first, split, name)) for side in others]
-        said = [NONE if mean is None else as_text(mean) for mean in means]
-        _add(table, [*_metric(split, name), *said, *differences])
+    for split, name in scores:
+        means = [group.mean(split, name) for group in groups]
+        differences = [_difference(name, group.difference(first, split, name)) for group in others]
+        texts = [NONE if mean is None else as_text(mean) for mean in means]
+        _add(table, [*_metric(split, name), *texts, *differences])
     return table
 
 
-def side_lines(sides: Sequence[Side]) -> list[str]:
-    """What each side is: the settings that tell it from the others, and its runs."""
+def group_lines(groups: Sequence[Group]) -> list[str]:
+    """Describe each group in a line: the settings in which it differs from the others, and its runs."""
     lines = []
-    for i, side in enumerate(sides, 1):
-        told = [f"{name} = {schema.show(value)}" for name, value in side.settings.items()]
-        what = ", ".join(told) or "no setting but the seed differs"
-        runs = ", ".join(f"{result.name} (seed {result.seed})" for result in side.results)
-        lines.append(f"side {i}: {what}; {runs}")
-        if side.left_out:
-            again = ", ".join(result.name for result in side.left_out)
-            lines.append(f"  left out, since side {i} has its seed already: {again}")
+    for i, group in enumerate(groups, 1):
+        values = [f"{name} = {schema.show(value)}" for name, value in group.settings.items()]
+        what = ", ".join(values) or "no setting but the seed differs"
+        runs = ", ".join(f"{result.name} (seed {result.seed})" for result in group.results)
+        lines.append(f"group {i}: {what}; {runs}")
+        if group.left_out:
+            again = ", ".join(result.name for result in group.left_out)
+            lines.append(f"  left out, since group {i} has its seed already: {again}")
     return lines
 
 
-METRIC = ("split", "metric", "unit", "better")
-
-
 def _metric(split: str, name: str) -> list[str]:
-    """The cells of METRIC."""
+    """Return the cells under METRIC."""
     metric = metric_of(name)
     return [split, name, *((NONE, NONE) if metric is None else (metric.unit, BETTER[metric.mode]))]
 
@@ -77,11 +112,11 @@ def _heading(result: Result) -> str:
 
 
 def _difference(name: str, found: Estimate | None) -> str:
-    """A difference to the first side, and whether its interval excludes 0."""
+    """Format a difference to the first group, and whether its interval excludes 0."""
     if found is None:
         return NONE
     if not found.count and not found.diverged:
-        return "no seed in both"
+        return "no common seed"
     text = as_text(found, signed=True)
     if found.excludes_zero is None:
         return text
@@ -93,7 +128,7 @@ def _difference(name: str, found: Estimate | None) -> str:
 
 
 def _table(title: str, heads: Iterable[str]) -> Table:
-    """An empty table; what is too long for the terminal goes on in the next line, and is not cut off."""
+    """Build an empty table, whose cells are wrapped where they are too long for the terminal."""
     table = Table(title=title, title_justify="left")
     for head in heads:
         table.add_column(Text(head), overflow="fold")

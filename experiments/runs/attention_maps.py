@@ -1,4 +1,4 @@
-"""Where a model looks while it writes an answer: weights from each answer token to each source token."""
+"""Attention weights of a model while it writes an answer: from each answer token to each source token."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from transformer import Model, build
 
 @dataclasses.dataclass(frozen=True)
 class AttentionMap:
-    """Weights L N T S of one example, with the tokens of both axes; row t is where token t of the answer comes from."""
+    """Attention weights L N T S of one example, with the tokens of both axes; row t predicts token t of the answer."""
 
     weights_LNTS: Float[np.ndarray, "L N T S"]
     answer_tokens: list[str]
@@ -22,19 +22,19 @@ class AttentionMap:
 
 
 def attention_map(model: Model, params: Any, task: Task, source: str, answer_ids: np.ndarray) -> AttentionMap:
-    """The map for a source and the answer that the model gave.
+    """Compute the attention weights for a source and the answer that the model gave.
 
     Args:
         answer_ids: M, up to and including the end token.
 
     Raises:
-        UserError: a model with two stacks and no cross-attention has nothing to show.
+        UserError: the model has two stacks and no cross-attention.
     """
     plain = build(dataclasses.replace(model.config, kernels="plain"))  # fused kernels do not compute the weights
     view = task.attention_view(source, answer_ids)
     batch = {key: np.asarray(value, np.int32)[None] for key, value in view.batch.items()}
-    out = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(view.activation,)))(params, batch)
-    weights_LNTS = np.asarray(out["captured"][view.activation])[:, 0, :, view.rows, view.columns]
+    outputs = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(view.activation,)))(params, batch)
+    weights_LNTS = np.asarray(outputs["captured"][view.activation])[:, 0, :, view.rows, view.columns]
     tokenizers = task.tokenizers
     return AttentionMap(
         weights_LNTS, tokenizers.target.tokens(view.queries), tokenizers.source.tokens(view.keys), view.activation

@@ -26,10 +26,10 @@ from transformer.inspection.plots import attention_maps, curves
 from transformer.nn.positions import POSITIONS
 
 LONGEST = 16
-"""A text of the user's own may be this many times longer than the data; memory grows with the square."""
+"""Maximum ratio of a user's text to the longest of the data; memory grows with the square of the length."""
 
 SHOWN = 40
-"""Of a document, in the picture at the end of training: characters, and tokens."""
+"""Maximum length of a document in the picture at the end of training: in characters, and in tokens."""
 
 NO_EXAMPLE = "no text of the held-out data is short enough for the model with its answer"
 
@@ -43,10 +43,10 @@ class Run:
     step: int
     workdir: Path
     averaged: int = 1
-    """How many checkpoints the parameters are the mean of."""
+    """The number of checkpoints that the parameters are the mean of."""
 
     def evaluation(self, decoding: DecodingConfig | None = None, seed: int | None = None) -> Evaluation:
-        """The programs that score and write, by the run's own settings of decoding or by others."""
+        """Build the programs of scores and generation, with the run's own settings of decoding or with others."""
         config = self.experiment.config
         return Evaluation(
             self.experiment.model,
@@ -56,15 +56,15 @@ class Run:
         )
 
     def answers(self, texts: list[str], decoding: DecodingConfig | None = None, seed: int | None = None) -> list[Any]:
-        """The token ids of each answer, up to and including its end token."""
+        """Generate the token ids of each answer, up to and including its end token."""
         rows = self.evaluation(decoding, seed).answers(self.params, texts)
         return [self.experiment.task.up_to_end(row) for row in rows]
 
     def check(self, texts: list[str], answer: int | None = None) -> None:
-        """Raises a UserError for a text that the model cannot take; warns of characters that it has never seen.
+        """Raise a UserError for a text that the model cannot read; warn of characters that training never contained.
 
         Args:
-            answer: most tokens that are written; None: as the run's settings say.
+            answer: maximum length of the answer (tokens); None: by the run's settings.
         """
         task, config = self.experiment.task, self.experiment.config.model
         answer = answer or self.experiment.config.decoding.max_new_tokens or task.max_answer_length
@@ -74,10 +74,11 @@ class Run:
         unknown = sorted(c for c, is_known in known.items() if not is_known)
         if unknown:
             shown = " ".join(unknown[:20])
-            print(f"warning: training never showed these characters, which read as unknown: {shown}", file=sys.stderr)
+            line = f"these characters were in no training text and are read as unknown: {shown}"
+            print(f"warning: {line}", file=sys.stderr)
         for number, text in enumerate(texts, start=1):
             if not text.strip():
-                raise problem(f"text {number} is empty", expected="something to read")
+                raise problem(f"text {number} is empty", expected="at least one character that is no space")
         for number, tokens in enumerate(task.read(texts), start=1):
             length = task.sequence_length(tokens, answer)
             if length > LONGEST * task.max_sequence_length():
@@ -97,17 +98,17 @@ class Run:
 
 
 def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = None, *, read_data: bool = True) -> Run:
-    """Reads a working directory.
+    """Read a run from its working directory.
 
     Args:
         checkpoint: "best", "last" or a step.
-        average_last: the mean of so many of the last checkpoints in place of `checkpoint`; None: as the run's settings
-            say (the best one where fewer than two count), 1: no.
+        average_last: number of last checkpoints to average in place of `checkpoint`; None: by the run's settings (the
+            best one where fewer than two count), 1: none are averaged.
         read_data: False where texts are answered and no split is needed: the files of the data may be gone.
 
     Raises:
-        UserError: no run there, no such checkpoint, none that can be read, a step and an average at once, or the data
-            is not what it was.
+        UserError: no run there, no such checkpoint, none that can be read, a step and an average at once, or data that
+            has changed.
     """
     record = read_record(workdir)
     config = settings.from_json_dict(record["config"])
@@ -158,7 +159,7 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
 
 
 def refuse_other_vocabulary(path: Path, config: Any, size: int) -> None:
-    """Raises a UserError where the tokenizers have more ids than the checkpoint's model."""
+    """Raise a UserError where the tokenizers have more ids than the checkpoint's model."""
     if size > config.model.vocab_size:
         raise problem(
             f"the vocabulary of {path / 'tokenizer.json'} does not fit the checkpoint",
@@ -169,19 +170,20 @@ def refuse_other_vocabulary(path: Path, config: Any, size: int) -> None:
 
 
 def example_text(experiment: Experiment) -> str | None:
-    """A text of the data to look at, of the test split where there is one, that the fonts here can show if any is.
+    """Choose a text of the data, of the test split where there is one, that the fonts here can draw if any is.
 
-    None where no text is short enough for the model with its answer.
+    Returns:
+        None where no text is short enough for the model with its answer.
     """
     splits = experiment.task.splits
-    asked = (_askable(experiment, example) for example in (splits.test or splits.validation)[:500])
-    found = [text for text in asked if text is not None]
+    prompts = (_prompt(experiment, example) for example in (splits.test or splits.validation)[:500])
+    found = [text for text in prompts if text is not None]
     short = next(filter(easy_to_read, found), found[0] if found else None)
     return next((text for text in found if len(text) > 20 and easy_to_read(text)), short)
 
 
-def _askable(experiment: Experiment, example: Pair | Document) -> str | None:
-    """The text of an example as it can be asked about, a document's first tokens; None if the model cannot hold it."""
+def _prompt(experiment: Experiment, example: Pair | Document) -> str | None:
+    """Return the text of an example, or a document's first tokens; None if it is too long for the model."""
     if isinstance(example, Pair):
         return example.source if example.source.strip() and _fits(experiment, example.source) else None
     task = experiment.task
@@ -197,16 +199,16 @@ def _askable(experiment: Experiment, example: Pair | Document) -> str | None:
 
 
 def _fits(experiment: Experiment, text: str) -> bool:
-    """Whether the model can hold a text with its answer; without a limit it can hold any of the data."""
+    """Return whether a text with its answer is short enough for the model; without a limit any of the data is."""
     task, limit = experiment.task, experiment.config.model.max_length
     answer = experiment.config.decoding.max_new_tokens or task.max_answer_length
     (tokens,) = task.read([text])
-    guessed = len(tokens) <= answer or task.mask_marker is None or not task.fixed_answer_length
-    return guessed and (limit is None or task.sequence_length(tokens, answer) <= limit)
+    fillable = len(tokens) <= answer or task.mask_marker is None or not task.fixed_answer_length
+    return fillable and (limit is None or task.sequence_length(tokens, answer) <= limit)
 
 
 def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> dict[str, Path]:
-    """The pictures at the end of training: curves, and the attention of an example that the fonts here can show."""
+    """Draw the pictures at the end of training: learning curves, and the attention weights of an example."""
     pictures = {"curves": workdir / "plots" / "curves.png"}
     task = experiment.task
     loss, score = task.names["loss"], experiment.config.training.output.best
@@ -233,7 +235,7 @@ def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> d
 
 
 def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
-    """A metric's curves: split -> (steps, values)."""
+    """Read a metric's curves: split -> (steps, values)."""
     found: dict[str, tuple[list[int], list[float]]] = {}
     for line in metrics.read(workdir):
         if metric in line and line["split"] in ("train", "validation"):
@@ -244,7 +246,7 @@ def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]
 
 
 def answer_text(run: Run, text: str) -> tuple[Any, str]:
-    """What the model says of a text: the ids that it writes, none for a classifier, and the answer in words."""
+    """Compute the answer to a text: the generated ids, none for a classifier, and the answer in words."""
     task = run.experiment.task
     if task.classes is None:
         (ids,) = run.answers([text])
@@ -254,13 +256,13 @@ def answer_text(run: Run, text: str) -> tuple[Any, str]:
 
 
 def labels_in_words(classes: tuple[str, ...], probabilities: np.ndarray, most: int = 3) -> str:
-    """The likeliest labels with their probabilities, the likeliest first."""
+    """Format the likeliest labels with their probabilities, the likeliest first."""
     order = np.argsort(-probabilities)[:most]
     return ", ".join(f"{classes[i]} {probabilities[i]:.1%}" for i in order)
 
 
 def draw_attention(run: Run, source: str, path: Path, layer: int = -1) -> str:
-    """Draws where the model looks while it answers `source`, to a PNG; returns the answer in words."""
+    """Draw the attention weights of the answer to `source` as a PNG; return the answer in words."""
     ids, answer = answer_text(run, source)
     task = run.experiment.task
     drawn = attention_map(run.experiment.model, run.params, task, source, ids)

@@ -15,35 +15,35 @@ from matplotlib.ft2font import FT2Font
 
 FIRST = "DejaVu Sans"
 NOT_FOR_TEXT = ("Last Resort", "cm", "STIX")
-"""Starts of the names of fonts that have boxes for glyphs, or mathematical signs in the places of letters."""
+"""Beginnings of the names of fonts that have boxes for glyphs, or mathematical signs in the places of letters."""
 LEAVE_NO_MARK = ("Cc", "Cf", "Zl", "Zp", "Zs")
 """Unicode categories of control and format characters, and of spaces."""
 
 
 def font_for(text: str) -> list[str] | None:
-    """Font families, in order of preference, that together cover a text; None if a character is in none."""
+    """Choose font families, in order of preference, that together cover a text; None if a character is in none."""
     families, missing = _cover(text)
     return None if missing else families
 
 
 def coverable(text: str) -> bool:
-    """Whether the fonts of this machine can draw the text."""
+    """Return whether the fonts of this machine can draw the text."""
     return font_for(text) is not None
 
 
 def easy_to_read(text: str) -> bool:
-    """Whether the fonts cover a text that is written from left to right, as the columns of a picture are."""
+    """Return whether the fonts cover the text and it is written from left to right, as the columns of a picture are."""
     return coverable(text) and not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
 
 
 def readable_tokens(tokens: Sequence[str]) -> list[str]:
-    """The tokens, with U+XXXX for each character that no font covers, or that is there but cannot be seen."""
+    """Replace each character that no font covers, or that is invisible, by U+XXXX."""
     _, missing = _cover("".join(tokens))
     return ["".join(_code(c) if c in missing or _is_hidden(c) else c for c in token) for token in tokens]
 
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
-    """Writes a figure as PNG, so that at every moment the file is the old one or the new, never a part.
+    """Write a figure as PNG, so that at every moment the file is the old one or the new, never a part.
 
     Raises:
         OSError: it could not be written; the error names the path.
@@ -66,12 +66,12 @@ def _code(character: str) -> str:
 
 
 def _is_hidden(character: str) -> bool:
-    """A format or control character, such as a mark that turns the direction of writing; line breaks are drawn."""
+    """Return whether a character is a format or control character, such as a mark of direction; line breaks are not."""
     return unicodedata.category(character) in ("Cc", "Cf") and character not in "\n\t"
 
 
 def _cover(text: str) -> tuple[list[str], set[str]]:
-    """Families that cover as much of the text as can be, few of them, and the characters that none covers."""
+    """Choose few families that cover as much of the text as possible; return them and the characters not covered."""
     wanted = {c for c in text if unicodedata.category(c) not in LEAVE_NO_MARK}
     entries = _one_entry_a_family()
     families, missing = [FIRST], wanted - _covered(entries.pop(FIRST), wanted)
@@ -88,7 +88,7 @@ def _cover(text: str) -> tuple[list[str], set[str]]:
 
 
 def _one_entry_a_family() -> dict[str, FontEntry]:
-    """Family -> its most regular font file, in alphabetical order."""
+    """Return the most regular font file of each family, in alphabetical order."""
     entries: dict[str, FontEntry] = {}
     for entry in sorted(fontManager.ttflist, key=lambda e: (e.name, e.style != "normal", _weight_off(e), e.fname)):
         if not entry.name.startswith(NOT_FOR_TEXT):
@@ -97,13 +97,13 @@ def _one_entry_a_family() -> dict[str, FontEntry]:
 
 
 def _weight_off(entry: FontEntry) -> int:
-    """How far from regular a font is; matplotlib keeps weights as numbers, or as words."""
+    """Return the distance of a font's weight from regular; matplotlib keeps weights as numbers, or as words."""
     return abs(entry.weight - 400) if isinstance(entry.weight, int) else int(entry.weight not in ("normal", "regular"))
 
 
 def _covered(entry: FontEntry, characters: Iterable[str]) -> set[str]:
     try:
         glyphs = FT2Font(entry.fname).get_charmap()
-    except (OSError, RuntimeError):  # a file that is gone or broken covers nothing
+    except (OSError, RuntimeError):  # a missing or broken file covers nothing
         return set()
     return {c for c in characters if ord(c) in glyphs}

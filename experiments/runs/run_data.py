@@ -1,4 +1,4 @@
-"""What a working directory keeps of the data, so that texts can be answered without it: tokenizers and facts.
+"""The files in a working directory by which texts are answered without the data: tokenizers and metadata.
 
 DIR/tokenizer.json    `TokenizerPair.to_json`
 DIR/task.json         `Task.metadata`: labels, the longest answer and the like
@@ -18,7 +18,7 @@ FACTS = "task.json"
 
 
 def write_run_data(workdir: Path, task: Task) -> None:
-    """Writes both files.
+    """Write both files.
 
     Raises:
         OSError: they could not be written; the error names the path.
@@ -28,7 +28,7 @@ def write_run_data(workdir: Path, task: Task) -> None:
 
 
 def read_run_data(workdir: Path) -> RunData | None:
-    """What a run that was started before keeps; None where a file is not there, which the run then writes.
+    """Read the files of a run that was started before; None where one is missing, which the run then writes.
 
     Raises:
         UserError: a file is damaged.
@@ -38,7 +38,7 @@ def read_run_data(workdir: Path) -> RunData | None:
 
 
 def require_run_data(workdir: Path) -> RunData:
-    """What a run keeps.
+    """Read the files of a run.
 
     Raises:
         UserError: a file is missing or damaged.

@@ -1,4 +1,4 @@
-"""One session of training in a working directory: open it, continue or start, train, say how it went."""
+"""One session of training in a working directory: open it, continue or start, train, print the results."""
 
 import shlex
 import sys
@@ -31,18 +31,18 @@ from experiments.training.progress import (
 
 
 def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> int:
-    """Trains until the last step or until asked to stop.
+    """Train until the last step or until a stop is requested.
 
     Args:
         config: resolved from a recipe and flags.
-        notes: lines about what was left out of the recipe.
+        notes: lines about settings of the recipe that are left out.
         command: the module and the words of the command line, for "continue with".
 
     Returns:
         The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
 
     Raises:
-        UserError, OSError: mistakes of the user's, and full or read-only disks.
+        UserError, OSError: mistakes of the user, and full or read-only disks.
     """
     console = Console()
     notes = [*notes]
@@ -74,9 +74,13 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
         write_run_data(workdir, experiment.task)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
         first = int(state.step)
-        finished = first >= experiment.config.training.steps or early_stopping.stopped
-        announce(console, experiment, state.params, workdir, first, finished, notes, devices)
-        loop = Loop(experiment, stored, checkpoints, metrics, stop, lambda line: print_line(console, line))
+        finished = first >= experiment.config.training.steps or streak.stopped
+        print_line(console, start_line(first, experiment.config.training.steps, finished, workdir))
+        parameters = sum(x.size for x in jax.tree.leaves(state.params))
+        task = experiment.task
+        for line in (*notes, *task.splits.notes, *task.notes, *described(experiment, parameters, devices)):
+            print_line(console, line)
+        loop = Loop(experiment, run_data, checkpoints, metrics, stop, lambda line: print_line(console, line))
         began = time.monotonic()
         try:
             with progress(experiment.config.training.steps, first, console) as shown:
@@ -87,52 +91,34 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
         checkpoints.wait()
         if stop.received is not None:
             print_line(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
-            print_line(console, f"  {shown_command(command[0], *command[1:])}")
+            print_line(console, f"  {command_line(command[0], *command[1:])}")
             return signals.exit_code(stop.received)
         pictures = draw_run(experiment, state.evaluated_params, int(state.step), workdir)
-    finish(console, experiment, workdir, int(state.step), time.monotonic() - began, pictures)
+    print_results(console, experiment, workdir, int(state.step), time.monotonic() - began, pictures)
     return 0
 
 
-def shown_command(module: str, *words: str) -> str:
-    """A command that can be pasted: with the interpreter that runs now, by its path from here if it is below."""
+def command_line(module: str, *words: str) -> str:
+    """Return a command that can be pasted, with this interpreter, relative to the current folder if it is in it."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
     return shlex.join([str(python), "-m", module, *words])
 
 
-def announce(
-    console: Console,
-    experiment: Experiment,
-    params: Any,
-    workdir: Path,
-    first: int,
-    finished: bool,
-    notes: list[str],
-    devices: str,
-) -> None:
-    """What will run, in a few lines; the first says where it starts."""
-    config, task = experiment.config, experiment.task
-    steps = config.training.steps
+def start_line(step: int, steps: int, finished: bool, workdir: Path) -> str:
+    """Return the line about the step at which this session starts."""
     if finished:
-        print_line(console, f"Finished already at step {first} of {steps}; its pictures are drawn again")
-    elif first:
-        print_line(console, f"Continuing from step {first} of {steps} in {workdir}")
-    else:
-        print_line(console, f"Starting at step 0 of {steps} in {workdir}")
-    for note in notes:
-        print_line(console, note)
-    for note in (*task.splits.notes, *task.notes):
-        print_line(console, note)
-    for line in described(experiment, sum(x.size for x in jax.tree.leaves(params)), devices):
-        print_line(console, line)
+        return f"Finished already at step {step} of {steps}; its pictures are drawn again"
+    if step:
+        return f"Continuing from step {step} of {steps} in {workdir}"
+    return f"Starting at step 0 of {steps} in {workdir}"
 
 
-def finish(
+def print_results(
     console: Console, experiment: Experiment, workdir: Path, step: int, seconds: float, pictures: dict[str, Path]
 ) -> None:
-    """A short table of results, the paths to look at, and what to try next."""
+    """Print a short table of results, the paths of files, and the commands to try next."""
     last = {line["split"]: line for line in read(workdir)}
     task = experiment.task
     splits = [split for split in ("train", "validation", "test") if split in last]
@@ -141,12 +127,12 @@ def finish(
         for name, metric in task.metrics.items()
     ]
     if task.splits.ceiling is not None:
-        most = "at most: some texts have several answers"
-        rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": most})
+        unit = "at most: some texts have several answers"
+        rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": unit})
     console.print(final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
     print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", "TensorBoard": workdir / "tensorboard"})
     example = example_text(experiment)
-    asking = [] if example is None else ["experiments.explore", "experiments.generate"]
-    commands = [shown_command("experiments.evaluate", f"--workdir={workdir}")]
-    commands += [shown_command(name, f"--workdir={workdir}", f"--input={example}") for name in asking]
+    modules = [] if example is None else ["experiments.explore", "experiments.generate"]
+    commands = [command_line("experiments.evaluate", f"--workdir={workdir}")]
+    commands += [command_line(name, f"--workdir={workdir}", f"--input={example}") for name in modules]
     print_next(console, commands)

@@ -1,10 +1,10 @@
-"""The certificate of resuming: a run that is killed and goes on ends with the bits of one that never was.
+"""The proof of resuming: a run that is killed and continued ends with the bits of one that never was killed.
 
 at once     2n steps in one process
-continued   the same command in a process that is killed (SIGKILL) once its checkpoint of step n is complete, wherever
-            that finds it; then in another, to step 2n
+continued   the same command in a process that is killed (SIGKILL) once its checkpoint of step n is complete, at
+            whatever step it then is; then in another, to step 2n
 
-`same_bits` compares what both have come to.
+`storage.bitwise` compares both results.
 """
 
 import contextlib
@@ -35,24 +35,25 @@ DIFFERENT = 1
 """The exit code where the bits differ."""
 
 SMALLER = {"data.evaluation_examples": "64", "decoding.max_new_tokens": "1"}
-"""Settings of evaluations that make them quick, where the experiment reads them and no flag gives them."""
+"""Settings that make evaluations fast, where the experiment reads them and no flag gives them."""
 
 POLL_SECONDS = 0.01
 ATTEMPTS = 5
-"""Runs to kill, where one comes to its end before it is killed."""
+"""The number of runs to kill, where one ends before it is killed."""
 
 NEXT_BATCHES = 3
-"""Batches after the last step that are compared."""
+"""The number of batches after the last step that are compared."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """Starts processes that train, and watches them.
+    """The processes that train: each is started, and killed at a checkpoint.
 
     Args:
-        words: of the command, without its working directory.
-        steps: that it trains.
+        words: words of the command, without its working directory.
+        steps: steps of a training.
         stop: read while waiting.
+        console: where lines and the status are printed.
     """
 
     words: Sequence[str]
@@ -61,16 +62,19 @@ class Trainer:
     console: Console
 
     def run(self, workdir: Path, doing: str, until: int) -> int:
-        """Trains in `workdir`, and is killed as soon as a checkpoint of step `until` or later is complete.
+        """Train in `workdir`, and kill the process as soon as a checkpoint of step `until` or later is complete.
 
-        Of a run to its last step that leaves out the pictures alone, since metrics are written before the checkpoint.
+        A run that is killed at its last step lacks the pictures alone, since metrics are written before the checkpoint.
+
+        Args:
+            doing: description of the run, for the console.
 
         Returns:
             The newest step that is saved.
 
         Raises:
-            UserError: it ended with an error, which is told.
-            SystemExit: this process was asked to stop; the other is killed first.
+            UserError: the process ended with an error.
+            SystemExit: this process was requested to stop; the other is killed first.
         """
         log, began = workdir.with_suffix(".log"), time.monotonic()
         command = [sys.executable, "-m", "experiments.train", *self.words, f"--workdir={workdir}"]
@@ -90,8 +94,8 @@ class Trainer:
             process.kill()  # one that has ended already is left as it is
             code = process.wait()
         if code not in (0, -signal.SIGKILL):
-            said = log.read_text(errors="replace").strip().splitlines()
-            raise problem(f"training failed ({doing})", got=f"exit code {code}: {said[-1] if said else ''}")
+            lines = log.read_text(errors="replace").strip().splitlines()
+            raise problem(f"training failed ({doing})", got=f"exit code {code}: {lines[-1] if lines else ''}")
         saved = newest_saved(workdir)
         print_line(
             self.console, f"{doing}: {duration(time.monotonic() - began)}, killed with checkpoint {saved} complete"
@@ -100,7 +104,7 @@ class Trainer:
 
 
 def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
-    """Trains 2n steps twice, at once and killed after n, and says whether they are the same bits.
+    """Train 2n steps twice, at once and killed after n, and print whether the results are the same bits.
 
     Args:
         recipe: the path of a recipe.
@@ -108,11 +112,11 @@ def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
         n: steps before the kill, and after it.
 
     Returns:
-        The exit code: 0 the same bits, DIFFERENT.
+        The exit code: 0 for the same bits, else DIFFERENT.
 
     Raises:
         UserError: mistakes in the settings, or training that fails or ends before step 2n.
-        SystemExit: it was asked to stop.
+        SystemExit: a stop was requested.
     """
     console, flags = Console(), flags_of(recipe, overrides, n)
     retention.keep_orbax_quiet()
@@ -140,12 +144,12 @@ def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
 
 
 def flags_of(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> list[str]:
-    """The flags of all three processes: the overrides, with those of the certificate.
+    """Return the flags of all three processes: the overrides, and those of the proof.
 
     Raises:
         UserError: the settings do not fit each other.
     """
-    log_every = next(every for every in itertools.count(3) if n % every)  # so that step n stands between two lines
+    log_every = next(every for every in itertools.count(3) if n % every)  # so that step n lies between two lines
     own = {
         "training.steps": f"{2 * n}",
         "training.output.log_every": f"{log_every}",
@@ -162,36 +166,41 @@ def flags_of(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> list[
 
 
 def run_and_kill(trainer: Trainer, directory: Path, n: int) -> tuple[int, Path]:
-    """(The step that the killed run had saved, the directory where another process brought it to its end).
+    """Train until the run is killed, and continue it in another process to its end.
+
+    Returns:
+        The step that the killed run had saved, and the directory of the run.
 
     Raises:
-        UserError: it could not be killed in time, or started anew in place of continuing.
+        UserError: the run could not be killed in time, or it started again in place of continuing.
     """
     for attempt in range(ATTEMPTS):
         workdir = directory / f"continued_{attempt}"
         step = trainer.run(workdir, f"continued, step 0 to at least {n}", until=n)
         if step < trainer.steps:
             trainer.run(workdir, f"continued, step {step} to {trainer.steps}", until=trainer.steps)
-            said = workdir.with_suffix(".log").read_text(errors="replace")
-            if f"Continuing from step {step} of" not in said:
-                raise problem(f"the killed run did not continue from step {step}", got=said.partition("\n")[0])
+            output = workdir.with_suffix(".log").read_text(errors="replace")
+            if f"Continuing from step {step} of" not in output:
+                raise problem(f"the killed run did not continue from step {step}", got=output.partition("\n")[0])
             return step, workdir
-        print_line(trainer.console, "it was killed too late, so nothing was left to continue; another is killed")
+        print_line(
+            trainer.console, "the run was killed too late, so nothing was left to continue; another run is killed"
+        )
     raise problem(f"the run could not be killed between step {n} and its end", do="Make --verify_steps larger.")
 
 
 def newest_saved(workdir: Path) -> int:
-    """The newest step whose checkpoint is complete (its directory is renamed into place); 0 before there is one."""
+    """Return the newest step with a complete checkpoint (its directory is renamed into place); 0 without one."""
     return max((int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*") if p.name.isdecimal()), default=0)
 
 
 def newest_line(workdir: Path) -> int:
-    """The step of the newest line of metrics; 0 before there is one."""
+    """Return the step of the newest line of metrics; 0 without one."""
     return max((line["step"] for line in metrics.read(workdir)), default=0)
 
 
 def next_batches(workdir: Path, step: int) -> str:
-    """SHA-256 of the batches after `step`, as the directory's own config and tokenizers pose them."""
+    """Compute the SHA-256 of the batches after `step`, by the directory's own config and tokenizers."""
     task = set_up(settings.from_json_dict(read_config(workdir)), require_run_data(workdir)).task
     digest = hashlib.sha256()
     for i in range(step, step + NEXT_BATCHES):

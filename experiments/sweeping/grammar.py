@@ -4,7 +4,7 @@
 --sweep.model.dropout=linear:0:0.3                     numbers between; whole ones where the setting is
 --sweep.model.num_layers=2,4,6                         these values
 --sweep.seed=0:5                                       0, 1, 2, 3, 4: every setting is trained with each seed
---sweep.model.width+model.num_heads=64+2,128+4         zipped: both move together
+--sweep.model.width+model.num_heads=64+2,128+4         zipped: both change together
 --sweep.optimizer.beta1@optimizer.name:muon=0.9,0.95   only where another setting of the space has this value
 """
 
@@ -22,7 +22,7 @@ FLAG = "--sweep."
 
 
 def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The words of a command line without its `--sweep.` flags, and those: name -> text.
+    """Split a command line into its other words and its `--sweep.` flags, name -> text.
 
     Raises:
         UserError: one is given twice, or has no value.
@@ -38,7 +38,7 @@ def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         if not equals and left and not left[0].startswith("--"):
             text = left.pop(0)
         if not text:
-            raise problem(f"{FLAG}{name} needs values", do=f"Write {FLAG}{name}=VALUES; --help tells which.")
+            raise problem(f"{FLAG}{name} needs values", do=f"Write {FLAG}{name}=VALUES; see --help.")
         if name in given:
             raise problem(f"{FLAG}{name} is given twice", do="Give it once.")
         given[name] = text
@@ -46,10 +46,10 @@ def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def make_space(given: Mapping[str, Any], seed: int = 0) -> Space:
-    """The space of a recipe's dict, or of flags (name -> text).
+    """Build the space of a recipe's dict, or of flags (name -> text).
 
     Args:
-        seed: the one that every point is trained with where the space has none.
+        seed: the seed of every point where the space has none.
 
     Raises:
         UserError: a setting that does not exist, a value that it does not allow, an empty range, a log range through
@@ -86,7 +86,7 @@ def _dimension(key: str, values: Any) -> Dimension:
         if not parsed:
             raise problem(f"the sweep of {key} is empty", expected="at least one value")
         if len(set(parsed)) < len(parsed):
-            raise problem(f"the sweep of {key} has a value twice", got=", ".join(map(_shown, parsed)))
+            raise problem(f"the sweep of {key} has a value twice", got=", ".join(map(_text, parsed)))
     return Dimension(names, parsed, _condition(condition) if condition else None)
 
 
@@ -99,12 +99,12 @@ def _condition(text: str) -> tuple[str, Any]:
 
 
 def _choice(leaves: list[Setting], part: Any) -> tuple[Any, ...]:
-    """One choice of a value for each setting."""
+    """Parse one choice: a value for each setting."""
     parts = part.split("+") if isinstance(part, str) and len(leaves) > 1 else part
     parts = (parts,) if len(leaves) == 1 else tuple(parts)
     if len(parts) != len(leaves):
         names = "+".join(leaf.name for leaf in leaves)
-        raise problem(f"a choice of {names} has another number of values", got=_shown(parts), expected=len(leaves))
+        raise problem(f"a choice of {names} has another number of values", got=_text(parts), expected=len(leaves))
     read = [
         schema.parse(value.strip(), leaf) if isinstance(value, str) else value
         for value, leaf in zip(parts, leaves, strict=True)
@@ -113,7 +113,7 @@ def _choice(leaves: list[Setting], part: Any) -> tuple[Any, ...]:
 
 
 def _range(leaf: Setting, values: Any) -> Any:
-    """A Range, or the whole numbers of LOW:HIGH; None where `values` are choices."""
+    """Parse a Range, or the whole numbers of LOW:HIGH; return None where `values` are choices."""
     if isinstance(values, range):
         values = f"{values.start}:{values.stop}" if values.step == 1 else list(values)
     if isinstance(values, str):
@@ -154,7 +154,7 @@ def _empty(leaf: Setting, text: str) -> UserError:
 
 
 def _ordered(dimensions: list[Dimension]) -> tuple[Dimension, ...]:
-    """Those that a condition names come before; raises a UserError for clashes."""
+    """Order dimensions so that each comes after those that its condition names; raise a UserError for conflicts."""
     owners: dict[str, list[Dimension]] = {}
     for dimension in dimensions:
         for name in dimension.names:
@@ -178,5 +178,5 @@ def _ordered(dimensions: list[Dimension]) -> tuple[Dimension, ...]:
     return tuple(done)
 
 
-def _shown(value: tuple[Any, ...]) -> str:
+def _text(value: tuple[Any, ...]) -> str:
     return "+".join(map(schema.show, value))

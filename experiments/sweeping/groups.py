@@ -1,7 +1,7 @@
-"""Trials grouped by what compiles alike: those that differ in nothing but `Hyperparameters` and in their data's order.
+"""Groups of trials that one program trains, and the number of lanes that the memory holds of each.
 
-A trial is one point of a search space with one seed. Data, tokenizers and the model are made once for all trials that
-have them in common.
+A trial is one point of a search space with one seed. Trials of a group differ in nothing but `Hyperparameters` and the
+order of their data. Data, tokenizers and the model are made once for all trials that have them in common.
 """
 
 import dataclasses
@@ -23,7 +23,10 @@ from transformer import schema
 from transformer.errors import UserError, problem
 
 FREE = frozenset({*SETTINGS.values(), DATA_SEED})
-"""The settings that do not change the program; of those that may be absent, whether they are does."""
+"""Settings that do not change the program; where one may be absent, its absence does."""
+
+HEADROOM = 0.8
+"""Share of the free memory that lanes may take; the rest is for batches, evaluations and fragmentation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +35,9 @@ class Trial:
 
     Attributes:
         point: number of the point in its study.
-        seed: of the trial.
-        experiment: all of it but the state; trials of a group share model and mostly data.
-        workdir: the ordinary working directory that it is.
+        seed: seed of the trial.
+        experiment: everything but the state; trials of a group share the model and mostly the data.
+        workdir: its working directory, like that of a single run.
     """
 
     point: int
@@ -51,12 +54,12 @@ class Trial:
 
 
 def trial_name(point: int, seed: int) -> str:
-    """How the working directory of a trial is called."""
+    """Return the name of a trial's working directory."""
     return f"{point:04d}-seed{seed}"
 
 
 def program_key(config: Any) -> str:
-    """What two resolved configs have in common if one program trains both."""
+    """Return a text that is equal for two resolved configs if one program trains both."""
     values = schema.flatten(settings.to_json_dict(config))
     kept = {name: value for name, value in values.items() if name not in FREE}
     absent = sorted(name for name in FREE - {DATA_SEED} if values[name] is None)
@@ -64,13 +67,13 @@ def program_key(config: Any) -> str:
 
 
 class Experiments:
-    """`set_up`, once for all configs that differ in FREE settings and have the same data."""
+    """A cache of `set_up`, called once for all configs that differ in FREE settings and have the same data."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, int], Experiment] = {}
 
     def of(self, config: Any) -> Experiment:
-        """The experiment of a resolved config.
+        """Return the experiment of a resolved config.
 
         Raises:
             UserError: the data and the settings do not fit each other.
@@ -92,11 +95,11 @@ class Experiments:
 
 
 def group_key(experiment: Experiment, *, shared: bool) -> tuple[Any, ...]:
-    """Trials with the same key train in one program.
+    """Return a key that is equal for trials that train in one program.
 
     Args:
         shared: whether the program has one batch for all lanes, which then must have one seed of the data. So must
-            those whose batches have several shapes, since their order is decided by it.
+            trials whose batches have several shapes, since the seed decides the order of the shapes.
     """
     shapes = tuple(experiment.task.plan.shapes)
     one_seed = shared or len(shapes) > 1
@@ -104,28 +107,24 @@ def group_key(experiment: Experiment, *, shared: bool) -> tuple[Any, ...]:
 
 
 def grouped(trials: Sequence[Trial], *, shared: bool) -> list[list[Trial]]:
-    """The trials by group, in the order of their first; for `shared`, see `group_key`."""
+    """Divide trials into groups, in order of first appearance; for `shared`, see `group_key`."""
     groups: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in trials:
         groups.setdefault(group_key(trial.experiment, shared=shared), []).append(trial)
     return list(groups.values())
 
 
-HEADROOM = 0.8
-"""Share of the free memory that lanes may take; the rest is for batches, evaluations and what fragments."""
-
-
-def lanes_for(programs: Programs, trials: Sequence[Trial], asked: int | None, *, shared: bool) -> int:
-    """How many of the trials of a group train at once; compiles the program of that many.
+def lanes_for(programs: Programs, trials: Sequence[Trial], requested: int | None, *, shared: bool) -> int:
+    """Choose how many trials of a group train at once, and compile the program of that many lanes.
 
     Args:
-        asked: by a flag; None: as many as memory holds.
+        requested: number of lanes by a flag; None: as many as memory holds.
 
     Raises:
         UserError: so many do not fit, or not even one on each device.
     """
     mesh, experiment = programs.mesh, trials[0].experiment
-    most = min(len(trials), asked or len(trials))
+    most = min(len(trials), requested or len(trials))
     size = padded(most, mesh.size)
     state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     batch = experiment.task.batches.at(experiment.largest_batch()[1])
@@ -134,16 +133,16 @@ def lanes_for(programs: Programs, trials: Sequence[Trial], asked: int | None, *,
     many[2] = batch if shared else many[2]
     memory, free = programs.memory(*many), programs.free()
     fit = lanes_that_fit(memory, free, size, mesh.size)
-    if fit < (size if asked is not None else mesh.size):
+    if fit < (size if requested is not None else mesh.size):
         raise too_many(memory, free, size, fit)
     return min(most, fit)
 
 
 def lanes_that_fit(memory: Memory | None, free: int | None, lanes: int, devices: int) -> int:
-    """How many lanes the free memory holds, if memory grows with them; a multiple of the devices.
+    """Compute how many lanes the free memory holds, if memory grows with them; a multiple of the devices.
 
     Args:
-        memory: of the program with so many lanes on so many devices; None, as `free`: not known, so all fit.
+        memory: of the program with `lanes` lanes on `devices` devices; None, as `free`: not known, so all fit.
     """
     if memory is None or free is None:
         return lanes
@@ -151,7 +150,7 @@ def lanes_that_fit(memory: Memory | None, free: int | None, lanes: int, devices:
 
 
 def too_many(memory: Memory, free: int, lanes: int, fit: int) -> UserError:
-    """The error of lanes that do not fit; says how many do."""
+    """Build the error for lanes that do not fit, with the number that does."""
     lower = "Lower --lanes, or leave it out: as many as fit are then taken."
     return problem(
         f"{lanes} lanes do not fit in memory",

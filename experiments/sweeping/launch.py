@@ -1,4 +1,4 @@
-"""Starting workers: as processes of this machine, or as Slurm jobs through submitit."""
+"""Start of workers: as processes of this machine, or as Slurm jobs through submitit."""
 
 import shlex
 import sys
@@ -11,16 +11,17 @@ import submitit
 from transformer.errors import problem
 
 LAUNCHING = ("--workers", "--slurm", "--slurm_options")
+"""Flags that start workers and that the workers themselves do not get."""
 
 MINUTES = 60 * 24
-"""That workers may run, unless an option says otherwise."""
+"""The time limit of a worker (minutes), unless an option gives another."""
 
 
 def submit(flags: Any, argv: Sequence[str]) -> int:
-    """Starts workers with the same flags, and waits for those that run here.
+    """Start workers with the same flags, and wait for those that run on this machine.
 
     Raises:
-        UserError: options that submitit does not know, or no Slurm on this machine.
+        UserError: options that submitit does not have, or no Slurm on this machine.
     """
     folder = Path(flags.workdir).absolute() / "workers"
     cluster = "slurm" if flags.slurm else "local"
@@ -48,7 +49,7 @@ def submit(flags: Any, argv: Sequence[str]) -> int:
 
 
 def _options(text: str | None) -> dict[str, Any]:
-    """partition=gpu,timeout_min=60 -> {"slurm_partition": "gpu", "timeout_min": 60}."""
+    """Parse a text such as partition=gpu,timeout_min=60 into {"partition": "gpu", "timeout_min": 60}."""
     found: dict[str, Any] = {}
     for part in (text or "").split(",") if text else []:
         name, equals, value = part.partition("=")
@@ -59,7 +60,7 @@ def _options(text: str | None) -> dict[str, Any]:
 
 
 def _without_launching(argv: Sequence[str]) -> list[str]:
-    """The words of a command line that make it a worker."""
+    """Remove the flags of LAUNCHING from the words of a command line."""
     words, left = [], list(argv)
     while left:
         word = left.pop(0)

@@ -1,4 +1,4 @@
-"""The pictures of a sweep: the score against each setting, how much each matters, and the curves of learning."""
+"""The pictures of a sweep: the score against each setting, the importance of each, and the learning curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def against_settings(
     importances: Mapping[str, float],
     scores: Mapping[str, Sequence[Estimate]],
 ) -> Figure:
-    """Scores of each point against each dimension, bars their 95 % intervals; and the importance of each dimension.
+    """Draw the scores of each point against each dimension, with 95 % intervals, and each dimension's importance.
 
     Args:
         results: the best first.
@@ -72,7 +72,7 @@ def _score_panel(
 
 
 def _positions(axes: Axes, dimension: Dimension, keys: Sequence[Any]) -> np.ndarray:
-    """Where on the axis each value stands: numbers of a range where they are, choices side by side."""
+    """Return the place of each value on the axis: numbers of a range at their value, choices side by side."""
     if isinstance(dimension.values, Range):
         if dimension.values.log:
             axes.set_xscale("log")
@@ -98,10 +98,10 @@ def _importance_panel(axes: Axes, importances: Mapping[str, float]) -> None:
 
 
 def learning_curves(results: Sequence[PointResult], *, label: str) -> Figure:
-    """The score after each evaluation: the mean over the seeds of a point, shaded from the least to the most.
+    """Draw the score after each evaluation: the mean over the seeds of a point, shaded from least to most.
 
     Args:
-        results: the best first; those are in front.
+        results: the best first; their curves are drawn in front.
         label: name and unit of the score.
     """
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")

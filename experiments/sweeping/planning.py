@@ -1,5 +1,6 @@
-"""What a sweep will take, before it runs: groups of trials, their programs, memory, and time."""
+"""The costs of a sweep, before it runs: groups of trials, their programs, memory and time."""
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -17,41 +18,40 @@ from experiments.sweeping.worker import MOST_LANES
 from experiments.training.progress import duration, final_table, print_line
 
 NOWHERE = Path("nowhere")
+"""The working directory of trials that are not trained."""
 
 
-def show_sweep_plan(console: Console, made: Sweep, lanes: int | None, probe_steps: int) -> None:
-    """Prints the plan of a sweep; of a space with ranges, that of its corners.
+def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, probe_steps: int) -> None:
+    """Print the plan of a sweep; for a space with ranges, that of its corners.
 
     Args:
         lanes: trials at once; None: as many as memory holds.
-        probe_steps: that are timed of each group, after the first; 0: none, and no time is said.
+        probe_steps: steps that are timed of each group, after the first; 0: none, and no time is printed.
     """
-    grid = made.sampler == "grid"
-    points = made.points if grid else list(made.space.corners())
-    made_already, trials = Experiments(), []
-    for number, point in enumerate(points):
-        for seed in made.space.seeds:
-            config = made.resolve(made.space.settings_of(point), seed)
-            trials.append(Trial(number, seed, made_already.of(config), NOWHERE))
+    space, sampler, points, _ = sweep.search
+    grid = sampler == "grid"
+    experiments, trials = Experiments(), []
+    for number, point in enumerate(points if grid else list(space.corners())):
+        for seed in space.seeds:
+            config = sweep.resolve(space.settings_of(point), seed)
+            trials.append(Trial(number, seed, experiments.of(config), NOWHERE))
     groups = grouped(trials, shared=True)
-    seeds, total = len(made.space.seeds), len(made.points) * len(made.space.seeds)
-    print_line(
-        console, f"a sweep of {len(made.points)} settings with {seeds} seeds, chosen by {made.sampler}: {total} trials"
-    )
+    seeds, total = len(space.seeds), len(points) * len(space.seeds)
+    print_line(console, f"a sweep of {len(points)} settings with {seeds} seeds, chosen by {sampler}: {total} trials")
     share = total / len(trials)
     rows, seconds = [], 0.0
     for group in groups:
-        row, time_taken = _group(group, lanes, probe_steps)
+        row, group_seconds = _group_plan(group, lanes, probe_steps)
         rows.append(row)
-        seconds += share * time_taken
-    title = f"{len(groups)} groups that compile alike" + ("" if grid else ", of the corners of the space")
+        seconds += share * group_seconds
+    title = f"{len(groups)} groups, each with its own programs" + ("" if grid else ", of the corners of the space")
     console.print(final_table(rows, title=title))
     if probe_steps:
         print_line(console, f"about {duration(seconds)} of training by one worker, without evaluations and compiling")
 
 
-def _group(group: Sequence[Trial], lanes: int | None, probe_steps: int) -> tuple[dict[str, str], float]:
-    """A row of the table, and the seconds that the updates of the group take."""
+def _group_plan(group: Sequence[Trial], lanes: int | None, probe_steps: int) -> tuple[dict[str, str], float]:
+    """Return a row of the table, and the seconds that the updates of the group take."""
     experiment, mesh = group[0].experiment, lanes_mesh()
     programs = Programs(experiment.update_of_one(), mode_of("auto"), mesh, shared=True)
     most = lanes_for(programs, group[:MOST_LANES], lanes, shared=True)
@@ -59,7 +59,7 @@ def _group(group: Sequence[Trial], lanes: int | None, probe_steps: int) -> tuple
     memory = memory_of(next(iter(programs.compiled.values())))
     state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     row = {
-        "differ in what compiles": ", ".join(_sizes(experiment)),
+        "model": ", ".join(_sizes(experiment)),
         "trials": str(len(group)),
         "parameters": f"{sum(x.size for x in jax.tree.leaves(state.params)):,}",
         "lanes at once": str(size),
@@ -69,24 +69,22 @@ def _group(group: Sequence[Trial], lanes: int | None, probe_steps: int) -> tuple
     if not probe_steps:
         return row, 0.0
     step = _seconds_of_a_step(group[:size], size, programs, probe_steps)
-    return {**row, "a step": f"{1e3 * step:.1f} ms"}, math.ceil(
-        len(group) / size
-    ) * experiment.config.training.steps * step
+    seconds = math.ceil(len(group) / size) * experiment.config.training.steps * step
+    return {**row, "a step": f"{1e3 * step:.1f} ms"}, seconds
 
 
 def _seconds_of_a_step(trials: Sequence[Trial], size: int, programs: Programs, steps: int) -> float:
-    """Of all lanes together; the mean of some steps after as many that are not timed."""
+    """Time a step of all lanes together: the mean of `steps` steps after as many that are not timed."""
     experiment, mesh = trials[0].experiment, programs.mesh
     hyperparameters = [trial.experiment.hyperparameters for trial in trials]
-    states, alive, h = started(jax.jit(experiment.initial_state), hyperparameters, size, mesh)
-    feed = experiment.task.training_batches()
-    batches = [next(feed) for _ in range(2 * steps)]
+    states, running, h = started(jax.jit(experiment.initial_state), hyperparameters, size, mesh)
+    batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
     for batch in batches:  # every shape of them compiles
-        states, alive, _ = programs(states, alive, batch, h)
+        states, running, _ = programs(states, running, batch, h)
     jax.block_until_ready(states)
     began = time.perf_counter()
     for batch in batches[steps:]:
-        states, alive, _ = programs(states, alive, batch, h)
+        states, running, _ = programs(states, running, batch, h)
     jax.block_until_ready(states)
     return (time.perf_counter() - began) / steps
 

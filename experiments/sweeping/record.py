@@ -1,4 +1,7 @@
-"""What is known of one lane beside its state: metrics, the best score so far, how it ended."""
+"""The record of one lane beside its state: metrics, the best score so far, its status.
+
+`export` writes a lane as an ordinary working directory, which `evaluate`, `generate` and a resumed `train` accept.
+"""
 
 import dataclasses
 import math
@@ -22,20 +25,20 @@ EARLY = "stopped early"
 HALVED = "halved"
 DIVERGED = "diverged"
 TAKEN = "taken"
-"""By another worker, while nobody worked on it here."""
+"""The status of a lane that another worker took while no worker trained it here."""
 
 
 @dataclasses.dataclass
 class LaneRecord:
-    """One trial while it is trained as a lane.
+    """The record of one trial that is trained as a lane.
 
     Attributes:
-        trial: what is trained.
+        trial: the trial.
         metrics: its metrics.jsonl.
-        recent_metrics: steps since the last line was written.
-        early_stopping: of training.patience.
-        status: RUNNING, or how it ended.
-        step: updates done when it ended.
+        window: metrics of the steps since the last line was written.
+        streak: early stopping by training.patience.
+        status: RUNNING, or the reason of its end.
+        step: updates done at its end.
         best: (step, score) of the best evaluation, the newest of equals.
         curve: (step, score) of every evaluation.
         evaluations: "best" and "last" -> the scores of the validation split.
@@ -55,7 +58,7 @@ class LaneRecord:
 
     @classmethod
     def at(cls, trial: Trial, step: int = 0) -> "LaneRecord":
-        """Of a trial after `step` updates; its working directory is made, and metrics written later are removed."""
+        """Create the record of a trial after `step` updates and its directory; remove metrics of later steps."""
         trial.workdir.mkdir(parents=True, exist_ok=True)
         output = trial.experiment.config.training.output
         metrics = Metrics(trial.workdir, output.tensorboard)
@@ -64,17 +67,17 @@ class LaneRecord:
 
     @property
     def mode(self) -> str:
-        """ "max" or "min": which way the score is better."""
+        """The direction in which the score is better: "max" or "min"."""
         return self.trial.experiment.task.metrics[self.early_stopping.metric].mode
 
     def log(self, step: int) -> None:
-        """Writes the line of the steps since the last one."""
+        """Write the line of metrics for the steps since the last one."""
         if self.recent_metrics.steps:
             self.metrics.write(step, "train", self.trial.experiment.task.named(self.recent_metrics.summary()))
             self.recent_metrics.steps = []
 
     def evaluate(self, step: int, evaluation: Evaluation, params: Any) -> bool:
-        """Scores the validation split; whether this is the best so far."""
+        """Compute the scores of the validation split; return whether this is the best evaluation so far."""
         task, training = self.trial.experiment.task, self.trial.experiment.config.training
         scores = evaluation.score(params, task.splits.validation)
         self.metrics.write(step, "validation", scores)
@@ -88,7 +91,7 @@ class LaneRecord:
         return best
 
     def end(self, step: int, status: str, evaluation: Evaluation | None = None, params: Any = None) -> None:
-        """Notes how it ended; with an evaluation, scores the test split where there is one."""
+        """Record the end of the lane; with an evaluation, compute the scores of the test split where there is one."""
         self.log(step)
         self.status, self.step = status, step
         task = self.trial.experiment.task
@@ -97,7 +100,7 @@ class LaneRecord:
             self.metrics.write(step, "test", self.test)
 
     def outcome(self) -> dict[str, Any]:
-        """What a study keeps of it, as JSON can hold it; `score` is the best one, None where there is none."""
+        """Return the part that a study stores, as JSON can hold it; `score` is the best one, None without one."""
         return {
             "point": self.trial.point,
             "seed": self.trial.seed,
@@ -112,7 +115,7 @@ class LaneRecord:
         }
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the part that a checkpoint stores, as JSON can hold it."""
         plain = ("status", "step", "best", "curve", "evaluations", "test")
         return {
             "window": self.recent_metrics.fetch(),
@@ -122,7 +125,7 @@ class LaneRecord:
 
     @classmethod
     def from_record(cls, trial: Trial, record: dict[str, Any], step: int) -> "LaneRecord":
-        """That of a checkpoint of `step`."""
+        """Read the record from a checkpoint of `step`."""
         lane = cls.at(trial, step)
         lane.recent_metrics = MetricsWindow(record["window"])
         lane.early_stopping = EarlyStopping.from_record(record["streak"], lane.early_stopping.metric)
@@ -134,11 +137,11 @@ class LaneRecord:
 
 
 def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
-    """Writes config, tokenizers and checkpoints beside the metrics that are there already.
+    """Write config, tokenizers and checkpoints of a trial beside its metrics, which exist already.
 
     Args:
-        lane: ended.
-        last: its state when it ended.
+        lane: a lane that has ended.
+        last: its state at the end.
         best: its state at `lane.best`.
         devices: the platform and its devices, in words.
 

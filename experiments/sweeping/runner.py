@@ -5,8 +5,9 @@ evaluations, the best state, early stopping. The states of all lanes are checkpo
 
     DIR/checkpoints/STEP    {"last", "best"}: states with a leading R; and the record of each lane
 
-The lanes that end (by divergence, early stopping, successive halving) leave the program once a smaller one holds the
-others: half as many, or after a halving.
+Lanes that have ended (by divergence, early stopping or successive halving) leave the program once a smaller one holds
+the others: half as many, or after a halving. Successive halving stops the worse half of the points at each rung, with a
+factor of 2 among the points of one program: Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943.
 """
 
 import dataclasses
@@ -31,27 +32,27 @@ from transformer.errors import problem
 
 
 @dataclasses.dataclass(frozen=True)
-class Ended:
-    """What `LanesRun.run` returns: the record of each lane, and its states on the host."""
+class LanesResult:
+    """The result of `LanesRun.run`: the record of each lane, and its states on the host."""
 
     lanes: list[LaneRecord]
     last: Any
-    """States when the lanes ended, with a leading R."""
+    """The states of the lanes at their end, with a leading R."""
     best: Any
-    """States of the best evaluation of each."""
+    """The states of the best evaluation of each."""
 
 
 class LanesRun:
-    """Trials of one group, trained side by side.
+    """Training of the trials of one group, side by side.
 
     Args:
-        trials: they differ in what `groups.FREE` names.
-        directory: of their common checkpoints.
-        programs: of the group; kept by the caller, so that a size that was compiled is not compiled again.
+        trials: trials that differ in settings of `groups.FREE` alone.
+        directory: directory of their common checkpoints.
+        programs: programs of the group; the caller keeps them, so that no size is compiled twice.
         shared: whether all lanes learn from the data of the first.
-        halvings: how often the worse half of the points stops.
+        halvings: number of times that the worse half of the points stops.
         stop: read between steps.
-        say: prints a line.
+        print_line: prints a line.
     """
 
     def __init__(
@@ -63,49 +64,54 @@ class LanesRun:
         shared: bool,
         halvings: int = 0,
         stop: StopRequest | None = None,
-        say: Callable[[str], None] = print,
+        print_line: Callable[[str], None] = print,
     ):
         self.trials, self.programs, self.shared = list(trials), programs, shared
         self.training = trials[0].experiment.config.training
         self.rungs = rungs(self.training.steps, self.training.output.evaluate_every, halvings)
-        self.stop, self.say = stop or StopRequest(), say
-        self.checkpoints = Checkpoints(directory / "checkpoints", 1, self.training.output.best, print_line=say)
+        self.stop, self.print_line = stop or StopRequest(), print_line
+        self.checkpoints = Checkpoints(directory / "checkpoints", 1, self.training.output.best, print_line=print_line)
         self.active: list[int] = []
         self.pending: list[Any] = []
-        self.slots = np.zeros(0, np.int64)
+        self.lane_trials = np.zeros(0, np.int64)
         self._evaluations: dict[tuple[int, int | None], Evaluation] = {}
         self._saved_at = time.monotonic()
 
-    def run(self, step: int, progress: Progress) -> Ended:
-        """Trains from a step until every lane has ended, or until asked to stop; what it returns is saved."""
+    def run(self, step: int, progress: Progress) -> LanesResult:
+        """Train from a step until every lane has ended or a stop is requested; what is returned is saved too."""
         with self.checkpoints:
-            feeds = self._feeds(step)
-            self._board()
+            iterators = self._batch_iterators(step)
+            self._load()
             while self.active and self.stop.received is None:
-                batch = self._batch(feeds)
-                self.states, self.alive, metrics = self.programs(self.states, self.alive, batch, self.hyperparameters)
+                batch = self._batch(iterators)
+                self.states, self.running, metrics = self.programs(
+                    self.states, self.running, batch, self.hyperparameters
+                )
                 step += 1
                 if self.pending:  # one step behind, so that the devices always have work
                     jax.block_until_ready(self.pending[-1])
                 self.pending.append(metrics)
-                self._boundary(step, progress)
+                self._after_step(step, progress)
                 size = batch_size_of(batch)
                 progress.update(step, examples=size["examples"], tokens=size["tokens"])
-            self._land(step)
+            self._copy_to_host(step)
             self._save(step)
         for lane in self.lanes:
             lane.metrics.close()
-        return Ended(self.lanes, self.last, self.best)
+        return LanesResult(self.lanes, self.last, self.best)
 
-    def restore_or_start(self, mine: Callable[[Trial], bool] = lambda trial: True) -> int:
-        """Sets the lanes' records and states on the host; returns the step.
+    def restore_or_start(self, trained_here: Callable[[Trial], bool] = lambda trial: True) -> int:
+        """Set the lanes' records and states on the host, from the checkpoint where there is one.
 
         Args:
-            mine: whether a trial is still to be trained here.
+            trained_here: whether a trial is still to be trained by this worker.
+
+        Returns:
+            The step that training continues from.
         """
         step = self._restore()
         for lane in self.lanes:
-            if lane.status == RUNNING and not mine(lane.trial):
+            if lane.status == RUNNING and not trained_here(lane.trial):
                 lane.status = TAKEN
         return step
 
@@ -124,42 +130,42 @@ class LanesRun:
         self.lanes = [LaneRecord.from_record(trial, record, step) for trial, record in records]
         return step
 
-    def _board(self, worthwhile: Callable[[int, int], bool] = lambda new, old: True) -> None:
-        """Puts the lanes that run on the devices, from the host, in a program as small as holds them.
+    def _load(self, worthwhile: Callable[[int, int], bool] = lambda new, old: True) -> None:
+        """Copy the lanes that are running from the host to the devices, for the smallest program that holds them.
 
         Args:
-            worthwhile: (new number of lanes, old one) -> whether to change programs; lanes that ended stay in their
-                places otherwise.
+            worthwhile: (new number of lanes, old one) -> whether to change programs; otherwise lanes that have ended
+                keep their place.
         """
         self.active = [i for i, lane in enumerate(self.lanes) if lane.status == RUNNING]
         if not self.active:
             return
         mesh, count = self.programs.mesh, len(self.active)
         size = padded(count, mesh.size)
-        if len(self.slots) and not worthwhile(size, len(self.slots)):
-            self.alive = place(np.asarray(self.alive) & np.isin(self.slots, self.active), mesh)
+        if len(self.lane_trials) and not worthwhile(size, len(self.lane_trials)):
+            self.running = place(np.asarray(self.running) & np.isin(self.lane_trials, self.active), mesh)
             return
-        self.slots = np.array(self.active + self.active[:1] * (size - count))
-        hyperparameters = stacked([self.trials[i].experiment.hyperparameters for i in self.slots])
+        self.lane_trials = np.array(self.active + self.active[:1] * (size - count))
+        hyperparameters = stacked([self.trials[i].experiment.hyperparameters for i in self.lane_trials])
         self.hyperparameters = place(hyperparameters, mesh)
-        self.states = place(jax.tree.map(lambda x: x[self.slots], self.last), mesh)
-        self.alive = place(np.arange(size) < count, mesh)
+        self.states = place(jax.tree.map(lambda x: x[self.lane_trials], self.last), mesh)
+        self.running = place(np.arange(size) < count, mesh)
 
-    def _feeds(self, step: int) -> dict[int, Iterator[Any]]:
-        """Seed of the data -> its batches from a step on."""
+    def _batch_iterators(self, step: int) -> dict[int, Iterator[Any]]:
+        """Return the batches of each seed of the data, from a step on."""
         trials = self.trials[:1] if self.shared else self.trials
         tasks = {trial.experiment.config.data_seed: trial.experiment.task for trial in trials}
         return {seed: task.training_batches(step) for seed, task in tasks.items()}
 
-    def _batch(self, feeds: dict[int, Iterator[Any]]) -> Any:
-        """The batch of all lanes, or with a leading R one for each."""
-        batches = {seed: next(feed) for seed, feed in feeds.items()}
+    def _batch(self, iterators: dict[int, Iterator[Any]]) -> Any:
+        """Return the batch of all lanes, or one for each with a leading R."""
+        batches = {seed: next(iterator) for seed, iterator in iterators.items()}
         if self.shared:
             return next(iter(batches.values()))
-        return stacked([batches[self.trials[i].experiment.config.data_seed] for i in self.slots])
+        return stacked([batches[self.trials[i].experiment.config.data_seed] for i in self.lane_trials])
 
-    def _boundary(self, step: int, progress: Progress) -> None:
-        """What is due after a step, for each lane as `Loop` does it."""
+    def _after_step(self, step: int, progress: Progress) -> None:
+        """Log, evaluate, halve and save where it is due after a step, for each lane as `Loop` does it."""
         output, last = self.training.output, step == self.training.steps
         if step % output.log_every == 0 or last:
             self._fetch(step)
@@ -167,15 +173,15 @@ class LanesRun:
                 self.lanes[i].log(step)
         evaluated = step % output.evaluate_every == 0 or last
         if evaluated:
-            self._land(step)
+            self._copy_to_host(step)
             for i in self.active:
                 self._evaluate(i, step, last)
             if step in self.rungs:
                 self._halve(step)
-            self._board(lambda new, old: new < old and (step in self.rungs or 2 * new <= old))
+            self._load(lambda new, old: new < old and (step in self.rungs or 2 * new <= old))
         if evaluated or self.stop.received is not None or self._checkpoint_is_due():
             if not evaluated:
-                self._land(step)
+                self._copy_to_host(step)
             self._save(step)
         shown = [
             self.lanes[i].recent_metrics.steps[-1]["loss"] for i in self.active if self.lanes[i].recent_metrics.steps
@@ -184,18 +190,20 @@ class LanesRun:
             progress.update(step, loss=float(np.mean(shown)))
 
     def _fetch(self, step: int) -> None:
-        """Waits for the steps since the last time, and gives each lane its metrics; ends those that diverged."""
+        """Wait for the steps since the last call, add their metrics to each lane, and end lanes that diverged."""
         fetched = [jax.device_get(metrics) for metrics in self.pending]
         self.pending = []
         for i in list(self.active):
-            at = self._slot(i)
+            at = self._lane_of(i)
             for number, metrics in enumerate(fetched, start=step - len(fetched) + 1):
                 values = {name: float(column[at]) for name, column in metrics.items()}
                 if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
                     self.active.remove(i)
                     _assign(self.last, i, jax.device_get(row(self.states, at)))
                     self.lanes[i].end(number - 1, DIVERGED)
-                    self.say(f"{self.trials[i]} is frozen: its loss or gradient is not finite at step {number}")
+                    self.print_line(
+                        f"{self.trials[i]} has diverged: its loss or gradient is not finite at step {number}"
+                    )
                     break
                 self.lanes[i].recent_metrics.add(values)
 
@@ -206,38 +214,38 @@ class LanesRun:
             _assign(self.best, i, row(self.last, i))
         stopped = lane.early_stopping.stopped and not last
         if stopped:
-            self.say(f"{lane.trial} stops at step {step}: {lane.early_stopping}")
+            self.print_line(f"{lane.trial} stops at step {step}: {lane.early_stopping}")
         if last or stopped:
             lane.end(step, EARLY if stopped else FINISHED, evaluation, params)
 
     def _halve(self, step: int) -> None:
-        """Ends the worse half of the points that run, by the mean of their lanes' last scores."""
+        """End the worse half of the points that are running, by the mean of their lanes' last scores."""
         running = [lane for lane in self.lanes if lane.status == RUNNING]
         worse, count = worse_half(running)
         for lane in running:
             if lane.trial.point in worse:
                 lane.end(step, HALVED)
         if worse:
-            self.say(f"step {step}: {len(worse)} of {count} trials stop, the worse half")
+            self.print_line(f"step {step}: {len(worse)} of {count} trials stop, the worse half")
 
     def _evaluation(self, trial: Trial) -> Evaluation:
-        """The programs of evaluation, the same for all trials with the same data (and seed, if something is drawn)."""
+        """Return the programs of evaluation, shared by trials of the same data (and seed, if decoding is random)."""
         experiment, config = trial.experiment, trial.experiment.config
         key = id(experiment.task), config.seed if config.decoding.chosen().random else None
         if key not in self._evaluations:
             self._evaluations[key] = Evaluation(experiment.model, experiment.task, config.decoding, config.seed)
         return self._evaluations[key]
 
-    def _land(self, step: int) -> None:
-        """Copies the states of the lanes that run to the host, once it is known which of them do."""
+    def _copy_to_host(self, step: int) -> None:
+        """Copy the states of the lanes to the host, after ending those that diverged."""
         self._fetch(step)
         states = jax.device_get(self.states) if self.active else None
         for i in self.active:
-            _assign(self.last, i, row(states, self._slot(i)))
+            _assign(self.last, i, row(states, self._lane_of(i)))
 
-    def _slot(self, i: int) -> int:
-        """Where in the program a lane stands; those that fill it up come after."""
-        return int(np.flatnonzero(self.slots == i)[0])
+    def _lane_of(self, i: int) -> int:
+        """Return the lane of the program that trains a trial; lanes that only fill the program come after."""
+        return int(np.flatnonzero(self.lane_trials == i)[0])
 
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self.training.output.checkpoint_seconds
@@ -251,19 +259,19 @@ class LanesRun:
 
 
 def _assign(lanes: Any, i: int, state: Any) -> None:
-    """Writes one lane of a tree on the host."""
+    """Write one lane of a tree on the host."""
     for leaf, value in zip(jax.tree.leaves(lanes), jax.tree.leaves(state), strict=True):
         leaf[i] = value
 
 
 def rungs(steps: int, evaluate_every: int, halvings: int) -> list[int]:
-    """The steps at which the worse half stops: steps / 2^halvings, ..., steps / 2, put off to the next evaluation.
+    """Return the steps at which the worse half stops: steps / 2^halvings, ..., steps / 2, each at its next evaluation.
 
     Raises:
         UserError: two of them fall on one evaluation, or on the last step.
     """
-    asked = [steps / 2**k for k in range(halvings, 0, -1)]
-    found = [math.ceil(at / evaluate_every) * evaluate_every for at in asked]
+    exact = [steps / 2**k for k in range(halvings, 0, -1)]
+    found = [math.ceil(at / evaluate_every) * evaluate_every for at in exact]
     if len({*found, steps}) <= len(found) or any(at > steps for at in found):
         raise problem(
             "the halvings fall between too few evaluations",
@@ -275,7 +283,11 @@ def rungs(steps: int, evaluate_every: int, halvings: int) -> list[int]:
 
 
 def worse_half(lanes: Sequence[LaneRecord]) -> tuple[set[int], int]:
-    """(the points that are to stop, how many points there are), by the mean of the last scores of their lanes."""
+    """Choose the points that stop, by the mean of the last scores of their lanes.
+
+    Returns:
+        The points that stop, and the number of all points.
+    """
     scores: dict[int, list[float]] = {}
     for lane in lanes:
         scores.setdefault(lane.trial.point, []).append(lane.curve[-1][1])

@@ -1,4 +1,4 @@
-"""Search spaces: which settings a sweep varies, and over what.
+"""Search spaces: the settings that a sweep varies, and their values.
 
 A recipe's `get_sweep()` returns a dict of them, in the grammar of `grammar`:
 
@@ -33,12 +33,12 @@ class Range:
 
 
 def log(low: float, high: float) -> Range:
-    """Numbers whose logarithm is drawn evenly."""
+    """Return the range of numbers whose logarithm is drawn evenly."""
     return Range(low, high, log=True)
 
 
 def linear(low: float, high: float) -> Range:
-    """Numbers that are drawn evenly."""
+    """Return the range of numbers that are drawn evenly."""
     return Range(low, high)
 
 
@@ -47,12 +47,12 @@ RANGES = {"log": log, "linear": linear}
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
-    """What moves as one: a setting, or several that are zipped.
+    """A dimension of the space: a setting, or several that are zipped and change together.
 
     Attributes:
-        names: of the settings.
+        names: names of the settings.
         values: a Range; or the choices, each a tuple with a value for each setting.
-        when: (setting, value) that the point must have, or None.
+        when: the condition: (setting, value) that the point must have, or None.
     """
 
     names: tuple[str, ...]
@@ -61,23 +61,23 @@ class Dimension:
 
     @property
     def name(self) -> str:
-        """As it is written in a space, and called in a study."""
+        """The name in a space and in a study: the settings and the condition."""
         condition = "" if self.when is None else f"@{self.when[0]}:{schema.show(self.when[1])}"
         return "+".join(self.names) + condition
 
     @property
     def choices(self) -> list[Any]:
-        """The values as a study holds them: of a zipped dimension, in words."""
+        """The values as a study stores them: texts such as "64+2" for a zipped dimension."""
         return [self.label(value) for value in self.values]
 
     def label(self, value: tuple[Any, ...]) -> Any:
         return value[0] if len(self.names) == 1 else "+".join(map(schema.show, value))
 
-    def assigned(self, held: Any) -> dict[str, Any]:
-        """Setting -> value, from what a study holds."""
+    def assigned(self, stored: Any) -> dict[str, Any]:
+        """Return the value of each setting, from the value that a study stores."""
         if isinstance(self.values, Range):
-            return {self.names[0]: held}
-        chosen = next(value for value in self.values if self.label(value) == held)
+            return {self.names[0]: stored}
+        chosen = next(value for value in self.values if self.label(value) == stored)
         return dict(zip(self.names, chosen, strict=True))
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Dimension:
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """Dimensions, those that others depend on before them, and the seeds that every point is trained with."""
+    """A search space: dimensions, each after those that its condition names, and the seeds of every point."""
 
     dimensions: tuple[Dimension, ...]
     seeds: tuple[int, ...]
@@ -99,7 +99,7 @@ class Space:
         return not any(isinstance(dimension.values, Range) for dimension in self.dimensions)
 
     def settings_of(self, point: Point) -> dict[str, Any]:
-        """Setting -> value."""
+        """Return the value of each setting at a point."""
         return {
             name: value
             for dimension in self.dimensions
@@ -108,28 +108,28 @@ class Space:
         }
 
     def active(self, dimension: Dimension, point: Point) -> bool:
-        """Whether a dimension is varied, given those before it."""
+        """Return whether the point fulfils the condition of a dimension."""
         return dimension.when is None or self.settings_of(point).get(dimension.when[0]) == dimension.when[1]
 
     def corners(self) -> Iterator[Point]:
-        """Every combination of choices and ends of ranges; of a finite space, all of it."""
+        """Yield every combination of choices and ends of ranges, which is all of a finite space."""
         points: Iterable[Point] = [{}]
         for dimension in self.dimensions:
-            held = list(dimension.values.ends) if isinstance(dimension.values, Range) else dimension.choices
+            values = list(dimension.values.ends) if isinstance(dimension.values, Range) else dimension.choices
             points = list(
                 itertools.chain.from_iterable(
-                    [{**point, dimension.name: value} for value in held] if self.active(dimension, point) else [point]
+                    [{**point, dimension.name: value} for value in values] if self.active(dimension, point) else [point]
                     for point in points
                 )
             )
         yield from points
 
     def to_lines(self) -> list[str]:
-        """The space in words, to compare two: what a study was made for."""
+        """Return the space in words, by which two spaces are compared."""
         seeds = f"{SEED}=" + ",".join(map(str, self.seeds))
         return [*sorted(map(str, self.dimensions)), seeds]
 
 
 def overrides(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Settings as flags have them: (name, text)."""
+    """Return settings as flags have them: (name, text)."""
     return [(name, schema.show(value)) for name, value in values.items()]

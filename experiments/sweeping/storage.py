@@ -1,8 +1,9 @@
-"""Where a study lies: a database that many workers share, by Optuna. SQLite by default, PostgreSQL by URL.
+"""The database of a study, shared by many workers through Optuna: SQLite by default, PostgreSQL by URL.
 
-A worker that dies is found by its heartbeat, which only databases keep: Optuna's journal files have none. In SQLite a
-transaction locks only once it writes, so two workers could read one trial as free and both take it; every transaction
-here locks when it begins.
+A database keeps heartbeats, by which workers that were killed are found; Optuna's journal files keep none. In SQLite a
+transaction locks only once it writes, so two workers could read one trial as free and both take it; here every
+transaction locks when it begins. `Heartbeat` records that a worker is running, and `locked` reserves a directory on
+disk for one worker.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from experiments.training.signals import StopRequest
 from transformer.errors import UserError, problem
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
-"""Kind of database -> the driver that is used."""
+"""Kind of database -> its driver."""
 
 GRACE = 4
 """Heartbeats that a worker may miss before its trials are given to others."""
@@ -38,37 +39,37 @@ CONNECTING = {"connect_timeout": 10}
 """Seconds that a server has to answer."""
 
 LOCK = 6_710_886
-"""The number of the lock that PostgreSQL keeps for those that make Optuna's tables; any other would do."""
+"""The number of PostgreSQL's lock for creating Optuna's tables; any other would do."""
 
-LOST = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
-"""What Optuna raises when the database cannot be reached."""
+CONNECTION_ERRORS = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
+"""Errors that Optuna raises when the database cannot be reached."""
 
 
 def open_storage(url: str, heartbeat: int) -> RDBStorage:
-    """The storage at a URL; its tables are made if they are not there.
+    """Open the storage at a URL, and create its tables where they are missing.
 
     Args:
-        heartbeat: seconds between signs of life of a worker; after GRACE times as many it is taken for dead.
+        heartbeat: seconds between heartbeats of a worker; one that misses GRACE of them counts as dead.
 
     Raises:
-        UserError: no database that has heartbeats, or one that cannot be reached; says what was tried.
+        UserError: no database that keeps heartbeats, or one that cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    parsed = _parsed(url)
+    parsed = _parse_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     arguments = {"timeout": WAIT} if sqlite else CONNECTING
     try:
-        with _one_at_a_time(parsed), _quietly():
+        with _creation_lock(parsed), _without_experimental_warnings():
             storage = RDBStorage(
                 parsed.render_as_string(hide_password=False),
                 engine_kwargs={"connect_args": arguments, **({} if sqlite else {"pool_pre_ping": True})},
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE * heartbeat,
             )
-    except (*LOST, OSError, ImportError) as error:
+    except (*CONNECTION_ERRORS, OSError, ImportError) as error:
         raise problem(
             f"the storage cannot be reached: {_reason(error)}",
-            got=f"tried {shown(url)}",
+            got=f"tried {without_password(url)}",
             do="Is the server running, is the name right, may you write there? Choose another --storage if not.",
         ) from error
     if sqlite:
@@ -77,62 +78,62 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
 
 
 def close(storage: RDBStorage) -> None:
-    """Gives the connections back."""
+    """Close all connections of a storage."""
     storage.remove_session()
     storage.engine.dispose()
 
 
-def shown(url: str) -> str:
-    """A URL without its password."""
+def without_password(url: str) -> str:
+    """Replace the password in a URL by ***."""
     return make_url(url).render_as_string(hide_password=True)
 
 
-def lost(error: Exception, url: str, safe: str) -> UserError:
-    """The error of a database that went away in the middle.
+def connection_lost(error: Exception, url: str, saved: str) -> UserError:
+    """Build the error for a database that became unreachable during the work.
 
     Args:
-        safe: what is kept, in words.
+        saved: a sentence about the work that is not lost.
     """
     return problem(
         f"the storage was lost: {_reason(error)}",
-        got=shown(url),
-        do=f"{safe} The same command goes on once the storage is back.",
+        got=without_password(url),
+        do=f"{saved} The same command goes on once the storage is back.",
     )
 
 
-def quiet_stale(study: optuna.Study) -> None:
-    """Marks the trials of workers that have shown no sign of life as failed."""
-    with _quietly():
+def fail_stale_trials(study: optuna.Study) -> None:
+    """Mark the trials whose workers have missed GRACE heartbeats as failed."""
+    with _without_experimental_warnings():
         optuna.storages.fail_stale_trials(study)
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except sqlalchemy.exc.ArgumentError as error:
-        raise _no_database(url) from error
+        raise _unusable(url) from error
     backend = parsed.drivername.partition("+")[0]
     if backend not in DRIVERS:
-        raise _no_database(url)
+        raise _unusable(url)
     return parsed if "+" in parsed.drivername else parsed.set(drivername=DRIVERS[backend])
 
 
-def _no_database(url: str) -> UserError:
+def _unusable(url: str) -> UserError:
     journal = "journal" in url or url.endswith(".log")
     why = ": a journal file keeps no heartbeat, so workers that were killed could not be found" if journal else ""
     return problem(
-        f"--storage is no database that a study can lie in{why}",
+        f"--storage is no database that can keep a study{why}",
         got=url.partition("@")[2] or url,
         expected="sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     )
 
 
 @contextlib.contextmanager
-def _one_at_a_time(url: URL) -> Iterator[None]:
-    """While one worker makes the tables, the others wait: by a lock of the server, or on a file beside SQLite's."""
+def _creation_lock(url: URL) -> Iterator[None]:
+    """Let one worker at a time create the tables: by a lock of the server, or on a file beside SQLite's."""
     if url.get_backend_name() != "sqlite":
         engine = sqlalchemy.create_engine(url, connect_args=CONNECTING, poolclass=sqlalchemy.pool.NullPool)
-        with engine.connect() as connection:  # which gives the lock back when it is closed
+        with engine.connect() as connection:  # closing it releases the lock
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({LOCK})")
             yield
         return
@@ -150,15 +151,15 @@ def _one_at_a_time(url: URL) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Heartbeats are marked as experimental by Optuna; users of a sweep cannot do anything about it."""
+def _without_experimental_warnings() -> Iterator[None]:
+    """Silence Optuna's warning that heartbeats are experimental, since users of a sweep cannot act on it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
 
 
 def _lock_at_begin(engine: sqlalchemy.Engine) -> None:
-    """Makes every transaction of SQLite begin with the lock for writing."""
+    """Make every transaction of SQLite begin with the lock for writing."""
     engine.dispose()  # connections from before have no listeners
 
     @sqlalchemy.event.listens_for(engine, "connect")
@@ -171,22 +172,27 @@ def _lock_at_begin(engine: sqlalchemy.Engine) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost error in one line: that of the driver."""
+    """Return the first line of the innermost error, which is the driver's."""
     while error.__cause__ is not None:
         error = error.__cause__
-    said = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return said[0] if said else type(error).__name__
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class Heartbeat:
-    """A thread that records a sign of life for each trial in `held`, every so many seconds.
+    """A thread that records a heartbeat for each trial in `trials` at a fixed interval.
 
-    Once it has failed to for as long as makes others take this worker for dead, it asks the training to stop, and
-    `lost` is the error.
+    Once it has failed for as long as makes this worker count as dead, it requests the training to stop, and `lost` is
+    the error.
+
+    Args:
+        storage: the study's database.
+        seconds: interval of the heartbeats.
+        stop: the request that the training reads between steps.
     """
 
     def __init__(self, storage: RDBStorage, seconds: int, stop: StopRequest):
-        self.held: set[int] = set()
+        self.trials: set[int] = set()
         self.lost: Exception | None = None
         self._storage, self._seconds, self._stop = storage, seconds, stop
         self._ended = threading.Event()
@@ -201,14 +207,14 @@ class Heartbeat:
         self._thread.join(timeout=self._seconds)
 
     def _run(self) -> None:
-        heard = time.monotonic()
+        last_recorded = time.monotonic()
         while not self._ended.wait(self._seconds):
             try:
-                for trial in sorted(self.held):
+                for trial in sorted(self.trials):
                     self._storage.record_heartbeat(trial)
-                heard = time.monotonic()
-            except LOST as error:
-                if time.monotonic() - heard > GRACE * self._seconds:
+                last_recorded = time.monotonic()
+            except CONNECTION_ERRORS as error:
+                if time.monotonic() - last_recorded > GRACE * self._seconds:
                     self.lost = error
                     self._stop(signal.SIGTERM, None)
                     return
@@ -216,7 +222,10 @@ class Heartbeat:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[bool]:
-    """Whether this process has the directory; the kernel gives it back when the process ends, however it ends."""
+    """Try to lock a directory for this process; yield whether it is locked.
+
+    The kernel releases the lock when the process ends, in whatever way.
+    """
     try:
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except (FileNotFoundError, NotADirectoryError):  # its worker has just finished

@@ -1,7 +1,7 @@
-"""What a study has found: points ranked by their mean over seeds, the best setting as flags, importances.
+"""The results of a study: points ranked by their mean over seeds, the best one as flags, importances.
 
-WORKDIR/results.jsonl has one JSON object a line for each trial: the settings it varied, `seed`, `status`, `score` (the
-best of the metric that checkpoints are kept by), the other scores, and its working directory.
+WORKDIR/results.jsonl has one JSON object a line for each trial: its varied settings, `seed`, `status`, `score` (the
+best of the metric that selects checkpoints), the other scores, and its working directory.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from experiments.comparing.statistics import Estimate, as_text, estimate
 from experiments.storage.metrics import to_json
 from experiments.storage.workdir import write_text_atomically
 from experiments.sweeping.record import DIVERGED, HALVED
-from experiments.sweeping.study import LANES, Study
+from experiments.sweeping.study import LANES, SweepStudy
 from transformer import schema
 
 MOST_ROWS = 20
@@ -29,10 +29,10 @@ class PointResult:
     """A point that is done.
 
     Attributes:
-        point: its number.
+        point: number of the point.
         values: setting -> value.
         lanes: the record of each seed, see `LaneRecord.outcome`.
-        estimate: of the score, over the seeds that did not diverge.
+        estimate: mean score over the seeds that did not diverge.
     """
 
     point: int
@@ -45,7 +45,7 @@ class PointResult:
         return sum(lane["status"] == DIVERGED for lane in self.lanes)
 
     def validation(self, metric: str) -> Estimate:
-        """A score of the validation split at the last evaluation, over the seeds that did not diverge."""
+        """Estimate a score of the validation split at the last evaluation, over the seeds that did not diverge."""
         return estimate(
             [
                 math.nan if lane["status"] == DIVERGED else lane["validation"].get(metric, math.nan)
@@ -58,8 +58,8 @@ class PointResult:
         return all(lane["status"] == HALVED for lane in self.lanes)
 
 
-def ranked(study: Study, mode: str) -> list[PointResult]:
-    """The points that are done, the best first; those with diverged lanes after those without, halved ones between.
+def ranked(study: SweepStudy, mode: str) -> list[PointResult]:
+    """Rank the points that are done, the best first: complete ones, then halved ones, then those with diverged lanes.
 
     Args:
         mode: "max" or "min".
@@ -74,7 +74,7 @@ def ranked(study: Study, mode: str) -> list[PointResult]:
     return sorted(found, key=order)
 
 
-def _result(study: Study, point: int, trial: FrozenTrial) -> PointResult:
+def _result(study: SweepStudy, point: int, trial: FrozenTrial) -> PointResult:
     lanes = trial.user_attrs[LANES]
     scores = [math.nan if lane["score"] is None or lane["status"] == DIVERGED else lane["score"] for lane in lanes]
     values = study.space.settings_of(trial.params)
@@ -82,7 +82,7 @@ def _result(study: Study, point: int, trial: FrozenTrial) -> PointResult:
 
 
 def table(results: list[PointResult], metric: str, unit: str) -> Table:
-    """The best points, a row each."""
+    """Build the table of the best points, a row each."""
     names = list(dict.fromkeys(name for result in results for name in result.values))
     shown = Table("trial", *names, f"{metric} ({unit})", "diverged", "ended")
     for result in results[:MOST_ROWS]:
@@ -94,12 +94,12 @@ def table(results: list[PointResult], metric: str, unit: str) -> Table:
 
 
 def best_flags(result: PointResult) -> str:
-    """The setting of a point as flags that can be pasted."""
+    """Return the settings of a point as flags that can be pasted."""
     return " ".join(f"--config.{name}={schema.show(value)}" for name, value in result.values.items())
 
 
 def write_results(results: list[PointResult], path: Path) -> None:
-    """Writes results.jsonl, the best point first.
+    """Write results.jsonl, the best point first.
 
     Raises:
         OSError: it cannot be written; the error names the path.
@@ -112,10 +112,13 @@ def write_results(results: list[PointResult], path: Path) -> None:
     write_text_atomically(path, "".join(f"{line}\n" for line in lines))
 
 
-def importances(study: Study) -> dict[str, float]:
-    """How much of the score's spread each dimension explains, the largest first; {} where that cannot be told.
+def importances(study: SweepStudy) -> dict[str, float]:
+    """Compute the share of the score's spread that each dimension explains, the largest first.
 
-    PED-ANOVA, Watanabe et al. 2023 (https://arxiv.org/abs/2304.10255), as Optuna has it.
+    PED-ANOVA, Watanabe et al. 2023 (https://arxiv.org/abs/2304.10255), as in Optuna.
+
+    Returns:
+        Name of a dimension -> its share; {} where the results are too few or all equal.
     """
     done = [t for t in study.results().values() if t.state == TrialState.COMPLETE and math.isfinite(t.value)]
     if len(done) < 4 or len({t.value for t in done}) < 2:

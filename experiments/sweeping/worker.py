@@ -1,14 +1,13 @@
-"""One worker on a study: takes points, trains them as lanes, tells what became of them, until every point is done.
+"""One worker on a study: takes points, trains them as lanes and records their results, until every point is done.
 
     WORKDIR/trials/POINT-seedSEED    an ordinary working directory for each trial: metrics, and what `keep` asks for
     WORKDIR/lanes/NAME               trials that are trained together: their common checkpoints, and
-        claims.json, lock            which they are, and the lock of the worker that trains them
+        claims.json, lock            the list of them, and the lock of the worker that trains them
 
-A worker that starts in the same working directory goes on with lanes whose worker has died, from their checkpoint.
-Elsewhere their points are trained anew, once their heartbeat has been missed.
+A worker that starts in the same working directory continues lanes whose worker has ended, from their checkpoint.
+Elsewhere their points are trained again from the start, once their worker has missed its heartbeats.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -20,36 +19,38 @@ from typing import Any
 
 import numpy as np
 from optuna.trial import TrialState
+from rich.console import Console
 
 from experiments.storage.workdir import write_text_atomically
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
 from experiments.sweeping.lanes import Programs, lanes_mesh, row
 from experiments.sweeping.record import DIVERGED, HALVED, TAKEN, LaneRecord, export
-from experiments.sweeping.runner import Ended, LanesRun
+from experiments.sweeping.runner import LanesResult, LanesRun
 from experiments.sweeping.storage import Heartbeat, locked
-from experiments.sweeping.study import Claim, Study
-from experiments.training.progress import Progress
+from experiments.sweeping.study import SweepStudy, TakenTrial
+from experiments.training.progress import print_line, progress
 from experiments.training.signals import StopRequest
 from transformer.errors import UserError
 
 MOST_LANES = 32
-"""Trials at once, where memory holds them and no flag says otherwise."""
+"""Trials at once, where memory holds them and no flag gives a number."""
 
 KEEP = ("best", "all", "none")
+"""Trials whose checkpoints are written at the end."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a worker works.
+    """The options of a worker.
 
     Attributes:
-        workdir: of the sweep.
+        workdir: working directory of the sweep.
         lanes: trials at once; None: as many as memory holds, at most MOST_LANES.
         mode: "map" or "vmap".
         shared: all lanes learn from the data of one seed.
-        halvings: how often the worse half of the points that are trained together stops.
-        keep: what is written out of the trials that have ended: a row of KEEP.
-        devices: in words.
+        halvings: number of times that the worse half of the points that are trained together stops.
+        keep: trials whose checkpoints are written: a row of KEEP.
+        devices: the platform and its devices, in words.
     """
 
     workdir: Path
@@ -62,73 +63,74 @@ class Options:
 
 
 class Worker:
-    """Works on a study.
+    """A worker on a study.
 
     Args:
         study: the points.
-        experiments: those that were set up already, and those to come.
+        experiments: the cache of experiments.
         resolve: (values of a point, seed) -> the resolved config.
-        options: how.
-        heartbeat: for the trials that it holds.
+        options: its options.
+        heartbeat: records heartbeats of the trials that this worker has taken.
         stop: read between steps.
-        say: prints a line.
-        progress: (steps in all, steps done) -> a context that gives a Progress.
+        console: where lines and the progress are printed.
     """
 
     def __init__(
         self,
-        study: Study,
+        study: SweepStudy,
         experiments: Experiments,
         resolve: Callable[[dict[str, Any], int], Any],
         options: Options,
         heartbeat: Heartbeat,
         stop: StopRequest,
-        say: Callable[[str], None],
-        progress: Callable[[int, int], contextlib.AbstractContextManager[Progress]],
+        console: Console,
     ):
         self.study, self.resolve, self.options, self.heartbeat = study, resolve, options, heartbeat
-        self.stop, self.say, self.progress = stop, say, progress
+        self.stop, self.console = stop, console
         self.experiments = experiments
         self.mesh = lanes_mesh()
         self.compiled = 0
         self._programs: dict[tuple[Any, ...], Programs] = {}
 
     def run(self) -> None:
-        """Until every point is done, by whomever, or until asked to stop.
+        """Work until every point is done, by any worker, or until requested to stop.
 
         Raises:
-            UserError, OSError: see `LanesRun`; what is safe is kept.
+            UserError, OSError: see `LanesRun`; what was saved before is kept.
         """
         seeds = len(self.study.space.seeds)
         most = max((self.options.lanes or MOST_LANES) // seeds, 1)
-        waited = None
+        waiting_for = None
         while self.stop.received is None:
             for directory in sorted((self.options.workdir / "lanes").glob("*")):
-                self._go_on(directory)
+                self._continue_lanes(directory)
             if self.stop.received is not None:
                 return
-            if claims := self.study.claim(most):
-                waited = None
-                self._begin(claims)
+            if taken := self.study.take(most):
+                waiting_for = None
+                self._train_from_start(taken)
             elif left := self.study.left():
-                if waited != left:
-                    self.say(f"waiting for {left} trials of other workers")
-                waited = left
+                if waiting_for != left:
+                    self._print(f"waiting for {left} trials of other workers")
+                waiting_for = left
                 time.sleep(1.0)
             else:
                 return
 
-    def _begin(self, claims: Sequence[Claim]) -> None:
-        """Trains points from their first step, group by group."""
-        self.heartbeat.held |= {claim.trial for claim in claims}
+    def _print(self, line: str) -> None:
+        print_line(self.console, line)
+
+    def _train_from_start(self, taken: Sequence[TakenTrial]) -> None:
+        """Train points from their first step, group by group."""
+        self.heartbeat.trials |= {one.trial for one in taken}
         trials: list[Trial] = []
-        for claim in claims:
+        for one in taken:
             try:
-                trials += self._trials(claim)
+                trials += self._trials(one)
             except UserError as error:
-                self.say(f"trial {claim.point} cannot be trained: {error}")
-                self.study.fail(claim, str(error))
-        by_point = {claim.point: claim for claim in claims}
+                self._print(f"trial {one.point} cannot be trained: {error}")
+                self.study.fail(one, str(error))
+        by_point = {one.point: one for one in taken}
         begun: set[int] = set()
         for group in grouped(trials, shared=self.options.shared):
             for part in self._parts(group):
@@ -139,31 +141,32 @@ class Worker:
                     break
                 directory.mkdir(parents=True, exist_ok=True)
                 begun |= set(points)
-                with locked(directory) as mine:
-                    if mine:
+                with locked(directory) as is_locked:
+                    if is_locked:
                         self._train(directory, [by_point[point] for point in points], part)
-        for claim in claims:
-            if claim.point not in begun:  # asked to stop before
-                self.study.give_back(claim)
+        for one in taken:
+            if one.point not in begun:  # the request to stop came before
+                self.study.give_back(one)
 
-    def _trials(self, claim: Claim) -> list[Trial]:
-        """One for each seed."""
+    def _trials(self, taken: TakenTrial) -> list[Trial]:
+        """Build the trial of each seed of a point."""
         found = []
         for seed in self.study.space.seeds:
-            config = self.resolve(self.study.space.settings_of(claim.values), seed)
-            workdir = self.options.workdir / "trials" / trial_name(claim.point, seed)
-            found.append(Trial(claim.point, seed, self.experiments.of(config), workdir))
+            config = self.resolve(self.study.space.settings_of(taken.values), seed)
+            workdir = self.options.workdir / "trials" / trial_name(taken.point, seed)
+            found.append(Trial(taken.point, seed, self.experiments.of(config), workdir))
         return found
 
     def _parts(self, group: list[Trial]) -> Iterator[list[Trial]]:
-        """A group in parts that fit in memory, the seeds of a point together where they do."""
-        most = lanes_for(self._of_group(group[0]), group, self.options.lanes, shared=self.options.shared)
+        """Divide a group into parts that fit in memory, with the seeds of a point together where they fit."""
+        most = lanes_for(self._programs_of(group[0]), group, self.options.lanes, shared=self.options.shared)
         parts = math.ceil(len(group) / most)
         size = math.ceil(len(group) / parts)
         for first in range(0, len(group), size):
             yield group[first : first + size]
 
-    def _of_group(self, trial: Trial) -> Programs:
+    def _programs_of(self, trial: Trial) -> Programs:
+        """Return the programs of a trial's group."""
         key = group_key(trial.experiment, shared=self.options.shared)
         if key not in self._programs:
             update, options = trial.experiment.update_of_one(), self.options
@@ -173,85 +176,93 @@ class Worker:
     def _count(self, lanes: int, *_: Any) -> None:
         self.compiled += 1
 
-    def _go_on(self, directory: Path) -> None:
-        """Trains lanes whose worker has died, from their checkpoint."""
-        with locked(directory) as mine:
-            if not mine or not (directory / "claims.json").exists():
+    def _continue_lanes(self, directory: Path) -> None:
+        """Train lanes whose worker has ended, from their checkpoint."""
+        with locked(directory) as is_locked:
+            if not is_locked or not (directory / "claims.json").exists():
                 return
             record = json.loads((directory / "claims.json").read_text(encoding="utf-8"))
-            before = [Claim(**claim) for claim in record["claims"]]
-            claims = [claim for claim in map(self._again, before) if claim is not None]
-            if not claims:
+            before = [TakenTrial(**values) for values in record["claims"]]
+            taken = [again for again in map(self._take_again, before) if again is not None]
+            if not taken:
                 shutil.rmtree(directory)
                 return
-            self.say(f"going on with {len(claims)} trials of a worker that has ended")
-            self.heartbeat.held |= {claim.trial for claim in claims}
-            trials = {trial.name: trial for claim in before for trial in self._trials(claim)}
-            self._train(directory, claims, [trials[name] for name in record["trials"]])
+            self._print(f"going on with {len(taken)} trials of a worker that has ended")
+            self.heartbeat.trials |= {one.trial for one in taken}
+            trials = {trial.name: trial for one in before for trial in self._trials(one)}
+            self._train(directory, taken, [trials[name] for name in record["trials"]])
 
-    def _again(self, claim: Claim) -> Claim | None:
-        """A claim of a worker that has died, if nobody else has taken it up."""
+    def _take_again(self, taken: TakenTrial) -> TakenTrial | None:
+        """Take a trial of a worker that has ended; return None if another worker has taken it before."""
         storage = self.study.storage
-        storage.record_heartbeat(claim.trial)
-        if storage.get_trial(claim.trial).state == TrialState.RUNNING:
-            return claim
-        for trial in self.study.by_point()[claim.point]:
-            if trial.state == TrialState.WAITING and self.study.take(trial._trial_id):
-                return dataclasses.replace(claim, trial=trial._trial_id)
+        storage.record_heartbeat(taken.trial)
+        if storage.get_trial(taken.trial).state == TrialState.RUNNING:
+            return taken
+        for trial in self.study.by_point()[taken.point]:
+            if trial.state == TrialState.WAITING and self.study.take_waiting(trial._trial_id):
+                return dataclasses.replace(taken, trial=trial._trial_id)
         return None
 
-    def _train(self, directory: Path, claims: Sequence[Claim], trials: list[Trial]) -> None:
-        """Trains lanes in a directory that is locked, and tells what became of them."""
-        record = {"claims": [dataclasses.asdict(claim) for claim in claims], "trials": [t.name for t in trials]}
+    def _train(self, directory: Path, taken: Sequence[TakenTrial], trials: list[Trial]) -> None:
+        """Train lanes in a directory that is locked, and record their results."""
+        record = {"claims": [dataclasses.asdict(one) for one in taken], "trials": [t.name for t in trials]}
         write_text_atomically(directory / "claims.json", json.dumps(record))
         lanes = LanesRun(
             trials,
             directory,
-            self._of_group(trials[0]),
+            self._programs_of(trials[0]),
             shared=self.options.shared,
             halvings=self.options.halvings,
             stop=self.stop,
-            say=self.say,
+            print_line=self._print,
         )
-        mine = {claim.point for claim in claims}
-        first = lanes.restore_or_start(lambda trial: trial.point in mine)
-        with self.progress(trials[0].experiment.config.training.steps, first) as shown:
-            ended = lanes.run(first, shown)
+        points = {one.point for one in taken}
+        first = lanes.restore_or_start(lambda trial: trial.point in points)
+        with progress(trials[0].experiment.config.training.steps, first, self.console) as shown:
+            result = lanes.run(first, shown)
         if self.stop.received is None:
-            for claim in claims:
-                self._tell(claim, [lane for lane in ended.lanes if lane.trial.point == claim.point])
-            self._keep(claims, ended)
+            for one in taken:
+                self._record(one, [lane for lane in result.lanes if lane.trial.point == one.point])
+            self._keep(result)
             shutil.rmtree(directory)
 
-    def _tell(self, claim: Claim, lanes: Sequence[LaneRecord]) -> None:
-        outcomes = [*self.study.trial_lanes(claim), *(lane.outcome() for lane in lanes)]
+    def _record(self, taken: TakenTrial, lanes: Sequence[LaneRecord]) -> None:
+        """Record the lanes of a point, and its result once all of its seeds have ended."""
+        outcomes = [*self.study.recorded_lanes(taken), *(lane.outcome() for lane in lanes)]
         records = list({outcome["seed"]: outcome for outcome in outcomes}.values())
         if len(records) < len(self.study.space.seeds):  # the other seeds are in another part
-            self.study.note(claim, records)
+            self.study.record_lanes(taken, records)
             return
         score = mean_score(records, lanes[0].mode)
         halved = all(record["status"] == HALVED for record in records)
-        if not self.study.tell(claim, records, score, lanes[0].step if halved else None):
-            self.say(f"trial {claim.point}: others took this worker for dead and trained it anew; theirs counts")
-        self.heartbeat.held.discard(claim.trial)
+        if not self.study.record_result(taken, records, score, lanes[0].step if halved else None):
+            self._print(
+                f"trial {taken.point}: this worker counted as dead, so another one trained the trial again, and the"
+                " result of that one counts"
+            )
+        self.heartbeat.trials.discard(taken.trial)
 
-    def _keep(self, claims: Sequence[Claim], ended: Ended) -> None:
-        """Writes out trials, and removes those written out before that are not the best any more."""
+    def _keep(self, result: LanesResult) -> None:
+        """Write checkpoints of trials, and remove those of trials that are not the best any more."""
         best = self.study.best_point()
-        for i, lane in enumerate(ended.lanes):
+        for i, lane in enumerate(result.lanes):
             wanted = self.options.keep == "all" or (self.options.keep == "best" and lane.trial.point == best)
             if wanted and lane.status != TAKEN:
-                export(lane, row(ended.last, i), row(ended.best, i), self.options.devices)
+                export(lane, row(result.last, i), row(result.best, i), self.options.devices)
         if self.options.keep == "best":
             for checkpoints in (self.options.workdir / "trials").glob("*/checkpoints"):
                 if not checkpoints.parent.name.startswith(f"{best:04d}-"):
-                    with locked(checkpoints.parent) as mine:  # not while another worker writes there
-                        if mine:
+                    with locked(checkpoints.parent) as is_locked:  # not while another worker writes there
+                        if is_locked:
                             shutil.rmtree(checkpoints)
 
 
 def mean_score(records: Sequence[dict[str, Any]], mode: str) -> float:
-    """What a sampler learns from: the mean over seeds of the best score; the worst there is where a lane diverged."""
+    """Compute the score that the sampler learns from.
+
+    Returns:
+        The mean over seeds of the best score; the worst possible score where a lane diverged.
+    """
     worst = -math.inf if mode == "max" else math.inf
     if any(record["status"] == DIVERGED or record["score"] is None for record in records):
         return worst

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.storage import close, open_storage
-from experiments.sweeping.study import open_study
+from experiments.sweeping.study import Search, open_study
 from tests.peers.conftest import peer
 
 pytestmark = pytest.mark.peers
@@ -27,9 +27,9 @@ def test_the_dashboard_opens_the_storage_of_a_sweep(tmp_path):
     url = f"sqlite:///{tmp_path / 'study.db'}"
     storage, space = open_storage(url, 15), make_space({"model.num_layers": "1,2", "seed": "0:2"})
     points = list(space.corners())
-    study = open_study(storage, "layers", space, sampler="grid", points=points, mode="max", facts={}, seed=0)
-    for score, claim in enumerate(study.claim(2)):
-        study.tell(claim, [], 0.5 + score)
+    study = open_study(storage, "layers", Search(space, "grid", points, 0), mode="max", properties={})
+    for score, taken in enumerate(study.take(2)):
+        study.record_result(taken, [], 0.5 + score)
     close(storage)
 
     application = peer("optuna_dashboard").wsgi(url)

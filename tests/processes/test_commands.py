@@ -1,4 +1,4 @@
-"""The command lines on every kind of task: train, evaluate, generate, explore, bench, on files of the user's own."""
+"""The commands on every kind of task: train, evaluate, generate, explore, bench, on files of the user."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ SENTENCES = ["the cat sat on the mat", "a dog ran to the door", "who was the fir
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """One file for each kind of data."""
+    """Write one file for each kind of data; return their paths."""
     contents = {
         "text": "\n".join(SENTENCES * 30) + "\n",
         "labels": "".join(f"{'ask' if '?' in s else 'say'}\t{s}\n" for s in SENTENCES * 10),
@@ -49,7 +49,7 @@ TASKS = {
 
 
 def succeed(main, argv: list[str], capsys) -> str:
-    """What a command prints as it exits with code 0."""
+    """Run a command that exits with code 0; return its output."""
     with pytest.raises(SystemExit) as stop:
         run(main, argv)
     out, error = capsys.readouterr()
@@ -89,6 +89,6 @@ def test_every_command_works_on_every_task_refuses_changed_data_and_answers_with
         drawn = []
     out = succeed(generate.main, [f"--workdir={workdir}", f"--file={texts}", *drawn], capsys)
     assert re.match(answer, out), out
-    picture = tmp_path / "look.png"
+    picture = tmp_path / "attention.png"
     succeed(explore.main, [f"--workdir={workdir}", "--input=the cat", f"--output={picture}"], capsys)
     assert picture.stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""A run that is killed and started again equals one that never was, bit for bit; signals save; one run at a time."""
+"""A run that is killed and started again equals one that never was killed, bit for bit; a signal saves the run."""
 
 import json
 import os
@@ -26,9 +26,13 @@ def command(workdir: Path, *flags: str) -> list[str]:
 
 def start(workdir: Path, *flags: str) -> subprocess.Popen:
     return subprocess.Popen(
-        command(workdir, *flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command(workdir, *flags),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    )
 
 
 def finish(workdir: Path, *flags: str) -> str:
@@ -39,7 +43,7 @@ def finish(workdir: Path, *flags: str) -> str:
 
 
 def arrays(workdir: Path) -> dict[str, np.ndarray]:
-    """The last checkpoint's arrays by name: parameters, optimizer state, averages."""
+    """Read the last checkpoint's arrays by name: parameters, optimizer state, averages."""
     import jax
 
     from experiments.training.experiment import set_up
@@ -55,13 +59,13 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
 
 
 def lines(workdir: Path) -> list[dict]:
-    """metrics.jsonl but for wall times."""
+    """Read metrics.jsonl without wall times."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in found]
 
 
 def events(workdir: Path) -> list[tuple]:
-    """(tag, step, value) of all TensorBoard event files."""
+    """Read (tag, step, value) of all TensorBoard event files."""
     from tensorboardX.proto.event_pb2 import Event
 
     found = []
@@ -84,7 +88,7 @@ def never_killed(tmp_path_factory) -> Path:
 
 
 def kill_at(workdir: Path, step: int, number: int) -> str:
-    """Sends a signal once a checkpoint of `step` or later is there, after a random moment; returns the output."""
+    """Send a signal at a random moment after a checkpoint of `step` or later exists; return the output."""
     process = start(workdir)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
@@ -105,17 +109,17 @@ def test_killed_with_sigkill_and_run_again_equals_never_killed(never_killed, tmp
     kill_at(workdir, 20, signal.SIGKILL)
     output = finish(workdir)
     assert "Continuing from step" in output.splitlines()[0]
-    there, here = arrays(never_killed), arrays(workdir)
-    assert there.keys() == here.keys()
-    assert any("average" in name for name in here)
-    assert any("optimizer" in name for name in here)
-    for name in there:
-        assert there[name].tobytes() == here[name].tobytes(), name
+    expected, found = arrays(never_killed), arrays(workdir)
+    assert expected.keys() == found.keys()
+    assert any("average" in name for name in found)
+    assert any("optimizer" in name for name in found)
+    for name in expected:
+        assert expected[name].tobytes() == found[name].tobytes(), name
     assert lines(workdir) == lines(never_killed)
     assert events(workdir) == events(never_killed) != []
 
 
-def test_sigterm_saves_and_says_how_to_continue(never_killed, tmp_path):
+def test_sigterm_saves_and_prints_the_command_that_continues(never_killed, tmp_path):
     workdir = tmp_path / "run"
     output = kill_at(workdir, 1, signal.SIGTERM)
     stopped = next(line for line in output.splitlines() if line.startswith("Stopped at step"))

@@ -1,4 +1,4 @@
-"""The wheel holds the library alone, and works installed alone in an empty environment, from an unrelated folder."""
+"""The wheel contains the library alone, and works in an empty environment, from an unrelated folder."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The built wheel, from a copy of what is built, so that no folder is left behind."""
+    """Build the wheel from a copy of the sources, so that no folder is left behind."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
     shutil.copy(ROOT / "pyproject.toml", source)
     for package in ("transformer", "experiments", "configs", "tests"):
@@ -51,7 +51,7 @@ def test_the_wheel_needs_jax_flax_and_jaxtyping_alone(unpacked):
 
 @pytest.fixture(scope="module")
 def alone(wheel, tmp_path_factory):
-    """The interpreter of an environment that holds the wheel, what it needs, and nothing else."""
+    """Create an environment with the wheel and its dependencies alone; return its interpreter."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
@@ -64,7 +64,7 @@ def alone(wheel, tmp_path_factory):
 
 
 def run_alone(code, folder, alone):
-    """Runs `code` from `folder` in the environment that holds the wheel alone."""
+    """Run `code` from `folder` in the environment of the wheel alone."""
     done = subprocess.run([alone, "-I", "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -80,9 +80,9 @@ x = jnp.arange(60.0).reshape(1, 5, 2, 6) / 60
 y = attend(x, x, x, mask=masks.causal())
 print(transformer.__file__, y.shape == x.shape, bool((y[:, 0] == x[:, 0]).all()))
 """
-    file, same_shape, first_sees_itself = run_alone(code, tmp_path, alone)
+    file, same_shape, first_attends_itself = run_alone(code, tmp_path, alone)
     assert Path(file).is_relative_to(alone.parents[2])
-    assert (same_shape, first_sees_itself) == ("True", "True")
+    assert (same_shape, first_attends_itself) == ("True", "True")
 
 
 def test_a_model_is_built_and_applied_from_an_unrelated_folder(alone, tmp_path):

@@ -1,4 +1,4 @@
-"""Claims about comparing runs: what differs, which scores stand beside each other, and what seeds say."""
+"""Claims about comparing runs: the settings that differ, the scores side by side, the means over seeds."""
 
 import copy
 import functools
@@ -11,7 +11,7 @@ import pytest
 
 from experiments.cli.flags import run
 from experiments.compare import main
-from experiments.comparing.comparison import differing, sides
+from experiments.comparing.comparison import differing, group_runs
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import read_result, read_results
 from experiments.data.examples import Splits
@@ -37,7 +37,7 @@ def _quick_and_here(monkeypatch, tmp_path):
 
 
 def write(name: str, *, data="", step=2_000, scores=None, test=None, earlier=(), **changes) -> str:
-    """A working directory of a run with these settings (`model__width=8`) and last validation and test scores."""
+    """Write a working directory of a run with these settings (`model__width=8`) and last validation and test scores."""
     config = copy.deepcopy(DEFAULTS)
     for full, value in {"training__output__best": "loss", **changes}.items():
         *path, last = full.split("__")
@@ -53,8 +53,8 @@ def write(name: str, *, data="", step=2_000, scores=None, test=None, earlier=(),
     return name
 
 
-def said(capsys, *names: str) -> tuple[int, str, str]:
-    """Exit code, output, errors of the command."""
+def outcome(capsys, *names: str) -> tuple[int, str, str]:
+    """Run the command; return its exit code, output and errors."""
     with pytest.raises(SystemExit) as stop:
         run(main, names)
     out, error = capsys.readouterr()
@@ -62,19 +62,19 @@ def said(capsys, *names: str) -> tuple[int, str, str]:
 
 
 def succeed(capsys, *names: str) -> str:
-    code, out, error = said(capsys, *names)
+    code, out, error = outcome(capsys, *names)
     assert code == 0, error
     return out
 
 
 def line_of_error(capsys, *names: str) -> str:
-    code, out, error = said(capsys, *names)
+    code, out, error = outcome(capsys, *names)
     assert (code, out, error.count("\n")) == (2, "", 1)
     return error.removeprefix("error: ").removesuffix("\n")
 
 
 def tables(out: str) -> dict[str, list[list[str]]]:
-    """Title -> the rows of cells of each table, the headings first."""
+    """Read each table: title -> rows of cells, the headings first."""
     found, title, before = {}, None, ""
     for line in out.splitlines():
         if line.startswith("┏"):
@@ -102,7 +102,7 @@ def test_only_settings_that_differ_are_shown_one_column_for_each_run(capsys):
     ]
 
 
-def test_runs_of_one_config_are_said_to_be(capsys):
+def test_runs_of_one_config_are_reported_as_such(capsys):
     out = succeed(capsys, write("a", scores={"loss": 0.5}), write("b", scores={"loss": 0.5}))
     assert out.startswith("no setting differs\n")
 
@@ -140,7 +140,7 @@ def test_a_run_that_ran_out_of_patience_is_finished():
 
 
 def study(losses: dict[str, dict[int, float]], metric: str = "loss") -> list[str]:
-    """Runs of two norms: norm -> seed -> score."""
+    """Write runs of two norms: norm -> seed -> score."""
     return [
         write(f"{norm}{seed}", scores={metric: score}, seed=seed, model__norm=norm)
         for norm, scores in losses.items()
@@ -148,19 +148,19 @@ def study(losses: dict[str, dict[int, float]], metric: str = "loss") -> list[str
     ]
 
 
-def test_sides_have_means_over_seeds_and_differences_paired_by_seed(capsys):
+def test_groups_have_means_over_seeds_and_differences_paired_by_seed(capsys):
     layer, rms = {0: 1.0, 1: 2.0, 2: 4.0, 5: 9.0}, {2: 3.5, 1: 1.625, 0: 0.5, 7: 0.0}
     out = succeed(capsys, *study({"layer": layer, "rms": rms}))
     head, cells = table(out, "means")
-    assert head == ["split", "metric", "unit", "better", "side 1", "side 2", "side 2 - side 1, paired by seed"]
+    assert head == ["split", "metric", "unit", "better", "group 1", "group 2", "group 2 - group 1, paired by seed"]
     pairs = [rms[seed] - layer[seed] for seed in (0, 1, 2)]
     for values, t, cell in [(layer.values(), 3.182446, cells[4]), (rms.values(), 3.182446, cells[5])]:
         half = t * statistics.stdev(values) / math.sqrt(len(values))
         assert cell == f"{statistics.fmean(values):.4f} ± {half:.4f} (4 seeds)"
     half = 4.302653 * statistics.stdev(pairs) / math.sqrt(3)
     assert cells[6] == f"{statistics.fmean(pairs):+.4f} ± {half:.4f} (3 seeds), excludes 0: better"
-    assert "side 1: model.norm = layer; layer0 (seed 0), layer1 (seed 1)" in out
-    assert "side 2: model.norm = rms; rms2 (seed 2)" in out
+    assert "group 1: model.norm = layer; layer0 (seed 0), layer1 (seed 1)" in out
+    assert "group 2: model.norm = rms; rms2 (seed 2)" in out
 
 
 @pytest.mark.parametrize(
@@ -174,18 +174,18 @@ def test_sides_have_means_over_seeds_and_differences_paired_by_seed(capsys):
         ("loss", 0.01, "includes 0"),
     ],
 )
-def test_a_difference_says_whether_its_interval_excludes_zero_and_what_is_better(metric, shift, verdict, capsys):
+def test_a_difference_shows_whether_its_interval_excludes_zero_and_what_is_better(metric, shift, verdict, capsys):
     noise = {0: 0.02, 1: -0.03, 2: 0.01}
     losses = {"layer": {0: 2.0, 1: 3.0, 2: 5.0}}
     losses["rms"] = {seed: value + shift + noise[seed] for seed, value in losses["layer"].items()}
     assert table(succeed(capsys, *study(losses, metric)), "means")[1][6].endswith(f"(3 seeds), {verdict}")
 
 
-def test_a_side_of_one_seed_has_no_interval_and_neither_has_a_difference_of_one_pair(capsys):
+def test_a_group_of_one_seed_has_no_interval_and_neither_has_a_difference_of_one_pair(capsys):
     cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 2.0}, "rms": {1: 2.5}})), "means")[1]
     assert cells[5:] == ["2.5000 (1 seed, no interval)", "+0.5000 (1 seed, no interval)"]
     cells = table(succeed(capsys, *study({"rms": {3: 1.0, 4: 2.0}, "layer": {5: 2.5}})), "means")[1]
-    assert cells[6] == "no seed in both"
+    assert cells[6] == "no common seed"
 
 
 def test_diverged_runs_are_counted_and_not_averaged(capsys):
@@ -202,16 +202,16 @@ def test_without_several_seeds_there_is_no_table_of_means(capsys):
     assert not [title for title in tables(out) if title.startswith("means")]
 
 
-def test_settings_that_cannot_change_the_result_make_no_sides():
+def test_settings_that_cannot_change_the_result_make_no_groups():
     names = [write(f"s{seed}", scores={"loss": 0.5}, seed=seed, training__output__log_every=seed) for seed in (1, 2)]
-    assert len(sides(read_results(names))) == 1
+    assert len(group_runs(read_results(names))) == 1
 
 
-def test_what_the_data_fills_in_for_a_seed_makes_no_sides_unless_it_was_given():
+def test_what_the_data_fills_in_for_a_seed_makes_no_groups_unless_it_was_given():
     filled = [write(f"s{seed}", scores={"loss": 0.5}, seed=seed, model__vocab_size=90 + seed) for seed in (1, 2)]
-    assert len(sides(read_results(filled))) == 1
+    assert len(group_runs(read_results(filled))) == 1
     given = write("given", scores={"loss": 0.5}, seed=2, model__vocab_size=500)
-    assert len(sides(read_results([*filled, given]))) == 3
+    assert len(group_runs(read_results([*filled, given]))) == 3
 
 
 def test_the_same_experiment_in_another_directory_counts_once(capsys):
@@ -219,7 +219,7 @@ def test_the_same_experiment_in_another_directory_counts_once(capsys):
     names = [write(name, scores={"loss": loss}, seed=seed) for name, (loss, seed) in runs.items()]
     out = succeed(capsys, *names)
     assert table(out, "means")[1][4].startswith("1.5000 ± ")
-    assert "left out, since side 1 has its seed already: c\n" in out
+    assert "left out, since group 1 has its seed already: c\n" in out
 
 
 def test_metrics_of_different_objectives_are_refused_with_the_names_of_each(capsys):
@@ -246,15 +246,15 @@ def test_where_some_metrics_are_shared_the_others_have_a_dash_and_no_difference(
     assert exact_match[0] == exact_match[2] == "-"
 
 
-def test_runs_of_other_data_are_warned_of_and_never_one_side(capsys):
+def test_runs_of_other_data_are_warned_of_and_never_one_group(capsys):
     names = [write(f"s{seed}", scores={"loss": 1.0}, seed=seed, data="abc" if seed < 2 else "def") for seed in range(4)]
-    code, out, error = said(capsys, *names)
+    code, out, error = outcome(capsys, *names)
     assert code == 0
     assert error.startswith("warning: ")
     assert error.count("\n") == 1
     assert ["fingerprint of the data", "abc", "abc", "def", "def"] in table(out, "settings")
-    assert "side 2: fingerprint of the data = def; s2 (seed 2), s3 (seed 3)" in out
-    assert not said(capsys, *names[:2])[2]
+    assert "group 2: fingerprint of the data = def; s2 (seed 2), s3 (seed 3)" in out
+    assert not outcome(capsys, *names[:2])[2]
 
 
 def test_a_run_of_a_version_without_fingerprints_is_not_of_other_data():
@@ -296,12 +296,12 @@ def test_a_wrong_run_is_one_line_that_names_it(words, line, capsys):
     assert line_of_error(capsys, *words).startswith(line)
 
 
-def test_help_says_what_is_given(capsys):
+def test_help_names_the_runs(capsys):
     assert "RUNS ...  working directories of trainings, two or more" in succeed(capsys, "--help")
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_endings_of_names_say_what_the_tasks_say(name):
+def test_endings_of_names_agree_with_the_tasks(name):
     config = TaskConfig(bleu="13a")
     task = object.__new__(TASKS[name])
     for field, value in (

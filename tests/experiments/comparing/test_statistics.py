@@ -1,4 +1,4 @@
-"""Claims about means over seeds: the intervals cover the truth as often as they say, and nothing diverged is hidden."""
+"""Claims about means over seeds: the intervals cover the truth at their level, and no divergence is hidden."""
 
 import math
 import statistics
@@ -20,14 +20,14 @@ samples = st.lists(scores, min_size=2, max_size=9)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
-def test_intervals_cover_the_truth_as_often_as_they_say(seeds):
+def test_intervals_cover_the_truth_at_their_level(seeds):
     values = 0.7 + 0.02 * np.random.default_rng(seeds).normal(size=(STUDIES, seeds))
     mean, half_width = interval(values)
     assert 0.93 <= np.mean(np.abs(mean - 0.7) <= half_width) <= 0.97
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
-def test_intervals_of_paired_differences_cover_the_truth_though_sides_share_what_a_seed_decides(seeds):
+def test_intervals_of_paired_differences_cover_the_truth_of_scores_with_a_common_part(seeds):
     rng = np.random.default_rng(seeds)
     shared = rng.normal(size=(STUDIES, seeds))
     first, second = (shared + 0.1 * rng.normal(size=(STUDIES, seeds)) for _ in range(2))
@@ -35,7 +35,7 @@ def test_intervals_of_paired_differences_cover_the_truth_though_sides_share_what
     mean, half_width = interval(second - first)
     assert 0.93 <= np.mean(np.abs(mean - 0.05) <= half_width) <= 0.97
     for study in range(0, STUDIES, 40):
-        # The second side has its seeds in another order, and one of its own.
+        # The second group has its seeds in another order, and one of its own.
         there = {seeds: 9.0, **dict(reversed([*enumerate(second[study])]))}
         found = paired_difference(dict(enumerate(first[study])), there)
         assert (found.mean, found.half_width) == pytest.approx((mean[study], half_width[study]), rel=1e-9)
@@ -89,7 +89,7 @@ def test_a_paired_difference_is_that_of_the_seeds_that_both_have_and_turns_round
         assert there.mean == pytest.approx(-back.mean, abs=1e-6)
 
 
-def test_a_pair_is_diverged_where_either_side_is():
+def test_a_pair_is_diverged_where_either_score_is():
     first, second = {1: 0.5, 2: math.nan, 3: 0.4, 4: math.inf}, {1: 0.6, 2: 0.6, 3: math.inf, 4: math.inf}
     assert paired_difference(first, second) == Estimate(pytest.approx(0.1), None, 1, 3)
 

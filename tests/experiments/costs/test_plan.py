@@ -132,6 +132,6 @@ def test_the_plan_of_a_sweep_prints_groups_lanes_memory_and_time(monkeypatch, ca
     plan.main([f"--config={recipe}", "--sweep.model.width=8,16", "--probe_steps=1"])
     out = " ".join(capsys.readouterr().out.split())
     assert "a sweep of 4 settings with 2 seeds, chosen by grid: 8 trials" in out
-    assert "2 groups that compile alike" in out
+    assert "2 groups, each with its own programs" in out
     assert "peak memory" in out
     assert "of training by one worker" in out

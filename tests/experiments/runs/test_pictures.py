@@ -30,10 +30,17 @@ from transformer.inspection.plots import attention_maps
 
 GLYPHLESS = "\U0010fffd"  # a private character, so that no font of any machine has it
 SCRIPTS = [
-    "vendredi 20\u00a0novembre 2026", "пятница, 20 ноября 2026 г.", "Παρασκευή 20 Νοεμβρίου 2026",
-    "الجمعة، ٢٠ نوفمبر\u200f", "שישי, 20 בנובמבר", "2026년 11월 20일 금요일", "2026年11月20日星期五",
-    "शुक्रवार, 20 नवंबर", "วันศุกร์ที่ 20", GLYPHLESS,
-]  # fmt: skip
+    "vendredi 20\u00a0novembre 2026",
+    "пятница, 20 ноября 2026 г.",
+    "Παρασκευή 20 Νοεμβρίου 2026",
+    "الجمعة، ٢٠ نوفمبر\u200f",
+    "שישי, 20 בנובמבר",
+    "2026년 11월 20일 금요일",
+    "2026年11月20日星期五",
+    "शुक्रवार, 20 नवंबर",
+    "วันศุกร์ที่ 20",
+    GLYPHLESS,
+]
 
 
 @pytest.mark.parametrize("text", SCRIPTS[:5])
@@ -120,7 +127,7 @@ def test_a_text_that_runs_from_right_to_left_is_not_easy_to_read():
 
 
 def experiment_of(task: Task, max_length: int | None, max_new_tokens: int | None = None) -> SimpleNamespace:
-    """As much of an experiment as choosing an example reads."""
+    """Build the part of an experiment that the choice of an example reads."""
     model = SimpleNamespace(max_length=max_length, position="learned" if max_length else "rotary")
     config = SimpleNamespace(model=model, decoding=SimpleNamespace(max_new_tokens=max_new_tokens))
     return SimpleNamespace(task=task, config=config)
@@ -165,7 +172,7 @@ def test_an_example_that_training_cut_is_passed_over_and_where_all_were_there_is
         assert example_text(experiment_of(task, 8)) == expected
 
 
-def test_gaps_are_no_characters_that_training_never_showed(capsys):
+def test_gaps_are_no_unknown_characters(capsys):
     documents = [Document("abcd" * 20)] * 3
     task = task_of(
         "language_modelling", "encoder_only", Splits(documents, documents, []), Characters("abcd"), context=14
@@ -176,7 +183,7 @@ def test_gaps_are_no_characters_that_training_never_showed(capsys):
     assert capsys.readouterr().err.strip().endswith(": m")
 
 
-def test_where_a_recurrent_model_looks_is_drawn_and_one_without_attention_says_that_it_does_not():
+def test_the_attention_of_a_recurrent_model_is_drawn_and_a_model_without_it_is_an_error():
     splits = Splits([Pair("abc", "b"), Pair("bc", "c")], [Pair("ab", "a")], [])
     task = task_of("text_to_text", "rnn_seq2seq", splits, Characters("abc"))
     sizes = {"architecture": "rnn_seq2seq", "vocab_size": task.vocab_size, "width": 6, "num_layers": 1}

@@ -1,4 +1,4 @@
-"""The certificate of resuming holds where it should, fails where it should, and is never about nothing."""
+"""The proof of resuming succeeds where it should, fails where it should, and never proves nothing."""
 
 import dataclasses
 import io
@@ -21,11 +21,11 @@ TINY = ROOT / "tests" / "fixtures" / "tiny_recipe.py"
 
 
 @dataclasses.dataclass
-class Played:
-    """Stands for a Trainer: run i saves `saves[i]`, and says what training says."""
+class FakeTrainer:
+    """A stand-in for a Trainer: run i saves step `saves[i]`, and prints a line of training."""
 
     saves: list[int]
-    said: str = "Continuing from step {first} of 10 in DIR"
+    line: str = "Continuing from step {first} of 10 in DIR"
     steps: int = 10
     console: Console = dataclasses.field(default_factory=lambda: Console(file=io.StringIO()))
     started: list[Path] = dataclasses.field(default_factory=list)
@@ -35,12 +35,12 @@ class Played:
         step = self.saves[len(self.started)]
         self.started.append(workdir)
         (workdir / "checkpoints" / str(step)).mkdir(parents=True)
-        workdir.with_suffix(".log").write_text(self.said.format(first=first))
+        workdir.with_suffix(".log").write_text(self.line.format(first=first))
         return step
 
 
 def test_a_run_that_ended_before_it_was_killed_is_not_taken_for_one_that_was(tmp_path):
-    trainer = Played([10, 10, 6, 10])
+    trainer = FakeTrainer([10, 10, 6, 10])
     killed, workdir = run_and_kill(trainer, tmp_path, 5)
     assert killed == 6
     assert trainer.started[2:] == [workdir, workdir]
@@ -49,12 +49,12 @@ def test_a_run_that_ended_before_it_was_killed_is_not_taken_for_one_that_was(tmp
 
 def test_a_run_that_never_can_be_killed_in_time_is_an_error(tmp_path):
     with pytest.raises(UserError, match="Make --verify_steps larger"):
-        run_and_kill(Played([10] * ATTEMPTS), tmp_path, 5)
+        run_and_kill(FakeTrainer([10] * ATTEMPTS), tmp_path, 5)
 
 
 def test_a_run_that_starts_anew_proves_nothing(tmp_path):
     with pytest.raises(UserError, match="did not continue from step 5; got Starting at step 0"):
-        run_and_kill(Played([5, 10], "Starting at step 0 of 10 in DIR"), tmp_path, 5)
+        run_and_kill(FakeTrainer([5, 10], "Starting at step 0 of 10 in DIR"), tmp_path, 5)
 
 
 @pytest.mark.parametrize("n", [1, 3, 10, 12])
@@ -75,7 +75,7 @@ def test_what_a_flag_gives_is_kept_and_what_is_not_read_is_left_out():
     assert not [flag for flag in flags_of(str(TINY), files, 5) if "evaluation_examples" in flag]
 
 
-def test_a_mistake_in_the_settings_is_told_before_anything_runs():
+def test_a_mistake_in_the_settings_is_an_error_before_anything_runs():
     with pytest.raises(UserError, match=r"model\.widht"):
         flags_of(str(TINY), [("model.widht", "4")], 5)
 
@@ -93,7 +93,7 @@ def test_the_next_batches_are_those_of_the_step_and_the_seed(tmp_path):
     assert len({*found["one"], *found["other"]}) == 4
 
 
-def certificate(*flags: str) -> subprocess.CompletedProcess:
+def prove(*flags: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "experiments.train", f"--config={TINY}", "--verify_resume", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
 
@@ -114,7 +114,7 @@ COMBINED = {
 @pytest.mark.full
 @pytest.mark.parametrize("what", COMBINED)
 def test_a_killed_run_ends_with_the_same_bits(what):
-    result = certificate("--verify_steps=4", *COMBINED[what])
+    result = prove("--verify_steps=4", *COMBINED[what])
     assert result.returncode == 0, result.stdout + result.stderr
     assert "the same bits at step 8" in result.stdout
     assert "seed 0, step 8" in result.stdout
@@ -123,21 +123,21 @@ def test_a_killed_run_ends_with_the_same_bits(what):
 @pytest.mark.full
 def test_a_run_that_is_another_in_each_process_fails_with_the_first_line_that_differs():
     score = "--config.model.score=tests.fixtures.own_scores_unrepeatable:of_this_process"
-    result = certificate("--verify_steps=4", score, "--config.data.num_buckets=1", "--config.model.dropout=none")
+    result = prove("--verify_steps=4", score, "--config.data.num_buckets=1", "--config.model.dropout=none")
     assert result.returncode == 1, result.stdout + result.stderr
     assert "not the same bits" in result.stdout
     assert "metrics.jsonl, line 1 (step 3, train)" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--workdir=runs/x"], "expected none, since --verify_resume trains in a temporary one"),
         (["--verify_steps=0"], "at least 1"),
         (["--config.model.widht=3"], "Did you mean model.width?"),
     ],
 )
-def test_mistakes_are_told_in_one_line(flags, said, capsys):
+def test_a_mistake_gets_one_line(flags, message, capsys):
     from experiments import train
     from experiments.cli.flags import run
 
@@ -145,5 +145,5 @@ def test_mistakes_are_told_in_one_line(flags, said, capsys):
         run(train.main, [f"--config={TINY}", "--verify_resume", *flags])
     error = capsys.readouterr().err
     assert stop.value.code == 2
-    assert said in error
+    assert message in error
     assert len(error.splitlines()) == 1

@@ -44,15 +44,15 @@ class Pair:
         return [self.first(trial.experiment.hyperparameters) for trial in trials or self.trials]
 
     def lanes(self, mode, steps, trials=None, states=None):
-        """The states after so many steps, on the host, whether they are alive, and the metrics of the last step."""
+        """Train lanes for `steps` steps; return states on the host, which lanes run, and the last step's metrics."""
         trials, mesh = trials or self.trials, lanes_mesh()
         many = place(stacked(states or self.states(trials)), mesh)
         h = place(stacked([trial.experiment.hyperparameters for trial in trials]), mesh)
-        alive = place(np.ones(len(trials), bool), mesh)
+        running = place(np.ones(len(trials), bool), mesh)
         update = self.updates[mode]
         for step in range(steps):
-            many, alive, metrics = update(many, alive, self.batches.at(step), h)
-        return jax.device_get(many), np.asarray(alive), jax.device_get(metrics)
+            many, running, metrics = update(many, running, self.batches.at(step), h)
+        return jax.device_get(many), np.asarray(running), jax.device_get(metrics)
 
     def alone(self, i, steps, state=None, trials=None):
         h = (trials or self.trials)[i].experiment.hyperparameters
@@ -84,13 +84,13 @@ def test_the_values_vary_every_hyperparameter(pair):
 
 
 def test_map_lanes_are_their_solo_runs_in_every_bit(pair):
-    states, alive, metrics = pair.lanes("map", 4)
-    assert alive.all()
+    states, running, metrics = pair.lanes("map", 4)
+    assert running.all()
     for i in range(R):
-        state, said = pair.alone(i, 4)
+        state, single = pair.alone(i, 4)
         for name, difference in differences(row(states, i), state).items():
             assert difference == 0.0, name
-        assert {name: value[i] for name, value in metrics.items()} == said
+        assert {name: value[i] for name, value in metrics.items()} == single
 
 
 def test_a_lane_by_itself_and_its_place_among_others_change_no_bit(pair):
@@ -123,8 +123,8 @@ def test_a_lane_that_diverges_keeps_its_last_state_and_changes_nothing_in_the_ot
     states = pair.states()
     broken = dataclasses.replace(states[1], params=jax.tree.map(lambda x: x * jnp.nan, states[1].params))
     whole, _, _ = pair.lanes(mode, 3)
-    mixed, alive, _ = pair.lanes(mode, 3, states=[states[0], broken, states[2]])
-    np.testing.assert_array_equal(alive, [True, False, True])
+    mixed, running, _ = pair.lanes(mode, 3, states=[states[0], broken, states[2]])
+    np.testing.assert_array_equal(running, [True, False, True])
     assert int(mixed.step[1]) == 0
     assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(row(mixed, 1).params))
     for i in (0, 2):

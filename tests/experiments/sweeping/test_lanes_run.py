@@ -35,8 +35,8 @@ def lines(workdir):
 def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("swept")
     trials, compiled = make_trials(folder, POINTS), []
-    ended = run_lanes(trials, folder, programs_of(trials[0], count=lambda *key: compiled.append(key)))
-    return trials, ended, compiled
+    result = run_lanes(trials, folder, programs_of(trials[0], count=lambda *key: compiled.append(key)))
+    return trials, result, compiled
 
 
 def test_trials_that_differ_in_hyperparameters_alone_are_one_group(tmp_path):
@@ -50,8 +50,8 @@ def test_trials_that_differ_in_hyperparameters_alone_are_one_group(tmp_path):
 
 
 def test_an_exported_lane_is_the_working_directory_of_its_solo_run(swept, tmp_path):
-    trials, ended, _ = swept
-    export(ended.lanes[1], row(ended.last, 1), row(ended.best, 1), "cpu")
+    trials, result, _ = swept
+    export(result.lanes[1], row(result.last, 1), row(result.best, 1), "cpu")
     train(trials[1].experiment.config, tmp_path / "solo", [], ["experiments.train"])
     lane, solo = (read_saved(path, STEPS, path.name) for path in (trials[1].workdir, tmp_path / "solo"))
     assert len(solo.lines) > 4
@@ -61,17 +61,17 @@ def test_an_exported_lane_is_the_working_directory_of_its_solo_run(swept, tmp_pa
 
 
 def test_one_program_compiles_for_a_group_and_a_number_of_lanes(swept):
-    _, ended, compiled = swept
+    _, result, compiled = swept
     assert [key[0] for key in compiled] == [-(-len(POINTS) // jax.device_count()) * jax.device_count()]
-    assert [lane.status for lane in ended.lanes] == ["finished"] * 3
+    assert [lane.status for lane in result.lanes] == ["finished"] * 3
 
 
 def test_the_best_state_is_that_of_the_best_evaluation(swept):
-    _, ended, _ = swept
-    for i, lane in enumerate(ended.lanes):
+    _, result, _ = swept
+    for i, lane in enumerate(result.lanes):
         step, score = lane.best
         assert score == min(value for _, value in lane.curve)
-        assert int(row(ended.best, i).step) == step
+        assert int(row(result.best, i).step) == step
 
 
 def test_lanes_that_were_stopped_go_on_to_the_same_bits(swept, tmp_path):
@@ -87,15 +87,15 @@ def test_lanes_that_were_stopped_go_on_to_the_same_bits(swept, tmp_path):
 
 
 class StopAfter(StopRequest):
-    """A request to stop that comes after so many looks at it."""
+    """A request to stop that comes after this many reads of it."""
 
-    def __init__(self, looks):
-        self._looks = looks
+    def __init__(self, reads):
+        self._reads = reads
 
     @property
     def received(self):
-        self._looks -= 1
-        return signal.SIGTERM if self._looks < 0 else None
+        self._reads -= 1
+        return signal.SIGTERM if self._reads < 0 else None
 
     @received.setter
     def received(self, value):
@@ -105,31 +105,31 @@ class StopAfter(StopRequest):
 def test_halving_stops_the_worse_half_and_shrinks_the_program(tmp_path):
     points = [{"optimizer.learning_rate": str(rate)} for rate in (1e-9, 1e-2, 1e-9, 1e-2)]
     trials, compiled = make_trials(tmp_path, points), []
-    said = []
-    ended = run_lanes(
+    printed = []
+    result = run_lanes(
         trials,
         tmp_path,
         programs_of(trials[0], count=lambda *key: compiled.append(key)),
         halvings=1,
-        say=said.append,
+        print_line=printed.append,
     )
-    assert [lane.status for lane in ended.lanes] == ["halved", "finished", "halved", "finished"]
-    assert [lane.step for lane in ended.lanes] == [4, STEPS, 4, STEPS]
+    assert [lane.status for lane in result.lanes] == ["halved", "finished", "halved", "finished"]
+    assert [lane.step for lane in result.lanes] == [4, STEPS, 4, STEPS]
     assert len({key[0] for key in compiled}) == len(compiled) == 2
-    assert "step 4: 2 of 4 trials stop, the worse half" in said
+    assert "step 4: 2 of 4 trials stop, the worse half" in printed
     alone = run_lanes(make_trials(tmp_path / "alone", points[1:2]), tmp_path / "alone")
-    for one, other in zip(jax.tree.leaves(row(ended.last, 1)), jax.tree.leaves(row(alone.last, 0)), strict=True):
+    for one, other in zip(jax.tree.leaves(row(result.last, 1)), jax.tree.leaves(row(alone.last, 0)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_lane_that_diverges_is_reported_and_the_others_finish(tmp_path):
-    said = []
+    printed = []
     points = [{"optimizer.learning_rate": "1e30"}, {}]
     trials = make_trials(tmp_path, points)
-    ended = run_lanes(trials, tmp_path, say=said.append)
-    assert [lane.status for lane in ended.lanes] == ["diverged", "finished"]
-    assert any("trial 0, seed 0 is frozen: its loss or gradient is not finite at step" in line for line in said)
-    assert ended.lanes[0].outcome()["score"] is None
+    result = run_lanes(trials, tmp_path, print_line=printed.append)
+    assert [lane.status for lane in result.lanes] == ["diverged", "finished"]
+    assert any("trial 0, seed 0 has diverged: its loss or gradient is not finite at step" in line for line in printed)
+    assert result.lanes[0].outcome()["score"] is None
     alone = run_lanes(make_trials(tmp_path / "alone", points[1:]), tmp_path / "alone")
     assert lines(trials[1].workdir) == lines(tmp_path / "alone" / "trials" / "0000-seed0")
     assert int(alone.last.step[0]) == STEPS
@@ -139,11 +139,11 @@ def test_each_lane_may_learn_from_its_own_data(tmp_path):
     points = [{"seed": "0"}, {"seed": "1"}]
     trials = make_trials(tmp_path, points, data_seed=None)
     assert len(grouped(trials, shared=False)) == 1
-    ended = run_lanes(trials, tmp_path, shared=False)
+    result = run_lanes(trials, tmp_path, shared=False)
     for i in range(2):
         train(trials[i].experiment.config, tmp_path / "solo" / str(i), [], ["experiments.train"])
         assert lines(trials[i].workdir) == lines(tmp_path / "solo" / str(i))
-    assert ended.lanes[0].curve != ended.lanes[1].curve
+    assert result.lanes[0].curve != result.lanes[1].curve
 
 
 def test_rungs_fall_on_evaluations():

@@ -1,4 +1,4 @@
-"""Search spaces: what their grammar means, and what bad ones get."""
+"""Search spaces: the meaning of their grammar, and the errors for bad ones."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ def test_a_grid_is_the_product_of_its_choices():
     ]
 
 
-def test_flags_and_a_recipes_dict_say_the_same():
+def test_flags_and_a_recipes_dict_mean_the_same():
     flags = {
         "optimizer.learning_rate": "log:1e-4:1e-2",
         "model.dropout": "linear:0:0.3",
@@ -97,13 +97,13 @@ def test_lines_of_a_space_read_back_to_it(layers, first, seeds):
     assert len(list(again.corners())) == len(list(space.corners())) == 6 * len(layers)
 
 
-def test_flags_of_a_space_are_told_from_the_others():
+def test_flags_of_a_space_are_split_from_the_others():
     words = ["--config=a.py", "--sweep.model.width=8,16", "--sweep.seed", "0:2", "--lanes=3"]
     assert split_flags(words) == (["--config=a.py", "--lanes=3"], {"model.width": "8,16", "seed": "0:2"})
 
 
 @pytest.mark.parametrize(
-    ("space", "said"),
+    ("space", "message"),
     [
         ({"model.widht": "8,16"}, "unknown setting model.widht. Did you mean model.width"),
         ({"model": "8,16"}, "model is a section, not a setting"),
@@ -126,10 +126,10 @@ def test_flags_of_a_space_are_told_from_the_others():
         ({"optimizer.beta2@optimizer.name": "0.9", "optimizer.name": "adamw"}, "has no value; expected @SETTING:VALUE"),
     ],
 )
-def test_a_bad_space_gets_a_clear_line(space, said):
+def test_a_bad_space_gets_a_clear_line(space, message):
     with pytest.raises(UserError) as caught:
         make_space(space)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -141,9 +141,9 @@ def test_conditions_that_depend_on_each_other_are_an_error():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [(["--sweep.seed"], "--sweep.seed needs values"), (["--sweep.seed=0:2"] * 2, "--sweep.seed is given twice")],
 )
-def test_a_flag_of_a_space_without_values_or_twice_is_an_error(words, said):
-    with pytest.raises(UserError, match=said):
+def test_a_flag_of_a_space_without_values_or_twice_is_an_error(words, message):
+    with pytest.raises(UserError, match=message):
         split_flags(words)

@@ -1,4 +1,4 @@
-"""Points that many workers share: each is done once, whoever dies and when."""
+"""Points that many workers share: each is done once, whichever worker ends and whenever."""
 
 import concurrent.futures
 import multiprocessing
@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from experiments.sweeping import study as studies
 from experiments.sweeping.grammar import make_space
-from experiments.sweeping.storage import GRACE, close, open_storage, shown
-from experiments.sweeping.study import open_study
+from experiments.sweeping.storage import GRACE, close, open_storage, without_password
+from experiments.sweeping.study import Search, open_study
 from transformer.errors import UserError
 
 SPACE = {"optimizer.learning_rate": "log:1e-4:1e-2", "model.num_layers": "1,2", "seed": "0:2"}
@@ -26,18 +26,18 @@ OPEN: list = []
 
 @pytest.fixture(autouse=True)
 def closed():
-    """What a test has opened is closed after it."""
+    """Close all storages that a test has opened."""
     yield
     while OPEN:
         close(OPEN.pop())
 
 
-def study_of(url, points=6, sampler="random", name="s", space=None, heartbeat=1, facts=None):
+def study_of(url, points=6, sampler="random", name="s", space=None, heartbeat=1, properties=None):
     storage = open_storage(url, heartbeat)
     OPEN.append(storage)
     made = make_space(space or SPACE)
     values = list(made.corners())[:points] if sampler == "grid" else [{}] * points
-    return open_study(storage, name, made, sampler=sampler, points=values, mode="max", facts=facts or {}, seed=3)
+    return open_study(storage, name, Search(made, sampler, values, 3), mode="max", properties=properties or {})
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def url(tmp_path):
 
 
 def postgres_programs():
-    """Where the server's programs lie, "" where there is none."""
+    """Return the folder of the server's programs, "" where there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return str(found[-1].parent) if found else str(Path(shutil.which("initdb") or "").parent)
 
 
 @pytest.fixture(scope="module")
 def postgres():
-    """The URL of a database of a server of its own, on loopback."""
+    """Start a server on loopback; return the URL of a database in it."""
     programs = postgres_programs()
     if programs in ("", "."):
         pytest.skip("no PostgreSQL server is installed (Debian's package `postgresql`)")
@@ -63,7 +63,10 @@ def postgres():
         as_user = ["runuser", "-u", "postgres", "--"]
         shutil.chown(folder, "postgres")
     data = folder / "data"
-    run = lambda *words: subprocess.run([*as_user, *words], check=True, capture_output=True, text=True)  # noqa: E731
+
+    def run(*words):
+        subprocess.run([*as_user, *words], check=True, capture_output=True, text=True)
+
     run(f"{programs}/initdb", "-D", str(data), "-U", "me", "--auth=trust", "-E", "UTF8")
     port = 20_000 + os.getpid() % 20_000
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
@@ -77,35 +80,35 @@ def postgres():
 
 
 def work(url, name, points=12, sampler="random"):
-    """What a worker does, without training: the points that it has told."""
-    study, told = study_of(url, points, sampler, name), []
+    """Work like a worker, without training; return the points that it has recorded."""
+    study, recorded = study_of(url, points, sampler, name), []
     while study.left():
-        for claim in study.claim(2):
+        for taken in study.take(2):
             time.sleep(0.01)
-            if study.tell(claim, [{"seed": 0}], float(claim.point)):
-                told.append(claim.point)
+            if study.record_result(taken, [{"seed": 0}], float(taken.point)):
+                recorded.append(taken.point)
         time.sleep(0.01)
     close(study.storage)
-    return told
+    return recorded
 
 
 def test_every_point_of_a_grid_is_done_once(url):
     study = study_of(url, 4, "grid", space={"model.num_layers": "1,2", "optimizer.name": "adamw,sgd"})
-    claims = study.claim(10)
-    assert [study.space.settings_of(claim.values) for claim in claims] == [
+    taken = study.take(10)
+    assert [study.space.settings_of(one.values) for one in taken] == [
         {"model.num_layers": layers, "optimizer.name": name} for layers in (1, 2) for name in ("adamw", "sgd")
     ]
-    assert study.claim(10) == []
-    for claim in claims:
-        assert study.tell(claim, [], 0.5)
+    assert study.take(10) == []
+    for one in taken:
+        assert study.record_result(one, [], 0.5)
     assert study.left() == 0
     assert list(study.results()) == [0, 1, 2, 3]
 
 
 def test_values_are_a_function_of_the_seed_and_the_point(tmp_path):
     one, other = (study_of(f"sqlite:///{tmp_path / name}.db") for name in "ab")
-    first = {claim.point: claim.values for claim in one.claim(6)}
-    second = {claim.point: claim.values for most in (1, 3, 2) for claim in other.claim(most)}
+    first = {one.point: one.values for one in one.take(6)}
+    second = {one.point: one.values for most in (1, 3, 2) for one in other.take(most)}
     assert first == second
     assert len({str(values) for values in first.values()}) == 6
 
@@ -114,44 +117,44 @@ def test_values_are_a_function_of_the_seed_and_the_point(tmp_path):
 def test_workers_that_share_a_study_do_every_point_once(kind, tmp_path, request):
     url = f"sqlite:///{tmp_path / 's.db'}" if kind == "sqlite" else request.getfixturevalue("postgres")
     with concurrent.futures.ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        told = [future.result() for future in [pool.submit(work, url, "shared") for _ in range(3)]]
-    assert sorted(point for points in told for point in points) == list(range(12))
+        recorded = [future.result() for future in [pool.submit(work, url, "shared") for _ in range(3)]]
+    assert sorted(point for points in recorded for point in points) == list(range(12))
     study = study_of(url, 12, name="shared")
     assert [trial.values for _, trial in sorted(study.results().items())] == [[float(i)] for i in range(12)]
     assert len(study.trials(TrialState.COMPLETE)) == 12
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_the_points_of_a_worker_that_died_are_taken_up_and_none_counts_twice(kind, tmp_path, request):
+def test_the_points_of_a_worker_that_ended_are_trained_by_others_and_none_counts_twice(kind, tmp_path, request):
     url = f"sqlite:///{tmp_path / 's.db'}" if kind == "sqlite" else request.getfixturevalue("postgres")
-    dead, alive = study_of(url, 4, name="death"), study_of(url, 4, name="death")
-    lost = dead.claim(2)
-    assert {claim.point for claim in alive.claim(4)} == {2, 3}
-    assert alive.claim(4) == []  # it may still be alive
+    stale, other = study_of(url, 4, name="stale"), study_of(url, 4, name="stale")
+    lost = stale.take(2)
+    assert {one.point for one in other.take(4)} == {2, 3}
+    assert other.take(4) == []  # it may still be running
     time.sleep(GRACE + 1.5)
-    again = alive.claim(4)
-    assert [(claim.point, claim.values) for claim in again[:2]] == [(claim.point, claim.values) for claim in lost]
-    assert all(alive.tell(claim, [{"by": "alive"}], 1.0) for claim in again)
-    assert not any(dead.tell(claim, [{"by": "dead"}], 9.0) for claim in lost)  # it was only slow
-    assert [alive.results()[point].value for point in (0, 1)] == [1.0, 1.0]
+    again = other.take(4)
+    assert [(one.point, one.values) for one in again[:2]] == [(one.point, one.values) for one in lost]
+    assert all(other.record_result(one, [{"by": "other"}], 1.0) for one in again)
+    assert not any(stale.record_result(one, [{"by": "stale"}], 9.0) for one in lost)  # it was only slow
+    assert [other.results()[point].value for point in (0, 1)] == [1.0, 1.0]
 
 
 def test_a_worker_that_dies_while_it_takes_a_trial_is_found(url, monkeypatch):
-    dead, alive = study_of(url, 1), study_of(url, 1)
+    stale, other = study_of(url, 1), study_of(url, 1)
 
     def killed(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(studies, "_suggested", killed)
     with pytest.raises(KeyboardInterrupt):
-        dead.claim(1)
+        stale.take(1)
     monkeypatch.undo()
-    assert alive.claim(1) == []
+    assert other.take(1) == []
     time.sleep(GRACE + 1.5)
-    assert [claim.point for claim in alive.claim(1)] == [0]
+    assert [one.point for one in other.take(1)] == [0]
 
 
-def test_a_worker_that_is_taken_for_dead_while_it_draws_values_goes_on(url, monkeypatch):
+def test_a_worker_that_counts_as_dead_while_it_draws_values_goes_on(url, monkeypatch):
     study, drawn = study_of(url, 2), studies._suggested
 
     def slow(trial, space):
@@ -160,59 +163,59 @@ def test_a_worker_that_is_taken_for_dead_while_it_draws_values_goes_on(url, monk
         return drawn(trial, space)
 
     monkeypatch.setattr(studies, "_suggested", slow)
-    assert [claim.point for claim in study.claim(5)] == [1]
-    assert [claim.point for claim in study.claim(5)] == [0]
+    assert [one.point for one in study.take(5)] == [1]
+    assert [one.point for one in study.take(5)] == [0]
 
 
 def test_a_worker_that_dies_between_failing_a_trial_and_putting_it_back_loses_nothing(url):
     study = study_of(url, 2)
     for trial in study.trials(TrialState.WAITING):
         study.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    assert [claim.point for claim in study.claim(5)] == [0, 1]
+    assert [one.point for one in study.take(5)] == [0, 1]
 
 
 def test_a_point_that_was_put_back_twice_is_trained_once(url):
     study = study_of(url, 1)
     study.study.enqueue_trial({}, user_attrs={studies.POINT: 0})
-    assert [claim.point for claim in study.claim(5)] == [0]
-    assert study.claim(5) == []
+    assert [one.point for one in study.take(5)] == [0]
+    assert study.take(5) == []
 
 
 def test_a_point_that_cannot_be_trained_is_not_tried_again(url):
     study = study_of(url, 2)
-    first, second = study.claim(2)
+    first, second = study.take(2)
     study.fail(first, "the score cannot be imported")
-    assert study.claim(2) == []
+    assert study.take(2) == []
     assert study.left() == 1
-    study.tell(second, [], 0.0)
+    study.record_result(second, [], 0.0)
     assert study.left() == 0
 
 
 def test_the_best_point_is_by_the_direction_and_not_one_that_was_halved(url):
     study = study_of(url, 3)
-    scores, claims = (0.2, 0.9, 0.8), study.claim(3)
-    for claim, score in zip(claims, scores, strict=True):
-        study.tell(claim, [], score, pruned_at=4 if score == 0.9 else None)
+    scores, taken = (0.2, 0.9, 0.8), study.take(3)
+    for one, score in zip(taken, scores, strict=True):
+        study.record_result(one, [], score, pruned_at=4 if score == 0.9 else None)
     assert study.best_point() == 2
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"space": {"model.num_layers": "1,3"}}, "the study 's' exists with another space; got model.num_layers=1,3"),
         ({"points": 7}, "exists with another number of trials; got 7; expected 6"),
-        ({"facts": {"metric": "loss"}}, "exists with another metric; got loss; expected bleu"),
+        ({"properties": {"metric": "loss"}}, "exists with another metric; got loss; expected bleu"),
     ],
 )
-def test_a_study_of_another_kind_is_refused(url, changed, said):
-    study_of(url, facts={"metric": "bleu"})
+def test_a_study_of_another_kind_is_refused(url, changed, message):
+    study_of(url, properties={"metric": "bleu"})
     with pytest.raises(UserError) as caught:
-        study_of(url, **{"facts": {"metric": "bleu"}, **changed})
-    assert said in str(caught.value)
+        study_of(url, **{"properties": {"metric": "bleu"}, **changed})
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("postgresql://me:secret@127.0.0.1:1/x", "got tried postgresql://me:***@127.0.0.1:1/x"),
         ("sqlite:////proc/nowhere/x.db", "the storage cannot be reached"),
@@ -220,12 +223,12 @@ def test_a_study_of_another_kind_is_refused(url, changed, said):
         ("mysql://h/x", "expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"),
     ],
 )
-def test_a_storage_that_cannot_be_used_gets_a_clear_line(url, said):
+def test_a_storage_that_cannot_be_used_gets_a_clear_line(url, message):
     with pytest.raises(UserError) as caught:
         open_storage(url, 5)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_a_password_is_never_shown():
-    assert shown("postgresql://me:secret@h/x") == "postgresql://me:***@h/x"
+    assert without_password("postgresql://me:secret@h/x") == "postgresql://me:***@h/x"

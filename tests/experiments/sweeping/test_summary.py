@@ -1,4 +1,4 @@
-"""What a study has found: order, intervals, flags to paste."""
+"""The results of a study: order, intervals, flags to paste."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def lane(seed, score, status="finished"):
 
 
 def study(*points):
-    """Points of (layers, rate, scores, status)."""
+    """Build a study with points of (layers, rate, scores, status)."""
     trials = {
         number: SimpleNamespace(
             params={"model.num_layers": layers, "optimizer.learning_rate": rate},

@@ -1,4 +1,4 @@
-"""`experiments.sweep` from the command line to its results, and what mistakes get."""
+"""`experiments.sweep` from the command line to its results, and the errors for mistakes."""
 
 import json
 import os
@@ -55,23 +55,23 @@ def test_the_best_trials_are_ordinary_working_directories_and_no_others_have_che
     kept = sorted(path.parent.name for path in (swept / "trials").glob("*/checkpoints"))
     assert kept == ["0001-seed0", "0001-seed1"]
     evaluate.main([f"--workdir={swept}/trials/0001-seed0", "--split=validation"])
-    said = capsys.readouterr().out
-    assert f"{lines(swept)[0]['score']:.4f}" in said
+    out = capsys.readouterr().out
+    assert f"{lines(swept)[0]['score']:.4f}" in out
     assert not list((swept / "lanes").iterdir())
 
 
-def test_the_same_command_again_says_the_same_and_trains_nothing(swept, capsys):
+def test_the_same_command_again_prints_the_same_and_trains_nothing(swept, capsys):
     before = lines(swept)
     assert sweep.main([RECIPE, f"--workdir={swept}", "--heartbeat=5"]) == 0
-    said = capsys.readouterr().out
-    assert "2 trials of 2 seeds, 0 left" in said
-    assert "programs of the update compiled here: 0" in said
-    assert "best: --config.optimizer.learning_rate=0.01" in said
+    out = capsys.readouterr().out
+    assert "2 trials of 2 seeds, 0 left" in out
+    assert "programs of the update compiled here: 0" in out
+    assert "best: --config.optimizer.learning_rate=0.01" in out
     assert lines(swept) == before
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--sweep.model.widht=8,16"], "unknown setting model.widht. Did you mean model.width"),
         (["--sweep.optimizer.learning_rate=log:0:1"], "the log range of optimizer.learning_rate goes through zero"),
@@ -93,10 +93,10 @@ def test_the_same_command_again_says_the_same_and_trains_nothing(swept, capsys):
         (["--slurm=true"], "there is no Slurm here"),
     ],
 )
-def test_mistakes_get_a_clear_line_and_write_no_results(flags, said, tmp_path):
+def test_mistakes_get_a_clear_line_and_write_no_results(flags, message, tmp_path):
     with pytest.raises(UserError) as caught:
         sweep.main([RECIPE, f"--workdir={tmp_path}/w", *flags])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not (tmp_path / "w" / "results.jsonl").exists()
 
 
@@ -110,10 +110,10 @@ def start(workdir, *flags):
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def until(seen, seconds=240.0):
+def until(reached, seconds=240.0):
     end = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < end, "it did not come"
+    while not reached():
+        assert time.monotonic() < end, "the time is over"
         time.sleep(0.02)
 
 
@@ -123,16 +123,16 @@ LONG = ("--config.training.steps=60", "--config.training.output.evaluate_every=1
 @pytest.mark.full
 def test_a_sweep_that_is_killed_in_the_middle_goes_on_to_the_same_bits(tmp_path):
     whole = start(tmp_path / "whole", *LONG, "--keep=all")
-    said, _ = whole.communicate()
-    assert whole.returncode == 0, said
+    out, _ = whole.communicate()
+    assert whole.returncode == 0, out
     killed = start(tmp_path / "killed", *LONG, "--keep=all")
     until(lambda: list((tmp_path / "killed" / "lanes").glob("*/checkpoints/checksums/10.json")))
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     again = start(tmp_path / "killed", *LONG, "--keep=all")
-    said, _ = again.communicate()
-    assert again.returncode == 0, said
-    assert "going on with 2 trials of a worker that has ended" in said
+    out, _ = again.communicate()
+    assert again.returncode == 0, out
+    assert "going on with 2 trials of a worker that has ended" in out
     trials = sorted(path.name for path in (tmp_path / "whole" / "trials").iterdir())
     assert len(trials) == 4
     for name in trials:
@@ -147,8 +147,8 @@ def test_three_workers_do_every_trial_once_though_one_is_killed(tmp_path):
     workers = [start(tmp_path / name, *flags) for name in "abc"]
     until(lambda: list((tmp_path / "a" / "lanes").glob("*/checkpoints/checksums/10.json")))
     os.kill(workers[0].pid, signal.SIGKILL)
-    said = [worker.communicate()[0] for worker in workers]
-    assert [worker.returncode for worker in workers[1:]] == [0, 0], said
+    outputs = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers[1:]] == [0, 0], outputs
     found = lines(tmp_path / "b")
     assert sorted((line["optimizer.learning_rate"], line["seed"]) for line in found) == sorted(
         (float(f"{i}e-3"), seed) for i in range(1, 13) for seed in range(2)

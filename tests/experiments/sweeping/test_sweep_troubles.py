@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of a sweep: what is safe is kept, and the same command goes on."""
+"""Failures in the middle of a sweep: what was saved is kept, and the same command goes on."""
 
 import errno
 import json
@@ -15,7 +15,7 @@ from experiments.storage.checkpoints import Checkpoints
 from experiments.sweeping.groups import lanes_that_fit
 from experiments.sweeping.lanes import Programs
 from experiments.sweeping.storage import GRACE, Heartbeat
-from experiments.sweeping.study import Study
+from experiments.sweeping.study import SweepStudy
 from experiments.training.signals import StopRequest
 from transformer.errors import UserError
 
@@ -31,7 +31,7 @@ def lines(workdir):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The results of a sweep that nothing happened to."""
+    """Return the results of a sweep without any failure."""
     workdir = tmp_path_factory.mktemp("whole")
     sweep.main([RECIPE, f"--workdir={workdir}"])
     return lines(workdir)
@@ -43,16 +43,16 @@ def test_a_database_that_is_lost_stops_the_worker_and_what_was_trained_counts_la
     def gone(*_):
         raise StorageInternalError("the server closed the connection")
 
-    monkeypatch.setattr(Study, "tell", gone)
+    monkeypatch.setattr(SweepStudy, "record_result", gone)
     with pytest.raises(UserError) as caught:
         sweep.main([RECIPE, f"--workdir={tmp_path}"])
     assert "the storage was lost: the server closed the connection" in str(caught.value)
     assert "The same command goes on once the storage is back." in str(caught.value)
     monkeypatch.undo()
     assert sweep.main([RECIPE, f"--workdir={tmp_path}"]) == 0
-    said = capsys.readouterr().out
-    assert "going on with 2 trials of a worker that has ended" in said
-    assert "programs of the update compiled here: 0" in said
+    out = capsys.readouterr().out
+    assert "going on with 2 trials of a worker that has ended" in out
+    assert "programs of the update compiled here: 0" in out
     assert lines(tmp_path) == whole
 
 
@@ -74,7 +74,7 @@ def test_a_disk_that_fills_up_stops_the_worker_and_the_rest_goes_on_later(tmp_pa
     assert lines(tmp_path) == whole
 
 
-def test_lanes_that_were_asked_for_and_do_not_fit_are_an_error_that_says_how_many_do(tmp_path, monkeypatch):
+def test_lanes_that_were_asked_for_and_do_not_fit_are_an_error_with_the_number_that_does(tmp_path, monkeypatch):
     monkeypatch.setattr(Programs, "memory", lambda *_: Memory(600, 0, 0, 400))
     monkeypatch.setattr(Programs, "free", lambda _: 650)
     with pytest.raises(
@@ -87,13 +87,13 @@ def test_without_a_number_as_many_lanes_train_as_fit(tmp_path, monkeypatch, whol
     sizes = []
     program = Programs.program
 
-    def seen(self, *arguments):
+    def recorded(self, *arguments):
         sizes.append(len(arguments[1]))
         return program(self, *arguments)
 
     monkeypatch.setattr(Programs, "memory", lambda *_: Memory(600, 0, 0, 400))
     monkeypatch.setattr(Programs, "free", lambda _: 650)
-    monkeypatch.setattr(Programs, "program", seen)
+    monkeypatch.setattr(Programs, "program", recorded)
     assert sweep.main([RECIPE, f"--workdir={tmp_path}"]) == 0
     assert set(sizes) == {2}
     assert lines(tmp_path) == whole
@@ -104,14 +104,14 @@ def test_lanes_that_fit_grow_with_the_memory(free, lanes):
     assert lanes_that_fit(Memory(500, 300, 200, 400), free, 8, 2) == lanes
 
 
-def test_a_heartbeat_that_is_not_heard_stops_the_training():
+def test_a_heartbeat_that_cannot_be_recorded_stops_the_training():
     class Gone:
         def record_heartbeat(self, trial):
             raise StorageInternalError("gone")
 
     stop = StopRequest()
     with Heartbeat(Gone(), 0.01, stop) as heartbeat:
-        heartbeat.held.add(1)
+        heartbeat.trials.add(1)
         until = time.monotonic() + 20
         while stop.received is None and time.monotonic() < until:
             time.sleep(0.01)

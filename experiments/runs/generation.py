@@ -1,0 +1,58 @@
+"""Answers of a trained model to texts of the user: an answer, a continuation, filled gaps, or labels."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.runs.open_run import Run, labels_in_words
+from transformer.decoding import DecodingConfig
+from transformer.decoding.strategies import STRATEGIES
+from transformer.errors import problem
+
+
+def answer_texts(run: Run, texts: list[str], flags: Mapping[str, Any], seed: int | None) -> list[str]:
+    """Generate the answer to each text.
+
+    Args:
+        flags: settings of decoding given by flags, name -> value.
+        seed: seed of sampling; None: the run's.
+
+    Raises:
+        UserError: a text that the model cannot read, or a flag that is not read.
+    """
+    task, decoding = run.experiment.task, decoding_config(run, flags, seed)
+    run.check(texts, decoding.max_new_tokens)
+    if task.classes is not None:
+        probabilities = run.evaluation().probabilities(run.params, texts)
+        return [labels_in_words(task.classes, row) for row in probabilities]
+    ids = run.answers(texts, decoding, seed)
+    return [task.answer(text, row) for text, row in zip(texts, ids, strict=True)]
+
+
+def decoding_config(run: Run, flags: Mapping[str, Any], seed: int | None) -> DecodingConfig:
+    """Replace the run's settings of decoding by those of flags; a setting of sampling alone selects sampling.
+
+    Raises:
+        UserError: a flag that is not read, or more tokens than the model can fill.
+    """
+    seeded = ["seed"] if seed is not None else []
+    if run.experiment.task.classes is not None and (unread := [*flags, *seeded]):
+        raise problem(f"--{unread[0]} is not read by a classifier, which writes no text", do="Leave it out.")
+    decoding = dataclasses.replace(run.experiment.config.decoding, **flags)
+    sampled = [name for name in flags if name in STRATEGIES["sampling"].reads]
+    if sampled and "strategy" not in flags:
+        decoding = dataclasses.replace(decoding, strategy="sampling")
+    row = STRATEGIES[decoding.strategy]
+    unread = [name for name in sampled if name not in row.reads] + ([] if row.random else seeded)
+    if unread:
+        raise problem(
+            f"--{unread[0]} is not read by --strategy={decoding.strategy}", do="Leave it out, or sample instead."
+        )
+    task, most = run.experiment.task, decoding.max_new_tokens
+    if most is not None and task.fixed_answer_length and most > task.max_answer_length:
+        raise problem(
+            "--max_new_tokens is more than the slots that this model fills",
+            got=most,
+            expected=f"at most {task.max_answer_length}",
+        )
+    return decoding

@@ -1,0 +1,59 @@
+"""The scores of a trained model on a split, printed: the task's metrics, BLEU with its signature, and mistakes."""
+
+import lzma
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.data.examples import Document
+from experiments.runs.mistakes import print_answer_mistakes, print_label_mistakes
+from experiments.runs.open_run import Run
+from experiments.training.bleu import signature
+from transformer.errors import problem
+
+
+def print_scores(run: Run, split: str | None, most: int | None, mistakes: int) -> None:
+    """Compute and print the scores of a run.
+
+    Args:
+        split: "train", "validation" or "test"; None: test, or validation where there is no test split.
+        most: number of examples, the first of the split; None: all.
+        mistakes: number of mistakes to print.
+
+    Raises:
+        UserError: the split is empty.
+    """
+    task = run.experiment.task
+    split = split or ("test" if task.splits.test else "validation")
+    examples = getattr(task.splits, split)[:most]
+    if not examples:
+        raise problem(f"the {split} split is empty", do="Choose another --split.")
+    evaluation = run.evaluation()
+    answers = evaluation.answers(run.params, examples) if task.generates else None
+    scores = evaluation.score(run.params, examples, answers)
+    console = Console(highlight=False)
+    mean = f", mean of the last {run.averaged} checkpoints" if run.averaged > 1 else ""
+    console.print(f"{split} split, {len(examples):,} examples, checkpoint of step {run.step}{mean}")
+    table = Table("metric", "value")
+    for name, metric in task.metrics.items():
+        table.add_row(name, f"{scores[name]:.4f} {metric.unit}")
+    if split == "test" and task.splits.ceiling is not None:
+        table.add_row("ceiling", f"{task.splits.ceiling:.4f} at most: some texts have several answers")
+    if "causal_bits_per_byte" in scores:
+        table.add_row("xz -9", f"{xz_bits_per_byte(examples):.4f} bits per byte of the same text")
+    console.print(table)
+    if "bleu" in scores:
+        settings = signature(task.settings.config.bleu)
+        console.print(f"BLEU {scores['bleu']:.2f}, sacreBLEU {settings}", markup=False, soft_wrap=True)
+    if answers is not None:
+        print_answer_mistakes(console, evaluation, examples, answers, mistakes)
+    if task.classes is not None:
+        predicted = evaluation.probabilities(run.params, [pair.source for pair in examples]).argmax(axis=1)
+        print_label_mistakes(console, run, examples, predicted, mistakes, split)
+
+
+def xz_bits_per_byte(documents: Sequence[Document]) -> float:
+    """Compress the documents, one after another, with xz: a baseline without training (bits per byte)."""
+    text = "".join(document.text for document in documents).encode("utf-8", "surrogatepass")
+    return 8 * len(lzma.compress(text, preset=9)) / max(len(text), 1)
