@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import pairs
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
@@ -29,6 +28,7 @@ from experiments.studies.frame.claim import (
 )
 from experiments.studies.frame.pictures import bars, finish, panels
 from experiments.studies.frame.training import train_lanes
+from experiments.studies.parts import pairs
 from transformer.schema import Check, at_least, setting
 
 BASE = "base"

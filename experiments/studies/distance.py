@@ -33,7 +33,7 @@ from experiments.studies.frame.claim import (
 )
 from experiments.studies.frame.pictures import curve, finish, panels, powers
 from experiments.studies.frame.training import Sample, best, held_out, scores, train_lanes
-from experiments.studies.rungs import ATTENDING, RNN, TRANSFORMER
+from experiments.studies.parts.rungs import ATTENDING, RNN, TRANSFORMER
 from experiments.training.update import Batch
 from transformer.nn.positions import POSITIONS
 from transformer.schema import Check, at_least, setting

@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import projections, text
 from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, above_zero, keys_of, split, spread
 from experiments.studies.frame.pictures import COLOURS, bars, curve, finish, panels, powers
 from experiments.studies.frame.training import best, held_out, number_of_parameters, train_lanes
+from experiments.studies.parts import projections, text
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy

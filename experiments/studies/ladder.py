@@ -14,12 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import pairs
 from experiments.studies.frame.claim import Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import bars, curve, finish, panels
 from experiments.studies.frame.training import Trained, best, number_of_parameters, train_lanes
-from experiments.studies.ladder_claims import judge
-from experiments.studies.rungs import ROWS, TRANSFORMER, of_size
+from experiments.studies.parts import pairs
+from experiments.studies.parts.ladder_claims import judge
+from experiments.studies.parts.rungs import ROWS, TRANSFORMER, of_size
 from experiments.training.bleu import bleu
 from transformer import Model
 from transformer.errors import problem

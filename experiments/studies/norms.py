@@ -14,11 +14,11 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments.studies.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
 from experiments.studies.frame.claim import Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import curve, finish, matrix, panels
 from experiments.studies.frame.training import best, held_out, train_lanes
-from experiments.studies.norms_claims import judge
+from experiments.studies.parts.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
+from experiments.studies.parts.norms_claims import judge
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.models.config import ModelConfig, model_config

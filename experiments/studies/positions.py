@@ -19,7 +19,6 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import text
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
@@ -34,6 +33,7 @@ from experiments.studies.frame.claim import (
 )
 from experiments.studies.frame.pictures import bars, curve, finish, panels
 from experiments.studies.frame.training import held_out, train_lanes
+from experiments.studies.parts import text
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy

@@ -22,7 +22,6 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import text
 from experiments.studies.frame.claim import (  # fmt: skip
     DIFFERS,
     HOLDS,
@@ -35,6 +34,7 @@ from experiments.studies.frame.claim import (  # fmt: skip
 )
 from experiments.studies.frame.pictures import bars, curve, finish, panels
 from experiments.studies.frame.training import held_out, train_lanes
+from experiments.studies.parts import text
 from experiments.training.update import Batch, token_sums
 from transformer import Model
 from transformer.schema import at_least, setting

@@ -16,7 +16,6 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import text
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
@@ -32,6 +31,7 @@ from experiments.studies.frame.claim import (
 )  # fmt: skip
 from experiments.studies.frame.pictures import curve, finish, panels, powers
 from experiments.studies.frame.training import best
+from experiments.studies.parts import text
 from transformer.ops.attend import attention_weights, raw_scores
 from transformer.schema import Check, at_least, setting
 

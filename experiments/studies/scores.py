@@ -18,7 +18,6 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import text
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
@@ -33,6 +32,7 @@ from experiments.studies.frame.claim import (
 )  # fmt: skip
 from experiments.studies.frame.pictures import bars, curve, finish, panels, powers
 from experiments.studies.frame.training import best
+from experiments.studies.parts import text
 from transformer.models.variants import RelativeConfig
 from transformer.nn.parameters import parse_axes
 from transformer.ops import scores as ours

@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 import transformer
 from experiments.data.config import DatesConfig
 from experiments.data.sources.dates import ceiling, every_day, split_days
-from experiments.studies.date_alignment import ANSWER, NOWHERE, Dates, date_splits
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
@@ -34,8 +33,9 @@ from experiments.studies.frame.claim import (
 )  # fmt: skip
 from experiments.studies.frame.pictures import bars, curve, finish, matrix, panels
 from experiments.studies.frame.training import scores, train_lanes
-from experiments.studies.one_function import HEADS, one_function
-from experiments.studies.pairs import drawn
+from experiments.studies.parts.date_alignment import ANSWER, NOWHERE, Dates, date_splits
+from experiments.studies.parts.one_function import HEADS, one_function
+from experiments.studies.parts.pairs import drawn
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.inspection.plots import VISIBLE

@@ -13,13 +13,14 @@ import pytest
 import transformer
 from experiments.cli.flags import run
 from experiments.studies import __main__ as command
-from experiments.studies import scaling, sinusoids, text
+from experiments.studies import scaling, sinusoids
 from experiments.studies.__main__ import main
 from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, SHAPE_ONLY, Claim, Study, StudySettings, split
 from experiments.studies.frame.gallery import page, read, write_gallery
 from experiments.studies.frame.pictures import panels
 from experiments.studies.frame.record import as_json, carry_out, claim_json, command_of, plain
 from experiments.studies.frame.training import best, train_lanes
+from experiments.studies.parts import text
 from experiments.studies.table import STUDIES
 from transformer import schema
 from transformer.errors import UserError
@@ -105,6 +106,12 @@ def test_settings_have_meanings_and_the_preview_changes_settings_that_exist(name
     small = study.chosen(study.settings(preview=True))
     assert all(getattr(small, key) == value for key, value in study.preview.items())
     assert study.chosen(study.settings()) == study.settings()
+
+
+def test_every_file_beside_the_table_is_a_study():
+    folder = ROOT / "experiments" / "studies"
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__", "table"}
+    assert files == {study.settings.__module__.split(".")[-1] for study in STUDIES.values()}
 
 
 def test_a_setting_that_was_given_is_kept_in_a_preview():

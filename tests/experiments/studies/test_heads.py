@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import transformer
-from experiments.studies import heads, projections, text
+from experiments.studies import heads
 from experiments.studies.frame.training import number_of_parameters
+from experiments.studies.parts import projections, text
 
 
 def test_a_head_that_is_switched_off_is_one_whose_mix_is_zero(tiny_text):

@@ -9,8 +9,9 @@ import pytest
 
 import transformer
 from experiments.data.tokenizers.tokens import SpecialTokens
-from experiments.studies import ladder, ladder_claims, pairs, rungs
+from experiments.studies import ladder
 from experiments.studies.frame.training import number_of_parameters
+from experiments.studies.parts import ladder_claims, pairs, rungs
 from experiments.tasks.framing import frame_for
 from transformer.decoding import generate
 from transformer.errors import UserError

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import batch_norm
 from experiments.studies import norms as study
-from experiments.studies.batch_norm import EPSILON, BatchNorm, averages_of
+from experiments.studies.parts import batch_norm
+from experiments.studies.parts.batch_norm import EPSILON, BatchNorm, averages_of
 from experiments.studies.table import STUDIES
 from experiments.training.update import token_sums
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.studies import positions, text
+from experiments.studies import positions
 from experiments.studies.frame.training import held_out
+from experiments.studies.parts import text
 
 SEEDS = np.array([-0.001, 0.0, 0.001])
 

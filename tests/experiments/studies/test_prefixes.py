@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import transformer
-from experiments.studies import prefixes, text
+from experiments.studies import prefixes
+from experiments.studies.parts import text
 
 
 @pytest.fixture(scope="module")

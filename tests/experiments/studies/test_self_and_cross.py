@@ -12,9 +12,9 @@ import transformer
 from experiments.data.config import DatesConfig
 from experiments.data.sources.dates import ceiling, every_day, write, writers
 from experiments.studies import self_and_cross as study
-from experiments.studies.date_alignment import ANSWER, NOWHERE, aligned, date_splits
 from experiments.studies.frame.claim import StudySettings
-from experiments.studies.one_function import layers
+from experiments.studies.parts.date_alignment import ANSWER, NOWHERE, aligned, date_splits
+from experiments.studies.parts.one_function import layers
 from experiments.studies.table import STUDIES
 
 DAY = datetime.date(2026, 5, 7)

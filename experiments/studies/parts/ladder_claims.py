@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
-from experiments.studies.rungs import ALONE, ATTENDING, DECODER, ENCODER, RNN, SELF_TOO, TRANSFORMER
+from experiments.studies.parts.rungs import ALONE, ATTENDING, DECODER, ENCODER, RNN, SELF_TOO, TRANSFORMER
 
 TOKENS, ANSWERS, BLEU = 0.01, 0.05, 1.0
 """Differences up to which two rungs do equally well: shares of tokens, of whole answers, and BLEU."""

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.studies.batch_norm import NormedStack
 from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
 from experiments.studies.frame.training import number_of_parameters
+from experiments.studies.parts.batch_norm import NormedStack
 from transformer import Model
 from transformer.models.config import model_config
 from transformer.nn.attention import Attention

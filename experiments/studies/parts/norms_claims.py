@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.studies.batch_norm import FEATURE, FEATURE_PADDED, LAYER, NORMS, POSITION, POSITION_PADDED
 from experiments.studies.frame.claim import Claim, Numbers, above_zero, split, spread
+from experiments.studies.parts.batch_norm import FEATURE, FEATURE_PADDED, LAYER, NORMS, POSITION, POSITION_PADDED
 
 ZERO = 1e-6
 """A gradient below this share of the largest is none."""
