@@ -23,7 +23,7 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    split,
+    judge_cases,
     spread,
 )
 from experiments.studies.frame.pictures import bars, finish, panels
@@ -123,7 +123,7 @@ WORSE = "its held-out loss is above that of the base by more than the interval"
 def _heads(rows: Rows) -> Claim:
     return Claim(
         said="One head is worse than several, and so are too many (A)",
-        **split({name: worse(rows, name) for name in (ONE_HEAD, MANY_HEADS)}, word="it is "),
+        **judge_cases({name: worse(rows, name) for name in (ONE_HEAD, MANY_HEADS)}, word="it is "),
         criterion=WORSE,
         measured=told(rows, ONE_HEAD, MANY_HEADS),
         instead="The paper: 0.9 BLEU for one head against the best; heads of 16 entries were a little worse too.",
@@ -149,7 +149,7 @@ def _size(rows: Rows) -> Claim:
     }
     return Claim(
         said="A bigger model is better (C)",
-        **split(bigger),
+        **judge_cases(bigger),
         criterion="the smaller has more held-out loss than the base, the larger less, both by more than the interval",
         measured=told(rows, SHALLOW, DEEP, SMALL, LARGE),
         instead="Of as many examples and updates as here.",

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys
 from experiments.studies.frame.pictures import matrix, panels
 from transformer import Model
 from transformer.ops import masks
@@ -97,7 +97,7 @@ PANELS: tuple[Callable[..., Mapping[str, Array]], ...] = (cross, own, recurrent)
 
 def measure(settings: DependenceSettings) -> Numbers:
     """Panel -> blocks_RTS."""
-    keys = keys_of(settings)
+    keys = random_keys(settings)
     shapes = settings.target_length, settings.source_length, settings.width
     found: dict[str, np.ndarray] = {}
     for make in PANELS:
@@ -120,23 +120,25 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     return [
         Claim(
             said="In self-attention, change any x and every c changes",
-            **split({"nothing is masked": full["self"], "the mask is causal": full["causal"]}),
+            **judge_cases({"nothing is masked": full["self"], "the mask is causal": full["causal"]}),
             measured=f"blocks that are not zero: self {share('self')}, causal {share('causal')}",
             instead="Unmasked, yes. Under a causal mask c_i changes with x_1 to x_i only.",
             **common,
         ),
         Claim(
             said="In cross-attention every c depends on every input",
-            **split({
-                "the input is in the source X": full["cross, source X"],
-                "the input is in the target X'": full[TARGET],
-            }),
+            **judge_cases(
+                {
+                    "the input is in the source X": full["cross, source X"],
+                    "the input is in the target X'": full[TARGET],
+                }
+            ),
             measured=f"blocks that are not zero: X {share('cross, source X')}, X' {share(TARGET)}",
             instead="In one layer, c_j depends on x'_j and on all of X, and on no other x'.",
             **common,
         ),
         judge_recurrent(found, common),
-    ]  # fmt: skip
+    ]
 
 
 def judge_recurrent(found: Mapping[str, np.ndarray], common: Mapping[str, object]) -> Claim:
@@ -147,15 +149,19 @@ def judge_recurrent(found: Mapping[str, np.ndarray], common: Mapping[str, object
     least = {name: x.min() / x.max() for name, x in seen.items()}
     return Claim(
         said="A recurrent decoder's state depends on the whole source and on all that it has read",
-        **split({
-            "the input is in the source": depends(found["RNN, source"], np.ones(found["RNN, source"].shape[1:], bool)),
-            "the input is what it has read": depends(found["RNN, target"], before),
-        }),
+        **judge_cases(
+            {
+                "the input is in the source": depends(
+                    found["RNN, source"], np.ones(found["RNN, source"].shape[1:], bool)
+                ),
+                "the input is what it has read": depends(found["RNN, target"], before),
+            }
+        ),
         measured=f"smallest block / largest: of the source {least['source']:.1e}, of what was read "
         f"{least['target']:.1e}; of the last state, first token read / last {last_T[0] / last_T[-1]:.3g}",
         instead="It does, through the last state of the encoder and its own, and less for what was read long ago.",
         **common,
-    )  # fmt: skip
+    )
 
 
 def draw(numbers: Numbers) -> Figure:

@@ -28,11 +28,11 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    split,
+    judge_cases,
     spread,
 )
 from experiments.studies.frame.pictures import curve, finish, panels, powers
-from experiments.studies.frame.training import Sample, best, held_out, scores, train_lanes
+from experiments.studies.frame.training import Sample, best_rate, held_out, scores, train_lanes
 from experiments.studies.parts.rungs import ATTENDING, RNN, TRANSFORMER
 from experiments.training.update import Batch
 from transformer.nn.positions import POSITIONS
@@ -129,7 +129,7 @@ def recalled(model: Any, sample: Sample, distance: int, settings: DistanceSettin
     options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
     trained = train_lanes(model, sample, data, **options)
     found = scores(model, trained, held_out(sample, data, 8))
-    return found["accuracy"][best(found["loss"])]
+    return found["accuracy"][best_rate(found["loss"])]
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
@@ -142,7 +142,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     cases = {name: name if name == RNN else f"positions are {name}" for name in found}
     any_distance = Claim(
         said="Attention recalls a token however long ago it was",
-        **split({cases[name]: bool(np.all(x[-1] >= RECALLED)) for name, x in found.items() if name != RNN}),
+        **judge_cases({cases[name]: bool(np.all(x[-1] >= RECALLED)) for name, x in found.items() if name != RNN}),
         criterion=f"at the longest distance, {furthest}, {RECALLED:.0%} or more are right, for every seed",
         measured=f"share that is right, d = {furthest}: {told(-1)}",
         instead="The path is as short for every distance, but how far must be learned: how quickly that goes depends "
@@ -151,7 +151,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     harder = Claim(
         said="The longer ago a token was, the worse it is recalled",
-        **split({cases[name]: above_zero(x[0] - x[-1]) for name, x in found.items()}),
+        **judge_cases({cases[name]: above_zero(x[0] - x[-1]) for name, x in found.items()}),
         criterion=f"more are right at d = {nearest} than at d = {furthest}, by more than the interval",
         measured=f"share that is right, d = {nearest}: {told(0)}",
         instead="Of what was trained for this number of updates, and on fewer labels the longer ago they were read.",
@@ -171,7 +171,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     freed = Claim(
         said="Attention frees the decoder from the distance to what it needs",
-        **split(
+        **judge_cases(
             {f"the model is {name}": bool(np.all(copied[name][-1] >= RECALLED)) for name in (ATTENDING, TRANSFORMER)},
         ),
         criterion=f"{RECALLED:.0%} or more of a source of d = {furthest} tokens are copied right, for every seed",

@@ -14,9 +14,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, above_zero, keys_of, split, spread
+from experiments.studies.frame.claim import (
+    Claim,
+    Numbers,
+    Study,
+    StudySettings,
+    above_zero,
+    judge_cases,
+    random_keys,
+    spread,
+)
 from experiments.studies.frame.pictures import COLOURS, bars, curve, finish, panels, powers
-from experiments.studies.frame.training import best, held_out, number_of_parameters, train_lanes
+from experiments.studies.frame.training import best_rate, held_out, number_of_parameters, train_lanes
 from experiments.studies.parts import projections, text
 from experiments.training.update import Batch
 from transformer import Model
@@ -55,7 +64,7 @@ def measure(settings: HeadsSettings) -> Numbers:
         options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=f"{N} heads")
         trained = train_lanes(model, text.windows(settings.batch, text.WINDOW), learn, **options)
         found = trained.each(lambda params, model=model: switched_off(model, params, batch))
-        at = best(found["all_on"])
+        at = best_rate(found["all_on"])
         losses.append(found["all_on"][at])
         off[N] = np.moveaxis(found["off_LN"][at], 0, -1)
         seen = trained.each(lambda params, model=model: looks_at(model, params, batch))
@@ -67,7 +76,7 @@ def measure(settings: HeadsSettings) -> Numbers:
         "off": off,
         "looks": looks,
         "ways": {way: projected(way, parts, settings) for way in projections.WAYS},
-        "concatenated": projections.concatenated(keys_of(settings), *CONCATENATED),
+        "concatenated": projections.concatenated(random_keys(settings), *CONCATENATED),
         "concatenated_heads": CONCATENATED,
     }
 
@@ -82,7 +91,7 @@ def projected(way: str, parts: Sequence[np.ndarray], settings: HeadsSettings) ->
     model = projections.model_of(way, heads=settings.way_heads, **shape_of(settings))
     options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=way)
     loss_AR = text.held_out_loss(model, parts, side="source", **options)
-    return {"loss_R": loss_AR[best(loss_AR)], "parameters": number_of_parameters(model)}
+    return {"loss_R": loss_AR[best_rate(loss_AR)], "parameters": number_of_parameters(model)}
 
 
 def looks_at(model: Model, params: object, batch: Batch) -> dict[str, jax.Array]:
@@ -129,7 +138,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     seeds = loss_NR.shape[1]
     several = Claim(
         said=f"Several heads are better than {heads[0]} of the same width in all",
-        **split(gain, word="N is "),
+        **judge_cases(gain, word="N is "),
         criterion=f"held-out loss is below that of {heads[0]} by more than the interval, each at its better rate",
         measured="nats per byte, " + "; ".join(each),
         instead="At one width more heads are narrower heads. Whether that pays is a matter of width, data and updates.",
@@ -137,7 +146,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     more = Claim(
         said="The more heads, the better",
-        **split(
+        **judge_cases(
             {f"{n} become {heads[i + 1]}": above_zero(loss_NR[i] - loss_NR[i + 1]) for i, n in enumerate(heads[:-1])}
         ),
         criterion="each step to more heads lowers the held-out loss by more than the interval",
@@ -152,7 +161,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     damage = added(numbers)
     needed = Claim(
         said="Every head is needed",
-        **split(
+        **judge_cases(
             {n: above_zero(row.min(0)) for n, row in damage.items()},
             word="N is ",
         ),
@@ -168,7 +177,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     ends = lambda of_NR: f"{of_NR.min(0).mean():.1f} to {of_NR.max(0).mean():.1f}"  # noqa: E731
     different = Claim(
         said="Different heads look at different things",
-        **split({f"{n}": bool(np.all(x < DIFFERENT)) for n, x in shared.items()}, word="N is "),
+        **judge_cases({f"{n}": bool(np.all(x < DIFFERENT)) for n, x in shared.items()}, word="N is "),
         criterion=f"two heads of a layer share less than {DIFFERENT:g} of their weight on average (1: they look at the "
         "same), for every seed",
         measured="share, and how far back the nearest and the furthest head of each layer look (tokens, mean over "

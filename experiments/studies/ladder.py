@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 import transformer
 from experiments.studies.frame.claim import Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import bars, curve, finish, panels
-from experiments.studies.frame.training import Trained, best, number_of_parameters, train_lanes
+from experiments.studies.frame.training import Trained, best_rate, number_of_parameters, train_lanes
 from experiments.studies.parts import pairs
 from experiments.studies.parts.ladder_claims import judge
 from experiments.studies.parts.rungs import ROWS, TRANSFORMER, of_size
@@ -121,7 +121,7 @@ def climb(
     trained = train_lanes(model, pairs.drawn(settings.batch), data, **options)
     found = trained.each(lambda params: pairs.readings(model, params, check))
     right, said = found["right_N"], found["said_N"]
-    at = best(found["nats_N"].sum(-1) / said.sum(-1))
+    at = best_rate(found["nats_N"].sum(-1) / said.sum(-1))
     exact_RN = np.where(np.isnan(right[at]), np.nan, right[at] >= said[at])
     mean_of = lambda rows: exact_RN[:, rows].mean(1)  # noqa: E731
     lanes = len(settings.rates) * len(settings.seeds)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from experiments.studies.frame.claim import Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import curve, finish, matrix, panels
-from experiments.studies.frame.training import best, held_out, train_lanes
+from experiments.studies.frame.training import best_rate, held_out, train_lanes
 from experiments.studies.parts.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
 from experiments.studies.parts.norms_claims import judge
 from experiments.training.update import Batch
@@ -121,7 +121,7 @@ def trained(settings: NormsSettings, name: str, share: float) -> dict[str, np.nd
         return {"loss": of(check), "longer": jnp.stack([of(batch) for batch in beyond])}
 
     found = lanes.each(each)
-    at = best(found["loss"])
+    at = best_rate(found["loss"])
     return {"loss": found["loss"][at], "longer": found["longer"][at].T}
 
 

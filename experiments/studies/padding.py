@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys
 from experiments.studies.frame.pictures import matrix, panels
 from transformer.inspection.plots import COLOURS
 from transformer.ops import masks
@@ -102,7 +102,7 @@ def measure(settings: PaddingSettings) -> Numbers:
     """Way -> reading -> an array R B, by example; and the masks of the picture."""
     S, D = settings.length, settings.width
     lengths = (S, max(S - settings.padding, 1), 0)
-    keys = keys_of(settings)
+    keys = random_keys(settings)
     found = {}
     for way in WAYS:
         read = jax.jit(jax.vmap(lambda key, way=way: readings(way, key, lengths, S, D)))(keys)
@@ -166,11 +166,14 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
 
     def cases(way: str) -> dict[str, str]:
         padded, empty = (right(ways[way], b) for b in (PADDED, EMPTY))
-        return split({"some row is no padding": padded, "all rows are padding": empty})
+        return judge_cases({"some row is no padding": padded, "all rows are padding": empty})
 
     def said_of(way: str) -> str:
-        parts = [f"difference {worst(way, 'error', b)}, NaN in {float(worst(way, 'nan', b)):.0%} of the outputs and "
-                 f"{float(worst(way, 'nan_gradient', b)):.0%} of W's gradient" for b in (PADDED, EMPTY)]  # fmt: skip
+        parts = [
+            f"difference {worst(way, 'error', b)}, NaN in {float(worst(way, 'nan', b)):.0%} of the outputs and "
+            f"{float(worst(way, 'nan_gradient', b)):.0%} of W's gradient"
+            for b in (PADDED, EMPTY)
+        ]
         return f"padded: {parts[0]}, weight on padding {worst(way, 'weight', PADDED)}; all padding: {parts[1]}"
 
     sentences = {

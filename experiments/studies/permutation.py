@@ -17,7 +17,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split, spread
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys, spread
 from experiments.studies.frame.pictures import bars, finish, panels
 from transformer import Model
 from transformer.schema import at_least, setting
@@ -53,7 +53,7 @@ class PermutationSettings(StudySettings):
 
 def measure(settings: PermutationSettings) -> Numbers:
     """Case -> the relative differences of each seed, named as in READINGS."""
-    keys = keys_of(settings)
+    keys = random_keys(settings)
     found = {}
     for name, case in CASES.items():
         model = transformer.build({"vocab_size": 31, "width": settings.width, **case})
@@ -93,50 +93,58 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     same = Claim(
         said="Shuffling the input of self-attention without positions gives the same result",
-        **split({
-            "each position is read": fits("self", "same_R"),
-            "the mean of the positions is read": fits("self", "pooled_R"),
-        }),
+        **judge_cases(
+            {
+                "each position is read": fits("self", "same_R"),
+                "the mean of the positions is read": fits("self", "pooled_R"),
+            }
+        ),
         measured=f"position by position {spread(numbers['self']['same_R'])}, mean of the positions "
         f"{said('self', 'pooled_R')}, position that kept its place {said('self', 'last_R')}",
         instead="It gives the same rows in the new order (equivariant); what is read after a mean over positions, or "
         "at a position that keeps its token, is the same (invariant).",
         **common,
-    )  # fmt: skip
+    )
     moved = Claim(
         said="Shuffling the input shuffles the output alike",
-        **split({
-            "there are neither positions nor a causal mask": fits("self", "moved_R"),
-            "there is a causal mask": fits("causal", "moved_R"),
-            "positions are added": fits("self, sinusoidal", "moved_R"),
-            "positions are rotations": fits("self, rotary", "moved_R"),
-        }),
+        **judge_cases(
+            {
+                "there are neither positions nor a causal mask": fits("self", "moved_R"),
+                "there is a causal mask": fits("causal", "moved_R"),
+                "positions are added": fits("self, sinusoidal", "moved_R"),
+                "positions are rotations": fits("self, rotary", "moved_R"),
+            }
+        ),
         measured=", ".join(f"{case} {said(case, 'moved_R')}" for case in CASES if "cross" not in case),
         instead="Of self-attention with neither positions nor a causal mask: either tells the order.",
         **common,
-    )  # fmt: skip
+    )
     source = Claim(
         said="Cross-attention does not see the order of its source",
-        **split({
-            "the source has no positions": fits("source of cross", "same_R"),
-            "the source has positions": fits("source of cross, sinusoidal", "same_R"),
-        }),
+        **judge_cases(
+            {
+                "the source has no positions": fits("source of cross", "same_R"),
+                "the source has positions": fits("source of cross, sinusoidal", "same_R"),
+            }
+        ),
         measured=", ".join(f"{case} {said(case, 'same_R')}" for case in CASES if "cross" in case),
         instead="It sees the source as a set of rows; their order can be in the rows.",
         **common,
-    )  # fmt: skip
+    )
     causal = Claim(
         said="A causal model without positions cannot tell the order of what came before",
-        **split({
-            "it has one layer": fits("causal, one layer", "last_R"),
-            "it has two layers": fits("causal", "last_R"),
-        }),
+        **judge_cases(
+            {
+                "it has one layer": fits("causal, one layer", "last_R"),
+                "it has two layers": fits("causal", "last_R"),
+            }
+        ),
         measured=f"last position, one layer {said('causal, one layer', 'last_R')}, "
         f"two {spread(numbers['causal']['last_R'])}",
         instead="One layer sees a set. From the second layer on the rows differ by how many rows they saw, and the "
         "order shows.",
         **common,
-    )  # fmt: skip
+    )
     return [same, moved, source, causal]
 
 

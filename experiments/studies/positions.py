@@ -28,7 +28,7 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    split,
+    judge_cases,
     spread,
 )
 from experiments.studies.frame.pictures import bars, curve, finish, panels
@@ -182,7 +182,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     others = [name for name in KINDS if name != SINUSOIDAL]
     relative = Claim(
         said="With positions that are no sinusoids the loss beyond the trained length stays",
-        **split({name: held(numbers, name) for name in others}, word="they are "),
+        **judge_cases({name: held(numbers, name) for name in others}, word="they are "),
         criterion="the same, for each",
         measured=told + ", ".join(f"{name} {spread(rises[name], signed=True)}" for name in others),
         instead="A bias that falls with distance, or buckets that all far distances share, show a model nothing new "

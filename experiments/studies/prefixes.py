@@ -22,7 +22,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import (  # fmt: skip
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     Claim,
@@ -181,11 +181,15 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     return [
         equal,
         _worse(
-            LAST, predicts, "Predicting from the last row alone trains as well, since only it is read in the end",
+            LAST,
+            predicts,
+            "Predicting from the last row alone trains as well, since only it is read in the end",
             "The other rows are as many examples for the same pass: without their labels a step learns less.",
         ),
         _worse(
-            BIGRAMS, predicts, "Each row learns from its own token only (bigrams)",
+            BIGRAMS,
+            predicts,
+            "Each row learns from its own token only (bigrams)",
             "Row t reads all before it; a model whose rows see only themselves predicts worse.",
         ),
         Claim(
@@ -197,7 +201,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
             instead="Without it each row sees its own label in the row after it, and learns to copy.",
             seeds=seeds,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _worse(name: str, predicts: Mapping[str, np.ndarray], said: str, instead: str) -> Claim:

@@ -25,12 +25,12 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    keys_of,
-    split,
+    judge_cases,
+    random_keys,
     spread,
-)  # fmt: skip
+)
 from experiments.studies.frame.pictures import curve, finish, panels, powers
-from experiments.studies.frame.training import best
+from experiments.studies.frame.training import best_rate
 from experiments.studies.parts import text
 from transformer.ops.attend import attention_weights, raw_scores
 from transformer.schema import Check, at_least, setting
@@ -58,7 +58,7 @@ class ScalingSettings(StudySettings):
 
 def measure(settings: ScalingSettings) -> Numbers:
     """Arrays by score: variance_HR, entropy_HR (nats), gradient_HR (mean over queries), and the median; loss_HR."""
-    keys = keys_of(settings)
+    keys = random_keys(settings)
     found: dict[str, Any] = {}
     for score in SCORES:
         rows = [
@@ -98,8 +98,8 @@ def train(settings: ScalingSettings) -> dict[str, Any]:
             name = f"{score}, H {H}"
             options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
             loss_AR = text.held_out_loss(model, parts, **options)
-            losses.append(loss_AR[best(loss_AR)])
-            rates.append(RATES[best(loss_AR)])
+            losses.append(loss_AR[best_rate(loss_AR)])
+            rates.append(RATES[best_rate(loss_AR)])
         found[score] = {"loss_HR": np.stack(losses), "rate_H": rates}
     return {"trained": found}
 
@@ -125,7 +125,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     smaller = {f"{h:g}": above_zero(SMALL * median["scaled_dot"][i] - median["dot"][i]) for i, h in enumerate(H)}
     saturation = Claim(
         said="Without 1/√H the softmax saturates and its gradient becomes very small",
-        **split(smaller, word="H is "),
+        **judge_cases(smaller, word="H is "),
         criterion=f"|dw/dscores| of the median query is less than {SMALL:g} of that with it, by more than the interval",
         measured="; ".join(
             f"H = {H[i]:g}: median {spread(median['dot'][i])} without, {spread(median['scaled_dot'][i])} with; mean "
@@ -150,7 +150,7 @@ def judge_training(numbers: Numbers) -> Sequence[Claim]:
     measured = [f"H = {h:g}: {spread(worse_HR[i], signed=True)}" for i, h in enumerate(numbers["train_width"])]
     claim = Claim(
         said="Without 1/√H a model trains worse",
-        **split(rows, word="H is "),
+        **judge_cases(rows, word="H is "),
         criterion="held-out loss without - with is above 0 by more than its interval, each at its better learning rate",
         measured="nats per byte, without - with, " + "; ".join(measured),
         instead="How much the scale matters depends on H, on the learning rate and on the task: a model can learn "

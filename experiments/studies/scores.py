@@ -26,12 +26,12 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    keys_of,
-    split,
+    judge_cases,
+    random_keys,
     spread,
-)  # fmt: skip
+)
 from experiments.studies.frame.pictures import bars, curve, finish, panels, powers
-from experiments.studies.frame.training import best
+from experiments.studies.frame.training import best_rate
 from experiments.studies.parts import text
 from transformer.models.variants import RelativeConfig
 from transformer.nn.parameters import parse_axes
@@ -73,7 +73,7 @@ class ScoresSettings(StudySettings):
 
 
 def measure(settings: ScoresSettings) -> Numbers:
-    keys = keys_of(settings)
+    keys = random_keys(settings)
     wins = {}
     for name in CONTENT:
         rows = [
@@ -147,7 +147,7 @@ def train(settings: ScoresSettings) -> Mapping[str, np.ndarray]:
         model = transformer.build(dict(architecture="decoder_only", score=score, **shape))
         options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
         loss_AR = text.held_out_loss(model, parts, **options)
-        found[name] = loss_AR[best(loss_AR)]
+        found[name] = loss_AR[best_rate(loss_AR)]
     return found
 
 
@@ -162,7 +162,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     }
     norm = Claim(
         said="The inner product measures how alike two vectors are, as the cosine does",
-        **split(rows, word="an unrelated key is "),
+        **judge_cases(rows, word="an unrelated key is "),
         criterion=f"an unrelated key of this length wins in under {OFTEN:.0%} of the draws under q·k, for every seed",
         measured=f"at {longest:g} times the length it wins in a share of {spread(wins['dot'][-1])} of the draws "
         f"under q·k, {spread(wins['scaled dot'][-1])} under q·k / √H, {spread(wins['cosine'][-1])} under the cosine",
@@ -193,7 +193,7 @@ def judge_training(numbers: Numbers) -> Sequence[Claim]:
     return [
         Claim(
             said="The scaled dot product is the best score",
-            **split({name: above_zero(more[name]) for name in contents}, word="the other is "),
+            **judge_cases({name: above_zero(more[name]) for name in contents}, word="the other is "),
             criterion="held-out loss of the other is above its own by more than the interval, each at its better rate",
             measured=told + "; ".join(f"{name} {spread(more[name], signed=True)}" for name in contents),
             instead="Scores of content are close to each other on such a task; it is the cheapest of the good ones.",

@@ -28,9 +28,9 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    split,
+    judge_cases,
     spread,
-)  # fmt: skip
+)
 from experiments.studies.frame.pictures import bars, curve, finish, matrix, panels
 from experiments.studies.frame.training import scores, train_lanes
 from experiments.studies.parts.date_alignment import ANSWER, NOWHERE, Dates, date_splits
@@ -146,8 +146,11 @@ def example(model: Model, params: Any, dates: Dates) -> dict[str, Any]:
     batch = {name: jnp.asarray(x[i : i + 1]) for name, x in dates.arrays.items()}
     weights_LNTS = np.asarray(model.apply(params, batch, capture=(WEIGHTS,))["captured"][WEIGHTS])[:, 0]
     text = dates.texts[i]
-    return {"text": text, "heads_NTS": weights_LNTS.reshape(-1, *weights_LNTS.shape[2:])[..., : len(text) + 1],
-            "aligned_T": dates.aligned_NT[i]}  # fmt: skip
+    return {
+        "text": text,
+        "heads_NTS": weights_LNTS.reshape(-1, *weights_LNTS.shape[2:])[..., : len(text) + 1],
+        "aligned_T": dates.aligned_NT[i],
+    }
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
@@ -157,8 +160,9 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     right = off < TOLERANCE and plain["other_R"].min() > TOLERANCE
     one = Claim(
         said="Self-attention is cross-attention of a sequence with itself: one function",
-        **split({name: bool(right and np.all(row["differ_R"] == 0.0)) for name, row in bits.items()},
-                word="positions are "),
+        **judge_cases(
+            {name: bool(right and np.all(row["differ_R"] == 0.0)) for name, row in bits.items()}, word="positions are "
+        ),
         criterion="layers of both kinds with one set of parameters give Attn(X, X) with the same bits, for every seed; "
         f"without positions they agree with the equation within {TOLERANCE:g}, of X' = X and of another X' alike",
         measured="entries that differ in a bit: "
@@ -167,7 +171,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         instead="The function is one. Rotary, ALiBi and relative positions compare places within one sequence, so "
         "layers of self-attention have them and layers of cross-attention have not.",
         seeds=len(plain["differ_R"]),
-    )  # fmt: skip
+    )
     return [one, *judge_training(numbers)]
 
 
@@ -179,7 +183,7 @@ def judge_training(numbers: Numbers) -> Sequence[Claim]:
     rows = {"the best head is read": good["best"], "the mean of all layers and heads is read": good["mean"]}
     aligned = Claim(
         said="The weights of cross-attention are the alignment of target and source",
-        **split(rows),
+        **judge_cases(rows),
         criterion=f"the true place of a digit has the most weight for {ALIGNED:.0%} of the digits or more, for every "
         "seed, and for more than at fixed places by more than the interval",
         measured=f"share of {found['digits']} digits: best head {spread(read['best'])}, mean {spread(read['mean'])}; "

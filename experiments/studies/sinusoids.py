@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, Claim, Numbers, Study, StudySettings, split
+from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, Claim, Numbers, Study, StudySettings, judge_cases
 from experiments.studies.frame.pictures import curve, finish, panels
 from transformer.ops.positions import sinusoidal
 from transformer.schema import Check, at_least, setting
@@ -67,7 +67,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     rows, T = numbers["rows"], numbers["length"]
     bounded = Claim(
         said="Each position has a code of its own, with entries in [-1, 1]",
-        **split(
+        **judge_cases(
             {f"{w}": r["nearest"] > APART and r["largest"] <= 1.0 + ROUNDING for w, r in rows.items()}, word="D is "
         ),
         criterion=f"no two of {T} codes agree within {APART:g} in every entry; no entry beyond 1, at this width",
@@ -94,11 +94,12 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         criterion="the similarity never rises with distance; if: up to the first distance at which it does (above 2)",
         measured="; ".join(
             f"D = {w}: rises first at {'none' if d is None else d}; {numbers['rows'][w]['similarity_T'][T // 2]:.2f} "
-            f"at {T // 2}" for w, d in rises.items()
+            f"at {T // 2}"
+            for w, d in rises.items()
         ),
         instead="It falls over the first few positions and then swings around a slowly falling mean.",
         seeds=None,
-    )  # fmt: skip
+    )
     return [bounded, relative, falls]
 
 

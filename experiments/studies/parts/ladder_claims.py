@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
+from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, judge_cases, spread
 from experiments.studies.parts.rungs import ALONE, ATTENDING, DECODER, ENCODER, RNN, SELF_TOO, TRANSFORMER
 
 TOKENS, ANSWERS, BLEU = 0.01, 0.05, 1.0
@@ -50,7 +50,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     ladder = Claim(
         said="Each step from the RNN to the Transformer is one up",
-        **split(steps),
+        **judge_cases(steps),
         criterion="tokens right on held-out pairs rise by more than the interval, each at its better learning rate",
         measured=f"{same}): {told(order)}",
         instead="At one size and budget: which step pays is a matter of the task and of both.",
@@ -58,7 +58,9 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     )
     enough = Claim(
         said="Attention is all you need: without recurrence and feed-forward it does as well",
-        **split({n: as_good(accuracy[n], accuracy[TRANSFORMER], TOKENS) for n in (ALONE, SELF_TOO)}, word="it is "),
+        **judge_cases(
+            {n: as_good(accuracy[n], accuracy[TRANSFORMER], TOKENS) for n in (ALONE, SELF_TOO)}, word="it is "
+        ),
         criterion=f"on average the share of tokens right is not below the Transformer's by more than {TOKENS:g}",
         measured=told((ALONE, SELF_TOO, TRANSFORMER)),
         instead="The paper's title is about recurrence: its model has feed-forward layers and needs positions.",
@@ -96,7 +98,7 @@ def judge_speed(numbers: Numbers, seeds: int) -> Sequence[Claim]:
     rivals = {"the RNN has no attention": RNN, "the RNN has attention": ATTENDING}
     faster = Claim(
         said="A Transformer trains faster than an RNN",
-        **split({case: sooner(took[TRANSFORMER], took[name]) for case, name in rivals.items()}),
+        **judge_cases({case: sooner(took[TRANSFORMER], took[name]) for case, name in rivals.items()}),
         criterion=f"every seed trains to {numbers['goal']:g} nats per token sooner, by more than the interval, or "
         "not every seed of the RNN arrives",
         measured="; ".join(f"{name}: {arrival(x)}" for name, x in took.items()),
@@ -113,7 +115,7 @@ def judge_speed(numbers: Numbers, seeds: int) -> Sequence[Claim]:
     }
     alike = Claim(
         said="Encoder-decoder, decoder-only and encoder-only do the same task equally well",
-        **split(gaps),
+        **judge_cases(gaps),
         criterion=f"{reading}: on average no more than {margin:g} from the encoder-decoder's",
         measured="; ".join(f"{name} {spread(x)}" for name, x in whole.items()),
         instead="All three can be trained for it. Tokens by themselves do not compare: an encoder fills all slots at "

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.studies.frame.claim import Claim, Numbers, above_zero, split, spread
+from experiments.studies.frame.claim import Claim, Numbers, above_zero, judge_cases, spread
 from experiments.studies.parts.batch_norm import FEATURE, FEATURE_PADDED, LAYER, NORMS, POSITION, POSITION_PADDED
 
 ZERO = 1e-6
 """A gradient below this share of the largest is none."""
 LEAKS = [
-    (kind, name, when) for kind, name in (("per feature", FEATURE), ("per position", POSITION))
+    (kind, name, when)
+    for kind, name in (("per feature", FEATURE), ("per position", POSITION))
     for when in ("learning", "using")
-]  # fmt: skip
+]
 """(words, norm, when) of the claim that the future leaks."""
 
 
@@ -29,7 +30,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     ways = {name: x[-1] for name, x in lost.items()}
     worse = Claim(
         said="Batch norm (per feature, of what is no padding) is worse than layer norm",
-        **split({case: above_zero(x) for case, x in more.items()}, word="lengths are "),
+        **judge_cases({case: above_zero(x) for case, x in more.items()}, word="lengths are "),
         criterion="its held-out loss is above that of layer norm by more than the interval, each at its better rate",
         measured=f"nats per token more than layer norm, by lengths: {told(more)}; each way, lengths {last}: "
         f"{told(ways)}",
@@ -39,7 +40,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     growth = {name.removeprefix("batch, "): x[-1] - x[0] for name, x in lost.items()}
     varied = Claim(
         said="Batch norm is worse because lengths vary within a batch",
-        **split({name: above_zero(x) for name, x in growth.items()}, word="it is "),
+        **judge_cases({name: above_zero(x) for name, x in growth.items()}, word="it is "),
         criterion="what batch norm loses against layer norm grows from the least to the most varied lengths, by more "
         "than the interval",
         measured=f"growth from lengths {next(iter(cases))} to {last}, nats per token: {told(growth)}",
@@ -53,7 +54,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     }
     padding = Claim(
         said="Batch norm suffers where padding is counted in its statistics",
-        **split({name: above_zero(x) for name, x in counted.items()}),
+        **judge_cases({name: above_zero(x) for name, x in counted.items()}),
         criterion=f"with padding counted the held-out loss is higher by more than the interval, at lengths {last}",
         measured=f"nats per token: {told(counted)}",
         instead="Rows of padding are rows of one token: what they do to the statistics is a matter of their number.",
@@ -63,7 +64,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     rise = {name: longest[name][-1] - loss[name][-1] for name in NORMS}
     beyond = Claim(
         said="Batch norm fails at lengths that training did not have",
-        **split(
+        **judge_cases(
             {name.removeprefix("batch, "): above_zero(rise[name] - rise[LAYER]) for name in batches}, word="it is "
         ),
         criterion=f"from lengths {last} to {furthest} its loss rises more than that of layer norm, by more than the "
@@ -77,7 +78,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     ways = {f"it is {kind} and {when}": (name, f"{when}_future_R") for kind, name, when in LEAKS}
     future = Claim(
         said="Batch norm lets a causal model see the future",
-        **split({case: bool(np.all(leaks[name][what] > ZERO)) for case, (name, what) in ways.items()}),
+        **judge_cases({case: bool(np.all(leaks[name][what] > ZERO)) for case, (name, what) in ways.items()}),
         criterion=f"a row's gradient to a later position, of its own or another example, is above {ZERO:g} of the "
         "largest, for every seed",
         measured="largest gradient to a later position, as a share of the largest: "

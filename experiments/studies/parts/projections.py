@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, split, spread
+from experiments.studies.frame.claim import DIFFERS, HOLDS, Claim, Numbers, above_zero, judge_cases, spread
 from experiments.studies.frame.training import number_of_parameters
 from experiments.studies.parts.batch_norm import NormedStack
 from transformer import Model
@@ -91,7 +91,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     said = {"each head has its own weights": "own", "all heads weigh alike": "alike"}
     same = Claim(
         said=f"{heads} heads of {width} concatenated equal one head of {heads * width}",
-        **split({case: bool(far[name].max() < SAME) for case, name in said.items()}),
+        **judge_cases({case: bool(far[name].max() < SAME) for case, name in said.items()}),
         criterion=f"the same queries, keys and values: largest difference / largest entry below {SAME:g}, of every "
         "seed; the shape is the same in any case",
         measured="; ".join(f"{case}: {far[name].max():.2g}" for case, name in said.items()),
@@ -104,7 +104,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
     worse = {way: above_zero(x - loss[LINEAR]) for way, x in loss.items()}
     less = Claim(
         said="Multi-head attention needs its projections",
-        **split({"all are taken away": worse[NONE], "the output's is taken away": worse[NO_OUTPUT]}),
+        **judge_cases({"all are taken away": worse[NONE], "the output's is taken away": worse[NO_OUTPUT]}),
         criterion="held-out loss without is above that of the linear ones by more than the interval, at equal "
         "parameters, each at its better rate",
         measured=f"nats per byte: {told}",
