@@ -133,7 +133,7 @@ def test_embeddings_of_minus_infinity_give_nan_and_the_mask_here_is_right(padded
     assert np.all(ways["scores of -1e9"]["error"][:, padding.EMPTY] > 1e-2)
     assert np.all(ways["scores of -∞"]["nan"][:, padding.EMPTY] == 1.0)
     for way in ("scores of -1e9", "scores of -∞"):
-        assert padding.right(ways[way], padding.PADDED)
+        assert padding.as_alone(ways[way], padding.PADDED)
     for way in ways.values():  # without padding every way is the same, but for the product with an empty mask
         assert np.all(way["error"][:, padding.FULL] < 1e-5)
 

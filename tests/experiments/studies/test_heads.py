@@ -26,7 +26,7 @@ def test_what_heads_share_and_how_far_back_they_look(tiny_text):
     model = transformer.build(dict(architecture="decoder_only", vocab_size=256, width=6, num_heads=3, num_layers=2))
     params = model.init(jax.random.key(0))
     batch = text.windows(2, 5)(jax.random.key(1), jnp.asarray(text.corpus(tiny_text)[0]))
-    found = heads.looks_at(model, params, batch)
+    found = heads.attention_statistics(model, params, batch)
     weights = np.asarray(model.apply(params, batch, capture=(heads.WEIGHTS,))["captured"][heads.WEIGHTS])
     pairs = [np.minimum(weights[:, :, a], weights[:, :, b]).sum(-1).mean((1, 2)) for a, b in ((0, 1), (0, 2), (1, 2))]
     np.testing.assert_allclose(found["shared_L"], np.mean(pairs, axis=0), rtol=1e-5)

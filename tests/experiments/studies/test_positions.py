@@ -86,11 +86,11 @@ def test_verdicts_follow_the_numbers():
 
 def test_a_lane_that_diverged_has_not_held():
     made = numbers()
-    assert positions.held(made, "alibi")
+    assert positions.loss_stays(made, "alibi")
     made["loss_BR"]["alibi"][:, 1] = np.nan
-    assert not positions.held(made, "alibi")
-    assert not positions.held(numbers(rises={"alibi": 0.03}), "alibi")
-    assert positions.held(numbers(rises={"alibi": 0.01}), "alibi")
+    assert not positions.loss_stays(made, "alibi")
+    assert not positions.loss_stays(numbers(rises={"alibi": 0.03}), "alibi")
+    assert positions.loss_stays(numbers(rises={"alibi": 0.01}), "alibi")
 
 
 def test_the_figure_has_three_panels():
