@@ -35,7 +35,7 @@ from experiments.studies.frame.pictures import bars, curve, finish, matrix, pane
 from experiments.studies.frame.training import scores, train_lanes
 from experiments.studies.parts.date_alignment import ANSWER, NOWHERE, Dates, date_splits
 from experiments.studies.parts.one_function import HEADS, one_function
-from experiments.studies.parts.pairs import drawn
+from experiments.studies.parts.pairs import sampler
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.inspection.plots import VISIBLE
@@ -82,7 +82,7 @@ def measure(settings: SelfAndCrossSettings) -> Numbers:
     for name, cross in (("cross", True), ("blind", False)):
         model = transformer.build(dict(shape, cross_attention=cross))
         options = dict(seeds=settings.seeds, steps=settings.steps, rates=(settings.rate,), name=name)
-        trained = train_lanes(model, drawn(settings.batch), jax.tree.map(jnp.asarray, learn.arrays), **options)
+        trained = train_lanes(model, sampler(settings.batch), jax.tree.map(jnp.asarray, learn.arrays), **options)
         row = {name: x[0] for name, x in scores(model, trained, [batch]).items()}
         found[name] = row | {"exact_R": trained.each(lambda p, model=model: exact(model, p, batch))[0]}
         if cross:

@@ -1,6 +1,6 @@
-"""Pairs of texts for studies: dates on days that are held out, or a folder of aligned sentences; for each architecture.
+"""Pairs of texts for studies, framed for each architecture: dates, or the aligned sentences of a folder.
 
-All examples lie in memory, padded to one length, and a batch is drawn within the program.
+All examples are in memory, padded to one length, and a batch is drawn within the program.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from experiments.data.examples import Pair
 from experiments.data.sources.table import load
 from experiments.data.tokenizers.pair import Sides
 from experiments.data.tokenizers.table import SpecialTokens, TokenizerConfig
+from experiments.studies.frame.training import Sample
 from experiments.tasks.framing import Example, Frame, collate, frame_for
 from experiments.training.update import Batch
 from transformer import Model
@@ -26,41 +27,46 @@ from transformer.errors import problem
 from transformer.ops.losses import cross_entropy
 
 LANGUAGES = ("de", "en")
-"""Source and target of a folder: the endings of its files."""
+"""Languages of source and target, which are the endings of a folder's files."""
 LOCALES = ("en_US", "de", "fr", "es")
-"""Of dates, unless a setting says otherwise."""
+"""Default locales of dates."""
 SUBWORDS = 1000
-"""Tokens of the vocabulary of a folder."""
-FLAG = "a folder with train.de and train.en, line by line, plain or .gz, such as Multi30k; none: dates"
-FOLDER_HOLDS = "a folder with train.de and train.en (or train.de.gz and train.en.gz)"
+"""Vocabulary size of a folder's tokenizer."""
+FLAG = "folder with train.de and train.en, aligned by line, plain or .gz, such as Multi30k; none: dates"
+"""Meaning of the setting `data`."""
+FOLDER = "a folder with train.de and train.en (or train.de.gz and train.en.gz)"
+"""Description of such a folder in errors."""
+Tokens = tuple[np.ndarray, np.ndarray]
+"""Token ids of a source and of its target."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Token ids: (source, target) of each pair to learn from, and of each that is held out."""
+    """Pairs to train on and held-out pairs, as token ids, with their tokenizers."""
 
-    train: list[tuple[np.ndarray, np.ndarray]]
-    check: list[tuple[np.ndarray, np.ndarray]]
+    train: list[Tokens]
+    check: list[Tokens]
     sides: Sides
 
     @property
     def vocabulary(self) -> int:
-        """V."""
+        """The vocabulary size V."""
         return self.sides.size
 
     @property
-    def slots(self) -> int:
-        """Most tokens of an answer, its end token included."""
+    def max_answer_length(self) -> int:
+        """The most tokens of an answer, the end token included."""
         return max(len(target) for _, target in self.train) + 1
 
 
 def read_pairs(folder: str | None, *, locales: tuple[str, ...], examples: int, held_out: int, longest: int) -> Pairs:
-    """Dates in characters, or the pairs of a folder in subwords; those longer than `longest` tokens are left out.
+    """Read dates in characters, or the pairs of a folder in subwords; those longer than `longest` tokens are left out.
 
     Args:
-        locales: of the dates.
-        examples: at most, to learn from.
-        held_out: at most; dates are on days that no example names.
+        folder: a folder of sentences; None: dates.
+        locales: locales of the dates.
+        examples: most pairs to train on.
+        held_out: most held-out pairs; dates are of days that no training pair has.
 
     Raises:
         UserError: the folder is missing, or does not hold two aligned files; an unknown locale; nothing is left.
@@ -79,8 +85,8 @@ def read_pairs(folder: str | None, *, locales: tuple[str, ...], examples: int, h
     train = _short(_encoded(splits.train, sides), longest)[:examples]
     if not train:
         raise problem("no pair is short enough", expected=f"pairs of at most --longest={longest} tokens a side")
-    slots = max(len(target) for _, target in train)
-    check = [pair for pair in _short(_encoded(splits.validation, sides), longest) if len(pair[1]) <= slots][:held_out]
+    most = max(len(target) for _, target in train)
+    check = [pair for pair in _short(_encoded(splits.validation, sides), longest) if len(pair[1]) <= most][:held_out]
     if not check:
         raise problem(
             "no held-out pair is short enough", expected=f"pairs of at most --longest={longest} tokens a side"
@@ -89,17 +95,18 @@ def read_pairs(folder: str | None, *, locales: tuple[str, ...], examples: int, h
 
 
 def _file(folder: Path, language: str) -> str:
-    """The training file of a language."""
+    """Return the path of a language's training file."""
     do = "Point --data=DIR to one; without --data, ablation takes dates."
     if not folder.is_dir():
-        raise problem(f"--data {folder} is not a folder", expected=FOLDER_HOLDS, do=do)
+        raise problem(f"--data {folder} is not a folder", expected=FOLDER, do=do)
     for name in (f"train.{language}", f"train.{language}.gz"):
         if (folder / name).exists():
             return str(folder / name)
-    raise problem(f"--data {folder} holds no train.{language}", expected=FOLDER_HOLDS, do=do)
+    raise problem(f"--data {folder} holds no train.{language}", expected=FOLDER, do=do)
 
 
-def _encoded(pairs: list[Pair], sides: Sides) -> list[tuple[np.ndarray, np.ndarray]]:
+def _encoded(pairs: list[Pair], sides: Sides) -> list[Tokens]:
+    """Encode both texts of each pair."""
     sources, targets = (
         sides.source.encode_all([p.source for p in pairs]),
         sides.target.encode_all([p.target for p in pairs]),
@@ -107,32 +114,34 @@ def _encoded(pairs: list[Pair], sides: Sides) -> list[tuple[np.ndarray, np.ndarr
     return [(sources[i], targets[i]) for i in range(len(pairs))]
 
 
-def _short(pairs: list[tuple[np.ndarray, np.ndarray]], longest: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _short(pairs: list[Tokens], longest: int) -> list[Tokens]:
+    """Return the pairs of which both sides have at most `longest` tokens."""
     return [pair for pair in pairs if max(map(len, pair)) <= longest]
 
 
-def posed(pairs: Pairs, part: list[tuple[np.ndarray, np.ndarray]], architecture: str) -> Mapping[str, np.ndarray]:
-    """The pairs as one batch of an architecture, with a leading axis of all of them."""
+def as_batch(pairs: Pairs, part: list[Tokens], architecture: str) -> Mapping[str, np.ndarray]:
+    """Frame the pairs for an architecture, as one batch."""
     frame = frame_for(architecture)
-    return _collated(frame, [frame.example(source, target, pairs.slots) for source, target in part])
+    return _collated(frame, [frame.example(source, target, pairs.max_answer_length) for source, target in part])
 
 
-def asked(pairs: Pairs, part: list[tuple[np.ndarray, np.ndarray]], architecture: str) -> Mapping[str, np.ndarray]:
-    """What an architecture writes the targets from, with a leading axis of all of them."""
+def as_prompts(pairs: Pairs, part: list[Tokens], architecture: str) -> Mapping[str, np.ndarray]:
+    """Frame the sources as prompts for an architecture, as one batch."""
     frame = frame_for(architecture)
-    return _collated(frame, [frame.prompt(source, pairs.slots) for source, _ in part])
+    return _collated(frame, [frame.prompt(source, pairs.max_answer_length) for source, _ in part])
 
 
 def _collated(frame: Frame, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
+    """Pad the examples to one length and stack them."""
     sizes = {key: max(np.size(e[key]) for e in examples) for key in examples[0]}
     for keys in frame.axes.values():
-        there = [key for key in keys if key in sizes]
-        sizes |= dict.fromkeys(there, max(sizes[key] for key in there))
+        present = [key for key in keys if key in sizes]
+        sizes |= dict.fromkeys(present, max(sizes[key] for key in present))
     return collate(examples, sizes)
 
 
-def drawn(batch: int):
-    """A `Sample` of pairs; its data are what `posed` gives."""
+def sampler(batch: int) -> Sample:
+    """Return a sampler of pairs, whose data are a batch of `as_batch`."""
 
     def sample(key: Array, data: Mapping[str, Array]) -> Batch:
         rows_B = jax.random.randint(key, (batch,), 0, data["labels"].shape[0])
@@ -141,29 +150,34 @@ def drawn(batch: int):
     return sample
 
 
-def readings(model: Model, params: Any, data: Mapping[str, Array], at_once: int = 64) -> Mapping[str, Array]:
-    """Of each pair, given the right answer up to each token: right_N and said_N tokens, and nats_N.
+def score_pairs(model: Model, params: Any, data: Mapping[str, Array], at_once: int = 64) -> Mapping[str, Array]:
+    """Score each pair, given the reference before each token: correct_N and tokens_N tokens, and nats_N.
 
-    Where all are right, so is the greedy answer, and the other way round: its tokens up to each are the right ones.
+    All tokens of a pair are correct exactly where its greedy answer is the reference.
     """
 
     def one(batch: Mapping[str, Array]) -> Mapping[str, Array]:
         logits, labels, weights = model.apply(params, batch)["logits"], batch["labels"], batch["loss_weights"]
         nats = cross_entropy(logits, labels)
-        right = (jnp.argmax(logits, axis=-1) == labels) * weights
-        return {"right_N": right.sum(1), "said_N": weights.sum(1), "nats_N": (nats * weights).sum(1)}
+        correct = (jnp.argmax(logits, axis=-1) == labels) * weights
+        return {"correct_N": correct.sum(1), "tokens_N": weights.sum(1), "nats_N": (nats * weights).sum(1)}
 
     return _in_chunks(one, data, at_once)
 
 
-def written(model: Model, params: Any, prompts: Mapping[str, Array], slots: int, at_once: int = 64) -> Array:
-    """The tokens that a model writes, each the likeliest one, N M; `prompts` are what `asked` gives."""
-    say = lambda batch: generate(model, params, batch, steps=slots, end=SpecialTokens.end)  # noqa: E731
-    return _in_chunks(say, prompts, at_once)
+def decode_greedily(
+    model: Model, params: Any, prompts: Mapping[str, Array], max_answer_length: int, at_once: int = 64
+) -> Array:
+    """Generate the greedy answers to `prompts` of `as_prompts`, N M."""
+
+    def answers(batch: Batch) -> Array:
+        return generate(model, params, batch, steps=max_answer_length, end=SpecialTokens.end)
+
+    return _in_chunks(answers, prompts, at_once)
 
 
 def _in_chunks(function: Callable[[Batch], Any], data: Mapping[str, Array], at_once: int) -> Any:
-    """The function of all rows, some at once."""
+    """Apply the function to all rows, `at_once` of them at a time."""
     count = len(next(iter(data.values())))
     filled = -count % at_once
     chunks = jax.tree.map(
@@ -172,7 +186,7 @@ def _in_chunks(function: Callable[[Batch], Any], data: Mapping[str, Array], at_o
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], jax.lax.map(function, chunks))
 
 
-def texts_of(pairs: Pairs, ids: Sequence[np.ndarray]) -> list[str]:
-    """The targets that ids say, up to their end."""
+def decode_targets(pairs: Pairs, ids: Sequence[np.ndarray]) -> list[str]:
+    """Decode the ids of targets, each up to its end token."""
     ends = [np.flatnonzero(row == SpecialTokens.end) for row in ids]
     return [pairs.sides.target.decode(row[: end[0]] if len(end) else row) for row, end in zip(ids, ends, strict=True)]

@@ -24,7 +24,7 @@ def test_one_masked_pass_has_the_loss_and_gradient_of_all_prefixes(prefix_settin
 
 def test_a_training_without_mask_has_a_curve_and_predicts(prefix_settings):
     learn, check = (jnp.asarray(part) for part in text.corpus(prefix_settings.text))
-    row = prefixes.train_row(prefixes.CHEATING, prefix_settings, learn, check)
+    row = prefixes.train_row(prefixes.UNMASKED, prefix_settings, learn, check)
     assert row["loss_RU"].shape == (3, 3)
     assert row["predicts_R"].shape == (3,)
     assert np.all(np.isfinite(row["predicts_R"]))
