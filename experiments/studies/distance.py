@@ -160,7 +160,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         **judge_cases({cases[name]: above_zero(x[0] - x[-1]) for name, x in found.items()}),
         criterion=f"more are right at d = {nearest} than at d = {furthest}, by more than the interval",
         measured=f"share that is right, d = {nearest}: {shares(found, 0)}",
-        instead="This is true after this number of updates; the larger d is, the fewer labels a sequence has.",
+        instead="This is measured after this number of updates; the larger d is, the fewer labels a sequence has.",
         seeds=seeds,
     )
     lost = {name: copied[name][0] - copied[name][-1] for name in COPIERS}
@@ -172,7 +172,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         measured="share that is lost: "
         + "; ".join(f"{name} {spread(x, signed=True)}" for name, x in lost.items())
         + f"; right at d = {nearest}: {shares(copied, 0)}",
-        instead="This is true of a state of this size after this number of updates: what it holds is learned.",
+        instead="This is measured with a state of this size after this number of updates: what it holds is learned.",
         seeds=seeds,
     )
     freed = Claim(

@@ -173,7 +173,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         "interval",
         measured="nats per byte added without the least needed head, "
         + "; ".join(f"N = {n}: {spread(row.min(0), signed=True)}" for n, row in damage.items()),
-        instead="This is true of models that are not trained again without the head.",
+        instead="This is measured on models that are not trained again without the head.",
         seeds=seeds,
     )
     shared = {n: np.asarray(row["shared_L"], float).mean(0) for n, row in numbers["looks"].items() if int(n) > 1}

@@ -146,7 +146,7 @@ def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Ma
 
 
 def pictures_of_masks(S: int, length: int) -> Mapping[str, np.ndarray]:
-    """Return arrays with 1 where a query may attend to a key: encoder, decoder and cross-attention."""
+    """Return arrays with 1 where a key is visible to a query: encoder, decoder and cross-attention."""
     lengths_B, T = jnp.array([length]), S
     shown = {
         "encoder self: padding": masks.padding(lengths_B),
@@ -228,7 +228,7 @@ def draw(numbers: Numbers) -> Figure:
     """Draw the masks, and a table of the readings for the padded and for the empty source."""
     figure, grid = panels(4, 2, width=2.9, height=2.7)
     for axes, (name, mask_TS) in zip(grid[0], numbers["masks"].items(), strict=True):
-        matrix(axes, np.asarray(mask_TS), f"{name}\n(yellow: attended)", rows="query", columns="key", top=1.0)
+        matrix(axes, np.asarray(mask_TS), f"{name}\n(yellow: visible)", rows="query", columns="key", top=1.0)
     layout = grid[1, 0].get_gridspec()
     for axes in grid[1]:
         axes.remove()

@@ -121,7 +121,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         criterion="both within 10 % at every width; shape only: grows as H to the power 1 ± 0.1",
         measured=f"at H = {H[widest]:g}: variance / H {spread(ratio_HR[widest])}, scaled {spread(unit_HR[widest])}; "
         f"power {slope:.3f}",
-        instead="This is true of independent entries only: trained queries and keys are not independent.",
+        instead="The rule is for independent entries: trained queries and keys are not independent.",
         seeds=seeds,
     )
     median = {name: np.asarray(numbers[name]["median_gradient_HR"], float) for name in SCORES}

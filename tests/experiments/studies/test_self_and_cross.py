@@ -79,7 +79,7 @@ def test_the_looks_are_those_of_the_weights():
     model = transformer.build(dict(architecture="seq2seq", vocab_size=9, width=8, num_layers=2, num_heads=4))
     params = model.init(jax.random.key(0))
     batch = {"source": jnp.arange(10).reshape(2, 5) % 9, "target": jnp.arange(6).reshape(2, 3)}
-    found = study.looks_at(model, params, batch)
+    found = study.strongest_positions(model, params, batch)
     weights = model.apply(params, batch, capture=(study.WEIGHTS,))["captured"][study.WEIGHTS]
     assert found["head_LNBT"].shape == (2, 4, 2, 3)
     assert int(found["head_LNBT"][1, 3, 1, 2]) == int(jnp.argmax(weights[1, 1, 3, 2]))
