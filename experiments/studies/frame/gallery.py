@@ -11,11 +11,11 @@ from transformer.errors import problem
 
 HEAD = """# Studies
 
-Claims that are often made about attention, measured. Each verdict is computed from the numbers by the criterion beside it, \
-and needs three seeds; with fewer it is a preview. ± is the 95 % interval of the mean over seeds. `make studies` makes \
-the figures and numbers in `runs/studies`; `python -m experiments.studies NAME --help` lists the settings of one. The \
-numbers behind this page are the records beside its figures; `--workdir=docs/studies --gallery=STUDIES.md` puts a \
-study that is run again in its place.
+Claims that are often made about attention, measured. Each verdict is computed from the numbers by the criterion \
+beside it, and needs three seeds; with fewer it is a preview. ± is the 95 % interval of the mean over seeds. `make \
+studies` makes the figures and numbers in `runs/studies`; `python -m experiments.studies NAME --help` lists the \
+settings of one. The numbers behind this page are the records beside its figures; `--workdir=docs/studies \
+--gallery=STUDIES.md` puts a study that is run again in its place.
 """
 
 

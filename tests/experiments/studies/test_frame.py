@@ -69,7 +69,7 @@ def test_split_holds_where_all_cases_do_and_names_those_that_do():
     }
 
 
-def test_the_record_says_what_was_run_with_what_and_what_came_out(tmp_path):
+def test_the_record_holds_command_settings_versions_and_results(tmp_path):
     settings = dataclasses.replace(TINY_SINUSOIDS, workdir=str(tmp_path), seeds=(4, 5))
     run_study("sinusoids", STUDIES["sinusoids"], settings)
     record = json.loads((tmp_path / "sinusoids.json").read_text(), parse_constant=pytest.fail)
@@ -147,17 +147,17 @@ def test_mistakes_are_one_line_and_code_2(words, line, capsys, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
         run(main, words)
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert left.value.code == 2
-    assert said.count("\n") == 1
-    assert re.search(line, said)
+    assert printed.count("\n") == 1
+    assert re.search(line, printed)
     assert not list(tmp_path.iterdir())
 
 
 def test_help_lists_the_studies(capsys):
     main(["--help"])
-    said = capsys.readouterr().out
-    assert all(f"\n  {name}" in said for name in STUDIES)
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name}" in printed for name in STUDIES)
 
 
 def test_one_command_writes_figure_numbers_and_gallery(tmp_path, capsys):
@@ -174,10 +174,10 @@ class CoinSettings(StudySettings):
 
 
 def test_all_runs_each_study_small_in_a_preview(tmp_path, monkeypatch, capsys):
-    asked = []
+    measured_with = []
 
     def measure(settings):
-        asked.append((settings.count, settings.seeds))
+        measured_with.append((settings.count, settings.seeds))
         return {"count": settings.count, "seeds": len(settings.seeds)}
 
     def judge(numbers):
@@ -187,10 +187,10 @@ def test_all_runs_each_study_small_in_a_preview(tmp_path, monkeypatch, capsys):
     rows = {"coin": coin, "other": dataclasses.replace(coin, preview={}), "last": dataclasses.replace(coin, needs="x")}
     monkeypatch.setattr(command, "STUDIES", rows)
     main(["all", "--preview", f"--workdir={tmp_path}", "--seeds=4,7"])
-    assert asked == [(3, (4, 7)), (50, (4, 7))]
-    said = capsys.readouterr().out
-    assert said.count("  preview: a") == 2
-    assert "last: left out, since it needs --x" in said
+    assert measured_with == [(3, (4, 7)), (50, (4, 7))]
+    printed = capsys.readouterr().out
+    assert printed.count("  preview: a") == 2
+    assert "last: left out, since it needs --x" in printed
     page = (tmp_path / "STUDIES.md").read_text()
     assert page.count("**preview**") == 4
     assert "`python -m experiments.studies coin --seeds=4,7 --preview=true`" in page
@@ -217,7 +217,7 @@ def test_a_lane_that_diverged_is_nan_and_its_rate_is_not_the_best():
     assert best_rate(np.array([[2.0, 2.0], [1.0, np.nan], [1.9, 1.8]])) == 2
 
 
-def test_text_that_is_missing_or_too_short_says_what_to_do(tmp_path):
+def test_text_that_is_missing_or_too_short_is_an_error_with_advice(tmp_path):
     with pytest.raises(UserError, match=r"does not exist.*Point --text=PATH"):
         text.corpus(str(tmp_path / "no"))
     (tmp_path / "short.txt").write_text("abc")
@@ -245,9 +245,12 @@ def test_the_gallery_is_the_page_of_its_records():
 @pytest.mark.parametrize("name", [name for name, path in RECORDS.items() if path.exists()])
 def test_the_verdicts_of_the_gallery_are_those_of_its_numbers(name):
     record = read(RECORDS[name])
-    told = lambda claim: (claim["said"], claim["verdict"], claim["criterion"], claim["instead"])  # noqa: E731
+
+    def texts(claim):
+        return claim["said"], claim["verdict"], claim["criterion"], claim["instead"]
+
     judged = [claim_json(claim) for claim in STUDIES[name].judge(record["numbers"])]
-    assert [told(claim) for claim in judged] == [told(claim) for claim in record["claims"]]
+    assert [texts(claim) for claim in judged] == [texts(claim) for claim in record["claims"]]
     assert len(record["seeds"]) >= 3
 
 

@@ -35,15 +35,15 @@ def test_a_size_that_no_width_gives_is_an_error():
         rungs.of_size(rungs.ROWS[rungs.RNN], 50, 800, rungs.RNN)
 
 
-def test_every_architecture_says_the_same_answers(held):
-    said = {name: pairs.as_batch(held, held.check, name) for name in ("seq2seq", "decoder_only", "encoder_only")}
-    for data in said.values():
+def test_every_architecture_has_the_same_answers(held):
+    batches = {name: pairs.as_batch(held, held.check, name) for name in ("seq2seq", "decoder_only", "encoder_only")}
+    for data in batches.values():
         answers = [row[weights > 0] for row, weights in zip(data["labels"], data["loss_weights"], strict=True)]
         assert all(np.array_equal(a[:-1], target) for a, (_, target) in zip(answers, held.check, strict=True))
         assert {x.shape[0] for x in data.values()} == {9}
 
 
-def test_readings_are_of_each_pair_and_do_not_see_the_padding_of_chunks(held):
+def test_scores_are_of_each_pair_whatever_pads_its_chunk(held):
     model = transformer.build(dict(vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1))
     params, data = model.init(jax.random.key(0)), pairs.as_batch(held, held.check, "seq2seq")
     data = jax.tree.map(jnp.asarray, data)
@@ -78,8 +78,10 @@ def test_texts_end_at_their_end_token(held):
 
 
 def test_held_out_days_are_no_days_that_are_learned(held):
-    text = lambda part: {target.tobytes() for _, target in part}  # noqa: E731
-    assert not text(held.train) & text(held.check)
+    def days(part):
+        return {target.tobytes() for _, target in part}
+
+    assert not days(held.train) & days(held.check)
 
 
 def test_a_folder_of_aligned_sentences_is_read(tmp_path):
@@ -99,7 +101,9 @@ def test_a_folder_of_aligned_sentences_is_read(tmp_path):
 
 
 def test_a_missing_folder_or_file_is_named_with_what_to_do(tmp_path):
-    read = lambda folder: pairs.read_pairs(str(folder), locales=(), examples=1, held_out=1, longest=9)  # noqa: E731
+    def read(folder):
+        return pairs.read_pairs(str(folder), locales=(), examples=1, held_out=1, longest=9)
+
     with pytest.raises(UserError, match=r"--data .*nowhere is not a folder.*train\.de.*Point --data=DIR"):
         read(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no train\.de.*Point --data=DIR"):
@@ -156,7 +160,9 @@ def numbers(accuracy, fall=(0.4, 0.0), updates=None):
 
 
 def test_ladder_verdicts_follow_the_numbers():
-    found = lambda *a, **k: [c.verdict for c in ladder_claims.judge(numbers(*a, **k))]  # noqa: E731
+    def found(*a, **k):
+        return [c.verdict for c in ladder_claims.judge(numbers(*a, **k))]
+
     rising = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5)
     slow = {rungs.RNN: 30, rungs.ATTENDING: 30}
     assert found(rising, updates=slow) == ["holds", "differs", "holds", "holds", "holds", "holds"]
