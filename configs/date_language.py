@@ -1,4 +1,4 @@
-"""Which language is this date written in? 48 languages, by Unicode's CLDR.
+"""Language of a written date: 48 languages, by Unicode's CLDR.
 
 python -m experiments.train --config=configs/date_language.py --workdir=runs/language
 

@@ -6,11 +6,11 @@ The model of Radford et al. 2019 (12 layers, width 768, 12 heads, context 1,024,
 124,475,904 parameters) in the training setting of nanoGPT: 480 windows of 1,024 tokens an update in 40 parts, learning
 rate 6e-4 with 2,000 warm-up updates and cosine, beta2 0.95, weight decay 0.1, bfloat16.
 
-No GPU was at hand: time, cost and loss on one have not been measured. To look at it on a CPU, make it smaller:
---config.training.batch_size=2 --config.training.accumulation=1 --config.task.context=128. Of an update on these 256
-tokens experiments.plan says 193.4 GFLOPs of matrix products, 197.9 of all, and a peak of 2.94 GB. Its probe of 5 steps
-did not end within 6 minutes beside other jobs (2 cores of an Intel Xeon at 2.5 GHz, bfloat16): training it takes an
-accelerator.
+No GPU was available: time, cost and loss on one have not been measured. To run it on a CPU, make it smaller:
+--config.training.batch_size=2 --config.training.accumulation=1 --config.task.context=128. For an update on these 256
+tokens experiments.plan prints 193.4 GFLOPs of matrix products, 197.9 of all, and a peak of 2.94 GB. Its estimate from 5
+steps did not end within 6 minutes beside other jobs (2 cores of an Intel Xeon at 2.5 GHz, bfloat16): training it takes
+an accelerator.
 """
 
 from ml_collections import ConfigDict

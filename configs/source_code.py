@@ -9,7 +9,7 @@ python -m experiments.generate --workdir=runs/source_code --input="def read(self
     this model                         1.615                         1.511
     xz -9 on the same text             1.612                         1.762
 
-xz sees the text alone; the model has read the rest of the library before. evaluate prints both. One run, seed 0, Python
+xz reads the text alone; the model was trained on the rest of the library. evaluate prints both. One run, seed 0, Python
 3.11.7's own library (579 files), on
 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2. What it writes:
 

@@ -1,4 +1,4 @@
-"""Your own pairs of lines: a source file and a target file become a small Transformer that fits a CPU.
+"""Your own pairs of lines: a source file and a target file train a small Transformer on a CPU.
 
 python -m experiments.train --config=configs/translate.py --workdir=runs/mine \
     --config.data.source_path=mine.en --config.data.target_path=mine.de

@@ -1,4 +1,4 @@
-"""Questions and what they ask for: TREC's six coarse labels, without pretrained weights.
+"""Questions by the kind of their answer: TREC's six coarse labels, without pretrained weights.
 
 python -m experiments.train --config=configs/trec.py --workdir=runs/trec \
     --config.data.path=train.tsv --config.data.test_path=test.tsv
@@ -14,9 +14,9 @@ On 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2.
 network with random embeddings has 88.2 (Kim 2014).
 Ten of the test questions are among the training ones, word for word.
 
-What it took: words as tokens, rare ones unknown (with BPE, pieces of words never seen mislead: 80 % on the test where
-validation has 84 %); attention over three neighbours and the largest state of each entry, which is what a convolution
-with max-over-time pooling sees; small initial embeddings.
+The settings that mattered: words as tokens, rare ones unknown (with BPE, pieces of unknown words mislead: 80 % on the
+test where validation has 84 %); attention over three neighbours and the largest state of each entry, which is the input
+of a convolution with max-over-time pooling; small initial embeddings.
 
 The TSV has a line LABEL<TAB>text for each example; any such file does.
 """

@@ -1,1 +1,4 @@
-"""Studies: what is often said about attention, measured. One file each, a row each in `table.STUDIES`."""
+"""Studies: claims about attention, measured.
+
+A file here is a study, and a row of `table.STUDIES`; `frame` holds what a study is made of, `parts` what studies share.
+"""

@@ -1,4 +1,4 @@
-"""Runs studies: python -m experiments.studies NAME, or all."""
+"""Command that runs studies: python -m experiments.studies NAME, or all."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import parse, run
 from experiments.studies.frame.claim import StudySettings
 from experiments.studies.frame.gallery import write_gallery
-from experiments.studies.frame.record import carry_out
+from experiments.studies.frame.record import run_study
 from experiments.studies.table import STUDIES
 from experiments.sweeping.lanes import use_cores
 from transformer.errors import problem, unknown
@@ -19,16 +19,23 @@ ALL = "all"
 
 @dataclasses.dataclass(frozen=True)
 class AllFlags(StudySettings):
-    """Runs every study: python -m experiments.studies all --preview"""
+    """All studies, one after another: python -m experiments.studies all --preview"""
 
 
 def main(argv: Sequence[str]) -> None:
+    """Run the named study, or all, and write the gallery.
+
+    Raises:
+        UserError: an unknown study or flag, or a setting that does not fit.
+    """
     names = [*STUDIES, ALL]
     if not argv or argv[0].startswith("-"):
         if set(argv) & {"--help", "-h"}:
             print(overview())
             return
-        raise problem("which study?", expected=f"one of {', '.join(names)}", do="Name it first; --help lists them.")
+        raise problem(
+            "no study is named", expected=f"one of {', '.join(names)}", do="Give its name first; --help lists them."
+        )
     name, *words = argv
     if name not in names:
         raise unknown("study", name, names)
@@ -40,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
             print(f"{one}: left out, since it needs --{STUDIES[one].needs}; python -m experiments.studies {one} --help")
             continue
         own = flags if name != ALL else STUDIES[one].settings(**dataclasses.asdict(flags))
-        tell(carry_out(one, STUDIES[one], own))
+        print_claims(run_study(one, STUDIES[one], own))
     folder = Path(flags.workdir)
     page = Path(flags.gallery) if flags.gallery else folder / "STUDIES.md"
     write_gallery(page, folder, STUDIES)
@@ -48,15 +55,15 @@ def main(argv: Sequence[str]) -> None:
 
 
 def overview() -> str:
-    """What `--help` prints: the studies."""
+    """Format the text of `--help`: the studies, each with its title and cost."""
     width = max(map(len, STUDIES))
     lines = [f"  {name.ljust(width)}  {study.title}; {study.cost}" for name, study in STUDIES.items()]
-    how = "Runs a study: python -m experiments.studies NAME [--seeds=0,1,2 --preview ...], or all"
-    return "\n".join([how, "", *lines, "", "NAME --help lists the settings of one."])
+    usage = "Runs a study: python -m experiments.studies NAME [--seeds=0,1,2 --preview ...], or all"
+    return "\n".join([usage, "", *lines, "", "NAME --help lists the settings of a study."])
 
 
-def tell(record: dict[str, Any]) -> None:
-    """Each claim and its verdict."""
+def print_claims(record: dict[str, Any]) -> None:
+    """Print each claim of a record with its verdict."""
     print(f"{record['study']}: {record['seconds']:g} s")
     for claim in record["claims"]:
         print(f"  {claim['verdict']}: {claim['said']}\n    {claim['measured']}")

@@ -1,11 +1,11 @@
 """Distance: recall of the token that stood d positions ago, against d.
 
     one sequence    the label of position t is the token at t - d, for t >= d
-    a copy          a source of d tokens, then the same tokens: each is said d steps after it was read
+    a copy          a source of d tokens, then the same tokens: each is written d steps after it was read
 
 Tokens are drawn at random. A model is trained for each rung and each d, at the same settings, on T - d labels of each
-sequence, and on about T labels of copies for each sequence, however long they are. By chance 1 / vocabulary of the
-labels is right.
+sequence, and on about T labels of copies for each sequence, however long they are. A guess is right for 1 / vocabulary
+of the labels.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    split,
+    judge_cases,
     spread,
 )
 from experiments.studies.frame.pictures import curve, finish, panels, powers
-from experiments.studies.frame.training import Sample, best, held_out, scores, train_lanes
-from experiments.studies.rungs import ATTENDING, RNN, TRANSFORMER
+from experiments.studies.frame.training import Sample, best_rate, held_out, scores, train_lanes
+from experiments.studies.parts.rungs import ATTENDING, RNN, TRANSFORMER
 from experiments.training.update import Batch
 from transformer.nn.positions import POSITIONS
 from transformer.schema import Check, at_least, setting
@@ -46,14 +46,16 @@ positive = Check(lambda d: len(d) > 1 and min(d) > 0 and list(d) == sorted(set(d
 
 @dataclasses.dataclass(frozen=True)
 class DistanceSettings(StudySettings):
-    """Recall against distance: python -m experiments.studies distance --distance=1,8,32"""
+    """Recall of a token against its distance: python -m experiments.studies distance --distance=1,8,32"""
 
-    distance: tuple[int, ...] = setting((1, 4, 16, 32), "d, tokens between seeing and recalling", check=positive)
-    length: int = setting(48, "T, tokens; more than each d", check=at_least(2))
-    vocabulary: int = setting(16, "V, different tokens", check=at_least(2))
-    width: int = setting(32, "D, a multiple of 4", check=at_least(4))
-    batch: int = setting(16, "sequences of an update", check=at_least(1))
-    steps: int = setting(400, "updates of each model", check=at_least(2))
+    distance: tuple[int, ...] = setting(
+        (1, 4, 16, 32), "distances d from a token to its label (tokens)", check=positive
+    )
+    length: int = setting(48, "tokens per sequence (T), more than each d", check=at_least(2))
+    vocabulary: int = setting(16, "different tokens (V)", check=at_least(2))
+    width: int = setting(32, "model width D, a multiple of 4", check=at_least(4))
+    batch: int = setting(16, "sequences per update", check=at_least(1))
+    steps: int = setting(400, "updates per model", check=at_least(2))
 
 
 COPIERS: Mapping[str, Mapping[str, Any]] = {
@@ -61,35 +63,35 @@ COPIERS: Mapping[str, Mapping[str, Any]] = {
     ATTENDING: {"architecture": "rnn_seq2seq", "num_heads": 1},
     TRANSFORMER: {"architecture": "seq2seq", "num_heads": 2, "position": "sinusoidal"},
 }
-"""Rungs that copy a source."""
+"""Model settings of the rungs that copy a source."""
 
 
 def rungs() -> Mapping[str, Mapping[str, Any]]:
-    """Name -> what is special about a model of one sequence: each row of POSITIONS, and a recurrent decoder."""
+    """Return the settings of the models of one sequence: each row of POSITIONS, and a recurrent decoder."""
     found: dict[str, Mapping[str, Any]] = {
         name: {"architecture": "decoder_only", "position": name, "num_heads": 2} for name in POSITIONS
     }
     return {**found, RNN: COPIERS[RNN]}
 
 
-def recall(batch: int, length: int, vocabulary: int):
-    """A `Sample` whose data are d. A recurrent decoder needs a source, which says nothing here."""
+def recall(batch: int, length: int, vocabulary: int) -> Sample:
+    """Return a sampler whose data are d; its source, which a recurrent decoder needs, is constant."""
 
     def sample(key: Array, distance: Array) -> Batch:
         tokens_BT = jax.random.randint(key, (batch, length), 0, vocabulary)
-        place_T = jnp.arange(length)
+        index_T = jnp.arange(length)
         return {
             "source": jnp.zeros((batch, 1), jnp.int32),
             "target": tokens_BT,
-            "labels": tokens_BT[:, jnp.maximum(place_T - distance, 0)],
-            "loss_weights": jnp.broadcast_to((place_T >= distance).astype(jnp.float32), tokens_BT.shape),
+            "labels": tokens_BT[:, jnp.maximum(index_T - distance, 0)],
+            "loss_weights": jnp.broadcast_to((index_T >= distance).astype(jnp.float32), tokens_BT.shape),
         }
 
     return sample
 
 
-def copy(batch: int, distance: int, vocabulary: int):
-    """A `Sample` without data: a source of d tokens, and the same to say. The decoder begins with token V."""
+def copy(batch: int, distance: int, vocabulary: int) -> Sample:
+    """Return a sampler without data: a source of d tokens, and the same as answer. The decoder begins with token V."""
 
     def sample(key: Array, data: Any) -> Batch:
         tokens_BT = jax.random.randint(key, (batch, distance), 0, vocabulary)
@@ -105,7 +107,7 @@ def copy(batch: int, distance: int, vocabulary: int):
 
 
 def measure(settings: DistanceSettings) -> Numbers:
-    """Rung -> accuracy_DR, of the learning rate that was better: of one sequence, and of a copy."""
+    """Compute the accuracy D R of each rung at its better learning rate: accuracy_DR of one sequence, copied_DR."""
     V, T = settings.vocabulary, settings.length
     common = dict(vocab_size=V + 1, width=settings.width, num_layers=2)
     one, copied = {}, {}
@@ -124,37 +126,41 @@ def measure(settings: DistanceSettings) -> Numbers:
 
 
 def recalled(model: Any, sample: Sample, distance: int, settings: DistanceSettings, name: str) -> np.ndarray:
-    """Accuracy of each seed on sequences that were not trained on."""
+    """Train a model, and compute the accuracy of each seed on other sequences."""
     data = jnp.asarray(distance)
     options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
     trained = train_lanes(model, sample, data, **options)
     found = scores(model, trained, held_out(sample, data, 8))
-    return found["accuracy"][best(found["loss"])]
+    return found["accuracy"][best_rate(found["loss"])]
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claims on one sequence and on copies."""
     found, copied = (
         {name: np.asarray(x, float) for name, x in numbers[key].items()} for key in ("accuracy_DR", "copied_DR")
     )
     nearest, furthest = numbers["distance"][0], numbers["distance"][-1]
     seeds = next(iter(found.values())).shape[1]
-    told = lambda i, found=found: "; ".join(f"{name} {spread(x[i])}" for name, x in found.items())  # noqa: E731
+
+    def shares(rows: Mapping[str, np.ndarray], i: int) -> str:
+        return "; ".join(f"{name} {spread(x[i])}" for name, x in rows.items())
+
     cases = {name: name if name == RNN else f"positions are {name}" for name in found}
     any_distance = Claim(
         said="Attention recalls a token however long ago it was",
-        **split({cases[name]: bool(np.all(x[-1] >= RECALLED)) for name, x in found.items() if name != RNN}),
+        **judge_cases({cases[name]: bool(np.all(x[-1] >= RECALLED)) for name, x in found.items() if name != RNN}),
         criterion=f"at the longest distance, {furthest}, {RECALLED:.0%} or more are right, for every seed",
-        measured=f"share that is right, d = {furthest}: {told(-1)}",
-        instead="The path is as short for every distance, but how far must be learned: how quickly that goes depends "
-        "on how positions are told.",
+        measured=f"share that is right, d = {furthest}: {shares(found, -1)}",
+        instead="The path is as short for every distance, but the distance must be learned: how quickly depends on how "
+        "positions are encoded.",
         seeds=seeds,
     )
     harder = Claim(
         said="The longer ago a token was, the worse it is recalled",
-        **split({cases[name]: above_zero(x[0] - x[-1]) for name, x in found.items()}),
+        **judge_cases({cases[name]: above_zero(x[0] - x[-1]) for name, x in found.items()}),
         criterion=f"more are right at d = {nearest} than at d = {furthest}, by more than the interval",
-        measured=f"share that is right, d = {nearest}: {told(0)}",
-        instead="Of what was trained for this number of updates, and on fewer labels the longer ago they were read.",
+        measured=f"share that is right, d = {nearest}: {shares(found, 0)}",
+        instead="This is measured after this number of updates; the larger d is, the fewer labels a sequence has.",
         seeds=seeds,
     )
     lost = {name: copied[name][0] - copied[name][-1] for name in COPIERS}
@@ -165,26 +171,27 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         "model with attention, by more than the interval; shape only: it loses some, but no more than with attention",
         measured="share that is lost: "
         + "; ".join(f"{name} {spread(x, signed=True)}" for name, x in lost.items())
-        + f"; right at d = {nearest}: {told(0, copied)}",
-        instead="Of a state of this size, trained for this number of updates: it holds what it has learned to hold.",
+        + f"; right at d = {nearest}: {shares(copied, 0)}",
+        instead="This is measured with a state of this size after this number of updates: what it holds is learned.",
         seeds=seeds,
     )
     freed = Claim(
         said="Attention frees the decoder from the distance to what it needs",
-        **split(
+        **judge_cases(
             {f"the model is {name}": bool(np.all(copied[name][-1] >= RECALLED)) for name in (ATTENDING, TRANSFORMER)},
         ),
         criterion=f"{RECALLED:.0%} or more of a source of d = {furthest} tokens are copied right, for every seed",
-        measured=f"share that is right, d = {furthest}: {told(-1, copied)}; more than without attention: "
+        measured=f"share that is right, d = {furthest}: {shares(copied, -1)}; more than without attention: "
         + "; ".join(f"{n} {spread(copied[n][-1] - copied[RNN][-1], signed=True)}" for n in (ATTENDING, TRANSFORMER)),
-        instead="What is needed lies one step away, but which of the states it is must be learned, and among tokens "
-        "drawn at random only their places tell.",
+        instead="The state that is needed is one step away, but which one it is must be learned, and among random "
+        "tokens only positions distinguish the states.",
         seeds=seeds,
     )
     return [any_distance, harder, squeezed, freed]
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw the share of tokens recalled against distance, in one sequence and in copies."""
     figure, grid = panels(2, width=4.4, height=3.4)
     titles = {"accuracy_DR": "one sequence (dotted: chance)", "copied_DR": "copy of a source of d tokens"}
     for axes, (key, title) in zip(grid[0], titles.items(), strict=True):
@@ -198,7 +205,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 DISTANCE = Study(
-    title="Recall of the token that stood d positions ago: ways of telling positions, with and without attention",
+    title="Recall of the token that stood d positions ago: ways of encoding positions, with and without attention",
     settings=DistanceSettings,
     measure=measure,
     judge=judge,

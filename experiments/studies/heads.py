@@ -1,8 +1,8 @@
-"""Heads: how many, at the same width and so the same number of parameters; what they look at; what each is worth.
+"""Heads: their number at one width and number of parameters, what they attend to, and what each contributes.
 
 N heads of H = D / N each. Vaswani et al. 2017, table 3 (A), vary N likewise.
-Switching off: Michel et al. 2019, https://arxiv.org/abs/1905.10650; the head's mix of values becomes zero.
-What two heads share: sum over s of min(weight, weight'), 1 where they look at the same. See also `projections`.
+Switching off: Michel et al. 2019, https://arxiv.org/abs/1905.10650; the head's output becomes zero.
+Overlap of two heads: sum over s of min(weight, weight'), 1 where their weights are equal. See also `parts.projections`.
 """
 
 import dataclasses
@@ -14,10 +14,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import projections, text
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, above_zero, keys_of, split, spread
+from experiments.studies.frame.claim import (
+    Claim,
+    Numbers,
+    Study,
+    StudySettings,
+    above_zero,
+    judge_cases,
+    random_keys,
+    spread,
+)
 from experiments.studies.frame.pictures import COLOURS, bars, curve, finish, panels, powers
-from experiments.studies.frame.training import best, held_out, number_of_parameters, train_lanes
+from experiments.studies.frame.training import best_rate, held_out, number_of_parameters, train_lanes
+from experiments.studies.parts import projections, text
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy
@@ -26,118 +35,122 @@ from transformer.schema import Check, at_least, setting
 RATES = (1e-3, 3e-3)
 LAYERS, FORWARD = 2, 128
 CONCATENATED = (12, 64)
-"""Heads and their width: those of the base model of BERT and GPT-2."""
+"""Number and width of the heads of BERT base and GPT-2 small."""
 WEIGHTS = "decoder.*.self.weights"
 DIFFERENT = 0.5
-"""Two heads that share less of their weight than this look at different things."""
+"""Overlap below which two heads count as attending to different things."""
 counts = Check(lambda n: len(n) > 1 and min(n) > 0 and list(n) == sorted(set(n)), "two or more numbers that rise")
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadsSettings(StudySettings):
-    """How many heads: python -m experiments.studies heads --heads=1,4,16"""
+    """Number of heads at one width: python -m experiments.studies heads --heads=1,4,16"""
 
-    heads: tuple[int, ...] = setting((1, 2, 4, 8, 16), "N, which must divide D", check=counts)
-    width: int = setting(64, "D", check=at_least(1))
-    way_heads: int = setting(4, "N of the ways of projecting", check=at_least(1))
-    steps: int = setting(300, "updates of each model", check=at_least(2))
-    batch: int = setting(16, "windows of 64 bytes an update", check=at_least(1))
+    heads: tuple[int, ...] = setting((1, 2, 4, 8, 16), "numbers of heads N, each of which divides D", check=counts)
+    width: int = setting(64, "model width D", check=at_least(1))
+    way_heads: int = setting(4, "heads of the models with different projections", check=at_least(1))
+    steps: int = setting(300, "updates per model", check=at_least(2))
+    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1))
     text: str | None = setting(None, text.FLAG)
 
 
 def measure(settings: HeadsSettings) -> Numbers:
-    """loss_NR (nats per byte, held out); by N, off: loss_LNR with one head of one layer switched off, and looks."""
+    """Train a model for each N: loss_NR (nats per byte, held out), without each head (`off`), attention (`looks`)."""
     learn, check = parts = tuple(jnp.asarray(part) for part in text.corpus(settings.text))
     (batch,) = held_out(text.windows(256, text.WINDOW), check)
-    losses, off, looks = [], {}, {}
+    losses, off, attended = [], {}, {}
     for N in settings.heads:
         model = transformer.build(dict(architecture="decoder_only", num_heads=N, **shape_of(settings)))
         options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=f"{N} heads")
         trained = train_lanes(model, text.windows(settings.batch, text.WINDOW), learn, **options)
         found = trained.each(lambda params, model=model: switched_off(model, params, batch))
-        at = best(found["all_on"])
+        at = best_rate(found["all_on"])
         losses.append(found["all_on"][at])
         off[N] = np.moveaxis(found["off_LN"][at], 0, -1)
-        seen = trained.each(lambda params, model=model: looks_at(model, params, batch))
-        looks[N] = {name: np.moveaxis(x[at], 0, -1) for name, x in seen.items()}
+        statistics = trained.each(lambda params, model=model: attention_statistics(model, params, batch))
+        attended[N] = {name: np.moveaxis(x[at], 0, -1) for name, x in statistics.items()}
     return {
         "heads": settings.heads,
         "width": settings.width,
         "loss_NR": np.stack(losses),
         "off": off,
-        "looks": looks,
+        "looks": attended,
         "ways": {way: projected(way, parts, settings) for way in projections.WAYS},
-        "concatenated": projections.concatenated(keys_of(settings), *CONCATENATED),
+        "concatenated": projections.concatenated(random_keys(settings), *CONCATENATED),
         "concatenated_heads": CONCATENATED,
     }
 
 
 def shape_of(settings: HeadsSettings) -> dict[str, int]:
-    """What all models have alike."""
+    """Return the settings that all models share."""
     return dict(vocab_size=text.VOCABULARY, num_layers=LAYERS, width=settings.width, feed_forward_width=FORWARD)
 
 
 def projected(way: str, parts: Sequence[np.ndarray], settings: HeadsSettings) -> dict[str, object]:
-    """loss_R (nats per byte, held out) of a model with these projections."""
+    """Train a model with a way of projecting: loss_R (nats per byte, held out) and number of parameters."""
     model = projections.model_of(way, heads=settings.way_heads, **shape_of(settings))
     options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=way)
     loss_AR = text.held_out_loss(model, parts, side="source", **options)
-    return {"loss_R": loss_AR[best(loss_AR)], "parameters": number_of_parameters(model)}
+    return {"loss_R": loss_AR[best_rate(loss_AR)], "parameters": number_of_parameters(model)}
 
 
-def looks_at(model: Model, params: object, batch: Batch) -> dict[str, jax.Array]:
-    """How far back each head looks on average, distance_LN (tokens), and what two heads of a layer share, shared_L."""
+def attention_statistics(model: Model, params: object, batch: Batch) -> dict[str, jax.Array]:
+    """Compute the mean distance back of each head's weight, distance_LN (tokens), and the mean overlap, shared_L."""
     few = {name: x[:32] for name, x in batch.items()}
     weights_LBNTS = model.apply(params, few, capture=(WEIGHTS,))["captured"][WEIGHTS]
     N, T = weights_LBNTS.shape[2:4]
     back_TS = jnp.arange(T)[:, None] - jnp.arange(T)
     distance_LN = jnp.sum(weights_LBNTS * back_TS, axis=-1).mean((1, 3))
-    shared = lambda i: jnp.minimum(weights_LBNTS, jnp.roll(weights_LBNTS, i, axis=2)).sum(-1).mean((1, 2, 3))  # noqa: E731
-    shared_L = jax.lax.map(shared, jnp.arange(1, N)).mean(0) if N > 1 else jnp.ones(LAYERS)
+
+    def overlap(i: jax.Array) -> jax.Array:
+        return jnp.minimum(weights_LBNTS, jnp.roll(weights_LBNTS, i, axis=2)).sum(-1).mean((1, 2, 3))
+
+    shared_L = jax.lax.map(overlap, jnp.arange(1, N)).mean(0) if N > 1 else jnp.ones(LAYERS)
     return {"distance_LN": distance_LN, "shared_L": shared_L}
 
 
 def switched_off(model: Model, params: object, batch: Batch) -> dict[str, jax.Array]:
-    """The loss with all heads, and with each head of each layer at zero.
+    """Compute the loss with all heads, and with each head of each layer switched off.
 
-    A head's weight in the output projection is set to zero, which is the same as its mix being zero.
+    The head's part of the output projection is set to zero, which is the same as a head whose output is zero.
     """
-    sums = lambda params: loss_of(model, params, batch)  # noqa: E731
     N = model.config.num_heads
     leaves, structure = jax.tree.flatten(params)
     axes = structure.flatten_up_to(model.parameter_axes(params))
-    (place,) = (i for i, a in enumerate(axes) if a.letters == ("L", "N", "H", "D"))
+    (kernel_index,) = (i for i, a in enumerate(axes) if a.letters == ("L", "N", "H", "D"))
 
     def without(i: jax.Array) -> jax.Array:
-        kernel = leaves[place].at[i // N, i % N].set(0.0)
-        return sums(structure.unflatten([*leaves[:place], kernel, *leaves[place + 1 :]]))
+        kernel = leaves[kernel_index].at[i // N, i % N].set(0.0)
+        changed = structure.unflatten([*leaves[:kernel_index], kernel, *leaves[kernel_index + 1 :]])
+        return loss_of(model, changed, batch)
 
     off = jax.lax.map(without, jnp.arange(LAYERS * N))
-    return {"all_on": sums(params), "off_LN": off.reshape(LAYERS, N)}
+    return {"all_on": loss_of(model, params, batch), "off_LN": off.reshape(LAYERS, N)}
 
 
 def loss_of(model: Model, params: object, batch: Batch) -> jax.Array:
-    """Nats per byte."""
+    """Compute the loss in nats per byte."""
     logits = model.apply(params, batch)["logits"]
     return jnp.mean(cross_entropy(logits, batch["labels"]))
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claims on the number of heads, on single heads and on projections."""
     loss_NR, heads = np.asarray(numbers["loss_NR"], float), numbers["heads"]
     gain = {f"{n}": above_zero(loss_NR[0] - loss_NR[i]) for i, n in enumerate(heads) if i}
     each = [f"N = {n}: {spread(loss_NR[i])}" for i, n in enumerate(heads)]
     seeds = loss_NR.shape[1]
     several = Claim(
         said=f"Several heads are better than {heads[0]} of the same width in all",
-        **split(gain, word="N is "),
+        **judge_cases(gain, word="N is "),
         criterion=f"held-out loss is below that of {heads[0]} by more than the interval, each at its better rate",
         measured="nats per byte, " + "; ".join(each),
-        instead="At one width more heads are narrower heads. Whether that pays is a matter of width, data and updates.",
+        instead="At one width more heads are narrower heads. Whether that helps depends on width, data and updates.",
         seeds=seeds,
     )
     more = Claim(
         said="The more heads, the better",
-        **split(
+        **judge_cases(
             {f"{n} become {heads[i + 1]}": above_zero(loss_NR[i] - loss_NR[i + 1]) for i, n in enumerate(heads[:-1])}
         ),
         criterion="each step to more heads lowers the held-out loss by more than the interval",
@@ -146,47 +159,51 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
             f"{n} to {heads[i + 1]}: {spread(loss_NR[i + 1] - loss_NR[i], signed=True)}"
             for i, n in enumerate(heads[:-1])
         ),
-        instead="See each step by itself.",
+        instead="Each step has a result of its own.",
         seeds=seeds,
     )
     damage = added(numbers)
     needed = Claim(
         said="Every head is needed",
-        **split(
+        **judge_cases(
             {n: above_zero(row.min(0)) for n, row in damage.items()},
             word="N is ",
         ),
         criterion="switching off the head of a model that it needs least raises the held-out loss by more than the "
         "interval",
-        measured="nats per byte that the least needed head costs, "
+        measured="nats per byte added without the least needed head, "
         + "; ".join(f"N = {n}: {spread(row.min(0), signed=True)}" for n, row in damage.items()),
-        instead="Of a model that is not trained again without it.",
+        instead="This is measured on models that are not trained again without the head.",
         seeds=seeds,
     )
     shared = {n: np.asarray(row["shared_L"], float).mean(0) for n, row in numbers["looks"].items() if int(n) > 1}
     apart = {n: np.asarray(row["distance_LN"], float) for n, row in numbers["looks"].items() if int(n) > 1}
-    ends = lambda of_NR: f"{of_NR.min(0).mean():.1f} to {of_NR.max(0).mean():.1f}"  # noqa: E731
+
+    def ends(distance_NR: np.ndarray) -> str:
+        return f"{distance_NR.min(0).mean():.1f} to {distance_NR.max(0).mean():.1f}"
+
     different = Claim(
-        said="Different heads look at different things",
-        **split({f"{n}": bool(np.all(x < DIFFERENT)) for n, x in shared.items()}, word="N is "),
-        criterion=f"two heads of a layer share less than {DIFFERENT:g} of their weight on average (1: they look at the "
-        "same), for every seed",
-        measured="share, and how far back the nearest and the furthest head of each layer look (tokens, mean over "
+        said="Different heads attend to different things",
+        **judge_cases({f"{n}": bool(np.all(x < DIFFERENT)) for n, x in shared.items()}, word="N is "),
+        criterion=f"two heads of a layer share less than {DIFFERENT:g} of their weight on average (1: equal weights), "
+        "for every seed",
+        measured="share, and mean distance back of the nearest and the furthest head of each layer (tokens, mean over "
         "seeds): " + "; ".join(f"N = {n}: {spread(x)}, " + ", ".join(map(ends, apart[n])) for n, x in shared.items()),
-        instead="Of the share alone: what a head is worth is another question.",
+        instead="The share alone decides here; what a head contributes is another question.",
         seeds=seeds,
     )
     return [several, more, needed, different, *projections.judge(numbers)]
 
 
 def added(numbers: Numbers) -> dict[str, np.ndarray]:
-    """N -> the loss that switching off each head adds, (L N) R."""
+    """Compute the loss that switching off each head adds, N -> (L N) R."""
     loss_NR = np.asarray(numbers["loss_NR"], float)
     rows = (np.asarray(off, float).reshape(-1, loss_NR.shape[1]) for off in numbers["off"].values())
     return {f"{n}": row - loss_R for n, row, loss_R in zip(numbers["off"], rows, loss_NR, strict=True)}
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw the loss against N, the loss that heads add, how far back they attend, and the ways of projecting."""
     figure, grid = panels(2, 2, width=3.8)
     curve(grid[0, 0], numbers["heads"], numbers["loss_NR"], "all heads on", 0)
     powers(grid[0, 0], numbers["heads"])
@@ -203,7 +220,7 @@ def draw(numbers: Numbers) -> Figure:
             x = [int(n) * (0.94, 1.06)[layer]] * len(distance_N)
             grid[1, 0].plot(x, distance_N, "os"[layer], color=COLOURS[layer], markersize=4.5, alpha=0.7, label=label)
     powers(grid[1, 0], numbers["heads"])
-    finish(grid[1, 0], "where each head looks (first seed)", "heads N", "mean distance back (tokens)", legend=True)
+    finish(grid[1, 0], "what each head attends to (first seed)", "heads N", "mean distance back (tokens)", legend=True)
     names = list(numbers["ways"])
     losses = np.array([numbers["ways"][name]["loss_R"] for name in names], float)
     bars(grid[1, 1], names, losses)
@@ -213,7 +230,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 HEADS = Study(
-    title="How many heads at one width, what they look at, what each is worth, and projections around them",
+    title="Number of heads at one width, what they attend to, what each contributes, and their projections",
     settings=HeadsSettings,
     measure=measure,
     judge=judge,

@@ -1,8 +1,8 @@
 """Norms: layer norm against batch norm, as lengths vary within a batch and where they are longer than trained ones.
 
-The label of a position is the token some positions before it, so lengths change nothing in what is to be learned. Batch
-norm is that of `batch_norm`: per feature or per position, with padding counted or not; a causal model shows by the
-gradient what its statistics let through.
+The label of a position is the token BACK positions before it, so the task is the same at every length. Batch norm is
+that of `parts.batch_norm`: per feature or per position, with padding counted or not. The gradient of a causal model
+shows the leaks of its statistics.
 """
 
 import dataclasses
@@ -14,11 +14,11 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments.studies.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
 from experiments.studies.frame.claim import Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import curve, finish, matrix, panels
-from experiments.studies.frame.training import best, held_out, train_lanes
-from experiments.studies.norms_claims import judge
+from experiments.studies.frame.training import Sample, best_rate, held_out, train_lanes
+from experiments.studies.parts.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
+from experiments.studies.parts.norms_claims import judge
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.models.config import ModelConfig, model_config
@@ -27,7 +27,7 @@ from transformer.schema import Check, at_least, setting
 
 RATES = (1e-3, 3e-3)
 BACK = 2
-"""Positions between a token and where it is the label."""
+"""Positions from a token to the position whose label it is."""
 shares = Check(
     lambda x: len(x) > 0 and min(x) > 0 and max(x) <= 1 and list(x) == sorted(set(x))[::-1], "falling, 0 to 1"
 )
@@ -38,16 +38,19 @@ longer = Check(lambda x: len(x) > 0 and min(x) > 1 and list(x) == sorted(set(x))
 class NormsSettings(StudySettings):
     """Layer norm and batch norm: python -m experiments.studies norms --shortest=1,0.2"""
 
-    length: int = setting(16, "T, the longest sequence in training", check=at_least(2 * BACK + 2))
-    shortest: tuple[float, ...] = setting((1.0, 0.5, 0.2), "length of the shortest / T; lengths are even", check=shares)
+    length: int = setting(16, "longest sequence in training (T, tokens)", check=at_least(2 * BACK + 2))
+    shortest: tuple[float, ...] = setting(
+        (1.0, 0.5, 0.2), "lengths of the shortest sequence / T; lengths are drawn evenly", check=shares
+    )
     longer: tuple[float, ...] = setting((2.0, 4.0), "lengths at test / T", check=longer)
-    vocabulary: int = setting(16, "V, different tokens", check=at_least(2))
-    width: int = setting(32, "D, a multiple of 4", check=at_least(4))
-    batch: int = setting(8, "sequences of an update", check=at_least(2))
-    steps: int = setting(400, "updates of each model", check=at_least(2))
+    vocabulary: int = setting(16, "different tokens (V)", check=at_least(2))
+    width: int = setting(32, "model width D, a multiple of 4", check=at_least(4))
+    batch: int = setting(8, "sequences per update", check=at_least(2))
+    steps: int = setting(400, "updates per model", check=at_least(2))
 
 
 def model_of(settings: NormsSettings, name: str, *, causal: bool = False) -> Model:
+    """Build an encoder with a row of NORMS."""
     config: ModelConfig = model_config(
         dict(
             architecture="encoder_only",
@@ -60,28 +63,28 @@ def model_of(settings: NormsSettings, name: str, *, causal: bool = False) -> Mod
     return normed_model(config, NORMS[name], causal=causal)
 
 
-def recall(batch: int, length: int, vocabulary: int, *, all_of: bool = False):
-    """A `Sample` whose data is the length of the shortest; lengths are drawn evenly up to `length`.
+def recall(batch: int, length: int, vocabulary: int, *, full: bool = False) -> Sample:
+    """Return a sampler whose data is the shortest length; lengths are drawn evenly up to `length`, or all are (`full`).
 
-    Labels are the tokens BACK positions before; the first ones have none. Padding has token 0, as others have.
+    Labels are the tokens BACK positions before; the first positions have none. Padding is token 0, one of the others.
     """
 
     def sample(key: Array, shortest: Array) -> Batch:
         for_tokens, for_lengths = jax.random.split(key)
         tokens_BT = jax.random.randint(for_tokens, (batch, length), 0, vocabulary)
-        lengths_B = jax.random.randint(for_lengths, (batch,), length if all_of else shortest, length + 1)
-        place_T = jnp.arange(length)
-        there_BT = place_T < lengths_B[:, None]
-        tokens_BT = jnp.where(there_BT, tokens_BT, 0)
-        labels_BT = tokens_BT[:, jnp.maximum(place_T - BACK, 0)]
-        weights_BT = (there_BT & (place_T >= BACK)).astype(jnp.float32)
+        lengths_B = jax.random.randint(for_lengths, (batch,), length if full else shortest, length + 1)
+        index_T = jnp.arange(length)
+        inside_BT = index_T < lengths_B[:, None]
+        tokens_BT = jnp.where(inside_BT, tokens_BT, 0)
+        labels_BT = tokens_BT[:, jnp.maximum(index_T - BACK, 0)]
+        weights_BT = (inside_BT & (index_T >= BACK)).astype(jnp.float32)
         return {"source": tokens_BT, "source_lengths": lengths_B, "labels": labels_BT, "loss_weights": weights_BT}
 
     return sample
 
 
 def measure(settings: NormsSettings) -> Numbers:
-    """Norm -> loss_SR by shortest length, longer_SER at lengths beyond training (nats per token), and the leaks."""
+    """Train with each norm: loss_SR by shortest length, longer_SER beyond it (nats per token); compute the leaks."""
     rows = {name: [trained(settings, name, share) for share in settings.shortest] for name in NORMS}
     found = {
         name: {key: np.stack([cell[key] for cell in cells]) for key in ("loss", "longer")}
@@ -98,45 +101,45 @@ def measure(settings: NormsSettings) -> Numbers:
 
 
 def shortest_of(settings: NormsSettings, share: float) -> int:
-    """The shortest length of a batch, at least one with a label."""
+    """Return the shortest length of a batch, which has at least one label."""
     return max(BACK + 1, round(share * settings.length))
 
 
 def trained(settings: NormsSettings, name: str, share: float) -> dict[str, np.ndarray]:
-    """Losses of one norm and range of lengths, each seed, at the better learning rate: by averages, as in use."""
+    """Train with one norm and range of lengths: losses of each seed at the better learning rate, by averages."""
     model, T = model_of(settings, name), settings.length
     shortest = jnp.asarray(shortest_of(settings, share))
     sample = recall(settings.batch, T, settings.vocabulary)
     options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=f"{name}, from {int(shortest)}")
     lanes = train_lanes(model, sample, shortest, **options)
     keys = jax.random.split(jax.random.key(3), 64)
-    seen = jax.jit(jax.vmap(sample, (0, None)))(keys, shortest)
+    batches = jax.jit(jax.vmap(sample, (0, None)))(keys, shortest)
     lengths = [round(x * T) for x in settings.longer]
     (check,) = held_out(recall(256, T, settings.vocabulary), shortest)
-    beyond = [held_out(recall(64, E, settings.vocabulary, all_of=True), shortest)[0] for E in lengths]
+    beyond = [held_out(recall(64, E, settings.vocabulary, full=True), shortest)[0] for E in lengths]
 
     def each(params: Any) -> dict[str, Array]:
-        averages = averages_of(model, params, seen, max(lengths))
-        of = lambda batch: loss_of(model, params, batch, averages)  # noqa: E731
-        return {"loss": of(check), "longer": jnp.stack([of(batch) for batch in beyond])}
+        averages = averages_of(model, params, batches, max(lengths))
+        longer = jnp.stack([loss_of(model, params, batch, averages) for batch in beyond])
+        return {"loss": loss_of(model, params, check, averages), "longer": longer}
 
     found = lanes.each(each)
-    at = best(found["loss"])
+    at = best_rate(found["loss"])
     return {"loss": found["loss"][at], "longer": found["longer"][at].T}
 
 
 def loss_of(model: Model, params: Any, batch: Batch, averages: Any) -> Array:
-    """Nats per label, normalised with averages."""
+    """Compute the nats per label, normalised with averages."""
     out = model.module.apply({"params": params}, batch, averages=averages, learn=None)
     nats, labels = weighted_sum(cross_entropy(out["logits"], batch["labels"]), batch["loss_weights"])
     return nats / labels
 
 
 def leak(settings: NormsSettings, name: str) -> dict[str, np.ndarray]:
-    """What a causal model's output depends on: |d hidden_i / d x_j|, T T, of one example, and of another example.
+    """Compute |d hidden_i / d x_j|, T T, of a causal model, for x of the same example and of others.
 
     `learning`: normalised with the batch's statistics; `using`: with averages. `future_R`: the largest entry with
-    j > i, of the same example or of another, as a share of the largest of all.
+    j > i, of the same example or of another, as a share of the largest of all; `others_R`: that of other examples.
     """
     model, T = model_of(settings, name, causal=True), min(settings.length, 8)
     lengths_B = jnp.full(settings.batch, T)
@@ -170,6 +173,7 @@ def leak(settings: NormsSettings, name: str) -> dict[str, np.ndarray]:
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw the losses by length, within and beyond training, and the gradients of causal models."""
     figure, grid = panels(2, 2, width=4.4, height=3.2)
     shortest, T = numbers["shortest"], numbers["length"]
     for i, (name, row) in enumerate(numbers["trained"].items()):

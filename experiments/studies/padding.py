@@ -1,10 +1,10 @@
-"""Padding: five ways to keep it out of attention, and the masks that say where it is.
+"""Padding: ways to keep it out of attention, and masks that describe where it is.
 
     weights = softmax(scores),   c = sum of weights x values
 
-Each way is tried on a batch of three sources: full, padded, and empty (all of it padding). The truth for an example is
-itself alone, without its padding; for the empty one it is zero. What stands in the padding is random, so that whatever
-gets through shows.
+Each way is tried on a batch of three sources: full, padded, and empty (all of it padding). The expected output of an
+example is that of the example alone, without its padding; of the empty one it is zero. The values in the padding are
+random, so that any influence of theirs shows.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys
 from experiments.studies.frame.pictures import matrix, panels
 from transformer.inspection.plots import COLOURS
 from transformer.ops import masks
@@ -27,48 +27,54 @@ from transformer.ops.attend import masked_softmax
 from transformer.schema import at_least, setting
 
 TOLERANCE = 1e-5
+"""Largest reading that counts as zero."""
 FULL, PADDED, EMPTY = range(3)
+"""Indices of the examples in a batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PaddingSettings(StudySettings):
-    """Ways to keep padding out: python -m experiments.studies padding"""
+    """Ways to keep padding out of attention: python -m experiments.studies padding"""
 
-    length: int = setting(8, "S, rows of each source", check=at_least(4))
-    padding: int = setting(3, "rows of the padded source that are padding", check=at_least(1))
-    width: int = setting(16, "D = H", check=at_least(2))
+    length: int = setting(8, "rows of each source (S)", check=at_least(4))
+    padding: int = setting(3, "rows of padding in the padded source", check=at_least(1))
+    width: int = setting(16, "width D, which is also the head width H", check=at_least(2))
 
 
-def bare(x_BSD: Array, real_BS: Array, scores_BTS: Array) -> Array:
+def plain_softmax(x_BSD: Array, real_BS: Array, scores_BTS: Array) -> Array:
+    """Compute weights without regard to padding."""
     return jax.nn.softmax(scores_BTS, axis=-1)
 
 
 def set_scores(value: float) -> Callable[..., Array]:
-    """Scores of padding become `value`, before the softmax."""
+    """Return a function that sets the scores of padding to `value` before the softmax."""
     return lambda x, real_BS, scores_BTS: jax.nn.softmax(jnp.where(real_BS[:, None], scores_BTS, value), axis=-1)
 
 
-def mask_here(x_BSD: Array, real_BS: Array, scores_BTS: Array) -> Array:
+def library_softmax(x_BSD: Array, real_BS: Array, scores_BTS: Array) -> Array:
+    """Compute weights with the library's masked softmax."""
     return masked_softmax(scores_BTS[:, None], real_BS[:, None, None])[:, 0]
 
 
 def unchanged(x_BSD: Array, real_BS: Array) -> Array:
+    """Return the embeddings as they are."""
     return x_BSD
 
 
 def set_embeddings(value: float) -> Callable[..., Array]:
+    """Return a function that sets the embeddings of padding to `value`."""
     return lambda x_BSD, real_BS: jnp.where(real_BS[..., None], x_BSD, value)
 
 
 WAYS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
-    "embeddings of -∞": (set_embeddings(-jnp.inf), bare),
-    "embeddings of 0": (set_embeddings(0.0), bare),
+    "embeddings of -∞": (set_embeddings(-jnp.inf), plain_softmax),
+    "embeddings of 0": (set_embeddings(0.0), plain_softmax),
     "scores of 0": (unchanged, set_scores(0.0)),
     "scores of -1e9": (unchanged, set_scores(-1e9)),
     "scores of -∞": (unchanged, set_scores(-jnp.inf)),
-    "the mask here": (unchanged, mask_here),
+    "the mask here": (unchanged, library_softmax),
 }
-"""Way -> what it does to the embeddings, and how scores become weights."""
+"""Functions of each way: one changes the embeddings, one turns scores into weights."""
 READINGS = {
     "nan": "outputs that\nare NaN",
     "error": "difference\nfrom alone",
@@ -76,33 +82,34 @@ READINGS = {
     "leak": "gradient to\npadding",
     "nan_gradient": "gradient of W\nthat is NaN",
 }
+"""Column heads of the table, by reading."""
 
 
 def attention(way: str, w_3DH: Array, target_BTD: Array, x_BSD: Array, real_BS: Array) -> tuple[Array, Array]:
-    """(c B T H, weights B T S) of one head, the padding treated in the given way."""
-    embed, weigh = WAYS[way]
+    """Compute (c B T H, weights B T S) of one head, with the padding treated in the given way."""
+    embed, to_weights = WAYS[way]
     x_BSD = embed(x_BSD, real_BS)
     q_BTH, k_BSH, v_BSH = target_BTD @ w_3DH[0], x_BSD @ w_3DH[1], x_BSD @ w_3DH[2]
     scores_BTS = jnp.einsum("BTH,BSH->BTS", q_BTH, k_BSH) * q_BTH.shape[-1] ** -0.5
-    weights_BTS = weigh(x_BSD, real_BS, scores_BTS)
+    weights_BTS = to_weights(x_BSD, real_BS, scores_BTS)
     return jnp.einsum("BTS,BSH->BTH", weights_BTS, v_BSH), weights_BTS
 
 
 def alone(w_3DH: Array, target_BTD: Array, x_BSD: Array, lengths: Sequence[int]) -> Float[Array, "B T H"]:
-    """The truth: each example by itself, cut to its length."""
+    """Compute the expected outputs: each example by itself, cut to its length."""
     rows = []
     for b, length in enumerate(lengths):
-        everything = jnp.ones((1, length), bool)
-        c_1TH, _ = attention("scores of 0", w_3DH, target_BTD[b : b + 1], x_BSD[b : b + 1, :length], everything)
+        real_1S = jnp.ones((1, length), bool)
+        c_1TH, _ = attention("scores of 0", w_3DH, target_BTD[b : b + 1], x_BSD[b : b + 1, :length], real_1S)
         rows.append(c_1TH)
     return jnp.concatenate(rows)
 
 
 def measure(settings: PaddingSettings) -> Numbers:
-    """Way -> reading -> an array R B, by example; and the masks of the picture."""
+    """Compute, by way and reading, an array R B (B: examples), and the masks of the figure."""
     S, D = settings.length, settings.width
     lengths = (S, max(S - settings.padding, 1), 0)
-    keys = keys_of(settings)
+    keys = random_keys(settings)
     found = {}
     for way in WAYS:
         read = jax.jit(jax.vmap(lambda key, way=way: readings(way, key, lengths, S, D)))(keys)
@@ -111,7 +118,7 @@ def measure(settings: PaddingSettings) -> Numbers:
 
 
 def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Mapping[str, Array]:
-    """Of one draw of projections and sources; each of B examples."""
+    """Compute the readings of one draw of projections and sources, for each of B examples."""
     for_w, for_x, for_target, for_direction = jax.random.split(key, 4)
     w_3DH = jax.random.normal(for_w, (3, D, D)) * D**-0.5
     x_BSD, target_BTD = jax.random.normal(for_x, (3, S, D)), jax.random.normal(for_target, (3, 4, D))
@@ -125,7 +132,10 @@ def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Ma
     c_BTH, weights_BTS = attention(way, w_3DH, target_BTD, x_BSD, real_BS)
     each = jax.vmap(jax.grad(objective, (0, 1)), (None, 0, 0, 0, 0))
     by_w, by_x = each(w_3DH, x_BSD, target_BTD, real_BS, direction_BTH)
-    largest = lambda x: jnp.abs(x).max(axis=tuple(range(1, x.ndim)))  # noqa: E731
+
+    def largest(x: Array) -> Array:
+        return jnp.abs(x).max(axis=tuple(range(1, x.ndim)))
+
     return {
         "nan": jnp.isnan(c_BTH).mean(axis=(1, 2)),
         "error": largest(c_BTH - alone(w_3DH, target_BTD, x_BSD, lengths)),
@@ -136,7 +146,7 @@ def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Ma
 
 
 def pictures_of_masks(S: int, length: int) -> Mapping[str, np.ndarray]:
-    """1 where a query may see a key: encoder, decoder (causal, padding, both) and cross-attention."""
+    """Return arrays with 1 where a key is visible to a query: encoder, decoder and cross-attention."""
     lengths_B, T = jnp.array([length]), S
     shown = {
         "encoder self: padding": masks.padding(lengths_B),
@@ -151,36 +161,43 @@ def pictures_of_masks(S: int, length: int) -> Mapping[str, np.ndarray]:
     }
 
 
-def right(reading: Mapping[str, np.ndarray], example: int) -> bool:
-    """Whether an example comes out as it would alone, and neither leaks nor gives NaN, for every seed."""
-    return all(bool(np.all(np.asarray(x, float)[:, example] <= TOLERANCE)) for x in reading.values())
+def as_alone(way: Mapping[str, np.ndarray], example: int) -> bool:
+    """Return whether an example's output is that of the example alone, without leak and NaN, for every seed."""
+    return all(bool(np.all(np.asarray(x, float)[:, example] <= TOLERANCE)) for x in way.values())
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge a claim for each way."""
     ways = numbers["ways"]
-    worst = lambda way, name, b: f"{np.max(np.asarray(ways[way][name], float)[:, b]):.2g}"  # noqa: E731
+
+    def worst(way: str, name: str, b: int) -> str:
+        return f"{np.max(np.asarray(ways[way][name], float)[:, b]):.2g}"
+
     common = dict(
         criterion=f"outputs as alone, no weight on and no gradient to padding (all below {TOLERANCE:g}), no NaN",
         seeds=len(ways["the mask here"]["nan"]),
     )
 
     def cases(way: str) -> dict[str, str]:
-        padded, empty = (right(ways[way], b) for b in (PADDED, EMPTY))
-        return split({"some row is no padding": padded, "all rows are padding": empty})
+        padded, empty = (as_alone(ways[way], b) for b in (PADDED, EMPTY))
+        return judge_cases({"some row is no padding": padded, "all rows are padding": empty})
 
-    def said_of(way: str) -> str:
-        parts = [f"difference {worst(way, 'error', b)}, NaN in {float(worst(way, 'nan', b)):.0%} of the outputs and "
-                 f"{float(worst(way, 'nan_gradient', b)):.0%} of W's gradient" for b in (PADDED, EMPTY)]  # fmt: skip
+    def measured_of(way: str) -> str:
+        parts = [
+            f"difference {worst(way, 'error', b)}, NaN in {float(worst(way, 'nan', b)):.0%} of the outputs and "
+            f"{float(worst(way, 'nan_gradient', b)):.0%} of W's gradient"
+            for b in (PADDED, EMPTY)
+        ]
         return f"padded: {parts[0]}, weight on padding {worst(way, 'weight', PADDED)}; all padding: {parts[1]}"
 
     sentences = {
         "embeddings of -∞": (
             "Padding embeddings of minus infinity are the same as the mask",
-            "A product with -∞ is ±∞, and their sum, or 0 x ∞, is NaN: it spoils the rows that are no padding too.",
+            "A product with -∞ is ±∞, and their sum, or 0 x ∞, is NaN, in the rows that are no padding too.",
         ),
         "embeddings of 0": (
             "Padding embeddings of zero keep padding out",
-            "A key of zero scores 0, and exp(0) = 1 is a weight like any other.",
+            "A key of zero has a score of 0, and exp(0) = 1 is a weight like any other.",
         ),
         "scores of 0": (
             "Setting masked scores to 0 keeps padding out",
@@ -188,29 +205,30 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         ),
         "scores of -1e9": (
             "Scores of -1e9 are the same as a mask",
-            "They are where a row may see something. Where it may see nothing, all scores are equal again, and it gets "
+            "They are where some key is not masked. Where all keys are, all scores are equal again, and the output is "
             "the mean of the padding.",
         ),
         "scores of -∞": (
             "Scores of minus infinity are the same as a mask",
-            "They are where a row may see something. Where it may see nothing, 0 / 0 is NaN, and so "
-            "is the gradient of what reads it.",
+            "They are where some key is not masked. Where all keys are, 0 / 0 is NaN, and so is the gradient of every "
+            "function of it.",
         ),
         "the mask here": (
             "The mask of `transformer.ops.attend` keeps padding out",
-            "Where a query may see nothing, output and gradient are exactly zero.",
+            "Where all keys of a query are masked, output and gradient are exactly zero.",
         ),
     }
     return [
-        Claim(said=said, **cases(way), measured=said_of(way), instead=instead, **common)
+        Claim(said=said, **cases(way), measured=measured_of(way), instead=instead, **common)
         for way, (said, instead) in sentences.items()
     ]
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw the masks, and a table of the readings for the padded and for the empty source."""
     figure, grid = panels(4, 2, width=2.9, height=2.7)
     for axes, (name, mask_TS) in zip(grid[0], numbers["masks"].items(), strict=True):
-        matrix(axes, np.asarray(mask_TS), f"{name}\n(yellow: seen)", rows="query", columns="key", top=1.0)
+        matrix(axes, np.asarray(mask_TS), f"{name}\n(yellow: visible)", rows="query", columns="key", top=1.0)
     layout = grid[1, 0].get_gridspec()
     for axes in grid[1]:
         axes.remove()
@@ -221,9 +239,9 @@ def draw(numbers: Numbers) -> Figure:
 
 
 def _table(axes: Axes, ways: Mapping[str, Mapping[str, np.ndarray]], b: int, title: str, *, labels: bool) -> None:
-    """The worst of all seeds; a cell is coloured where it should be zero and is not."""
+    """Draw a table of the worst of all seeds, with a coloured cell where zero is expected and not found."""
     values = np.array([[np.max(np.asarray(way[name], float)[:, b]) for name in READINGS] for way in ways.values()])
-    axes.set_title(f"{title} (worst of the seeds; orange: should be 0)", fontsize=9, loc="left")
+    axes.set_title(f"{title} (worst of the seeds; orange: 0 is expected)", fontsize=9, loc="left")
     axes.set_xlim(-0.5, len(READINGS) - 0.5)
     axes.set_ylim(len(ways) - 0.5, -0.5)
     for (row, column), value in np.ndenumerate(values):
@@ -236,11 +254,12 @@ def _table(axes: Axes, ways: Mapping[str, Mapping[str, np.ndarray]], b: int, tit
 
 
 def _cell(column: int, row: int) -> Rectangle:
+    """Return the coloured background of a cell."""
     return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, color=COLOURS[4], alpha=0.7, linewidth=0)
 
 
 PADDING = Study(
-    title="Masks, and what other ways of keeping padding out do",
+    title="Masks, and the effect of other ways to keep padding out",
     settings=PaddingSettings,
     measure=measure,
     judge=judge,

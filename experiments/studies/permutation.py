@@ -1,10 +1,10 @@
-"""Permutation: what a Transformer without positions makes of a shuffled input.
+"""Permutation: the output of a Transformer, with and without positions, for a shuffled input.
 
     equivariant   f(P x) = P f(x)
     invariant     f(P x) = f(x)
 
-P shuffles all positions but the last, so that the last one's result can be compared as well. Errors are the largest
-difference of hidden states, in units of their largest entry. Parameters are random.
+P shuffles all positions but the last, so that the result at the last position can be compared as well. Errors are the
+largest difference of hidden states, in units of their largest entry. Parameters are random.
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, keys_of, split, spread
+from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys, spread
 from experiments.studies.frame.pictures import bars, finish, panels
 from transformer import Model
 from transformer.schema import at_least, setting
 
 TOLERANCE = 1e-4
-"""A relative difference below this is rounding."""
+"""Largest relative difference that counts as rounding."""
 
 CASES: dict[str, dict[str, object]] = {
     "self": {"architecture": "encoder_only", "position": "none"},
@@ -34,26 +34,27 @@ CASES: dict[str, dict[str, object]] = {
     "source of cross": {"architecture": "seq2seq", "position": "none"},
     "source of cross, sinusoidal": {"architecture": "seq2seq", "position": "sinusoidal"},
 }
-"""Without another word: no positions, two layers."""
+"""Model settings by case; two layers and no positions, unless the name has others."""
 READINGS = {
     "moved_R": "not shuffled alike",
     "same_R": "not the same, position by position",
     "pooled_R": "mean of positions not the same",
     "last_R": "last position not the same",
 }
+"""Title of each reading's panel."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PermutationSettings(StudySettings):
-    """What shuffling the input changes: python -m experiments.studies permutation"""
+    """Effect of shuffling the input on the output: python -m experiments.studies permutation"""
 
-    length: int = setting(12, "T, tokens", check=at_least(4))
-    width: int = setting(32, "D, a multiple of 8", check=at_least(8))
+    length: int = setting(12, "tokens per sequence (T)", check=at_least(4))
+    width: int = setting(32, "model width D, a multiple of 8", check=at_least(8))
 
 
 def measure(settings: PermutationSettings) -> Numbers:
-    """Case -> the relative differences of each seed, named as in READINGS."""
-    keys = keys_of(settings)
+    """Compute the relative differences of each case and seed, named as in READINGS."""
+    keys = random_keys(settings)
     found = {}
     for name, case in CASES.items():
         model = transformer.build({"vocab_size": 31, "width": settings.width, **case})
@@ -63,7 +64,7 @@ def measure(settings: PermutationSettings) -> Numbers:
 
 
 def differences(model: Model, key: Array, T: int) -> Mapping[str, Array]:
-    """Of one draw of parameters, tokens and a shuffle."""
+    """Compute the differences for one draw of parameters, tokens and a shuffle."""
     for_params, for_tokens, for_target, for_order = jax.random.split(key, 4)
     params = model.init(for_params)
     tokens_BT = jax.random.randint(for_tokens, (3, T), 0, 31)
@@ -71,76 +72,99 @@ def differences(model: Model, key: Array, T: int) -> Mapping[str, Array]:
     shuffle = jnp.roll(jnp.arange(T - 1), 1)[jax.random.permutation(for_order, T - 1)]
     order_T = jnp.append(shuffle, T - 1)
     cross = model.config.architecture == "seq2seq"
-    target = lambda tokens: target_BT if cross else tokens  # noqa: E731
-    run = lambda tokens: model.apply(params, {"source": tokens, "target": target(tokens)})["hidden"]  # noqa: E731
-    before, after = run(tokens_BT), run(tokens_BT[:, order_T])
+
+    def hidden(tokens_BT: Array) -> Array:
+        batch = {"source": tokens_BT, "target": target_BT if cross else tokens_BT}
+        return model.apply(params, batch)["hidden"]
+
+    before, after = hidden(tokens_BT), hidden(tokens_BT[:, order_T])
     largest = jnp.abs(before).max()
-    off = lambda a, b: jnp.abs(a - b).max() / largest  # noqa: E731
+
+    def difference(a: Array, b: Array) -> Array:
+        return jnp.abs(a - b).max() / largest
+
     return {
-        "moved_R": jnp.nan if cross else off(after, before[:, order_T]),
-        "same_R": off(after, before),
-        "pooled_R": off(after.mean(1), before.mean(1)),
-        "last_R": off(after[:, -1], before[:, -1]),
+        "moved_R": jnp.nan if cross else difference(after, before[:, order_T]),
+        "same_R": difference(after, before),
+        "pooled_R": difference(after.mean(1), before.mean(1)),
+        "last_R": difference(after[:, -1], before[:, -1]),
     }
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
-    worst = lambda case, reading: float(np.max(numbers[case][reading]))  # noqa: E731
-    fits = lambda case, reading: worst(case, reading) < TOLERANCE  # noqa: E731
-    said = lambda case, reading: f"{worst(case, reading):.1e}"  # noqa: E731
+    """Judge the claims on self-attention, on the source of cross-attention and on a causal model."""
+
+    def worst(case: str, reading: str) -> float:
+        return float(np.max(numbers[case][reading]))
+
+    def equal(case: str, reading: str) -> bool:
+        return worst(case, reading) < TOLERANCE
+
+    def shown(case: str, reading: str) -> str:
+        return f"{worst(case, reading):.1e}"
+
     common = dict(
         criterion=f"largest relative difference of all seeds below {TOLERANCE:g}", seeds=len(numbers["self"]["same_R"])
     )
     same = Claim(
         said="Shuffling the input of self-attention without positions gives the same result",
-        **split({
-            "each position is read": fits("self", "same_R"),
-            "the mean of the positions is read": fits("self", "pooled_R"),
-        }),
+        **judge_cases(
+            {
+                "each position is read": equal("self", "same_R"),
+                "the mean of the positions is read": equal("self", "pooled_R"),
+            }
+        ),
         measured=f"position by position {spread(numbers['self']['same_R'])}, mean of the positions "
-        f"{said('self', 'pooled_R')}, position that kept its place {said('self', 'last_R')}",
+        f"{shown('self', 'pooled_R')}, position that kept its place {shown('self', 'last_R')}",
         instead="It gives the same rows in the new order (equivariant); what is read after a mean over positions, or "
         "at a position that keeps its token, is the same (invariant).",
         **common,
-    )  # fmt: skip
+    )
     moved = Claim(
         said="Shuffling the input shuffles the output alike",
-        **split({
-            "there are neither positions nor a causal mask": fits("self", "moved_R"),
-            "there is a causal mask": fits("causal", "moved_R"),
-            "positions are added": fits("self, sinusoidal", "moved_R"),
-            "positions are rotations": fits("self, rotary", "moved_R"),
-        }),
-        measured=", ".join(f"{case} {said(case, 'moved_R')}" for case in CASES if "cross" not in case),
-        instead="Of self-attention with neither positions nor a causal mask: either tells the order.",
+        **judge_cases(
+            {
+                "there are neither positions nor a causal mask": equal("self", "moved_R"),
+                "there is a causal mask": equal("causal", "moved_R"),
+                "positions are added": equal("self, sinusoidal", "moved_R"),
+                "positions are rotations": equal("self, rotary", "moved_R"),
+            }
+        ),
+        measured=", ".join(f"{case} {shown(case, 'moved_R')}" for case in CASES if "cross" not in case),
+        instead="This is true of self-attention with neither positions nor a causal mask: either shows the order.",
         **common,
-    )  # fmt: skip
+    )
     source = Claim(
-        said="Cross-attention does not see the order of its source",
-        **split({
-            "the source has no positions": fits("source of cross", "same_R"),
-            "the source has positions": fits("source of cross, sinusoidal", "same_R"),
-        }),
-        measured=", ".join(f"{case} {said(case, 'same_R')}" for case in CASES if "cross" in case),
-        instead="It sees the source as a set of rows; their order can be in the rows.",
+        said="Cross-attention does not depend on the order of its source",
+        **judge_cases(
+            {
+                "the source has no positions": equal("source of cross", "same_R"),
+                "the source has positions": equal("source of cross, sinusoidal", "same_R"),
+            }
+        ),
+        measured=", ".join(f"{case} {shown(case, 'same_R')}" for case in CASES if "cross" in case),
+        instead="It reads the source as a set of rows; the rows themselves can hold their order.",
         **common,
-    )  # fmt: skip
+    )
     causal = Claim(
         said="A causal model without positions cannot tell the order of what came before",
-        **split({
-            "it has one layer": fits("causal, one layer", "last_R"),
-            "it has two layers": fits("causal", "last_R"),
-        }),
-        measured=f"last position, one layer {said('causal, one layer', 'last_R')}, "
+        **judge_cases(
+            {
+                "it has one layer": equal("causal, one layer", "last_R"),
+                "it has two layers": equal("causal", "last_R"),
+            }
+        ),
+        measured=f"last position, one layer {shown('causal, one layer', 'last_R')}, "
         f"two {spread(numbers['causal']['last_R'])}",
-        instead="One layer sees a set. From the second layer on the rows differ by how many rows they saw, and the "
-        "order shows.",
+        instead="One layer reads a set. From the second layer on the rows differ by how many rows they have read, "
+        "and so the order shows.",
         **common,
-    )  # fmt: skip
+    )
     return [same, moved, source, causal]
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw a panel for each reading, with a bar for each case."""
     figure, grid = panels(len(READINGS), width=2.6, sharey=True)
     for axes, (reading, title) in zip(grid[0], READINGS.items(), strict=True):
         names = list(numbers)
@@ -153,7 +177,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 PERMUTATION = Study(
-    title="What shuffling the tokens changes (dotted: rounding ends here; two layers, no positions unless named)",
+    title="Effect of shuffling the tokens (dotted: largest rounding; two layers, no positions unless named)",
     settings=PermutationSettings,
     measure=measure,
     judge=judge,

@@ -1,11 +1,11 @@
-"""Positions: what is learned with each way of telling them, and the loss beyond the length that was trained on.
+"""Positions: training with each way of encoding them, and the loss beyond the trained length.
 
     raw index    code[p] = p u          index / T    code[p] = p u / T          u = (1, -1, 1, -1, ...)
 
-u has mean zero, since a layer norm takes out what all entries share. T is the trained length; a learned table has rows
-beyond it that no update has changed. What reading further adds is measured on the same bytes, read once in a long
-window and once at the end of windows of T: bytes differ by more than positions do. That sinusoids extend is a
-hypothesis of Vaswani et al. 2017, section 3.5.
+u has mean zero, since a layer norm removes the mean of all entries. T is the trained length; a learned table has rows
+beyond it that no update has changed. The loss that a longer window adds is measured on the same bytes, read once in a
+long window and once at the end of windows of T: bytes differ by more than positions do. Vaswani et al. 2017, section
+3.5, offer as a hypothesis that sinusoids extend to longer sequences.
 """
 
 import dataclasses
@@ -19,7 +19,6 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import text
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
@@ -29,71 +28,72 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    split,
+    judge_cases,
     spread,
 )
 from experiments.studies.frame.pictures import bars, curve, finish, panels
 from experiments.studies.frame.training import held_out, train_lanes
+from experiments.studies.parts import text
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy
 from transformer.schema import Check, at_least, setting
 
 FURTHER = 4
-"""How many times the trained length is read."""
+"""Length at test / trained length."""
 RATE = 3e-3
 STAYS = 0.01
-"""A loss that rises by a smaller share than this has stayed."""
+"""Share by which a loss may rise and count as unchanged."""
 BINS = 4
-"""Of positions, within the trained length; as wide beyond it."""
-
-
+"""Bins of positions within the trained length; those beyond it are as wide."""
 bins = Check(lambda length: length >= BINS and length % BINS == 0, f"a multiple of {BINS}")
 eights = Check(lambda width: width > 0 and width % 8 == 0, "a multiple of 8")
 
 
 @dataclasses.dataclass(frozen=True)
 class PositionsSettings(StudySettings):
-    """Training with each way of telling positions: python -m experiments.studies positions --length=64"""
+    """Training with each way of encoding positions: python -m experiments.studies positions --length=64"""
 
-    length: int = setting(64, "T, bytes of the windows trained on; four times as many are read", check=bins)
-    width: int = setting(64, "D", check=eights)
-    steps: int = setting(300, "updates of each model", check=at_least(2))
-    batch: int = setting(16, "windows of an update", check=at_least(1))
+    length: int = setting(64, "bytes per training window (T); test windows are four times as long", check=bins)
+    width: int = setting(64, "model width D", check=eights)
+    steps: int = setting(300, "updates per model", check=at_least(2))
+    batch: int = setting(16, "windows per update", check=at_least(1))
     text: str | None = setting(None, text.FLAG)
 
 
 @dataclasses.dataclass(frozen=True)
 class FixedCode(Model):
-    """A model whose table of positions is a code that is never learned: (P, D, T) -> P D, T the trained length."""
+    """A model whose table of positions is a fixed code: (P, D, T) -> P D, where T is the trained length."""
 
     code: Callable[[int, int, int], Array]
     trained_length: int
 
     def apply(self, params: Any, batch: Any, **options: Any) -> dict[str, Any]:
-        """See Model.apply."""
+        """Apply the model with the code as its table of positions; see `Model.apply`."""
         table_PD = self.code(self.config.max_length, self.config.width, self.trained_length)
         return super().apply({**params, "input": {"positions": {"table": table_PD}}}, batch, **options)
 
 
-def _raw(length: int, width: int, trained: int) -> Array:
+def _raw_index(length: int, width: int, trained: int) -> Array:
+    """Return the code p u."""
     return jnp.arange(length, dtype=jnp.float32)[:, None] * jnp.where(jnp.arange(width) % 2, -1.0, 1.0)
 
 
 def _share(length: int, width: int, trained: int) -> Array:
-    return _raw(length, width, trained) / trained
+    """Return the code p u / T."""
+    return _raw_index(length, width, trained) / trained
 
 
-CODES: Mapping[str, Callable[[int, int, int], Array]] = {"raw index": _raw, "index / T": _share}
-"""Codes that are added to embeddings, beside the sinusoidal one."""
+CODES: Mapping[str, Callable[[int, int, int], Array]] = {"raw index": _raw_index, "index / T": _share}
+"""Fixed codes that are added to embeddings, beside the sinusoidal one."""
 RAW, SHARE = CODES
 SINUSOIDAL = "sinusoidal"
 KINDS = (SINUSOIDAL, "learned", "rotary", "alibi", "relative", "none")
-"""Positions that are read beyond the trained length."""
+"""Rows of POSITIONS that are tested beyond the trained length."""
 
 
 def model_of(name: str, length: int, width: int) -> Model:
-    """A language model with a row of CODES or of POSITIONS, for up to FURTHER times the length."""
+    """Build a language model with a row of CODES or of POSITIONS, for up to FURTHER times the length."""
     shape = dict(architecture="decoder_only", vocab_size=text.VOCABULARY, num_layers=2, width=width, num_heads=4)
     if name not in CODES:
         limit = {"max_length": FURTHER * length} if name == "learned" else {}
@@ -104,14 +104,14 @@ def model_of(name: str, length: int, width: int) -> Model:
 
 
 def loss_by_position(model: Model, params: Any, batch: Batch) -> Array:
-    """Nats per byte at each position, T."""
+    """Compute the nats per byte at each position, T."""
     logits = model.apply(params, batch)["logits"]
     nats_BT = cross_entropy(logits, batch["labels"])
     return nats_BT.mean(0)
 
 
 def at_the_end(model: Model, params: Any, batch: Batch, length: int, wide: int) -> Array:
-    """Nats per byte from twice the length on, each bin of them read as the last of windows of the length."""
+    """Compute the nats per byte from twice the length on, each bin read at the end of windows of the length."""
 
     def one(stop: Array) -> Array:
         cut = {name: jax.lax.dynamic_slice_in_dim(batch[name], stop - length, length, 1) for name in batch}
@@ -121,7 +121,7 @@ def at_the_end(model: Model, params: Any, batch: Batch, length: int, wide: int) 
 
 
 def measure(settings: PositionsSettings) -> Numbers:
-    """Nats per byte of held-out text: loss_BR of bins of positions, and short_R, what `at_the_end` gives."""
+    """Train the models: held-out nats per byte, loss_BR by bin of positions, and short_R of `at_the_end`."""
     learn, check = (jnp.asarray(part) for part in text.corpus(settings.text))
     T, wide = settings.length, max(settings.length // BINS, 1)
     (batch,) = held_out(text.windows(128, FURTHER * T), check)
@@ -130,30 +130,31 @@ def measure(settings: PositionsSettings) -> Numbers:
         model = model_of(name, T, settings.width)
         options = dict(seeds=settings.seeds, steps=settings.steps, rates=(RATE,), name=name)
         trained = train_lanes(model, text.windows(settings.batch, T), learn, **options)
-        read = lambda params, model=model: (  # noqa: E731
-            loss_by_position(model, params, batch),
-            at_the_end(model, params, batch, T, wide),
-        )
-        loss_RT, short[name] = (x[0] for x in trained.each(read))
+
+        def losses_of(params: Any, model: Model = model) -> tuple[Array, Array]:
+            return loss_by_position(model, params, batch), at_the_end(model, params, batch, T, wide)
+
+        loss_RT, short[name] = (x[0] for x in trained.each(losses_of))
         count = loss_RT.shape[1] // wide
         losses[name] = loss_RT[:, : count * wide].reshape(len(settings.seeds), count, wide).mean(-1).T
     return {"trained_length": T, "wide": wide, "loss_BR": losses, "short_R": short}
 
 
 def within(numbers: Numbers, name: str) -> np.ndarray:
-    """Loss on windows of the trained length, of each seed."""
+    """Compute the loss of each seed on windows of the trained length."""
     loss_BR = np.asarray(numbers["loss_BR"][name], float)
     return loss_BR[: numbers["trained_length"] // numbers["wide"]].mean(0)
 
 
 def rise(numbers: Numbers, name: str) -> np.ndarray:
-    """Loss of the bytes from twice the trained length on, less that of the same as the last of windows of it, R."""
+    """Compute the loss of bytes from twice T on, less that of the same bytes at the end of windows of T, R."""
     loss_BR = np.asarray(numbers["loss_BR"][name], float)
     inside = numbers["trained_length"] // numbers["wide"]
     return loss_BR[2 * inside :].mean(0) - np.asarray(numbers["short_R"][name], float)
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claims on bounded codes and on lengths beyond the trained one."""
     loss = {name: within(numbers, name) for name in (SINUSOIDAL, *CODES)}
     seeds, T = len(loss[RAW]), numbers["trained_length"]
     helps = above_zero(loss[RAW] - loss[SHARE])
@@ -164,40 +165,41 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         criterion="held-out loss of index / T is below that of the raw index by more than the interval, and not above "
         "that of sinusoids by more; shape only: below the one, but above the other",
         measured=f"nats per byte at T = {T}: " + ", ".join(f"{name} {spread(x)}" for name, x in loss.items()),
-        instead="An unbounded code drowns the tokens that it is added to. Bounded is not all: neighbours must be told "
-        "apart.",
+        instead="An unbounded code is much larger than the tokens that it is added to. A bounded code is not enough: "
+        "the codes of neighbours must differ.",
         seeds=seeds,
     )
     rises = {name: rise(numbers, name) for name in KINDS}
-    told = f"loss of bytes {2 * T} to {FURTHER * T} less that of the same in windows of {T}, nats per byte: "
+    prefix = f"loss of bytes {2 * T} to {FURTHER * T} less that of the same in windows of {T}, nats per byte: "
     paper = Claim(
         said="Sinusoids let a model read longer sequences than it was trained on",
-        found=HOLDS if held(numbers, SINUSOIDAL) else DIFFERS,
+        found=HOLDS if loss_stays(numbers, SINUSOIDAL) else DIFFERS,
         criterion=f"the loss of bytes beyond twice T = {T} is above that of the same bytes as the last of windows of T "
         f"by less than {STAYS:.0%} of it, for every seed",
-        measured=told + spread(rises[SINUSOIDAL], signed=True),
-        instead="The code goes on for ever; what a model has learned to do with it need not.",
+        measured=prefix + spread(rises[SINUSOIDAL], signed=True),
+        instead="The code has no last position, but what a model has learned to do with it can fail beyond T.",
         seeds=seeds,
     )
     others = [name for name in KINDS if name != SINUSOIDAL]
     relative = Claim(
         said="With positions that are no sinusoids the loss beyond the trained length stays",
-        **split({name: held(numbers, name) for name in others}, word="they are "),
+        **judge_cases({name: loss_stays(numbers, name) for name in others}, word="they are "),
         criterion="the same, for each",
-        measured=told + ", ".join(f"{name} {spread(rises[name], signed=True)}" for name in others),
-        instead="A bias that falls with distance, or buckets that all far distances share, show a model nothing new "
-        "beyond; a table has rows there that were never trained.",
+        measured=prefix + ", ".join(f"{name} {spread(rises[name], signed=True)}" for name in others),
+        instead="A bias that falls with distance, or one bucket for all far distances, brings nothing new beyond T; a "
+        "table has rows there that were never trained.",
         seeds=seeds,
     )
     return [bounded, paper, relative]
 
 
-def held(numbers: Numbers, name: str) -> bool:
-    """Whether the loss of every seed has stayed; one that diverged has not."""
+def loss_stays(numbers: Numbers, name: str) -> bool:
+    """Return whether the loss of every seed stays beyond T; that of a seed that diverged does not."""
     return bool(np.all(rise(numbers, name) < STAYS * np.asarray(numbers["short_R"][name], float)))
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw the loss of the codes, the loss by position, and the loss added beyond the trained length."""
     figure, grid = panels(3, width=3.9)
     row = grid[0]
     T, wide = numbers["trained_length"], numbers["wide"]

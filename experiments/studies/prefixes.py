@@ -1,10 +1,10 @@
-"""Prefixes: why one masked pass trains a causal model on every prefix at once.
+"""Prefixes: one masked pass trains a causal model on every prefix at once.
 
     one pass       loss = sum over t of -log p(x_{t+1} | row t), under the causal mask
     one by one     loss = sum over t of -log p(x_{t+1} | last row of a pass over x_1 .. x_t)
 
-Under the mask row t never sees a row after t, so row t of the whole pass is the last row of the pass over its prefix.
-Row t itself carries all before it from the first layer on; in prediction only the last row is read.
+Under the mask row t does not depend on a row after t, so row t of the whole pass is the last row of the pass over its
+prefix. From the first layer on row t depends on all before it; prediction reads the last row alone.
 """
 
 import dataclasses
@@ -22,8 +22,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import text
-from experiments.studies.frame.claim import (  # fmt: skip
+from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
     Claim,
@@ -34,66 +33,74 @@ from experiments.studies.frame.claim import (  # fmt: skip
     spread,
 )
 from experiments.studies.frame.pictures import bars, curve, finish, panels
-from experiments.studies.frame.training import held_out, train_lanes
+from experiments.studies.frame.training import Sample, held_out, train_lanes
+from experiments.studies.parts import text
 from experiments.training.update import Batch, token_sums
 from transformer import Model
 from transformer.schema import at_least, setting
 
 TOLERANCE = 1e-4
+"""Largest relative difference that counts as none."""
 TIMED = 20
-"""Passes that are timed, of each kind."""
+"""Timed calls of one masked pass; a quarter as many of all prefixes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PrefixesSettings(StudySettings):
     """One masked pass against all prefixes: python -m experiments.studies prefixes --length=16"""
 
-    length: int = setting(16, "T, tokens of the passes that are compared", check=at_least(2))
-    batch: int = setting(16, "windows of an update", check=at_least(1))
-    width: int = setting(64, "D, a multiple of 4", check=at_least(4))
-    steps: int = setting(300, "updates of each training", check=at_least(2))
+    length: int = setting(16, "tokens of the passes that are compared (T)", check=at_least(2))
+    batch: int = setting(16, "windows per update", check=at_least(1))
+    width: int = setting(64, "model width D, a multiple of 4", check=at_least(4))
+    steps: int = setting(300, "updates per model", check=at_least(2))
     rate: float = setting(3e-3, "learning rate", check=at_least(0))
     text: str | None = setting(None, text.FLAG)
 
 
-def last_row(sample: Callable[..., Batch]) -> Callable[..., Batch]:
-    """The same windows, with loss on the last row alone."""
+def all_rows(sample: Sample) -> Sample:
+    """Return the sampler as it is."""
+    return sample
 
-    def drawn(key: Array, data: Array) -> Batch:
+
+def last_row(sample: Sample) -> Sample:
+    """Return a sampler of the same windows, with loss on the last row alone."""
+
+    def changed(key: Array, data: Array) -> Batch:
         batch = sample(key, data)
         return {**batch, "loss_weights": batch["loss_weights"].at[:, :-1].set(0.0)}
 
-    return drawn
+    return changed
 
 
-def as_source(sample: Callable[..., Batch]) -> Callable[..., Batch]:
-    """The same windows for a model without a causal mask: every row sees the labels of the rows before it, and more."""
+def as_source(sample: Sample) -> Sample:
+    """Return a sampler of the same windows for a model without a causal mask, whose rows attend to their own labels."""
 
-    def drawn(key: Array, data: Array) -> Batch:
+    def changed(key: Array, data: Array) -> Batch:
         batch = sample(key, data)
         return {**batch, "source": batch["target"]}
 
-    return drawn
+    return changed
 
 
-ROWS: dict[str, tuple[Mapping[str, Any], Callable[..., Callable[..., Batch]]]] = {
-    "all rows, causal mask": ({"architecture": "decoder_only"}, lambda sample: sample),
+ROWS: dict[str, tuple[Mapping[str, Any], Callable[[Sample], Sample]]] = {
+    "all rows, causal mask": ({"architecture": "decoder_only"}, all_rows),
     "last row only": ({"architecture": "decoder_only"}, last_row),
-    "bigrams (window 1)": ({"architecture": "decoder_only", "window": 1}, lambda sample: sample),
+    "bigrams (window 1)": ({"architecture": "decoder_only", "window": 1}, all_rows),
     "all rows, no mask": ({"architecture": "encoder_only"}, as_source),
 }
-"""Training -> what is special about its model and its windows."""
-MASKED, LAST, BIGRAMS, CHEATING = ROWS
+"""Settings of the model and change of the sampler, by training."""
+MASKED, LAST, BIGRAMS, UNMASKED = ROWS
 
 
 def measure(settings: PrefixesSettings) -> Numbers:
+    """Compare one pass with all prefixes, and train a model for each row of ROWS."""
     learn, check = (jnp.asarray(part) for part in text.corpus(settings.text))
     trained = {name: train_row(name, settings, learn, check) for name in ROWS}
     return {"length": settings.length, **equality(settings, learn), "trained": trained}
 
 
 def equality(settings: PrefixesSettings, data: Array) -> dict[str, Any]:
-    """Relative differences of loss and gradient, one pass against prefixes one by one, and their milliseconds."""
+    """Compute the relative differences of loss and gradient, one pass against all prefixes, and time both (ms)."""
     model = _model(settings, MASKED)
     sample = text.windows(settings.batch, settings.length)
 
@@ -125,7 +132,7 @@ def equality(settings: PrefixesSettings, data: Array) -> dict[str, Any]:
 
 
 def milliseconds(call: Callable[[], Any], times: int = TIMED) -> float:
-    """The median time of a call that was made before."""
+    """Measure the median time of a function that was called before."""
     found = []
     for _ in range(times):
         began = time.perf_counter()
@@ -135,9 +142,9 @@ def milliseconds(call: Callable[[], Any], times: int = TIMED) -> float:
 
 
 def train_row(name: str, settings: PrefixesSettings, learn: Array, check: Array) -> dict[str, Any]:
-    """The curve of the loss that is trained on, and the loss of predicting: prefixes of held-out text, nothing after.
+    """Train one row of ROWS: loss_RU of training, and predicts_R of held-out prefixes (nats per byte).
 
-    Windows are 32 bytes; nats per byte.
+    Windows have 32 bytes.
     """
     model, sample = _model(settings, name), ROWS[name][1](text.windows(settings.batch, 32))
     options = dict(seeds=settings.seeds, steps=settings.steps, rates=(settings.rate,), name=name)
@@ -147,61 +154,68 @@ def train_row(name: str, settings: PrefixesSettings, learn: Array, check: Array)
 
 
 def predicting(model: Model, params: Any, batch: Batch) -> Array:
-    """Nats per byte of the byte after a prefix, of a length drawn at random for each window; nothing else is seen."""
+    """Compute the nats per byte of the byte after a prefix, which alone is read; its length is random per window."""
     B, T = batch["target"].shape
     lengths_B = jax.random.randint(jax.random.key(1), (B,), 1, T + 1)
     before = jnp.arange(T) < lengths_B[:, None]
     tokens = jnp.where(before, batch["target"], 0)
-    seen = {"target": tokens, "source": tokens, "target_lengths": lengths_B, "source_lengths": lengths_B}
+    inputs = {"target": tokens, "source": tokens, "target_lengths": lengths_B, "source_lengths": lengths_B}
     weights = (jnp.arange(T) == lengths_B[:, None] - 1).astype(jnp.float32)
-    sums = token_sums(model, params, {**seen, "labels": batch["labels"], "loss_weights": weights})[1]
+    sums = token_sums(model, params, {**inputs, "labels": batch["labels"], "loss_weights": weights})[1]
     return sums["nats"] / sums["tokens"]
 
 
 def _model(settings: PrefixesSettings, name: str) -> Model:
+    """Build the model of a row of ROWS."""
     common = dict(vocab_size=text.VOCABULARY, width=settings.width, num_heads=4, num_layers=2)
     return transformer.build({**common, **ROWS[name][0]})
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claims on the masked pass and on the other trainings."""
     seeds = len(numbers["loss_R"])
-    off = max(max(numbers["loss_R"]), max(numbers["gradient_R"]))
+    error = max(max(numbers["loss_R"]), max(numbers["gradient_R"]))
     faster = np.array(numbers["prefixes_ms_R"]) / np.array(numbers["pass_ms_R"])
     predicts = {name: np.asarray(row["predicts_R"], float) for name, row in numbers["trained"].items()}
-    claims_to = np.asarray(numbers["trained"][CHEATING]["loss_RU"], float)[:, -10:].mean(1)
+    trains_to = np.asarray(numbers["trained"][UNMASKED]["loss_RU"], float)[:, -10:].mean(1)
     equal = Claim(
         said="One masked pass is the same as training on all prefixes one by one",
-        found=HOLDS if off < TOLERANCE else DIFFERS,
+        found=HOLDS if error < TOLERANCE else DIFFERS,
         criterion=f"loss and gradient agree within {TOLERANCE:g} (relative) for every seed",
-        measured=f"largest difference {off:.1e}; one pass is {spread(faster)} times as fast at T = {numbers['length']}",
-        instead="No coincidence: row t never sees a row after t, so it is the last row of its own prefix. It carries "
-        "all before it; in prediction only the last row is read.",
+        measured=f"largest difference {error:.1e}; one pass is {spread(faster)} times as fast at "
+        f"T = {numbers['length']}",
+        instead="Row t does not depend on a row after t, so it is the last row of its own prefix. It depends on all "
+        "rows before it; prediction reads the last row alone.",
         seeds=seeds,
     )
     return [
         equal,
         _worse(
-            LAST, predicts, "Predicting from the last row alone trains as well, since only it is read in the end",
+            LAST,
+            predicts,
+            "Predicting from the last row alone trains as well, since only it is read in the end",
             "The other rows are as many examples for the same pass: without their labels a step learns less.",
         ),
         _worse(
-            BIGRAMS, predicts, "Each row learns from its own token only (bigrams)",
-            "Row t reads all before it; a model whose rows see only themselves predicts worse.",
+            BIGRAMS,
+            predicts,
+            "Each row learns from its own token only (bigrams)",
+            "Row t reads all before it; a model whose rows read only themselves predicts worse.",
         ),
         Claim(
-            said="Without the mask the loss that is trained on says how well the model predicts",
-            found=DIFFERS if above_zero(predicts[CHEATING] - claims_to) else HOLDS,
+            said="Without the mask the training loss shows how well the model predicts",
+            found=DIFFERS if above_zero(predicts[UNMASKED] - trains_to) else HOLDS,
             criterion="differs if the loss of predicting is above that of training by more than the interval",
-            measured=f"nats per byte: in training {spread(claims_to)}, predicting {spread(predicts[CHEATING])}, "
+            measured=f"nats per byte: in training {spread(trains_to)}, predicting {spread(predicts[UNMASKED])}, "
             f"with the mask {spread(predicts[MASKED])}",
-            instead="Without it each row sees its own label in the row after it, and learns to copy.",
+            instead="Without it each row attends to its own label in the row after it, and learns to copy.",
             seeds=seeds,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _worse(name: str, predicts: Mapping[str, np.ndarray], said: str, instead: str) -> Claim:
-    """The claim that a training is as good as the masked pass over all rows."""
+    """Judge the claim that a training is as good as the masked pass over all rows."""
     more_R = predicts[name] - predicts[MASKED]
     return Claim(
         said=said,
@@ -214,6 +228,7 @@ def _worse(name: str, predicts: Mapping[str, np.ndarray], said: str, instead: st
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw the training losses, the losses of prediction, and the times of both ways."""
     figure, grid = panels(3, width=3.7)
     names = list(numbers["trained"])
     for i, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""Scaling: what 1/sqrt(H) does to the scores, to the softmax and its gradient, and to training.
+"""Scaling: the effect of 1/sqrt(H) on the scores, on the softmax and its gradient, and on training.
 
     scores = q . k or q . k / sqrt(H),   w = softmax(scores),   gradient: |dw/dscores| = |diag(w) - w w^T| (Frobenius)
 
@@ -16,7 +16,6 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies import text
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
@@ -26,12 +25,13 @@ from experiments.studies.frame.claim import (
     Study,
     StudySettings,
     above_zero,
-    keys_of,
-    split,
+    judge_cases,
+    random_keys,
     spread,
-)  # fmt: skip
+)
 from experiments.studies.frame.pictures import curve, finish, panels, powers
-from experiments.studies.frame.training import best
+from experiments.studies.frame.training import best_rate
+from experiments.studies.parts import text
 from transformer.ops.attend import attention_weights, raw_scores
 from transformer.schema import Check, at_least, setting
 
@@ -39,26 +39,28 @@ SCORES = ("dot", "scaled_dot")
 NAMES = {"dot": "q·k", "scaled_dot": "q·k / √H"}
 RATES = (1e-3, 3e-3)
 SMALL = 0.5
-"""A gradient below this share of another is small beside it."""
+"""Largest share of another gradient at which a gradient counts as small beside it."""
 widths = Check(lambda widths: all(w >= 2 for w in widths), "whole numbers of at least 2")
 
 
 @dataclasses.dataclass(frozen=True)
 class ScalingSettings(StudySettings):
-    """What 1/sqrt(H) does: python -m experiments.studies scaling --width=16,32,64"""
+    """Effect of 1/sqrt(H) on scores, softmax and training: python -m experiments.studies scaling --width=16,32,64"""
 
-    width: tuple[int, ...] = setting((16, 32, 64, 128, 256), "H, head widths", check=widths)
-    keys: int = setting(64, "S, keys of each query", check=at_least(2))
-    queries: int = setting(512, "T, queries", check=at_least(2))
-    train_width: tuple[int, ...] = setting((16, 64, 256), "H of the models that are trained", check=widths)
-    steps: int = setting(300, "updates of each model", check=at_least(2))
-    batch: int = setting(16, "windows of 64 bytes an update", check=at_least(1))
+    width: tuple[int, ...] = setting((16, 32, 64, 128, 256), "head widths H at which scores are drawn", check=widths)
+    keys: int = setting(64, "keys per query (S)", check=at_least(2))
+    queries: int = setting(512, "queries per seed (T)", check=at_least(2))
+    train_width: tuple[int, ...] = setting(
+        (16, 64, 256), "head widths H of the models that are trained; empty: none is", check=widths
+    )
+    steps: int = setting(300, "updates per model", check=at_least(2))
+    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1))
     text: str | None = setting(None, text.FLAG)
 
 
 def measure(settings: ScalingSettings) -> Numbers:
-    """Arrays by score: variance_HR, entropy_HR (nats), gradient_HR (mean over queries), and the median; loss_HR."""
-    keys = keys_of(settings)
+    """Compute variance_HR, entropy_HR (nats), gradient_HR (mean of queries) and its median by score; train loss_HR."""
+    keys = random_keys(settings)
     found: dict[str, Any] = {}
     for score in SCORES:
         rows = [
@@ -71,7 +73,7 @@ def measure(settings: ScalingSettings) -> Numbers:
 
 
 def statistics(key: Array, score: str, T: int, S: int, H: int) -> Mapping[str, Array]:
-    """Of one draw of T queries and S keys."""
+    """Compute the statistics of one draw of T queries and S keys."""
     first, second = jax.random.split(key)
     q, k = jax.random.normal(first, (1, T, 1, H)), jax.random.normal(second, (1, S, 1, H))
     s_TS, w_TS = raw_scores(q, k, score)[0, 0], attention_weights(q, k, score=score)[0, 0]
@@ -87,7 +89,7 @@ def statistics(key: Array, score: str, T: int, S: int, H: int) -> Mapping[str, A
 
 
 def train(settings: ScalingSettings) -> dict[str, Any]:
-    """Held-out loss (nats per byte) of a language model with one head of each width, at its better learning rate."""
+    """Train a language model with one head of each width: held-out loss (nats per byte) at its better learning rate."""
     parts = text.corpus(settings.text)
     found: dict[str, Any] = {}
     for score in SCORES:
@@ -98,34 +100,35 @@ def train(settings: ScalingSettings) -> dict[str, Any]:
             name = f"{score}, H {H}"
             options = dict(batch=settings.batch, seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
             loss_AR = text.held_out_loss(model, parts, **options)
-            losses.append(loss_AR[best(loss_AR)])
-            rates.append(RATES[best(loss_AR)])
+            losses.append(loss_AR[best_rate(loss_AR)])
+            rates.append(RATES[best_rate(loss_AR)])
         found[score] = {"loss_HR": np.stack(losses), "rate_H": rates}
     return {"trained": found}
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claims on variance, on saturation and, where models were trained, on training."""
     plain, scaled, H = numbers["dot"], numbers["scaled_dot"], np.array(numbers["width"], float)
     seeds = np.shape(plain["variance_HR"])[1]
     ratio_HR = np.asarray(plain["variance_HR"]) / H[:, None]
     unit_HR = np.asarray(scaled["variance_HR"])
-    right = bool(np.all(abs(ratio_HR.mean(1) - 1.0) < 0.1) and np.all(abs(unit_HR.mean(1) - 1.0) < 0.1))
+    exact = bool(np.all(abs(ratio_HR.mean(1) - 1.0) < 0.1) and np.all(abs(unit_HR.mean(1) - 1.0) < 0.1))
     slope = np.polyfit(np.log(H), np.log(np.asarray(plain["variance_HR"]).mean(1)), 1)[0] if len(H) > 1 else np.nan
     widest = int(np.argmax(H))
     variance = Claim(
         said="The variance of q·k is H for entries of variance 1, and 1/√H brings it to 1",
-        found=HOLDS if right else SHAPE_ONLY if abs(slope - 1.0) < 0.1 else DIFFERS,
+        found=HOLDS if exact else SHAPE_ONLY if abs(slope - 1.0) < 0.1 else DIFFERS,
         criterion="both within 10 % at every width; shape only: grows as H to the power 1 ± 0.1",
         measured=f"at H = {H[widest]:g}: variance / H {spread(ratio_HR[widest])}, scaled {spread(unit_HR[widest])}; "
         f"power {slope:.3f}",
-        instead="Of independent entries only: trained queries and keys are not independent.",
+        instead="The rule is for independent entries: trained queries and keys are not independent.",
         seeds=seeds,
     )
     median = {name: np.asarray(numbers[name]["median_gradient_HR"], float) for name in SCORES}
     smaller = {f"{h:g}": above_zero(SMALL * median["scaled_dot"][i] - median["dot"][i]) for i, h in enumerate(H)}
     saturation = Claim(
         said="Without 1/√H the softmax saturates and its gradient becomes very small",
-        **split(smaller, word="H is "),
+        **judge_cases(smaller, word="H is "),
         criterion=f"|dw/dscores| of the median query is less than {SMALL:g} of that with it, by more than the interval",
         measured="; ".join(
             f"H = {H[i]:g}: median {spread(median['dot'][i])} without, {spread(median['scaled_dot'][i])} with; mean "
@@ -142,6 +145,7 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
 
 
 def judge_training(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claim on training, if models were trained."""
     if "trained" not in numbers:
         return []
     loss = {score: np.asarray(numbers["trained"][score]["loss_HR"], float) for score in SCORES}
@@ -150,7 +154,7 @@ def judge_training(numbers: Numbers) -> Sequence[Claim]:
     measured = [f"H = {h:g}: {spread(worse_HR[i], signed=True)}" for i, h in enumerate(numbers["train_width"])]
     claim = Claim(
         said="Without 1/√H a model trains worse",
-        **split(rows, word="H is "),
+        **judge_cases(rows, word="H is "),
         criterion="held-out loss without - with is above 0 by more than its interval, each at its better learning rate",
         measured="nats per byte, without - with, " + "; ".join(measured),
         instead="How much the scale matters depends on H, on the learning rate and on the task: a model can learn "
@@ -161,6 +165,7 @@ def judge_training(numbers: Numbers) -> Sequence[Claim]:
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw variance, entropy, gradient and, where models were trained, loss against the head width."""
     trained = "trained" in numbers
     figure, grid = panels(4 if trained else 3)
     titles = {

@@ -1,4 +1,4 @@
-"""Sinusoids: the codes of positions themselves. Nothing here is random.
+"""Sinusoids: the codes of positions, and their similarity. Nothing here is random.
 
 code[p, i] = sin(p / 10000^(i / (D/2))), then the cosines;   similarity = code_p . code_q / (D / 2)
 """
@@ -10,30 +10,31 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, Claim, Numbers, Study, StudySettings, split
+from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, Claim, Numbers, Study, StudySettings, judge_cases
 from experiments.studies.frame.pictures import curve, finish, panels
 from transformer.ops.positions import sinusoidal
 from transformer.schema import Check, at_least, setting
 
 APART = 1e-3
-"""Two codes less far apart (largest difference of an entry) count as the same."""
+"""Largest difference of an entry up to which two codes count as the same."""
 ALIKE = 1e-3
+"""Largest change of a similarity that counts as none."""
 ROUNDING = 1e-6
 DRAWN = 128
-"""Positions whose codes are drawn, and about how wide these are."""
+"""Positions whose codes are drawn; of the widths, the one nearest to this is drawn."""
 even = Check(lambda widths: all(w > 0 and w % 2 == 0 for w in widths), "even numbers")
 
 
 @dataclasses.dataclass(frozen=True)
 class SinusoidsSettings(StudySettings):
-    """What sinusoidal positions look like: python -m experiments.studies sinusoids --length=2048"""
+    """Sinusoidal codes of positions, and their similarity: python -m experiments.studies sinusoids --length=2048"""
 
-    length: int = setting(2048, "positions", check=at_least(8))
-    width: tuple[int, ...] = setting((8, 32, 128, 512), "D, widths of the code", check=even)
+    length: int = setting(2048, "positions (T)", check=at_least(8))
+    width: tuple[int, ...] = setting((8, 32, 128, 512), "widths D of the code", check=even)
 
 
 def measure(settings: SinusoidsSettings) -> Numbers:
-    """By width: similarity_T at each distance from position 0, its largest change over positions, nearest, largest."""
+    """Compute similarity_T from position 0, its largest change over positions, nearest and largest, by width."""
     rows = {}
     for width in settings.width:
         code_TD = np.asarray(sinusoidal(jnp.arange(settings.length), width), np.float64)
@@ -52,27 +53,28 @@ def measure(settings: SinusoidsSettings) -> Numbers:
 
 
 def nearest(code_TD: np.ndarray) -> float:
-    """The least distance of two codes, as the largest difference of an entry."""
+    """Return the least distance of two codes, which is the largest difference of an entry."""
     distances = [np.abs(code_TD[d:] - code_TD[:-d]).max(axis=1).min() for d in range(1, len(code_TD))]
     return float(min(distances))
 
 
 def first_rise(similarity_T: np.ndarray) -> int | None:
-    """The first distance at which the similarity is higher than one position nearer; None: nowhere."""
+    """Return the first distance at which the similarity is higher than one position nearer; None: there is none."""
     rises = np.flatnonzero(np.diff(np.asarray(similarity_T, float)) > ROUNDING)
     return int(rises[0]) + 1 if len(rises) else None
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claims on the entries of the codes and on their similarity."""
     rows, T = numbers["rows"], numbers["length"]
     bounded = Claim(
         said="Each position has a code of its own, with entries in [-1, 1]",
-        **split(
+        **judge_cases(
             {f"{w}": r["nearest"] > APART and r["largest"] <= 1.0 + ROUNDING for w, r in rows.items()}, word="D is "
         ),
         criterion=f"no two of {T} codes agree within {APART:g} in every entry; no entry beyond 1, at this width",
         measured="; ".join(f"D = {w}: two codes differ by {r['nearest']:.3g} or more" for w, r in rows.items()),
-        instead="Of the positions and widths that were tried; a wave alone comes back, all together do not.",
+        instead="This is true of the positions and widths that were tried: one wave repeats, all together do not.",
         seeds=None,
     )
     relative = Claim(
@@ -80,8 +82,8 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         found=HOLDS if all(r["change"] < ALIKE for r in rows.values()) else DIFFERS,
         criterion=f"at one distance it changes by less than {ALIKE:g} over positions, at every width",
         measured=f"it changes by at most {max(r['change'] for r in rows.values()):.1e}",
-        instead="sin a sin b + cos a cos b = cos(a - b): of the codes themselves. Projections to queries and keys, and "
-        "the tokens that codes are added to, change that.",
+        instead="sin a sin b + cos a cos b = cos(a - b) is true of the codes alone. Projections to queries and keys, "
+        "and the tokens that codes are added to, change that.",
         seeds=None,
     )
     rises = {w: first_rise(r["similarity_T"]) for w, r in rows.items()}
@@ -94,15 +96,17 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
         criterion="the similarity never rises with distance; if: up to the first distance at which it does (above 2)",
         measured="; ".join(
             f"D = {w}: rises first at {'none' if d is None else d}; {numbers['rows'][w]['similarity_T'][T // 2]:.2f} "
-            f"at {T // 2}" for w, d in rises.items()
+            f"at {T // 2}"
+            for w, d in rises.items()
         ),
-        instead="It falls over the first few positions and then swings around a slowly falling mean.",
+        instead="It falls over the first few positions and then oscillates around a slowly falling mean.",
         seeds=None,
-    )  # fmt: skip
+    )
     return [bounded, relative, falls]
 
 
 def draw(numbers: Numbers) -> Figure:
+    """Draw the codes of one width, and the similarity of all widths, near and far."""
     figure, grid = panels(3, width=3.8)
     code_TD = np.asarray(numbers["code_TD"], float)
     image = grid[0, 0].imshow(code_TD, cmap="viridis", vmin=-1.0, vmax=1.0, aspect="auto", interpolation="nearest")

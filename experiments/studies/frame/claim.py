@@ -1,10 +1,12 @@
-"""What a study is: settings -> numbers -> claims and a figure, each a function of the one before.
+"""A study: settings, the numbers measured with them, the claims that the numbers decide, and a figure of the numbers.
 
-    measure(settings) -> numbers      what is computed or trained; arrays by name, nothing judged
-    judge(numbers)    -> claims       each by a stated criterion, so that other numbers give another verdict
+    measure(settings) -> numbers      computed or trained: arrays by name, without any judgement
+    judge(numbers)    -> claims       each with a verdict by a stated criterion: other numbers give another verdict
     draw(numbers)     -> figure
 
-A verdict needs three seeds, with their spread; a claim of fewer says "preview".
+A new study is one file beside this folder, which ends with a `Study` of these three functions and a subclass of
+`StudySettings`, and one row of `experiments/studies/table.py`. The command, the record, the gallery and the tests read
+the row. A verdict needs three seeds; with fewer it is "preview".
 """
 
 import dataclasses
@@ -22,11 +24,12 @@ from transformer.schema import Check, setting
 
 HOLDS, HOLDS_IF, SHAPE_ONLY, DIFFERS = VERDICTS = ("holds", "holds if", "shape only", "differs")
 PREVIEW = "preview"
-"""The verdict of what was measured with fewer than ENOUGH seeds."""
+"""The verdict of a claim measured with fewer than ENOUGH seeds."""
 ENOUGH = 3
+"""Seeds that a verdict needs."""
 
 Numbers = Mapping[str, Any]
-"""Name -> a number, a text, an array or such a mapping; axes of arrays are in the name, R is the seed."""
+"""A number, a text, an array or such a mapping by name; the name ends with the axes of its array, R the seed."""
 
 some_seeds = Check(
     lambda seeds: len(seeds) > 0 and len(set(seeds)) == len(seeds) and all(0 <= s < 2**32 for s in seeds),
@@ -36,26 +39,28 @@ some_seeds = Check(
 
 @dataclasses.dataclass(frozen=True)
 class StudySettings:
-    """What every study can be told."""
+    """Settings of every study."""
 
-    workdir: str = setting("runs/studies", "folder of the figure, the numbers and the gallery")
-    gallery: str | None = setting(None, "file of the gallery; none: STUDIES.md of the workdir")
-    seeds: tuple[int, ...] = setting((0, 1, 2), "fewer than three give a preview, no verdict", check=some_seeds)
-    preview: bool = setting(False, "the small version: settings that are not given take the preview's values")
+    workdir: str = setting("runs/studies", "folder of the figures, the numbers and the gallery")
+    gallery: str | None = setting(None, "file of the gallery; none: STUDIES.md in the workdir")
+    seeds: tuple[int, ...] = setting(
+        (0, 1, 2), "random seeds; fewer than three give a preview, no verdict", check=some_seeds
+    )
+    preview: bool = setting(False, "small version: settings that are not given take the preview's values")
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """Something that is often said, and what was found.
+    """A sentence that is often said about attention, and its verdict by the numbers.
 
     Attributes:
         said: the sentence.
         found: the row of VERDICTS that the criterion gives for the numbers.
-        criterion: what decides, with its thresholds.
-        measured: the numbers that decided, with their spread.
-        instead: what to say instead; what can be said, where the claim holds.
-        seeds: how many the numbers come from; None: nothing in them is drawn at random.
-        condition: of "holds if".
+        criterion: the rule that decides, with its thresholds.
+        measured: the numbers that decided, each mean with its interval over seeds.
+        instead: the sentence to say instead; a comment, where the claim holds.
+        seeds: number of seeds behind the numbers; None: nothing in them is drawn at random.
+        condition: the rest of the verdict "holds if".
     """
 
     said: str
@@ -74,7 +79,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """What was found, in words; "preview" from fewer than three seeds."""
+        """The verdict in words; "preview" from fewer than three seeds."""
         if self.seeds is not None and self.seeds < ENOUGH:
             return PREVIEW
         return f"{self.found} {self.condition}" if self.condition else self.found
@@ -85,14 +90,14 @@ class Study:
     """A row of STUDIES.
 
     Attributes:
-        title: what it looks at.
-        settings: a dataclass below StudySettings; its docstring is what `--help` prints.
+        title: the subject, in a phrase.
+        settings: a subclass of StudySettings; `--help` prints its docstring and its meanings.
         measure: settings -> numbers.
         judge: numbers -> claims.
         draw: numbers -> figure.
-        cost: of the full version, in words.
+        cost: the time of the full version, in words.
         preview: the settings of the small version; empty where the full one takes seconds.
-        needs: a setting that has to be given, "" if none has; `all` leaves the study out.
+        needs: the setting that must be given, "" for none; the command `all` leaves such a study out.
     """
 
     title: str
@@ -104,32 +109,32 @@ class Study:
     preview: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     needs: str = ""
 
-    def chosen(self, settings: StudySettings) -> StudySettings:
-        """The settings, with the preview's values for those that have their defaults, if it is a preview."""
+    def resolve(self, settings: StudySettings) -> StudySettings:
+        """Return the settings; in a preview, those at their defaults take the preview's values."""
         if not settings.preview:
             return settings
         defaults = self.settings()
-        same = {n: value for n, value in self.preview.items() if getattr(settings, n) == getattr(defaults, n)}
-        return dataclasses.replace(settings, **same)
+        small = {n: value for n, value in self.preview.items() if getattr(settings, n) == getattr(defaults, n)}
+        return dataclasses.replace(settings, **small)
 
 
-def keys_of(settings: StudySettings) -> Array:
-    """A random key for each seed, R."""
+def random_keys(settings: StudySettings) -> Array:
+    """Return a random key for each seed, R."""
     return jax.vmap(jax.random.key)(jnp.array(settings.seeds, jnp.uint32))
 
 
-def split(rows: Mapping[str, bool], *, word: str = "") -> dict[str, str]:
-    """The verdict on a claim about several cases: holds, holds if (in the cases where it does), or differs.
+def judge_cases(cases: Mapping[str, bool], *, word: str = "") -> dict[str, str]:
+    """Judge a claim about several cases: it holds, holds if (one of the cases where it does), or differs.
 
     Args:
-        rows: case, in words that can follow "if" -> whether the claim holds there.
-        word: put before the cases.
+        cases: case, in words that can follow "if" -> whether the claim holds there.
+        word: text before the cases, such as "H is ".
 
     Returns:
-        `found` and `condition` of the Claim.
+        `found` and, for "holds if", `condition` of the Claim.
     """
-    good = [name for name, holds in rows.items() if holds]
-    if len(good) == len(rows) and rows:
+    good = [name for name, holds in cases.items() if holds]
+    if len(good) == len(cases) and cases:
         return {"found": HOLDS}
     if not good:
         return {"found": DIFFERS}
@@ -137,12 +142,12 @@ def split(rows: Mapping[str, bool], *, word: str = "") -> dict[str, str]:
 
 
 def above_zero(values: Sequence[float]) -> bool:
-    """Whether the mean over seeds is above 0 by more than its interval."""
+    """Return whether the mean over seeds is above 0 by more than its interval."""
     found = estimate(values)
     return found.mean > 0.0 and bool(found.excludes_zero)
 
 
 def spread(values: Sequence[float], *, signed: bool = False) -> str:
-    """Mean and interval over seeds, in words."""
+    """Format the mean and the interval over seeds, such as "0.323 ± 0.006 (3 seeds)"."""
     found: Estimate = estimate(values)
     return as_text(found, signed=signed)

@@ -1,4 +1,4 @@
-"""The gallery: a Markdown page of what is often said, what was measured, and what to say instead."""
+"""The gallery: a Markdown page of claims that are often made, the numbers measured, and what to say instead."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from transformer.errors import problem
 
 HEAD = """# Studies
 
-What is often said about attention, measured. Each verdict is computed from the numbers by the criterion beside it, \
-and needs three seeds; with fewer it is a preview. ± is the 95 % interval of the mean over seeds. `make studies` makes \
-the figures and numbers in `runs/studies`; `python -m experiments.studies NAME --help` lists the settings of one. The \
-numbers behind this page are the records beside its figures; `--workdir=docs/studies --gallery=STUDIES.md` puts a \
-study that is run again in its place.
+Claims that are often made about attention, measured. Each verdict is computed from the numbers by the criterion \
+beside it, and needs three seeds; with fewer it is a preview. ± is the 95 % interval of the mean over seeds. `make \
+studies` makes the figures and numbers in `runs/studies`; `python -m experiments.studies NAME --help` lists the \
+settings of one. The numbers behind this page are the records beside its figures; `--workdir=docs/studies \
+--gallery=STUDIES.md` puts a study that is run again in its place.
 """
 
 
 def write_gallery(path: Path, folder: Path, names: Iterable[str]) -> list[str]:
-    """Writes the page of the records that a folder holds; the names of those.
+    """Write the page of the records that a folder holds, and return their names.
 
     Raises:
         UserError: a record is damaged.
@@ -33,13 +33,17 @@ def write_gallery(path: Path, folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def page(records: Sequence[Mapping[str, Any]], pictures: Path) -> str:
-    """The page of records whose pictures stand in a folder, as seen from the page."""
+    """Format the page of the records; `pictures` is the folder of their figures, relative to the page."""
     sections = [section(record, (pictures / f"{record['study']}.png").as_posix()) for record in records]
     return "\n".join([HEAD, contents(records), *sections])
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A record."""
+    """Read a record.
+
+    Raises:
+        UserError: the file is damaged, or no record of a study.
+    """
     do = "Delete it, and run the study again."
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -51,7 +55,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def contents(records: Iterable[Mapping[str, Any]]) -> str:
-    """A table of all claims with their verdicts."""
+    """Format a table of all claims with their verdicts."""
     rows = [
         f"| [{record['study']}](#{record['study']}) | {cell(claim['said'])} | **{cell(claim['verdict'])}** |"
         for record in records
@@ -61,7 +65,7 @@ def contents(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def section(record: Mapping[str, Any], picture: str) -> str:
-    """One study: its figure and command, then each claim."""
+    """Format the section of one study: its figure and command, then each claim."""
     versions = record["versions"]
     parts = [
         f"## {record['study']}\n",
@@ -79,5 +83,5 @@ def section(record: Mapping[str, Any], picture: str) -> str:
 
 
 def cell(text: str) -> str:
-    """A text as a cell of a table can hold it."""
+    """Escape a text for a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")

@@ -1,4 +1,4 @@
-"""What the figures of studies share: panels, curves with the spread of the seeds, matrices."""
+"""Elements of the studies' figures: panels, curves and bars with the range of the seeds, matrices."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 def panels(
     columns: int, rows: int = 1, *, width: float = 3.4, height: float = 2.9, **shared: bool
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes, rows x columns; sizes of a panel in inches."""
+    """Make a figure and its axes, rows x columns; the size of a panel is in inches."""
     figure = Figure(figsize=(columns * width + 0.4, rows * height + 0.3), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
 def curve(axes: Axes, x: Sequence[float], y_xR: np.ndarray, name: str, number: int, *, points: bool = True) -> None:
-    """The mean over seeds (last axis), shaded from the least to the most.
+    """Draw the mean over seeds (the last axis), shaded from the least to the most.
 
     Args:
-        number: of the curve, which gives its colour and its marker.
-        points: mark each point, and let dashes tell curves apart as well.
+        number: index of the curve, which gives its colour and its marker.
+        points: mark each point, so that curves can be told apart without colour.
     """
     y_xR = np.asarray(y_xR, float).reshape(len(x), -1)
     style = {"marker": MARKERS[number % len(MARKERS)], "markersize": 4.5} if points else {}
@@ -36,7 +36,7 @@ def curve(axes: Axes, x: Sequence[float], y_xR: np.ndarray, name: str, number: i
 
 
 def finish(axes: Axes, title: str, x_label: str, y_label: str, *, legend: bool = False) -> None:
-    """Title, labels, a light grid."""
+    """Set the title and the labels of axes, and draw a light grid."""
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_xlabel(x_label, fontsize=9)
     axes.set_ylabel(y_label, fontsize=9)
@@ -48,17 +48,17 @@ def finish(axes: Axes, title: str, x_label: str, y_label: str, *, legend: bool =
 
 
 def powers(axes: Axes, values: Sequence[int]) -> None:
-    """A logarithmic x axis with a plain tick at each value."""
+    """Make the x axis logarithmic, with a tick at each value."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
 
 
 def bars(axes: Axes, names: Sequence[str], values_xR: np.ndarray, *, low: float | None = None) -> None:
-    """A horizontal bar for each name: the mean over seeds, with the least and the most.
+    """Draw a horizontal bar for each name: the mean over seeds, with the least and the most.
 
     Args:
-        low: of a logarithmic axis, at which values of zero are drawn; None: the axis is linear.
+        low: start of a logarithmic axis, where values of zero are drawn; None: the axis is linear.
     """
     values_xR = np.asarray(values_xR, float).reshape(len(names), -1)
     drawn = values_xR if low is None else np.maximum(values_xR, low)
@@ -75,7 +75,7 @@ def bars(axes: Axes, names: Sequence[str], values_xR: np.ndarray, *, low: float 
 def matrix(
     axes: Axes, array: np.ndarray, title: str, *, rows: str, columns: str, top: float | None = None
 ) -> AxesImage:
-    """A map of numbers from 0; `rows` and `columns` say what they are."""
+    """Draw a map of numbers from 0 to `top`; `rows` and `columns` are the labels of the axes."""
     image = axes.imshow(array, cmap="viridis", vmin=0.0, vmax=top, interpolation="nearest")
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_xlabel(columns, fontsize=9)

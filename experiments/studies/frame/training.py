@@ -1,7 +1,7 @@
-"""Trains a model once for each seed, and each learning rate, as lanes of one program.
+"""Training of a model with each seed and each learning rate, as lanes of one program.
 
-The data are drawn inside the program: batch i of a lane is sample(key of (seed, i), data), so lanes of one seed see the
-same batches whatever their learning rate, and so does another model.
+The data are drawn inside the program: batch i of a lane is sample(key of (seed, i), data), so lanes of one seed train
+on the same batches whatever their learning rate, and so does another model.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ from experiments.training.update import Batch, initial_state, make_update, token
 from transformer import Model
 
 Sample = Callable[[Array, Any], Batch]
-"""(key, data) -> batch, with labels and loss_weights; traced."""
+"""A function (key, data) -> batch, with labels and loss_weights; traced."""
 
 OPTIMIZER = OptimizerConfig(warmup_steps=20, weight_decay=0.0)
 DATA, HELD_OUT = 1, 2
-"""Streams of random numbers beside those of parameters and dropout."""
+"""Numbers folded into a key: streams beside those of parameters and dropout."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,23 +35,23 @@ class Trained:
     """Lanes after training: A learning rates, R seeds."""
 
     loss_ARU: Float[np.ndarray, "A R U"]
-    """After each update U, nats per token of its batch; NaN once a lane has diverged."""
+    """Loss at each update U, nats per token of its batch; NaN once a lane has diverged."""
     params: Any
-    """With a leading A x R, rates first."""
+    """Parameters with a leading axis A x R, rates first."""
     seconds: float
-    """Of the updates, without compiling."""
+    """Time of the updates, without compilation."""
 
     def each(self, measure: Callable[[Any], Any]) -> Any:
-        """`measure` of each lane's parameters, with leading A R; NaN where a lane diverged."""
+        """Compute `measure` of each lane's parameters, with leading A R; NaN where a lane diverged."""
         values = jax.device_get(jax.jit(lambda params: jax.lax.map(measure, params))(self.params))
-        dead_AR = np.isnan(self.loss_ARU[:, :, -1])
+        diverged_AR = np.isnan(self.loss_ARU[:, :, -1])
 
-        def shaped(x: np.ndarray) -> np.ndarray:
-            x = np.array(x, np.float64).reshape(*dead_AR.shape, *x.shape[1:])
-            x[dead_AR] = np.nan
+        def by_lane(x: np.ndarray) -> np.ndarray:
+            x = np.array(x, np.float64).reshape(*diverged_AR.shape, *x.shape[1:])
+            x[diverged_AR] = np.nan
             return x
 
-        return jax.tree.map(shaped, values)
+        return jax.tree.map(by_lane, values)
 
 
 def train_lanes(
@@ -66,27 +66,28 @@ def train_lanes(
     smoothing: float | None = None,
     name: str = "",
 ) -> Trained:
-    """Trains the lanes of all rates and seeds; one program compiles.
+    """Train the lanes of all rates and seeds; one program is compiled.
 
     Args:
-        model: what `transformer.build` gives.
-        data: what `sample` draws from; the same for all lanes.
-        rates: highest learning rates.
-        smoothing: of the labels; the losses of the curve are without it.
-        name: said when it is done; "": nothing is said.
+        model: a model from `transformer.build`.
+        sample: draws a batch.
+        data: the second argument of `sample`; the same for all lanes.
+        rates: peak learning rates.
+        smoothing: label smoothing; the recorded losses are without it.
+        name: start of the line printed after training; "": nothing is printed.
     """
     update = make_update(model, optimizer, steps=steps)
 
-    def drawn(state: Any, data: Any, h: Hyperparameters) -> tuple[Any, dict[str, Array]]:
+    def step(state: Any, data: Any, h: Hyperparameters) -> tuple[Any, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(h.seed), DATA), state.step)
         return update(state, sample(key, data), h)
 
     mesh, lanes = lanes_mesh(), len(rates) * len(seeds)
-    points = [_hyperparameters(rate, seed, optimizer, smoothing) for rate in rates for seed in seeds]
-    first = jax.jit(lambda h: initial_state(model, optimizer, h, None))
-    states, alive, h = started(first, points, padded(lanes, mesh.size), mesh)
+    hyperparameters = [_hyperparameters(rate, seed, optimizer, smoothing) for rate in rates for seed in seeds]
+    initialise = jax.jit(lambda h: initial_state(model, optimizer, h, None))
+    states, alive, h = started(initialise, hyperparameters, padded(lanes, mesh.size), mesh)
     data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
-    program = make_lanes(drawn, mode_of("auto"), mesh, shared=True).lower(states, alive, data, h).compile()
+    program = make_lanes(step, mode_of("auto"), mesh, shared=True).lower(states, alive, data, h).compile()
     began, losses = time.perf_counter(), []
     for _ in range(steps):
         states, alive, metrics = program(states, alive, data, h)
@@ -99,13 +100,13 @@ def train_lanes(
 
 
 def held_out(sample: Sample, data: Any, count: int = 1) -> list[Batch]:
-    """Batches of a stream that no lane is trained on."""
+    """Draw batches of a stream that no lane is trained on."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(0), HELD_OUT), count)
     return [jax.jit(sample)(key, data) for key in keys]
 
 
 def scores(model: Model, trained: Trained, batches: Sequence[Batch]) -> Mapping[str, Float[np.ndarray, "A R"]]:
-    """Nats per token and accuracy of each lane on batches of one shape."""
+    """Compute the nats per token and the accuracy of each lane on batches of one shape."""
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
 
     def one(params: Any) -> Mapping[str, Array]:
@@ -115,19 +116,19 @@ def scores(model: Model, trained: Trained, batches: Sequence[Batch]) -> Mapping[
     return trained.each(one)
 
 
-def best(loss_AR: Float[np.ndarray, "A R"]) -> int:
-    """The learning rate whose loss, averaged over the seeds, is least; one at which a seed diverged is the last."""
+def best_rate(loss_AR: Float[np.ndarray, "A R"]) -> int:
+    """Return the index of the learning rate with the least mean loss; one at which a seed diverged comes last."""
     return int(np.argmin(np.where(np.isnan(loss_AR), np.inf, loss_AR).mean(axis=1)))
 
 
 def number_of_parameters(model: Model) -> int:
-    """How many numbers are learned."""
+    """Count the numbers that are learned."""
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return sum(x.size for x in jax.tree.leaves(shapes))
 
 
 def _hyperparameters(rate: float, seed: int, optimizer: OptimizerConfig, smoothing: float | None) -> Hyperparameters:
-    """Those of a lane."""
+    """Return the hyperparameters of a lane."""
     return Hyperparameters(
         seed=jnp.uint32(seed),
         learning_rate=jnp.float32(rate),

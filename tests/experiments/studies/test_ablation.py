@@ -1,4 +1,4 @@
-"""Ablation: each row changes what it says; verdicts follow from numbers, whatever they are."""
+"""Ablation: each row is a model; verdicts follow from numbers, whatever they are."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,9 @@ PAPER = {
 
 
 def test_verdicts_follow_the_numbers():
-    found = lambda *a: [c.verdict for c in ablation.judge(numbers(*a))]  # noqa: E731
+    def found(*changed):
+        return [c.verdict for c in ablation.judge(numbers(*changed))]
+
     assert found(PAPER, {"no smoothing": -0.1}) == ["holds"] * 6
     contrary = {name: -value for name, value in PAPER.items()} | {"learned positions": 0.3}
     assert found(contrary) == ["differs"] * 6

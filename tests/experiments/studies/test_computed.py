@@ -48,7 +48,9 @@ def test_the_size_of_the_gradient_is_that_of_the_jacobian():
 
 
 def scaling_numbers(variance=(16.0, 64.0), scaled=(1.0, 1.0), gradient=(0.05, 0.05), with_scale=(0.2, 0.2), loss=None):
-    row = lambda x: np.outer(x, (0.999, 1.0, 1.001))  # noqa: E731
+    def row(x):
+        return np.outer(x, (0.999, 1.0, 1.001))
+
     made = {"width": (16, 64), "keys": 8, "train_width": (16, 64)}
     made["dot"] = {"variance_HR": row(variance), "gradient_HR": row((0.5, 0.5)), "entropy_HR": row((1, 1))}
     made["scaled_dot"] = {"variance_HR": row(scaled), "gradient_HR": row((0.5, 0.5)), "entropy_HR": row((1, 1))}
@@ -59,7 +61,9 @@ def scaling_numbers(variance=(16.0, 64.0), scaled=(1.0, 1.0), gradient=(0.05, 0.
 
 
 def test_scaling_verdicts_follow_the_numbers():
-    verdict = lambda i, **numbers: scaling.judge(scaling_numbers(**numbers))[i].verdict  # noqa: E731
+    def verdict(i, **numbers):
+        return scaling.judge(scaling_numbers(**numbers))[i].verdict
+
     assert verdict(0) == "holds"
     assert verdict(0, variance=(32.0, 128.0)) == "shape only"
     assert verdict(0, variance=(16.0, 16.0)) == "differs"
@@ -77,7 +81,7 @@ def test_self_attention_is_equivariant_and_not_invariant(permuted):
     assert permuted["self"]["pooled_R"].max() < 1e-5
 
 
-def test_a_mask_or_positions_break_it_and_cross_attention_sees_a_set(permuted):
+def test_a_mask_or_positions_break_it_and_cross_attention_reads_a_set(permuted):
     for case in ("causal", "self, sinusoidal", "self, rotary"):
         assert permuted[case]["moved_R"].min() > 0.01
     assert permuted["source of cross"]["same_R"].max() < 1e-5
@@ -133,7 +137,7 @@ def test_embeddings_of_minus_infinity_give_nan_and_the_mask_here_is_right(padded
     assert np.all(ways["scores of -1e9"]["error"][:, padding.EMPTY] > 1e-2)
     assert np.all(ways["scores of -∞"]["nan"][:, padding.EMPTY] == 1.0)
     for way in ("scores of -1e9", "scores of -∞"):
-        assert padding.right(ways[way], padding.PADDED)
+        assert padding.as_alone(ways[way], padding.PADDED)
     for way in ways.values():  # without padding every way is the same, but for the product with an empty mask
         assert np.all(way["error"][:, padding.FULL] < 1e-5)
 
@@ -146,7 +150,7 @@ def test_padding_verdicts_follow_the_numbers(padded):
     assert padding.judge(swapped)[-1].verdict == "differs"
 
 
-def test_the_masks_that_are_drawn_say_who_sees_whom(padded):
+def test_the_masks_that_are_drawn_show_the_keys_that_are_visible(padded):
     drawn = padded["masks"]
     assert np.array_equal(drawn["decoder self: causal"], np.tril(np.ones((5, 5), int)))
     assert np.array_equal(drawn["encoder self: padding"][2], [1, 1, 1, 0, 0])
@@ -177,7 +181,9 @@ def score_numbers(win=(0.0, 0.5), additive=9.0, more=0.0):
 
 
 def test_score_verdicts_follow_the_numbers():
-    found = lambda **numbers: [c.verdict for c in scores.judge(score_numbers(**numbers))]  # noqa: E731
+    def found(**numbers):
+        return [c.verdict for c in scores.judge(score_numbers(**numbers))]
+
     assert found() == ["holds if an unrelated key is no longer than the related one", "holds", "differs", "differs"]
     assert found(win=(0.0, 0.0))[0] == "holds"
     assert found(win=(0.5, 0.5))[0] == "differs"
@@ -185,7 +191,7 @@ def test_score_verdicts_follow_the_numbers():
     assert found(more=0.5)[2:] == ["holds", "holds"]
 
 
-def test_blocks_are_zero_where_nothing_is_seen(depending):
+def test_blocks_are_zero_where_nothing_is_visible(depending):
     found = depending["blocks_RTS"]
     assert found["cross, source X"].shape == (3, 3, 5)
     off = ~np.eye(3, dtype=bool)
@@ -206,8 +212,8 @@ def test_dependence_verdicts_follow_the_numbers(depending):
     assert [c.verdict for c in dependence.judge(holes)][:2] == ["differs", "differs"]
 
 
-def test_the_recurrent_decoder_sees_the_source_through_its_first_state_alone():
-    """So it sees less of it with every step; with attention it would see as much in each."""
+def test_the_recurrent_decoder_depends_on_the_source_through_its_first_state_alone():
+    """So it depends less on it with every step; with attention it would depend as much in each."""
     of_source = dependence.recurrent(jax.random.key(0), 8, 4, 8)["RNN, source"]
     assert of_source[-1].mean() < 0.2 * of_source[0].mean()
 

@@ -26,12 +26,12 @@ def test_recall_over_one_step_is_learned():
     assert distance.recalled(model, distance.recall(16, 6, 3), 1, settings, "")[0] > 0.6
 
 
-def test_a_copy_is_said_as_many_steps_after_it_was_read():
+def test_a_copy_is_written_as_many_steps_after_it_was_read():
     batch = distance.copy(2, 5, 7)(jax.random.key(0), None)
-    said = jnp.concatenate([batch["source"], batch["target"]], axis=1)  # what a model has read, in order
-    assert np.array_equal(batch["labels"], said[:, :5])
-    assert np.array_equal(said[:, 6:], batch["labels"][:, :-1])
-    assert np.all(said[:, 5] == 7)
+    read = jnp.concatenate([batch["source"], batch["target"]], axis=1)  # what a model has read, in order
+    assert np.array_equal(batch["labels"], read[:, :5])
+    assert np.array_equal(read[:, 6:], batch["labels"][:, :-1])
+    assert np.all(read[:, 5] == 7)
 
 
 @pytest.mark.parametrize("name", distance.COPIERS)
@@ -43,10 +43,12 @@ def test_every_rung_learns_to_copy_one_token(name):
 
 def test_distance_verdicts_follow_the_numbers():
     def found(copied=((0.99, 0.2), (0.99, 0.95), (0.99, 0.99)), **rows):
-        spread_out = lambda rows: {name: np.outer(x, (0.999, 1.0, 1.001)) for name, x in rows.items()}  # noqa: E731
+        def of_seeds(rows):
+            return {name: np.outer(x, (0.999, 1.0, 1.001)) for name, x in rows.items()}
+
         copies = dict(zip(distance.COPIERS, copied, strict=True))
-        numbers = {"distance": (1, 32), "vocabulary": 16, "accuracy_DR": spread_out({**rows, "RNN": (0.9, 0.9)})}
-        return [c.verdict for c in distance.judge({**numbers, "copied_DR": spread_out(copies)})]
+        numbers = {"distance": (1, 32), "vocabulary": 16, "accuracy_DR": of_seeds({**rows, "RNN": (0.9, 0.9)})}
+        return [c.verdict for c in distance.judge({**numbers, "copied_DR": of_seeds(copies)})]
 
     assert found(rotary=(0.99, 0.99), learned=(0.99, 0.95))[:2] == ["holds", "holds if positions are learned"]
     assert found(rotary=(0.99, 0.99), none=(0.99, 0.2)) == [

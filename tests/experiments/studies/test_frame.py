@@ -13,13 +13,23 @@ import pytest
 import transformer
 from experiments.cli.flags import run
 from experiments.studies import __main__ as command
-from experiments.studies import scaling, sinusoids, text
+from experiments.studies import scaling, sinusoids
 from experiments.studies.__main__ import main
-from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, SHAPE_ONLY, Claim, Study, StudySettings, split
+from experiments.studies.frame.claim import (
+    DIFFERS,
+    HOLDS,
+    HOLDS_IF,
+    SHAPE_ONLY,
+    Claim,
+    Study,
+    StudySettings,
+    judge_cases,
+)
 from experiments.studies.frame.gallery import page, read, write_gallery
 from experiments.studies.frame.pictures import panels
-from experiments.studies.frame.record import as_json, carry_out, claim_json, command_of, plain
-from experiments.studies.frame.training import best, train_lanes
+from experiments.studies.frame.record import as_json, claim_json, command_of, plain, run_study
+from experiments.studies.frame.training import best_rate, train_lanes
+from experiments.studies.parts import text
 from experiments.studies.table import STUDIES
 from transformer import schema
 from transformer.errors import UserError
@@ -51,17 +61,17 @@ def test_a_verdict_outside_the_list_or_without_its_condition_is_refused(wrong):
 
 
 def test_split_holds_where_all_cases_do_and_names_those_that_do():
-    assert split({"a": True, "b": True}) == {"found": HOLDS}
-    assert split({"a": False, "b": False}) == {"found": DIFFERS}
-    assert split({"8": False, "16": True, "32": True}, word="H is ") == {
+    assert judge_cases({"a": True, "b": True}) == {"found": HOLDS}
+    assert judge_cases({"a": False, "b": False}) == {"found": DIFFERS}
+    assert judge_cases({"8": False, "16": True, "32": True}, word="H is ") == {
         "found": HOLDS_IF,
         "condition": "H is 16 or 32",
     }
 
 
-def test_the_record_says_what_was_run_with_what_and_what_came_out(tmp_path):
+def test_the_record_holds_command_settings_versions_and_results(tmp_path):
     settings = dataclasses.replace(TINY_SINUSOIDS, workdir=str(tmp_path), seeds=(4, 5))
-    carry_out("sinusoids", STUDIES["sinusoids"], settings)
+    run_study("sinusoids", STUDIES["sinusoids"], settings)
     record = json.loads((tmp_path / "sinusoids.json").read_text(), parse_constant=pytest.fail)
     assert (tmp_path / "sinusoids.png").read_bytes().startswith(b"\x89PNG")
     assert {"study", "title", "versions", "git", "devices", "seconds", "numbers"} <= set(record)
@@ -82,7 +92,7 @@ def test_numbers_that_are_not_finite_are_texts_in_json():
 
 def test_the_gallery_shows_claim_verdict_and_picture(tmp_path):
     settings = dataclasses.replace(TINY_SINUSOIDS, workdir=str(tmp_path / "made"))
-    record = carry_out("sinusoids", STUDIES["sinusoids"], settings)
+    record = run_study("sinusoids", STUDIES["sinusoids"], settings)
     assert write_gallery(tmp_path / "page.md", tmp_path / "made", STUDIES) == ["sinusoids"]
     page = (tmp_path / "page.md").read_text()
     assert "(made/sinusoids.png)" in page
@@ -102,14 +112,20 @@ def test_settings_have_meanings_and_the_preview_changes_settings_that_exist(name
     study = STUDIES[name]
     assert issubclass(study.settings, StudySettings)
     assert set(study.preview) <= set(schema.settings(study.settings))
-    small = study.chosen(study.settings(preview=True))
+    small = study.resolve(study.settings(preview=True))
     assert all(getattr(small, key) == value for key, value in study.preview.items())
-    assert study.chosen(study.settings()) == study.settings()
+    assert study.resolve(study.settings()) == study.settings()
+
+
+def test_every_file_beside_the_table_is_a_study():
+    folder = ROOT / "experiments" / "studies"
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__", "table"}
+    assert files == {study.settings.__module__.split(".")[-1] for study in STUDIES.values()}
 
 
 def test_a_setting_that_was_given_is_kept_in_a_preview():
     given = scaling.ScalingSettings(preview=True, train_width=(8,))
-    assert scaling.SCALING.chosen(given).train_width == (8,)
+    assert scaling.SCALING.resolve(given).train_width == (8,)
     assert command_of("scaling", scaling.SCALING, given).endswith("scaling --preview=true --train_width=8")
 
 
@@ -117,7 +133,7 @@ def test_a_setting_that_was_given_is_kept_in_a_preview():
     ("words", "line"),
     [
         (["scalling"], "unknown study; got 'scalling'.*Did you mean 'scaling'"),
-        ([], "which study.*scaling, permutation"),
+        ([], "no study is named.*scaling, permutation"),
         (["scaling", "--widht=16"], "unknown flag --widht. Did you mean --width"),
         (["all", "--width=16"], "unknown flag --width"),
         (["scaling", "--seeds=1,1"], "--seeds is out of range.*different whole numbers"),
@@ -131,17 +147,17 @@ def test_mistakes_are_one_line_and_code_2(words, line, capsys, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
         run(main, words)
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert left.value.code == 2
-    assert said.count("\n") == 1
-    assert re.search(line, said)
+    assert printed.count("\n") == 1
+    assert re.search(line, printed)
     assert not list(tmp_path.iterdir())
 
 
 def test_help_lists_the_studies(capsys):
     main(["--help"])
-    said = capsys.readouterr().out
-    assert all(f"\n  {name}" in said for name in STUDIES)
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name}" in printed for name in STUDIES)
 
 
 def test_one_command_writes_figure_numbers_and_gallery(tmp_path, capsys):
@@ -158,10 +174,10 @@ class CoinSettings(StudySettings):
 
 
 def test_all_runs_each_study_small_in_a_preview(tmp_path, monkeypatch, capsys):
-    asked = []
+    measured_with = []
 
     def measure(settings):
-        asked.append((settings.count, settings.seeds))
+        measured_with.append((settings.count, settings.seeds))
         return {"count": settings.count, "seeds": len(settings.seeds)}
 
     def judge(numbers):
@@ -171,10 +187,10 @@ def test_all_runs_each_study_small_in_a_preview(tmp_path, monkeypatch, capsys):
     rows = {"coin": coin, "other": dataclasses.replace(coin, preview={}), "last": dataclasses.replace(coin, needs="x")}
     monkeypatch.setattr(command, "STUDIES", rows)
     main(["all", "--preview", f"--workdir={tmp_path}", "--seeds=4,7"])
-    assert asked == [(3, (4, 7)), (50, (4, 7))]
-    said = capsys.readouterr().out
-    assert said.count("  preview: a") == 2
-    assert "last: left out, since it needs --x" in said
+    assert measured_with == [(3, (4, 7)), (50, (4, 7))]
+    printed = capsys.readouterr().out
+    assert printed.count("  preview: a") == 2
+    assert "last: left out, since it needs --x" in printed
     page = (tmp_path / "STUDIES.md").read_text()
     assert page.count("**preview**") == 4
     assert "`python -m experiments.studies coin --seeds=4,7 --preview=true`" in page
@@ -198,10 +214,10 @@ def test_lanes_are_seeds_and_rates_that_share_no_state(tiny_text):
 
 
 def test_a_lane_that_diverged_is_nan_and_its_rate_is_not_the_best():
-    assert best(np.array([[2.0, 2.0], [1.0, np.nan], [1.9, 1.8]])) == 2
+    assert best_rate(np.array([[2.0, 2.0], [1.0, np.nan], [1.9, 1.8]])) == 2
 
 
-def test_text_that_is_missing_or_too_short_says_what_to_do(tmp_path):
+def test_text_that_is_missing_or_too_short_is_an_error_with_advice(tmp_path):
     with pytest.raises(UserError, match=r"does not exist.*Point --text=PATH"):
         text.corpus(str(tmp_path / "no"))
     (tmp_path / "short.txt").write_text("abc")
@@ -229,9 +245,12 @@ def test_the_gallery_is_the_page_of_its_records():
 @pytest.mark.parametrize("name", [name for name, path in RECORDS.items() if path.exists()])
 def test_the_verdicts_of_the_gallery_are_those_of_its_numbers(name):
     record = read(RECORDS[name])
-    told = lambda claim: (claim["said"], claim["verdict"], claim["criterion"], claim["instead"])  # noqa: E731
+
+    def texts(claim):
+        return claim["said"], claim["verdict"], claim["criterion"], claim["instead"]
+
     judged = [claim_json(claim) for claim in STUDIES[name].judge(record["numbers"])]
-    assert [told(claim) for claim in judged] == [told(claim) for claim in record["claims"]]
+    assert [texts(claim) for claim in judged] == [texts(claim) for claim in record["claims"]]
     assert len(record["seeds"]) >= 3
 
 

@@ -1,4 +1,4 @@
-"""Heads: what they look at, one against several, ways of projecting; verdicts follow from numbers."""
+"""Heads: what they attend to, one against several, ways of projecting; verdicts follow from numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import transformer
-from experiments.studies import heads, projections, text
+from experiments.studies import heads
 from experiments.studies.frame.training import number_of_parameters
+from experiments.studies.parts import projections, text
 
 
-def test_a_head_that_is_switched_off_is_one_whose_mix_is_zero(tiny_text):
+def test_a_head_that_is_switched_off_is_one_whose_output_is_zero(tiny_text):
     model = transformer.build(dict(architecture="decoder_only", vocab_size=256, width=6, num_heads=3, num_layers=2))
     params = model.init(jax.random.key(0))
     batch = text.windows(2, 5)(jax.random.key(1), jnp.asarray(text.corpus(tiny_text)[0]))
@@ -21,11 +22,11 @@ def test_a_head_that_is_switched_off_is_one_whose_mix_is_zero(tiny_text):
     assert abs(float(found["all_on"] - nats)) > 1e-4
 
 
-def test_what_heads_share_and_how_far_back_they_look(tiny_text):
+def test_what_heads_share_and_how_far_back_they_attend(tiny_text):
     model = transformer.build(dict(architecture="decoder_only", vocab_size=256, width=6, num_heads=3, num_layers=2))
     params = model.init(jax.random.key(0))
     batch = text.windows(2, 5)(jax.random.key(1), jnp.asarray(text.corpus(tiny_text)[0]))
-    found = heads.looks_at(model, params, batch)
+    found = heads.attention_statistics(model, params, batch)
     weights = np.asarray(model.apply(params, batch, capture=(heads.WEIGHTS,))["captured"][heads.WEIGHTS])
     pairs = [np.minimum(weights[:, :, a], weights[:, :, b]).sum(-1).mean((1, 2)) for a, b in ((0, 1), (0, 2), (1, 2))]
     np.testing.assert_allclose(found["shared_L"], np.mean(pairs, axis=0), rtol=1e-5)
@@ -33,7 +34,7 @@ def test_what_heads_share_and_how_far_back_they_look(tiny_text):
     np.testing.assert_allclose(found["distance_LN"], back.mean((1, 3)), rtol=1e-5)
 
 
-def test_heads_that_weigh_alike_are_one_wide_head_and_no_others():
+def test_heads_with_equal_weights_are_one_wide_head_and_no_others():
     found = projections.concatenated(jax.vmap(jax.random.key)(jnp.arange(3)), heads=2, head_width=3, length=4)
     assert np.all(found["alike"] < projections.SAME)
     query, keys, value = np.asarray(jax.random.normal(jax.random.key(0), (3, 1, 4, 2, 3)), float)[:, 0]
@@ -76,7 +77,10 @@ def test_ways_of_projecting_have_as_many_parameters_and_are_causal(way):
         number_of_parameters(projections.model_of(projections.LINEAR, heads=2, **shape)), rel=0.02
     )
     params, tokens = model.init(jax.random.key(0)), jnp.arange(6)[None]
-    logits = lambda tokens: model.apply(params, {"source": tokens})["logits"]  # noqa: E731
+
+    def logits(tokens):
+        return model.apply(params, {"source": tokens})["logits"]
+
     after = logits(tokens.at[0, 4].set(7))
     assert np.array_equal(logits(tokens)[0, :4], after[0, :4])
     assert not np.allclose(logits(tokens)[0, 5], after[0, 5])
@@ -114,7 +118,9 @@ def head_numbers(loss=(2.0, 1.9, 1.8), damage=(0.1, 0.1, 0.1), shared=(1.0, 0.2,
 
 
 def test_head_verdicts_follow_the_numbers():
-    found = lambda **numbers: [c.verdict for c in heads.judge(head_numbers(**numbers))]  # noqa: E731
+    def found(**numbers):
+        return [c.verdict for c in heads.judge(head_numbers(**numbers))]
+
     assert found()[:4] == ["holds", "holds", "holds", "holds"]
     assert found()[4:] == ["holds if all heads weigh alike", "holds", "holds"]
     assert found(shared=(1.0, 0.2, 0.6))[3] == "holds if N is 2"

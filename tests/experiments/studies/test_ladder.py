@@ -9,8 +9,9 @@ import pytest
 
 import transformer
 from experiments.data.tokenizers.tokens import SpecialTokens
-from experiments.studies import ladder, ladder_claims, pairs, rungs
+from experiments.studies import ladder
 from experiments.studies.frame.training import number_of_parameters
+from experiments.studies.parts import ladder_claims, pairs, rungs
 from experiments.tasks.framing import frame_for
 from transformer.decoding import generate
 from transformer.errors import UserError
@@ -34,23 +35,23 @@ def test_a_size_that_no_width_gives_is_an_error():
         rungs.of_size(rungs.ROWS[rungs.RNN], 50, 800, rungs.RNN)
 
 
-def test_every_architecture_says_the_same_answers(held):
-    said = {name: pairs.posed(held, held.check, name) for name in ("seq2seq", "decoder_only", "encoder_only")}
-    for data in said.values():
+def test_every_architecture_has_the_same_answers(held):
+    batches = {name: pairs.as_batch(held, held.check, name) for name in ("seq2seq", "decoder_only", "encoder_only")}
+    for data in batches.values():
         answers = [row[weights > 0] for row, weights in zip(data["labels"], data["loss_weights"], strict=True)]
         assert all(np.array_equal(a[:-1], target) for a, (_, target) in zip(answers, held.check, strict=True))
         assert {x.shape[0] for x in data.values()} == {9}
 
 
-def test_readings_are_of_each_pair_and_do_not_see_the_padding_of_chunks(held):
+def test_scores_are_of_each_pair_whatever_pads_its_chunk(held):
     model = transformer.build(dict(vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1))
-    params, data = model.init(jax.random.key(0)), pairs.posed(held, held.check, "seq2seq")
+    params, data = model.init(jax.random.key(0)), pairs.as_batch(held, held.check, "seq2seq")
     data = jax.tree.map(jnp.asarray, data)
-    found = pairs.readings(model, params, data, at_once=4)
+    found = pairs.score_pairs(model, params, data, at_once=4)
     logits = model.apply(params, data)["logits"]
-    right_N = ((jnp.argmax(logits, -1) == data["labels"]) * data["loss_weights"]).sum(1)
-    assert np.array_equal(found["right_N"], right_N)
-    assert np.array_equal(found["said_N"], [len(target) + 1 for _, target in held.check])
+    correct_N = ((jnp.argmax(logits, -1) == data["labels"]) * data["loss_weights"]).sum(1)
+    assert np.array_equal(found["correct_N"], correct_N)
+    assert np.array_equal(found["tokens_N"], [len(target) + 1 for _, target in held.check])
     assert found["nats_N"].shape == (9,)
 
 
@@ -60,25 +61,27 @@ def test_what_is_written_is_what_each_source_gives_by_itself(held, architecture)
         dict(architecture=architecture, vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1)
     )
     params = model.init(jax.random.key(0), 2.0)
-    prompts = jax.tree.map(jnp.asarray, pairs.asked(held, held.check, architecture))
-    found = pairs.written(model, params, prompts, held.slots, at_once=4)
-    assert found.shape == (9, held.slots)
+    prompts = jax.tree.map(jnp.asarray, pairs.as_prompts(held, held.check, architecture))
+    found = pairs.decode_greedily(model, params, prompts, held.max_answer_length, at_once=4)
+    assert found.shape == (9, held.max_answer_length)
     for i in (0, 8):
-        prompt = frame_for(architecture, held.slots).prompt(held.check[i][0])
+        prompt = frame_for(architecture, held.max_answer_length).prompt(held.check[i][0])
         alone = {name: jnp.asarray(x)[None] for name, x in prompt.items()}
-        expected = generate(model, params, alone, steps=held.slots, end=SpecialTokens.end)
+        expected = generate(model, params, alone, steps=held.max_answer_length, end=SpecialTokens.end)
         assert np.array_equal(found[i], expected[0])
 
 
 def test_texts_end_at_their_end_token(held):
     target = held.check[0][1]
     longer = np.concatenate([target, [SpecialTokens.end], target])
-    assert pairs.texts_of(held, [target, longer]) == [held.sides.target.decode(target)] * 2
+    assert pairs.decode_targets(held, [target, longer]) == [held.tokenizers.target.decode(target)] * 2
 
 
 def test_held_out_days_are_no_days_that_are_learned(held):
-    text = lambda part: {target.tobytes() for _, target in part}  # noqa: E731
-    assert not text(held.train) & text(held.check)
+    def days(part):
+        return {target.tobytes() for _, target in part}
+
+    assert not days(held.train) & days(held.check)
 
 
 def test_a_folder_of_aligned_sentences_is_read(tmp_path):
@@ -89,16 +92,18 @@ def test_a_folder_of_aligned_sentences_is_read(tmp_path):
     held = pairs.read_pairs(str(tmp_path), locales=(), examples=50, held_out=9, longest=30)
     assert len(held.train) == 50
     assert held.check
-    assert held.slots <= 31
+    assert held.max_answer_length <= 31
     settings = ladder.TranslationSettings(data=str(tmp_path), seeds=(0, 3), rates=(1e-3, 2e-3), steps=2, held_out=9)
     model = transformer.build(dict(vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1))
     whole = dict(quarter_N=np.zeros(len(held.check), int), inside=[0], translates=True)
-    row = ladder.climb("Transformer", model, held, settings, **whole)
+    row = ladder.measure_rung("Transformer", model, held, settings, **whole)
     assert np.all((np.array(row["bleu_R"]) >= 0.0) & (np.array(row["bleu_R"]) <= 100.0))
 
 
 def test_a_missing_folder_or_file_is_named_with_what_to_do(tmp_path):
-    read = lambda folder: pairs.read_pairs(str(folder), locales=(), examples=1, held_out=1, longest=9)  # noqa: E731
+    def read(folder):
+        return pairs.read_pairs(str(folder), locales=(), examples=1, held_out=1, longest=9)
+
     with pytest.raises(UserError, match=r"--data .*nowhere is not a folder.*train\.de.*Point --data=DIR"):
         read(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no train\.de.*Point --data=DIR"):
@@ -155,7 +160,9 @@ def numbers(accuracy, fall=(0.4, 0.0), updates=None):
 
 
 def test_ladder_verdicts_follow_the_numbers():
-    found = lambda *a, **k: [c.verdict for c in ladder_claims.judge(numbers(*a, **k))]  # noqa: E731
+    def found(*a, **k):
+        return [c.verdict for c in ladder_claims.judge(numbers(*a, **k))]
+
     rising = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5)
     slow = {rungs.RNN: 30, rungs.ATTENDING: 30}
     assert found(rising, updates=slow) == ["holds", "differs", "holds", "holds", "holds", "holds"]
@@ -188,8 +195,8 @@ def test_a_rung_that_diverged_does_not_do_as_well():
 
 def test_a_goal_that_is_never_reached_is_no_time():
     row = numbers((0.5,) * 7, updates={rungs.RNN: 99})["rungs"][rungs.RNN]
-    assert np.all(np.isinf(ladder_claims.times(row, 0.3)))
-    assert np.array_equal(ladder_claims.times({**row, "loss_RU": np.array([[1.0, 0.2]])}, 0.3), [0.02])
+    assert np.all(np.isinf(ladder_claims.time_to_goal(row, 0.3)))
+    assert np.array_equal(ladder_claims.time_to_goal({**row, "loss_RU": np.array([[1.0, 0.2]])}, 0.3), [0.02])
     assert ladder_claims.sooner(np.ones(3), np.full(3, np.inf))
     assert not ladder_claims.sooner(np.full(3, np.inf), np.ones(3))
 

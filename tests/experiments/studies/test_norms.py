@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import batch_norm
 from experiments.studies import norms as study
-from experiments.studies.batch_norm import EPSILON, BatchNorm, averages_of
+from experiments.studies.parts import batch_norm
+from experiments.studies.parts.batch_norm import EPSILON, BatchNorm, averages_of
 from experiments.studies.table import STUDIES
 from experiments.training.update import token_sums
 
@@ -64,8 +64,8 @@ def test_averages_are_an_argument_and_a_result(row):
     (_, after), *_ = normalised(row, x, 0.25)
     for name in start:
         np.testing.assert_allclose(after[name], 0.75 * start[name] + 0.25 * batch[name], rtol=1e-5)
-    (y, kept), *_ = normalised(row, x, None, after)
-    assert all(np.array_equal(kept[name], after[name]) for name in after)
+    (y, same), *_ = normalised(row, x, None, after)
+    assert all(np.array_equal(same[name], after[name]) for name in after)
     (alone, _), *_ = normalised(row, x[:1], None, after, LENGTHS[:1])
     np.testing.assert_allclose(alone, y[:1], rtol=1e-6)  # others no longer matter
 
@@ -157,7 +157,9 @@ def numbers(batch=0.5, counted=0.6, beyond=3.0, leak=0.5, at_full=0.1):
 
 
 def test_verdicts_follow_the_numbers():
-    found = lambda **changed: [c.verdict for c in study.judge(numbers(**changed))]  # noqa: E731
+    def found(**changed):
+        return [c.verdict for c in study.judge(numbers(**changed))]
+
     assert found()[:3] == ["holds if lengths are 2 to 8", "holds", "holds"]
     assert found()[3:] == ["holds", "holds if it is per feature and learning"]
     assert found(batch=0.05)[0] == "differs"

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.studies import positions, text
+from experiments.studies import positions
 from experiments.studies.frame.training import held_out
+from experiments.studies.parts import text
 
 SEEDS = np.array([-0.001, 0.0, 0.001])
 
@@ -51,7 +52,7 @@ def test_bytes_beyond_are_read_as_the_last_of_short_windows(tiny_text):
     np.testing.assert_allclose(positions.at_the_end(model, params, batch, 8, 2), np.mean(losses), rtol=1e-5)
 
 
-def test_what_is_trained_is_read_further(tiny_text, monkeypatch):
+def test_what_is_trained_is_tested_on_longer_windows(tiny_text, monkeypatch):
     monkeypatch.setattr(positions, "KINDS", (positions.SINUSOIDAL,))
     monkeypatch.setattr(positions, "CODES", {positions.RAW: positions.CODES[positions.RAW]})
     settings = positions.PositionsSettings(steps=2, length=8, width=8, batch=2, text=tiny_text, seeds=(0, 5))
@@ -74,7 +75,9 @@ def numbers(raw=2.5, share=2.0, sinusoidal=2.0, rises=None):
 
 
 def test_verdicts_follow_the_numbers():
-    found = lambda **k: [c.verdict for c in positions.judge(numbers(**k))]  # noqa: E731
+    def found(**changed):
+        return [c.verdict for c in positions.judge(numbers(**changed))]
+
     assert found() == ["holds", "holds", "holds"]
     assert found(share=2.2, sinusoidal=2.0)[0] == "shape only"
     assert found(raw=2.0)[0] == "differs"
@@ -83,13 +86,13 @@ def test_verdicts_follow_the_numbers():
     assert found(rises=dict.fromkeys(positions.KINDS, 0.5))[1:] == ["differs", "differs"]
 
 
-def test_a_lane_that_diverged_has_not_held():
+def test_the_loss_of_a_lane_that_diverged_does_not_stay():
     made = numbers()
-    assert positions.held(made, "alibi")
+    assert positions.loss_stays(made, "alibi")
     made["loss_BR"]["alibi"][:, 1] = np.nan
-    assert not positions.held(made, "alibi")
-    assert not positions.held(numbers(rises={"alibi": 0.03}), "alibi")
-    assert positions.held(numbers(rises={"alibi": 0.01}), "alibi")
+    assert not positions.loss_stays(made, "alibi")
+    assert not positions.loss_stays(numbers(rises={"alibi": 0.03}), "alibi")
+    assert positions.loss_stays(numbers(rises={"alibi": 0.01}), "alibi")
 
 
 def test_the_figure_has_three_panels():

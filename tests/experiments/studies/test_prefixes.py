@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import transformer
-from experiments.studies import prefixes, text
+from experiments.studies import prefixes
+from experiments.studies.parts import text
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def test_one_masked_pass_has_the_loss_and_gradient_of_all_prefixes(prefix_settin
 
 def test_a_training_without_mask_has_a_curve_and_predicts(prefix_settings):
     learn, check = (jnp.asarray(part) for part in text.corpus(prefix_settings.text))
-    row = prefixes.train_row(prefixes.CHEATING, prefix_settings, learn, check)
+    row = prefixes.train_row(prefixes.UNMASKED, prefix_settings, learn, check)
     assert row["loss_RU"].shape == (3, 3)
     assert row["predicts_R"].shape == (3,)
     assert np.all(np.isfinite(row["predicts_R"]))
@@ -35,7 +36,7 @@ def test_the_last_row_alone_has_weight_where_only_it_is_trained(tiny_text):
     assert np.array_equal(batch["loss_weights"], [[0, 0, 0, 1]] * 2)
 
 
-def test_predicting_sees_nothing_after_the_prefix(tiny_text):
+def test_predicting_reads_nothing_after_the_prefix(tiny_text):
     model = transformer.build(dict(architecture="encoder_only", vocab_size=256, width=12, num_heads=4, num_layers=2))
     params = model.init(jax.random.key(0))
     batch = text.windows(3, 6)(jax.random.key(1), jnp.asarray(text.corpus(tiny_text)[0]))
@@ -55,7 +56,9 @@ def prefix_numbers(off=1e-7, last=2.5, bigrams=2.5, cheating=(0.1, 5.0)):
 
 
 def test_prefix_verdicts_follow_the_numbers():
-    found = lambda **numbers: [c.verdict for c in prefixes.judge(prefix_numbers(**numbers))]  # noqa: E731
+    def found(**numbers):
+        return [c.verdict for c in prefixes.judge(prefix_numbers(**numbers))]
+
     assert found() == ["holds", "differs", "differs", "differs"]
     assert found(off=0.1)[0] == "differs"
     assert found(last=1.9, bigrams=2.0)[1:3] == ["holds", "holds"]

@@ -12,9 +12,9 @@ import transformer
 from experiments.data.config import DatesConfig
 from experiments.data.sources.dates import ceiling, every_day, write, writers
 from experiments.studies import self_and_cross as study
-from experiments.studies.date_alignment import ANSWER, NOWHERE, aligned, date_splits
 from experiments.studies.frame.claim import StudySettings
-from experiments.studies.one_function import layers
+from experiments.studies.parts.date_alignment import ANSWER, NOWHERE, aligned, date_splits
+from experiments.studies.parts.one_function import layers
 from experiments.studies.table import STUDIES
 
 DAY = datetime.date(2026, 5, 7)
@@ -22,7 +22,7 @@ TINY = study.SelfAndCrossSettings(locales=("de", "ja"), width=8, steps=2, batch=
 
 
 @pytest.mark.parametrize(
-    ("locale", "style", "text", "places"),
+    ("locale", "style", "text", "positions"),
     [
         ("de", "long", "7. Mai 2026", [7, 8, 9, 10, None, None, None, None, None, 0]),
         ("de", "medium", "07.05.2026", [6, 7, 8, 9, None, 3, 4, None, 0, 1]),
@@ -30,25 +30,25 @@ TINY = study.SelfAndCrossSettings(locales=("de", "ja"), width=8, steps=2, batch=
         ("de", "short", "07.05.26", [None, None, 6, 7, None, 3, 4, None, 0, 1]),
     ],
 )
-def test_a_digit_is_aligned_with_the_place_where_the_format_puts_it(locale, style, text, places):
+def test_a_digit_is_aligned_with_the_position_that_the_format_gives_it(locale, style, text, positions):
     found, where = aligned(DAY, (Locale.parse(locale), style))
     assert found == text
-    assert where == [NOWHERE if place is None else place for place in [*places, None]]
+    assert where == [NOWHERE if place is None else place for place in [*positions, None]]
 
 
-def test_aligned_characters_are_the_digits_that_are_said_and_texts_are_those_of_the_source():
+def test_aligned_characters_are_the_digits_of_the_date_and_texts_are_those_of_the_source():
     config = DatesConfig(study.SelfAndCrossSettings().locales, study.SelfAndCrossSettings().formats)
     days = every_day(config)[::997]
     for writer in writers(config):
         for day, text in zip(days, write(days, writer), strict=True):
             found, where = aligned(day, writer)
             assert found == text
-            said = [(text[i], day.isoformat()[t]) for t, i in enumerate(where) if i != NOWHERE]
-            assert len(said) >= 5  # four of the year, one or two of the day
-            assert all(a == b for a, b in said)
+            digits = [(text[i], day.isoformat()[t]) for t, i in enumerate(where) if i != NOWHERE]
+            assert len(digits) >= 5  # four of the year, one or two of the day
+            assert all(a == b for a, b in digits)
 
 
-def test_each_text_of_the_default_locales_says_one_day():
+def test_each_text_of_the_default_locales_is_one_day():
     config = DatesConfig(study.SelfAndCrossSettings().locales, study.SelfAndCrossSettings().formats)
     assert ceiling(config, every_day(config)[::7]) == 1.0
 
@@ -57,12 +57,12 @@ def test_examples_are_padded_alike_and_aligned_with_their_tokens():
     learn, check, size = date_splits(DatesConfig(("de", "fi"), ("long", "medium")), (13, 7))
     assert learn.arrays["source"].shape[0] == 13
     assert check.aligned_NT.shape == check.arrays["labels"].shape == (7, ANSWER)
-    for source_S, labels_T, places_T in zip(
+    for source_S, labels_T, positions_T in zip(
         check.arrays["source"], check.arrays["labels"], check.aligned_NT, strict=True
     ):
-        there = places_T != NOWHERE
+        there = positions_T != NOWHERE
         assert there.sum() >= 5
-        assert np.array_equal(source_S[places_T[there]], labels_T[there])
+        assert np.array_equal(source_S[positions_T[there]], labels_T[there])
     assert max(int(x.max()) for x in (learn.arrays["source"], learn.arrays["labels"])) < size
 
 
@@ -75,23 +75,23 @@ def test_layers_of_both_kinds_give_the_same_bits_but_where_positions_are_the_lay
     assert found["other_R"] > 0.1
 
 
-def test_the_looks_are_those_of_the_weights():
+def test_the_strongest_positions_are_those_of_the_weights():
     model = transformer.build(dict(architecture="seq2seq", vocab_size=9, width=8, num_layers=2, num_heads=4))
     params = model.init(jax.random.key(0))
     batch = {"source": jnp.arange(10).reshape(2, 5) % 9, "target": jnp.arange(6).reshape(2, 3)}
-    found = study.looks_at(model, params, batch)
+    found = study.strongest_positions(model, params, batch)
     weights = model.apply(params, batch, capture=(study.WEIGHTS,))["captured"][study.WEIGHTS]
     assert found["head_LNBT"].shape == (2, 4, 2, 3)
     assert int(found["head_LNBT"][1, 3, 1, 2]) == int(jnp.argmax(weights[1, 1, 3, 2]))
     assert int(found["mean_BT"][1, 2]) == int(jnp.argmax(weights[:, 1, :, 2].mean((0, 1))))
 
 
-def test_a_reader_that_looks_at_the_true_places_is_aligned_and_one_that_looks_at_the_first_is_not():
+def test_a_head_at_the_true_positions_is_aligned_and_one_at_the_first_is_not():
     _, dates, _ = date_splits(DatesConfig(("de", "ja"), ("medium",)), (1, 40))
     true_NT = np.maximum(dates.aligned_NT, 0)
     heads = np.stack([np.zeros_like(true_NT), true_NT])[None, :, None]  # R L N B T
-    looked = {"mean_BT": np.zeros_like(true_NT)[None], "head_LNBT": np.swapaxes(heads, 1, 2)}
-    found = study.alignment(looked, dates)
+    strongest = {"mean_BT": np.zeros_like(true_NT)[None], "head_LNBT": np.swapaxes(heads, 1, 2)}
+    found = study.alignment(strongest, dates)
     assert found["best_head_R"] == [1]
     assert found["best_R"] == found["digit_R"] == [1.0]
     assert found["mean_R"][0] < 0.3
@@ -111,19 +111,24 @@ def test_a_tiny_study_gives_numbers_claims_and_a_figure(measured):
     assert study.draw(measured).axes
 
 
-def numbers(differ=0.0, written_out=1e-7, best=0.97, mean=0.5, sees=0.99, blind=0.0, guess=0.91):
+def numbers(differ=0.0, written_out=1e-7, best=0.97, mean=0.5, with_cross=0.99, blind=0.0, guess=0.91):
     seeds = np.array([-0.001, 0.0, 0.001])
     row = {"differ_R": np.full(3, differ), "written_out_R": np.full(3, written_out)}
     row |= {"written_out_other_R": row["written_out_R"], "other_R": 1.0 + seeds}
     of_rotary = row | {"differ_R": np.ones(3)}
     found = {"best_R": best + seeds, "mean_R": mean + seeds, "digit_R": best + seeds, "fixed": 0.4, "digits": 7}
-    trained = lambda x, loss: {"exact_R": x + seeds, "loss": loss + seeds}  # noqa: E731
-    both = {"cross": trained(sees, 0.1), "blind": trained(blind, guess), "blind_loss": 0.9}
+
+    def trained(exact, loss):
+        return {"exact_R": exact + seeds, "loss": loss + seeds}
+
+    both = {"cross": trained(with_cross, 0.1), "blind": trained(blind, guess), "blind_loss": 0.9}
     return {"bits": {"none": row, "rotary": of_rotary}, "alignment": found, **both}
 
 
 def test_verdicts_follow_the_numbers():
-    found = lambda **changed: [c.verdict for c in study.judge(numbers(**changed))]  # noqa: E731
+    def found(**changed):
+        return [c.verdict for c in study.judge(numbers(**changed))]
+
     assert found() == ["holds if positions are none", "holds if the best head is read", "holds"]
     assert found(differ=0.01)[0] == found(written_out=0.1)[0] == "differs"
     assert found(best=0.8)[1] == "differs"
@@ -131,7 +136,7 @@ def test_verdicts_follow_the_numbers():
     assert found(blind=0.99)[2] == found(guess=0.8)[2] == "differs"
 
 
-def test_fixed_places_that_hit_as_often_are_no_alignment():
+def test_fixed_positions_that_hit_as_often_are_no_alignment():
     made = numbers()
     made["alignment"]["fixed"] = 0.98
     assert study.judge(made)[1].verdict == "differs"

@@ -1,4 +1,4 @@
-"""Text for studies: a file or folder of the user's own, or the source code of Python's standard library; as bytes."""
+"""Text for studies, as bytes: the user's own file or folder, or the source code of Python's standard library."""
 
 import sysconfig
 from collections.abc import Sequence
@@ -12,19 +12,21 @@ from jax import Array
 from jaxtyping import Float, UInt8
 
 from experiments.data.sources.source_code import split_library
-from experiments.studies.frame.training import held_out, scores, train_lanes
+from experiments.studies.frame.training import Sample, held_out, scores, train_lanes
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.errors import problem
 
 VOCABULARY, WINDOW = 256, 64
-FLAG = "a text file, or a folder whose .txt files are read; none: Python's standard library"
+"""Values of a byte, and bytes of a training window."""
+FLAG = "text file, or folder whose .txt files are read; none: Python's standard library"
+"""Meaning of the setting `text`."""
 HELD_OUT = 0.05
-"""Share of a user's text, its end, that is held out."""
+"""Share of a user's text that is held out: its end."""
 
 
 def corpus(path: str | None) -> tuple[UInt8[np.ndarray, "n"], UInt8[np.ndarray, "m"]]:
-    """(train, held out), bytes.
+    """Read the text: (train, held out), bytes.
 
     Raises:
         UserError: there is no text at the path.
@@ -44,8 +46,8 @@ def corpus(path: str | None) -> tuple[UInt8[np.ndarray, "n"], UInt8[np.ndarray, 
     return tuple(np.frombuffer(part, np.uint8) for part in (text[:cut], text[cut:]))
 
 
-def windows(batch: int, length: int, side: str = "target"):
-    """A `Sample` of windows at random places: each byte is the label of those before it in the window."""
+def windows(batch: int, length: int, side: str = "target") -> Sample:
+    """Return a sampler of windows at random offsets: each byte is the label of those before it in the window."""
 
     def sample(key: Array, text: Array) -> Batch:
         starts_B1 = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)
@@ -62,13 +64,13 @@ def windows(batch: int, length: int, side: str = "target"):
 def held_out_loss(
     model: Model, parts: Sequence[np.ndarray], *, batch: int, side: str = "target", **options: Any
 ) -> Float[np.ndarray, "A R"]:
-    """Nats per byte on held-out text of a model that was trained on windows of 64 bytes, at each rate and seed.
+    """Train a model on windows of 64 bytes: nats per byte on held-out text, at each rate and seed.
 
     Args:
-        parts: what `corpus` gives.
-        batch: windows an update.
-        side: what the model reads, "target" or "source".
-        options: those of `train_lanes`.
+        parts: the two texts of `corpus`.
+        batch: windows per update.
+        side: input of the model, "target" or "source".
+        options: options of `train_lanes`.
     """
     learn, check = map(jnp.asarray, parts)
     trained = train_lanes(model, windows(batch, WINDOW, side), learn, **options)
@@ -76,4 +78,5 @@ def held_out_loss(
 
 
 def _bytes(text: str) -> np.ndarray:
+    """Encode a text as bytes."""
     return np.frombuffer(text.encode(), np.uint8)

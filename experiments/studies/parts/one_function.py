@@ -23,17 +23,17 @@ HEADS = 4
 
 
 def one_function(seeds: Sequence[int], width: int) -> dict[str, Any]:
-    """Position -> `differ_R`, the share of the entries of Attn(X, X) in which a self and a cross layer differ in a bit.
+    """Compare a self and a cross layer with the same random parameters, for each row of POSITIONS.
 
-    Both have the same parameters, drawn at random. `written_out`: relative difference from the equation, in float64;
-    `other`: of Attn(X, X') from Attn(X, X).
+    `differ_R`: share of the entries of Attn(X, X) that differ in a bit. `written_out_R`: relative difference from the
+    equation, in float64; `other_R`: that of Attn(X, X') from Attn(X, X).
     """
     found = {name: [layers(seed, name, width) for seed in seeds] for name in POSITIONS}
     return {name: {key: np.array([row[key] for row in rows]) for key in rows[0]} for name, rows in found.items()}
 
 
 def layers(seed: int, position: str, width: int) -> dict[str, float]:
-    """One position and seed of `one_function`; operation by operation, so that no compiler merges any."""
+    """Compare the layers of one position and seed; operation by operation, so that no compiler fuses any."""
     B, T = 2, 7
     config = model_config(dict(architecture="seq2seq", num_heads=HEADS, width=width, position=position))
     for_x, for_other, for_layer, for_bias = jax.random.split(jax.random.key(seed), 4)
@@ -57,24 +57,27 @@ def layers(seed: int, position: str, width: int) -> dict[str, float]:
 
 
 def randomised(key: Array, params: Any) -> Any:
-    """Parameters that start at zero, such as biases, drawn at random too."""
+    """Add random numbers to all parameters, since some, such as biases, start at zero."""
     return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(key, x.shape), params)
 
 
 def written_out(params: Any, target_BTD: Array, source_BSD: Array, lengths_B: Array) -> np.ndarray:
-    """softmax(Q K^T / sqrt(H)) V of each head, then the output projection; keys from a length on are left out."""
+    """Compute softmax(Q K^T / sqrt(H)) V of each head, without the keys from a length on, and project the output."""
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     source_BSD = np.asarray(source_BSD, np.float64)
-    project = lambda name, x: np.einsum("btd,dnh->bnth", x, params[name]["kernel"]) + params[name]["bias"][:, None]  # noqa: E731
+
+    def project(name: str, x: np.ndarray) -> np.ndarray:
+        return np.einsum("btd,dnh->bnth", x, params[name]["kernel"]) + params[name]["bias"][:, None]
+
     query = project("query", np.asarray(target_BTD, np.float64))
     key, value = project("key", source_BSD), project("value", source_BSD)
     scores = np.exp(query @ np.swapaxes(key, 2, 3) / np.sqrt(query.shape[-1]))
     scores *= (np.arange(key.shape[2]) < np.asarray(lengths_B)[:, None])[:, None, None]
-    mixed = scores / scores.sum(-1, keepdims=True) @ value
-    return np.einsum("bnth,nhd->btd", mixed, params["output"]["kernel"]) + params["output"]["bias"]
+    heads = scores / scores.sum(-1, keepdims=True) @ value
+    return np.einsum("bnth,nhd->btd", heads, params["output"]["kernel"]) + params["output"]["bias"]
 
 
 def relative(x: Array, y: Array) -> float:
-    """|x - y| / |y|."""
+    """Compute |x - y| / |y|."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return float(np.linalg.norm(x - y) / np.linalg.norm(y))

@@ -1,8 +1,8 @@
-"""Dates with their true alignment: where each digit of "2026-11-20" stands in the text that says the day.
+"""Dates with their true alignment: the position of each digit of "2026-11-20" in the text of the day.
 
-The format of a locale says where its fields stand: "d. MMMM y" writes 20 and 2026 in digits and the month as a word.
-A digit of the ISO date that the text writes is aligned with it, counted from the right (5 is the second digit of 05);
-what the text does not write in digits, and the hyphens, are aligned with nothing.
+The format of a locale gives the order of its fields: "d. MMMM y" writes 20 and 2026 in digits and the month as a word.
+A digit of the ISO date is aligned with that digit of the text, counted from the right (5 is the second digit of 05);
+digits that the text does not write, and the hyphens, are aligned with nothing.
 """
 
 import dataclasses
@@ -20,47 +20,49 @@ from experiments.tasks.collating import collate
 from experiments.tasks.framing import Seq2Seq
 
 NOWHERE = -1
+"""Position of a token that is aligned with nothing."""
 ANSWER = len("2026-11-20") + 1
 """Tokens of an answer, the end token included."""
-PLACES = {"y": slice(0, 4), "M": slice(5, 7), "L": slice(5, 7), "d": slice(8, 10)}
-"""First letter of a field -> where its digits stand in the ISO date."""
+ISO_DIGITS = {"y": slice(0, 4), "M": slice(5, 7), "L": slice(5, 7), "d": slice(8, 10)}
+"""Positions of a field's digits in the ISO date, by the first letter of the field."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dates:
-    """Examples that all have one shape, i of N, with their alignment."""
+    """Examples of one shape, with their alignment."""
 
     arrays: dict[str, Int32[np.ndarray, "N ..."] | Float32[np.ndarray, "N ..."]]
-    """A batch of seq2seq; rows are examples."""
+    """Arrays of a seq2seq batch; rows are examples."""
     aligned_NT: Int32[np.ndarray, "N T"]
     """The position in the source of each token of the answer, or NOWHERE."""
     texts: tuple[str, ...]
+    """Texts of the sources."""
 
 
 def aligned(day: datetime.date, writer: Writer) -> tuple[str, list[int]]:
-    """The text of a day, and the place in it of each token of its ISO date and end, or NOWHERE."""
+    """Write a day: its text, and the position in it of each token of the ISO date and its end, or NOWHERE."""
     locale, style = writer
     template, iso = get_date_format(style, locale).format, day.isoformat()
-    text, places, end = "", [NOWHERE] * ANSWER, 0
+    text, positions, end = "", [NOWHERE] * ANSWER, 0
     for field in FIELD.finditer(template):
         text += template[end : field.start()] % ()
         end, word = field.end(), DateTimeFormat(day, locale)[field[1]]
-        where = PLACES.get(field[1][0])
-        if where is not None and word.isdecimal():
-            digits = range(where.start, where.stop)[-len(word) :]
+        span = ISO_DIGITS.get(field[1][0])
+        if span is not None and word.isdecimal():
+            digits = range(span.start, span.stop)[-len(word) :]
             first = len(text) + len(word) - len(digits)
-            for i, place in enumerate(digits, start=first):
-                places[place] = i
+            for i, position in enumerate(digits, start=first):
+                positions[position] = i
         text += word
     text += template[end:] % ()
-    for place, i in enumerate(places):
-        if i != NOWHERE and int(text[i]) != int(iso[place]):
-            places[place] = NOWHERE
-    return text, places
+    for position, i in enumerate(positions):
+        if i != NOWHERE and int(text[i]) != int(iso[position]):
+            positions[position] = NOWHERE
+    return text, positions
 
 
 def date_splits(config: DatesConfig, counts: tuple[int, int], seed: int = 0) -> tuple[Dates, Dates, int]:
-    """(training, held out, V): each has `counts` examples, drawn evenly over days and writers; no day is in both.
+    """Draw (training, held out, V) with `counts` examples, evenly over days and writers; no day is in both.
 
     Raises:
         UserError: an unknown locale or format, or years that end before they start.
@@ -78,8 +80,9 @@ def date_splits(config: DatesConfig, counts: tuple[int, int], seed: int = 0) -> 
 
 
 def _stacked(rows: Sequence[tuple[datetime.date, str, list[int]]], tokenizer: Characters, longest: int) -> Dates:
+    """Encode the rows and stack them."""
     encode, frame = tokenizer.encode, Seq2Seq(ANSWER)
     examples = [frame.example(encode(text), encode(day.isoformat())) for day, text, _ in rows]
     lengths = {name: longest if name == "source" else ANSWER for name in examples[0]}
-    places_NT = np.array([places for _, _, places in rows], np.int32)
-    return Dates(collate(examples, lengths), places_NT, tuple(text for _, text, _ in rows))
+    positions_NT = np.array([positions for _, _, positions in rows], np.int32)
+    return Dates(collate(examples, lengths), positions_NT, tuple(text for _, text, _ in rows))

@@ -1,7 +1,7 @@
 """The rungs of the ladder, and a model of each at one number of parameters.
 
-RNN                      the decoder sees the last states alone      Sutskever et al. 2014, arXiv:1409.3215
-RNN + attention          it looks back at every state                Bahdanau et al. 2015, arXiv:1409.0473
+RNN                      the decoder starts from the last states     Sutskever et al. 2014, arXiv:1409.3215
+RNN + attention          it attends to every state                   Bahdanau et al. 2015, arXiv:1409.0473
 attention alone          cross-attention layers, nothing else
 ... + self-attention     one layer of it on each side
 Transformer              self-attention, cross-attention and feed-forward; Vaswani et al. 2017, arXiv:1706.03762
@@ -20,7 +20,7 @@ from transformer import Model
 from transformer.errors import problem
 
 EQUAL = 0.05
-"""Numbers of parameters may differ by this share of the Transformer's."""
+"""Largest difference of a number of parameters, as a share of the Transformer's."""
 ROWS: dict[str, Mapping[str, Any]] = {
     "RNN": {"architecture": "rnn_seq2seq", "num_layers": 1, "recurrent": {"attention": "none"}},
     "RNN + attention": {"architecture": "rnn_seq2seq", "num_layers": 1, "num_heads": 1},
@@ -30,17 +30,20 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "decoder-only": {"architecture": "decoder_only", "num_layers": 4, "num_heads": 2},
     "encoder-only": {"architecture": "encoder_only", "num_layers": 4, "num_heads": 2},
 }
-"""Rung -> what is special about its model; widths are even."""
+"""Model settings by rung; widths are even."""
 RNN, ATTENDING, ALONE, SELF_TOO, TRANSFORMER, DECODER, ENCODER = ROWS
 
 
 def of_size(special: Mapping[str, Any], vocabulary: int, size: int, name: str) -> Model:
-    """The model of a rung whose even width brings it nearest to a number of parameters.
+    """Build the model of a rung, with the even width whose number of parameters is nearest to `size`.
 
     Raises:
-        UserError: no width brings it near enough.
+        UserError: no width comes within EQUAL of it.
     """
-    build = lambda width: transformer.build({"vocab_size": vocabulary, "width": width, **special})  # noqa: E731
+
+    def build(width: int) -> Model:
+        return transformer.build({"vocab_size": vocabulary, "width": width, **special})
+
     some = (8, 16, 24)
     # The number of parameters is a polynomial of the width, of degree two.
     count = np.polynomial.Polynomial.fit(some, [number_of_parameters(build(width)) for width in some], 2)

@@ -1,12 +1,13 @@
-"""Batch norm as a function: its averages are an argument and a result. And an encoder or decoder that is built with it.
+"""Batch norm as a function, whose averages are an argument and a result, and a stack of blocks that is built with it.
 
     y = (x - mean) / sqrt(variance + epsilon) * scale + bias        Ioffe and Szegedy 2015, 1502.03167
 
     per feature     mean and variance of each feature, over examples and positions           D
-    per position    of each feature at each position, over examples                          T D
+    per position    mean and variance of each feature at each position, over examples        T D
 
-Statistics are of what is counted: all rows, or those that are no padding. While it learns, a batch is normalised with
-its own statistics, else with the averages. Positions that no example of a batch has are normalised with the averages.
+Statistics are those of the counted rows: all rows, or those that are no padding. In training, a batch is normalised
+with its own statistics, else with the averages. Positions that no example of a batch has are normalised with the
+averages.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ from transformer.ops.scores import find
 
 EPSILON = 1e-5
 Averages = dict[str, Array]
-"""mean and variance, D or T D."""
+"""Mean and variance, D or T D."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +47,12 @@ class BatchNorm:
     padding: bool
 
     def start(self, length: int, width: int) -> Averages:
-        """Averages of nothing: mean 0, variance 1."""
+        """Return the averages before any batch: mean 0, variance 1."""
         shape = (width,) if 1 in self.over else (length, width)
         return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
 
     def counted(self, lengths_B: Array, length: int) -> Float[Array, "B T 1"]:
-        """1 where a row is counted, 0 elsewhere."""
+        """Return 1 where a row is counted, 0 elsewhere."""
         return (self.padding | (jnp.arange(length) < lengths_B[:, None])).astype(jnp.float32)[..., None]
 
     def __call__(
@@ -63,10 +64,10 @@ class BatchNorm:
         averages: Averages,
         learn: Array | float | None,
     ) -> tuple[Float[Array, "B T D"], Averages]:
-        """(y, new averages).
+        """Normalise x: (y, new averages).
 
         Args:
-            learn: share of the batch's statistics in the new averages; None: the averages normalise, and stay.
+            learn: share of the batch's statistics in the new averages; None: the averages normalise x, and stay.
         """
         T = x_BTD.shape[1]
         averages = {name: x if x.ndim == 1 else x[:T] for name, x in averages.items()}
@@ -74,7 +75,10 @@ class BatchNorm:
         if learn is not None:
             counted_BT1 = self.counted(lengths_B, T)
             count = jnp.sum(counted_BT1, self.over)
-            mean_of = lambda x: jnp.sum(counted_BT1 * x, self.over) / jnp.maximum(count, 1.0)  # noqa: E731
+
+            def mean_of(x: Array) -> Array:
+                return jnp.sum(counted_BT1 * x, self.over) / jnp.maximum(count, 1.0)
+
             mean = mean_of(x_BTD)
             found = {"mean": mean, "variance": mean_of(jnp.square(x_BTD - mean))}
             used = {name: jnp.where(count > 0, x, averages[name]) for name, x in found.items()}
@@ -90,20 +94,23 @@ NORMS: dict[str, BatchNorm | None] = {
     "batch, per position": BatchNorm(over=(0,), padding=False),
     "batch, per position, padding counted": BatchNorm(over=(0,), padding=True),
 }
-"""Name -> the way of batch norm; None: layer norm."""
+"""Ways of batch norm by name; None: layer norm."""
 LAYER, FEATURE, FEATURE_PADDED, POSITION, POSITION_PADDED = NORMS
 
 
 def layer_row(x_BTD, scale, bias, lengths_B, averages, learn) -> tuple[Array, Averages]:
-    """Layer norm, called as batch norm is; it has no averages."""
+    """Apply layer norm with the arguments of batch norm; it has no averages."""
     return layer_norm(x_BTD, scale, bias, EPSILON), averages
 
 
 class NormedStack(nn.Module):
-    """The library's attention and feed-forward, stacked, pre-norm, each norm by `row`: a BatchNorm, or None for layer.
+    """A stack of pre-norm blocks of the library's attention and feed-forward, with the norms of a row of NORMS.
 
-    Positions are the config's, within attention. Averages are by place: of norm i of the stack.
-    `attention`: (config, sublayer, score, name=) -> the sublayer.
+    Attributes:
+        config: model settings; positions are those within attention.
+        row: a way of batch norm; None: layer norm.
+        causal: whether attention is causal.
+        attention: (config, sublayer, score, name=) -> the sublayer.
     """
 
     config: ModelConfig
@@ -112,21 +119,21 @@ class NormedStack(nn.Module):
     attention: Callable[..., Attention] = Attention
 
     @property
-    def places(self) -> int:
-        """How many norms there are."""
+    def num_norms(self) -> int:
+        """The number of norms."""
         return 2 * self.config.num_layers + 1
 
     def start(self, length: int) -> list[Averages]:
-        """The averages before any batch."""
-        return [self.row.start(length, self.config.width) if self.row else {} for _ in range(self.places)]
+        """Return the averages of each norm before any batch."""
+        return [self.row.start(length, self.config.width) if self.row else {} for _ in range(self.num_norms)]
 
     @nn.compact
     def __call__(
         self, batch: Batch, dropout: Dropout = Dropout(), averages: Any = None, learn: Any = 1.0
     ) -> dict[str, Any]:
-        """Logits of each row; `averages`, the new ones. `dropout` is not used.
+        """Compute the logits of each row and the new averages of each norm. `dropout` is not used.
 
-        `embedded` of the batch, B T D, stands in for the embeddings of its tokens.
+        `embedded` of the batch, B T D, replaces the embeddings of its tokens.
         """
         config = self.config
         tokens_BT = batch["source"]
@@ -176,6 +183,7 @@ class Scales(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[Array, Array]:
+        """Return the scale and the bias, D."""
         return (
             self.param("scale", nn.initializers.ones, (self.width,)),
             self.param("bias", nn.initializers.zeros, (self.width,)),
@@ -183,18 +191,18 @@ class Scales(nn.Module):
 
 
 def normed_model(config: ModelConfig, row: BatchNorm | None, *, causal: bool = False) -> Model:
-    """A model of it. Training normalises with the statistics of each batch; see `averages_of` for the rest."""
+    """Build a model of a NormedStack. Training normalises with the statistics of each batch; see `averages_of`."""
     return Model(config, NormedStack(config, row, causal))
 
 
 def averages_of(model: Model, params: Any, batches: Any, length: int) -> list[Averages]:
-    """Mean and variance of all counted rows of batches (stacked, K first), for parameters that stay.
+    """Compute the mean and variance of all counted rows of batches (stacked, K first), at fixed parameters.
 
-    Each batch is normalised with its own statistics, as it is learned from; these are pooled by how many rows each is
-    of, rather than averaged while it learns: Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, recommend it.
+    Each batch is normalised with its own statistics, as in training; these are pooled, weighted by their numbers of
+    rows, and not averaged in training: Wu and Johnson 2021, https://arxiv.org/abs/2105.07576, recommend it.
 
     Args:
-        length: positions that there are averages of; those that no example reaches keep mean 0 and variance 1.
+        length: positions with averages; those that no example reaches keep mean 0 and variance 1.
     """
     stack: NormedStack = model.module
     trained = batches["source"].shape[-1]
@@ -211,8 +219,8 @@ def averages_of(model: Model, params: Any, batches: Any, length: int) -> list[Av
     def pooled(own: Averages, start: Averages) -> Averages:
         mean = jnp.sum(share_K * own["mean"], 0)
         variance = jnp.sum(share_K * (own["variance"] + jnp.square(own["mean"] - mean)), 0)
-        there = jnp.sum(count_K, 0) > 0
-        new = {"mean": jnp.where(there, mean, 0.0), "variance": jnp.where(there, variance, 1.0)}
+        reached = jnp.sum(count_K, 0) > 0
+        new = {"mean": jnp.where(reached, mean, 0.0), "variance": jnp.where(reached, variance, 1.0)}
         return {n: x if x.shape == start[n].shape else start[n].at[:trained].set(x) for n, x in new.items()}
 
     return [pooled(own, start) for own, start in zip(found, stack.start(length), strict=True)]
