@@ -1,4 +1,24 @@
-"""Attention and Transformers in JAX: pure functions in `ops`, shells of parameters in `nn`, models behind `build`."""
+"""Attention and Transformers in JAX: pure functions in `ops`, modules of parameters in `nn`, models behind `build`.
+
+Names to start from:
+
+| name                                      | use                                                              |
+|-------------------------------------------|------------------------------------------------------------------|
+| `build(config)`                           | a model from a `ModelConfig` or a dict of its settings           |
+| `Model.init`, `.apply`, `.start`, `.step` | parameters; logits and activations of a batch; decoding          |
+| `ModelConfig`                             | all settings of a model, each with its meaning                   |
+| `UserError`                               | the error of every mistake in a caller's input                   |
+| `ops.attend.attend`, `attention_weights`  | attention on arrays                                              |
+| `ops.masks`, `ops.scores.SCORES`          | masks, joined by `&`; score functions                            |
+| `decoding.generate`, `Greedy`, `Sampling` | generation by one loop for all models                            |
+| `inspection.plots`                        | figures of attention weights, curves and confusions (matplotlib) |
+
+>>> import jax
+>>> model = build(dict(architecture="decoder_only", vocab_size=11, width=8, num_heads=2, num_layers=1))
+>>> params = model.init(jax.random.key(0))
+>>> model.apply(params, {"target": jax.numpy.ones((2, 5), int)})["logits"].shape
+(2, 5, 11)
+"""
 
 from transformer.errors import UserError
 from transformer.models.build import Model, build

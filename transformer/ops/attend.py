@@ -263,7 +263,10 @@ def attend(
 
 
 def check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
-    """Raise a UserError if query B T N H, key and value B S K H do not fit each other, or K does not divide N."""
+    """Raise a UserError if query B T N H, key and value B S K H do not fit each other, or K does not divide N.
+
+    >>> check_shapes(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 1, 8)))
+    """
     sizes: dict[str, int] = {}
     check_shape("query", query, "B T N H", sizes)
     check_shape("key", key, "B S K H", sizes)

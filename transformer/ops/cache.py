@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 
-def empty(batch: int, length: int, heads: int, width: int, dtype: jnp.dtype) -> dict[str, Array]:
+def empty(batch: int, length: int, heads: int, width: int, dtype: DTypeLike) -> dict[str, Array]:
     """Return a cache of `length` rows: `key` and `value`, each B S K H, zero.
 
     >>> empty(2, 5, 4, 8, jnp.float32)["key"].shape

@@ -27,6 +27,10 @@ def two_maps(
 
     Args:
         function: (halves of queries B T N H/2, halves of keys B S K H/2) -> scores B N T S.
+
+    >>> from transformer.ops.scores import dot
+    >>> two_maps(dot, jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8))).shape
+    (2, 8, 3, 5)
     """
     halves = [x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2) for x in (query_BTNH, key_BSKH)]
     scores_B2NTS = jax.vmap(function, in_axes=3, out_axes=1)(*halves)
@@ -43,6 +47,9 @@ def subtract_maps(
         function: scores B N T S -> weights B N T S.
         scores: those of `two_maps`, 2 N maps.
         subtract: lambda.
+
+    >>> subtract_maps(jax.nn.softmax, jnp.zeros((2, 8, 3, 5)), jnp.array(0.2)).shape
+    (2, 4, 3, 5)
     """
     B, maps, T, S = scores.shape
     weights_B2NTS = jax.vmap(function, in_axes=1, out_axes=1)(scores.reshape(B, 2, maps // 2, T, S))
@@ -50,11 +57,19 @@ def subtract_maps(
 
 
 def first_lambda(layer: Array | int) -> Float[Array, ""]:
-    """Compute the value near which lambda starts in layer 0, 1, ...: 0.8 - 0.6 exp(-0.3 layer)."""
+    """Compute the value near which lambda starts in layer 0, 1, ...: 0.8 - 0.6 exp(-0.3 layer).
+
+    >>> first_lambda(0).shape
+    ()
+    """
     return 0.8 - 0.6 * jnp.exp(-0.3 * jnp.asarray(layer, jnp.float32))
 
 
 def learned_lambda(query_H: Float[Array, "H"], key_H: Float[Array, "H"], layer: Array | int) -> Float[Array, ""]:
-    """Compute exp(q1 . k1) - exp(q2 . k2) + the layer's first lambda; q1 and q2 are the halves of `query_H`."""
+    """Compute exp(q1 . k1) - exp(q2 . k2) + the layer's first lambda; q1 and q2 are the halves of `query_H`.
+
+    >>> learned_lambda(jnp.zeros(8), jnp.zeros(8), layer=0).shape
+    ()
+    """
     first, second = jnp.exp(jnp.sum((query_H * key_H).reshape(2, -1), axis=-1))
     return first - second + first_lambda(layer)

@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 
@@ -34,7 +35,7 @@ def linear(
     return y if bias is None else y + bias.astype(x.dtype)
 
 
-def embed(ids: Int[Array, "..."], table_VD: Float[Array, "V D"], dtype: jnp.dtype) -> Float[Array, "... D"]:
+def embed(ids: Int[Array, "..."], table_VD: Float[Array, "V D"], dtype: DTypeLike) -> Float[Array, "... D"]:
     """Look up the rows of a table, in the compute type; ids beyond the table are clipped.
 
     >>> embed(jnp.array([[1, 2, 0]]), jnp.ones((7, 4)), jnp.float32).shape

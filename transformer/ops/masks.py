@@ -130,7 +130,11 @@ def _with_heads(allowed: Array) -> Array:
 
 
 def everything() -> Mask:
-    """Allow every key; the identity of `&`."""
+    """Allow every key; the identity of `&`.
+
+    >>> everything().allowed(jnp.arange(3), 5) is None
+    True
+    """
     return Mask()
 
 
