@@ -88,6 +88,9 @@ def scaled_base(base: float | Array, scale: float, width: int) -> float | Array:
     base scale^(H / (H - 2)), the "NTK-aware" scaling (bloc97 2023, in Peng et al. 2023,
     https://arxiv.org/abs/2309.00071, section 3.1): sequences `scale` times longer have the angles of training, and
     neighbours still differ.
+
+    >>> scaled_base(10_000.0, 1.0, 64)
+    10000.0
     """
     return base * scale ** (width / max(width - 2, 1))
 
@@ -96,6 +99,9 @@ def slopes(heads: int) -> list[float]:
     """Compute ALiBi's slope of each head: 2^(-8 n / N), n = 1 .. N, for a power of two.
 
     For other N, as Press et al. do: those of the power of two below, then every second one of the power above.
+
+    >>> slopes(4)
+    [0.25, 0.0625, 0.015625, 0.00390625]
     """
     below = 2 ** (heads.bit_length() - 1)
     own = [2.0 ** (-8 * n / below) for n in range(1, below + 1)]
@@ -134,6 +140,9 @@ def buckets(distances: Int[Array, "..."], size: int, max_distance: int, *, causa
 
     Half of the buckets hold one distance each; the others are logarithmic up to `max_distance`, and the last holds all
     beyond. With `causal` every later key counts as distance 0; without, one half is for the keys behind the query.
+
+    >>> buckets(jnp.array([-3, 0, 3]), 32, 128, causal=False).shape
+    (3,)
     """
     if causal:
         offset, far = 0, jnp.maximum(-distances, 0)

@@ -74,26 +74,42 @@ class Score:
 
 
 def dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
-    """Compute q . k, in float32. Luong et al. 2015."""
+    """Compute q . k, in float32. Luong et al. 2015.
+
+    >>> dot(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8))).shape
+    (2, 4, 3, 5)
+    """
     return jnp.einsum("BTNH,BSNH->BNTS", query_BTNH, key_BSNH, preferred_element_type=jnp.float32)
 
 
 def scaled_dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
-    """Compute q . k / sqrt(H): variance 1 where the entries of q and k have variance 1. Vaswani et al. 2017."""
+    """Compute q . k / sqrt(H): variance 1 where the entries of q and k have variance 1. Vaswani et al. 2017.
+
+    >>> scaled_dot(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8))).shape
+    (2, 4, 3, 5)
+    """
     return dot(query_BTNH * (query_BTNH.shape[-1] ** -0.5), key_BSNH)
 
 
 def bilinear(
     query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"], matrix: Float[Array, "N H H"]
 ) -> Float[Array, "B N T S"]:
-    """Compute q^T W k, with one W for each head. Luong et al. 2015."""
+    """Compute q^T W k, with one W for each head. Luong et al. 2015.
+
+    >>> bilinear(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8)), jnp.ones((4, 8, 8))).shape
+    (2, 4, 3, 5)
+    """
     return dot(jnp.einsum("BTNH,NHJ->BTNJ", query_BTNH, matrix.astype(query_BTNH.dtype)), key_BSNH)
 
 
 def additive(
     query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"], vector: Float[Array, "N H"]
 ) -> Float[Array, "B N T S"]:
-    """Compute v . tanh(q + k), with one v for each head. Takes memory B T S N H. Bahdanau et al. 2015."""
+    """Compute v . tanh(q + k), with one v for each head. Takes memory B T S N H. Bahdanau et al. 2015.
+
+    >>> additive(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8)), jnp.ones((4, 8))).shape
+    (2, 4, 3, 5)
+    """
     hidden_BTSNH = jnp.tanh(query_BTNH[:, :, None] + key_BSNH[:, None])
     vector = vector.astype(query_BTNH.dtype)
     return jnp.einsum("BTSNH,NH->BNTS", hidden_BTSNH, vector, preferred_element_type=jnp.float32)
@@ -105,6 +121,9 @@ def cosine(
     """Compute g sqrt(H) cos(q, k), with one g for each head. 0 where q or k is 0, with a finite gradient.
 
     Henry et al. 2020, https://arxiv.org/abs/2010.04245.
+
+    >>> cosine(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8)), jnp.ones(4)).shape
+    (2, 4, 3, 5)
     """
     factor_N = scale * query_BTNH.shape[-1] ** 0.5
     return dot(_unit(query_BTNH), _unit(key_BSNH)) * factor_N[:, None, None]
@@ -126,6 +145,10 @@ def position_only(
     """Look up the learned number of each head and bucket of distances, half of them to each side, up to 4 M positions.
 
     Tay et al. 2020, https://arxiv.org/abs/2005.00743.
+
+    >>> positions = QueryKeyPositions(jnp.arange(3), jnp.arange(5))
+    >>> position_only(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8)), jnp.ones((4, 32)), positions).shape
+    (2, 4, 3, 5)
     """
     size = table.shape[-1]
     scores_NTS = relative(positions, table, 4 * size, causal=False)
