@@ -122,6 +122,16 @@ def test_gpt2_bert_and_the_transformer_of_2017_are_settings():
     assert "decoder.blocks.cross.key.kernel" in found[2]
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_printed_model_fits_a_screen_and_names_its_stacks(architecture):
+    text = str(tiny(architecture, position="rotary", dropout=0.1).model)
+    assert text.startswith(f"Model: {architecture}\n")
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 100
+    assert all(f"  {stack}: 2 layers" in text for stack in tiny(architecture).model.stacks)
+    assert "dropout=0.1" in text
+
+
 def leaves(tree):
     return jax.tree_util.tree_leaves_with_path(tree)
 

@@ -1,6 +1,7 @@
 """`build(config)`: a model as pure functions of its parameters."""
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from transformer import schema
 from transformer.errors import problem
 from transformer.models.batch import entries
 from transformer.models.config import ModelConfig, changed, model_config
@@ -19,7 +21,7 @@ from transformer.models.reads import TRAITS, Parts, stacks
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import Request, check, make_request
+from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.ops.scores import find
@@ -40,7 +42,7 @@ Captured = dict[str, Array]
 """Names of activations -> their arrays, with a leading L."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Model:
     """A model: its config and its Linen module. It holds no arrays; every method is pure and can be jitted.
 
@@ -149,6 +151,18 @@ class Model:
     def stacks(self) -> dict[str, Parts]:
         """Stacks -> "residual" and its sublayers -> how many of its layers, from the first on, have them."""
         return stacks(self.config)
+
+    def __repr__(self) -> str:
+        """Return the architecture, the stacks and the settings that are not at their defaults, on a few lines."""
+        lines = [f"Model: {self.config.architecture}"]
+        for stack, parts in self.stacks.items():
+            layers = parts.get("residual", 0)
+            counts = {SPELLED[part]: count for part, count in parts.items() if part != "residual"}
+            words = [part if count == layers else f"{part} in {count}" for part, count in counts.items()]
+            lines.append(f"  {stack}: {', '.join([f'{layers} layers', *words])}")
+        settings = schema.flatten(changed(self.config))
+        text = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "architecture")
+        return "\n".join([*lines, *textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")])
 
     def _requesting(self, capture: Sequence[str], replace: Replace | None) -> nn.Module:
         """Return the module with a request for these activations."""
