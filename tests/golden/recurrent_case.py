@@ -7,8 +7,8 @@ from tests.golden.files import Record
 from tests.golden.torch_layout import as_jax, assert_close, part, recurrent
 from transformer.models.config import model_config
 from transformer.nn.dropout import Noise
-from transformer.nn.recurrent.stacks import RecurrentEncoder
 from transformer.nn.intermediates import Request
+from transformer.nn.recurrent.stacks import RecurrentEncoder
 
 
 def check_recurrent(record: Record, kind: str, *, bidirectional: bool = True) -> None:

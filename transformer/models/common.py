@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from transformer.axes import check_shape
 from transformer.errors import problem
-from transformer.nn.heads import ClassHead
-from transformer.nn.parameters import Table, find_axes, sizes, start
+from transformer.nn.heads import Head as Head
+from transformer.nn.heads import output_head as output_head
+from transformer.nn.heads import predictions as predictions
+from transformer.nn.parameters import Table
 from transformer.nn.positions import positions_of
 from transformer.ops import cache, masks
-from transformer.ops.linear import logits, unembed
 from transformer.ops.scores import find
 
 Batch = dict[str, Array]
@@ -89,33 +89,6 @@ def source_positions(config: Any, batch: Batch) -> Array | None:
     if "source_segments" not in batch or not find(config.score).reads_positions:
         return None
     return positions_of(batch["source"].shape[1], batch["source_segments"])
-
-
-class Head(nn.Module):
-    """Logits, float32: from the embedding table where tied, else from a kernel of its own."""
-
-    config: Any
-
-    @nn.compact
-    def __call__(self, hidden_BTD: Array, table_VD: Array) -> Array:
-        if self.config.tie_embeddings:
-            return unembed(hidden_BTD, table_VD)
-        axes = find_axes("head", "kernel")
-        size = sizes(self.config)
-        kernel_DV = self.param("kernel", start(axes), tuple(size[a] for a in axes.letters))
-        return logits(hidden_BTD, kernel_DV)
-
-
-def output_head(config: Any) -> nn.Module:
-    """The shell of what reads the last hidden states: the classes' head if there are classes, else the tokens'."""
-    return Head(config) if config.class_head.classes is None else ClassHead(config, name="class_head")
-
-
-def predictions(head: nn.Module, hidden_BTD: Array, table_VD: Array, lengths_B: Array | None) -> Tree:
-    """{"logits": B T V}, or {"class_logits": B C} of a classifier."""
-    if isinstance(head, ClassHead):
-        return {"class_logits": head(hidden_BTD, lengths_B)}
-    return {"logits": head(hidden_BTD, table_VD)}
 
 
 def require_token_head(config: Any) -> None:

@@ -1,7 +1,5 @@
 """Tokens to vectors, and vectors to logits."""
 
-from typing import Any
-
 import flax.linen as nn
 from jax import Array
 
@@ -9,6 +7,7 @@ from transformer.errors import problem
 from transformer.nn.dropout import Noise
 from transformer.nn.parameters import Norm, Table
 from transformer.nn.positions import POSITIONS
+from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import embed
 from transformer.ops.positions import sinusoidal
 
@@ -19,7 +18,7 @@ class Embedding(nn.Module):
     The table is the caller's, since source, target and output may share one. `typed`: add the token types' table.
     """
 
-    config: Any
+    config: ModelSettings
     typed: bool = False
 
     @nn.compact
@@ -50,7 +49,7 @@ class Embedding(nn.Module):
         return noise(x_BTD, 0)
 
 
-def check_length(config: Any, length: int) -> None:
+def check_length(config: ModelSettings, length: int) -> None:
     """Raises a UserError for a sequence that learned positions cannot tell."""
     if POSITIONS[config.position].adds == "table" and length > config.max_length:
         raise problem(

@@ -1,4 +1,4 @@
-"""From hidden states to one vector, and from it to the logits of classes.
+"""The heads: hidden states to the logits of tokens, or to one vector and from it to the logits of classes.
 
 first   h_1          BERT's [CLS], Devlin et al. 2018
 last    h_length     GPT, Radford et al. 2018: the first state that has seen everything under a causal mask
@@ -7,15 +7,15 @@ max     the largest entry over t < length, one by one     Collobert et al. 2011;
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from transformer.nn.parameters import find_axes, sizes, start
-from transformer.ops.linear import logits
+from transformer.nn.parameters import declare
+from transformer.nn.settings import ModelSettings
+from transformer.ops.linear import logits, unembed
 
 
 def first(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
@@ -51,16 +51,36 @@ READS: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": las
 class ClassHead(nn.Module):
     """Logits of classes B C, float32, from the states that `class_head.reads` names; always with a bias."""
 
-    config: Any
+    config: ModelSettings
 
     @nn.compact
     def __call__(self, hidden_BTD: Array, lengths_B: Array | None) -> Array:
         B, T = hidden_BTD.shape[:2]
         lengths_B = jnp.full(B, T, jnp.int32) if lengths_B is None else lengths_B
         read_BD = READS[self.config.class_head.reads](hidden_BTD, lengths_B)
-        size = sizes(self.config)
-        kernel_DC, bias_C = (
-            self.param(name, start(axes), tuple(size[a] for a in axes.letters))
-            for name, axes in ((name, find_axes("class_head", name)) for name in ("kernel", "bias"))
-        )
+        kernel_DC, bias_C = (declare(self, "class_head", name, self.config) for name in ("kernel", "bias"))
         return logits(read_BD, kernel_DC) + bias_C
+
+
+class Head(nn.Module):
+    """Logits of tokens B T V, float32: from the embedding table where tied, else from a kernel of its own."""
+
+    config: ModelSettings
+
+    @nn.compact
+    def __call__(self, hidden_BTD: Array, table_VD: Array) -> Array:
+        if self.config.tie_embeddings:
+            return unembed(hidden_BTD, table_VD)
+        return logits(hidden_BTD, declare(self, "head", "kernel", self.config))
+
+
+def output_head(config: ModelSettings) -> nn.Module:
+    """Choose the module that reads the last hidden states: the classes' head if there are classes, else the tokens'."""
+    return Head(config) if config.class_head.classes is None else ClassHead(config, name="class_head")
+
+
+def predictions(head: nn.Module, hidden_BTD: Array, table_VD: Array, lengths_B: Array | None) -> dict[str, Array]:
+    """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier."""
+    if isinstance(head, ClassHead):
+        return {"class_logits": head(hidden_BTD, lengths_B)}
+    return {"logits": head(hidden_BTD, table_VD)}

@@ -1,7 +1,7 @@
 """Settings that the modules of `nn` read, as protocols: any object with these attributes configures them.
 
-`transformer.ModelConfig` is one, without being named here, since `nn` lies below `models`. All attributes are read-only.
-Values that an architecture does not read may be None.
+`transformer.ModelConfig` is one; it is not named here, since `nn` lies below `models`. All attributes are read-only.
+Settings that an architecture does not read may be None.
 """
 
 from typing import Protocol, runtime_checkable

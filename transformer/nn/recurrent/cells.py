@@ -16,14 +16,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from transformer.nn.parameters import find_axes, sizes, start
-from transformer.ops.linear import linear, orthonormal
+from transformer.ops.linear import linear
 
 State = tuple[Array, ...]
 """Float32 arrays B E; the first is the hidden state h, which others read."""
@@ -136,57 +134,3 @@ def recur(
 
 def _where(condition: Array, one: State, other: State) -> State:
     return tuple(jnp.where(condition, a, b) for a, b in zip(one, other, strict=True))
-
-
-class Cells(nn.Module):
-    """The parameters of a stack's cells, one set for each of `owners`, with a leading L; to be named "blocks"."""
-
-    config: Any
-    owners: tuple[str, ...]
-    layers: int
-
-    @nn.compact
-    def __call__(self) -> dict[str, Parameters]:
-        return {owner: _CellParameters(self.config, owner, self.layers, name=owner)() for owner in self.owners}
-
-
-class _CellParameters(nn.Module):
-    """Matrices of inputs normal with variance 1 / fan-in, recurrent ones orthogonal gate by gate, as Flax's start."""
-
-    config: Any
-    owner: str
-    layers: int
-
-    @nn.compact
-    def __call__(self) -> Parameters:
-        row, size = CELLS[self.config.recurrent.cell], sizes(self.config)
-        names = ["input", "recurrent"]
-        if self.owner == "cell" and self.config.recurrent.score is not None:
-            names.append("context")
-        if self.config.bias:
-            names += ["bias"] + ["recurrent_bias"] * row.recurrent_bias
-        starts = {"recurrent": _orthogonal, "bias": _biases(tuple(row.gates.values()))}
-        found = {}
-        for name in names:
-            axes = find_axes(self.owner, name)
-            one, shape = starts.get(name, start(axes)), tuple(size[a] for a in axes.letters)
-            found[name] = self.param(name, _each_layer(one, self.layers), (self.layers, *shape))
-        return found
-
-
-def _each_layer(start: Callable[..., Array], layers: int) -> Callable[..., Array]:
-    def stacked(key: Array, shape: tuple[int, ...]) -> Array:
-        return jax.vmap(lambda own: start(own, shape[1:]))(jax.random.split(key, layers))
-
-    return stacked
-
-
-def _orthogonal(key: Array, shape: tuple[int, ...]) -> Array:
-    """E Z E: a matrix of each gate whose columns are orthogonal and of length 1. Saxe et al. 2014."""
-    width, gates, _ = shape
-    drawn = lambda own: orthonormal(jax.random.normal(own, (width, width), jnp.float32))  # noqa: E731
-    return jnp.moveaxis(jax.vmap(drawn)(jax.random.split(key, gates)), 0, 1)
-
-
-def _biases(gates: tuple[float, ...]) -> Callable[..., Array]:
-    return lambda key, shape: jnp.broadcast_to(jnp.array(gates, jnp.float32)[:, None], shape)
