@@ -50,7 +50,7 @@ class Embedding(nn.Module):
 
 
 def check_length(config: ModelSettings, length: int) -> None:
-    """Raises a UserError for a sequence that learned positions cannot tell."""
+    """Raise a UserError for a sequence that is longer than the table of learned positions."""
     if POSITIONS[config.position].adds == "table" and length > config.max_length:
         raise problem(
             "the sequence is longer than the table of learned positions",

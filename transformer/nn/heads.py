@@ -19,25 +19,25 @@ from transformer.ops.linear import logits, unembed
 
 
 def first(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The first state."""
+    """Read the first state."""
     return hidden_BTD[:, 0]
 
 
 def last(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The last state within each example's length; the first one of an example without any."""
+    """Read the last state within each example's length; the first one of an example without any."""
     at_B = jnp.maximum(lengths_B - 1, 0)
     return jnp.take_along_axis(hidden_BTD, at_B[:, None, None], axis=1, mode="clip")[:, 0]
 
 
 def mean(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The mean over each example's length, summed in float32; zero for an example without any state."""
+    """Compute the mean over each example's length, summed in float32; zero for an example without any state."""
     inside_BT1 = (jnp.arange(hidden_BTD.shape[1]) < lengths_B[:, None])[..., None]
     total_BD = jnp.sum(jnp.where(inside_BT1, hidden_BTD.astype(jnp.float32), 0.0), axis=1)
     return (total_BD / jnp.maximum(lengths_B, 1)[:, None]).astype(hidden_BTD.dtype)
 
 
 def largest(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The largest of each entry over each example's length; zero for an example without any state."""
+    """Compute the largest of each entry over each example's length; zero for an example without any state."""
     inside_BT1 = (jnp.arange(hidden_BTD.shape[1]) < lengths_B[:, None])[..., None]
     low = jnp.finfo(hidden_BTD.dtype).min
     highest_BD = jnp.max(jnp.where(inside_BT1, hidden_BTD, low), axis=1)

@@ -1,4 +1,4 @@
-"""The parameters of what stands between scores and weights. The mathematics is in `ops.modifiers`."""
+"""The modules of what stands between scores and weights. The mathematics is in `ops.modifiers`."""
 
 import flax.linen as nn
 from jax import Array
@@ -29,7 +29,7 @@ class OwnModifiers(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """What differential attention does to each head's mix: RMS norm, then as small as the first lambda leaves it."""
+    """The norm of each head's output in differential attention: RMS norm, times 1 - the first lambda."""
 
     config: ModelSettings
 

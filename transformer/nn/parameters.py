@@ -89,7 +89,7 @@ class Axes:
     kind: str
     """"matrix", "table" or "vector"."""
     stacked: bool = False
-    """Whether a leading L stands before them."""
+    """True where a leading L stands before them."""
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ def find_axes(owner: str, name: str, score: str | None = "scaled_dot") -> Axes:
 
 
 def _match(table: dict[str, Any], owner: str, name: str) -> Any:
-    """The first row whose pattern fits, or None."""
+    """Find the first row whose pattern fits, or None."""
     return next((row for pattern, row in table.items() if fnmatch.fnmatchcase(f"{owner}.{name}", pattern)), None)
 
 

@@ -34,7 +34,7 @@ def gru(
     state: State,
     recurrent_bias_E: Float[Array, "E"] | None,
 ) -> State:
-    """The next state, from W x + b and U h."""
+    """Compute the next state, from W x + b and U h."""
     (hidden_BE,) = state
     reset_BE, update_BE = (jax.nn.sigmoid(inputs_BZE[:, i] + products_BZE[:, i]) for i in (0, 1))
     recalled_BE = products_BZE[:, 2] if recurrent_bias_E is None else products_BZE[:, 2] + recurrent_bias_E
@@ -45,7 +45,7 @@ def gru(
 def lstm(
     inputs_BZE: Float[Array, "B Z E"], products_BZE: Float[Array, "B Z E"], state: State, recurrent_bias_E: None
 ) -> State:
-    """The next state, from W x + b and U h."""
+    """Compute the next state, from W x + b and U h."""
     _, memory_BE = state
     in_BE, forget_BE, new_BE, out_BE = jnp.moveaxis(inputs_BZE + products_BZE, 1, 0)
     memory_BE = jax.nn.sigmoid(forget_BE) * memory_BE + jax.nn.sigmoid(in_BE) * jnp.tanh(new_BE)
@@ -77,12 +77,12 @@ CELLS: dict[str, Cell] = {
 
 
 def zero_state(cell: Cell, batch: int, width: int) -> State:
-    """The state that has seen nothing."""
+    """Return the state before the first position."""
     return (jnp.zeros((batch, width), jnp.float32),) * cell.states
 
 
 def gate_inputs(parameters: Parameters, x_BTD: Array) -> Array:
-    """W x + b of all positions, B T Z E."""
+    """Compute W x + b of all positions, B T Z E."""
     return linear(x_BTD, parameters["input"], parameters.get("bias"))
 
 
@@ -97,7 +97,7 @@ def recur(
     read: Callable[[State, Any], tuple[Array, Any]] | None = None,
     reverse: bool = False,
 ) -> tuple[State, State, Any]:
-    """The recurrence over time, s_t = step(s_(t-1), x_t).
+    """Run the recurrence over time, s_t = step(s_(t-1), x_t).
 
     Args:
         inputs: W x + b, B T Z E; with `read`, arrays B T ... of which it makes them.
