@@ -1,5 +1,7 @@
 """Tokens to vectors, and vectors to logits."""
 
+from typing import Any
+
 import flax.linen as nn
 from jax import Array
 
@@ -7,7 +9,6 @@ from transformer.errors import problem
 from transformer.nn.dropout import Noise
 from transformer.nn.parameters import Norm, Table
 from transformer.nn.positions import POSITIONS
-from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import embed
 from transformer.ops.positions import sinusoidal
 
@@ -18,7 +19,7 @@ class Embedding(nn.Module):
     The table is the caller's, since source, target and output may share one. `typed`: add the token types' table.
     """
 
-    config: ModelSettings
+    config: Any
     typed: bool = False
 
     @nn.compact
@@ -49,8 +50,8 @@ class Embedding(nn.Module):
         return noise(x_BTD, 0)
 
 
-def check_length(config: ModelSettings, length: int) -> None:
-    """Raise a UserError for a sequence that is longer than the table of learned positions."""
+def check_length(config: Any, length: int) -> None:
+    """Raises a UserError for a sequence that learned positions cannot tell."""
     if POSITIONS[config.position].adds == "table" and length > config.max_length:
         raise problem(
             "the sequence is longer than the table of learned positions",
