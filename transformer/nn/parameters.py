@@ -165,10 +165,10 @@ class Parameter:
     start: Initializer
 
 
-def parameter(owner: str, name: str, config: ModelSettings) -> Parameter:
-    """Find the parameter `owner.name` of a model."""
+def parameter(owner: str, name: str, config: ModelSettings, shape: tuple[int, ...] | None = None) -> Parameter:
+    """Find the parameter `owner.name` of a model, of the config's sizes or of another shape."""
     axes, size = find_axes(owner, name, config.score), sizes(config)
-    shape = tuple(size[letter] for letter in axes.letters)
+    shape = tuple(size[letter] for letter in axes.letters) if shape is None else shape
     if owner == "score":
         return Parameter(axes, shape, Own(find(config.score).parameters[name].start))
     start = _match(STARTS, owner, name) or KINDS[axes.kind]
@@ -242,7 +242,8 @@ def initial_values(key: Array, shapes: Any, config: ModelSettings, scale: float 
 
     def one(path: tuple, leaf: jax.ShapeDtypeStruct) -> Array:
         *_, owner, name = names = _names(path)
-        own, layers = parameter(owner, name, config), leaf.shape[0] if _stacked(names) else None
+        layers, shape = (leaf.shape[0], leaf.shape[1:]) if _stacked(names) else (None, leaf.shape)
+        own = parameter(owner, name, config, shape)
         key_of_path = jax.random.fold_in(key, path_number(names))
         return own.start.draw(key_of_path, own.shape, layers, 1.0 if own.axes.kind == "vector" else scale)
 
