@@ -9,6 +9,7 @@ from transformer.models.config import model_config
 from transformer.nn.dropout import Dropout
 from transformer.nn.recurrent.stacks import RecurrentEncoder
 from transformer.nn.intermediates import Request
+from transformer.nn.recurrent.stacks import RecurrentEncoder
 
 
 def check_recurrent(record: Record, kind: str, *, bidirectional: bool = True) -> None:

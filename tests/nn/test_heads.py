@@ -1,5 +1,3 @@
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,10 +60,9 @@ def test_mean_of_half_precision_is_summed_in_float32():
 
 @pytest.mark.parametrize("name", READS)
 def test_head_is_a_product_and_a_bias_and_without_lengths_reads_all(name):
-    config = types.SimpleNamespace(
-        **vars(model_config({"architecture": "encoder_only", "vocab_size": 11, "width": D, "num_heads": 2,
-                             "class_head": {"classes": C, "reads": name}}))
-    )  # fmt: skip
+    class_head = {"classes": C, "reads": name}
+    sizes = {"vocab_size": 11, "width": D, "num_heads": 2}
+    config = model_config({"architecture": "encoder_only", **sizes, "class_head": class_head})
     head, rng = ClassHead(config), np.random.default_rng(2)
     params = {"kernel": rng.normal(size=(D, C)), "bias": rng.normal(size=C)}
     params = {name: jnp.array(value, jnp.float32) for name, value in params.items()}

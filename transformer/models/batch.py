@@ -1,6 +1,7 @@
 """Batches of a model: their entries, and the masks and positions that follow from them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -14,6 +15,8 @@ from transformer.ops.masks import Mask
 from transformer.ops.scores import Score
 
 Batch = dict[str, Array]
+Tree = dict[str, Any]
+"""Nested dict of arrays: outputs of a model, or its state of decoding."""
 
 ENTRIES = {
     "source": "B S",

@@ -1,6 +1,7 @@
 """`build(config)`: a model as pure functions of its parameters."""
 
 import dataclasses
+import functools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import SPELLED, Request, check, make_request
-from transformer.nn.parameters import parameter_axes
+from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.ops.scores import find
 
@@ -55,11 +56,24 @@ class Model:
     module: nn.Module
 
     def init(self, key: Array, scale: float | Array = 1.0) -> Params:
-        """Parameters, float32, as a nested dict; matrices and tables times `scale`, which may be traced."""
-        tokens = jnp.zeros((1, 1), jnp.int32)
-        params = self.module.init(key, {"source": tokens, "target": tokens})["params"]
-        axes = self.parameter_axes(params)
-        return jax.tree.map(lambda x, a: x if a.kind == "vector" else x * scale, params, axes)
+        """Draw the parameters, float32, as a nested dict; matrices and tables times `scale`, which may be traced.
+
+        Each parameter is drawn by itself, from `key` and its path: models of other variants start the parameters that
+        they share alike, and the layers that they share too. `self.module.init` draws from other keys.
+        """
+        score = self._score
+        config = self.config if score is None else dataclasses.replace(self.config, score=score)
+        return initial_values(key, self.parameter_shapes, config, scale)
+
+    @functools.cached_property
+    def parameter_shapes(self) -> Params:
+        """The shapes and types of the parameters, as a nested dict; nothing is computed or compiled."""
+
+        def init() -> Params:
+            tokens = jnp.zeros((1, 1), jnp.int32)
+            return self.module.init(jax.random.key(0), {"source": tokens, "target": tokens})["params"]
+
+        return jax.eval_shape(init)
 
     def apply(
         self,
@@ -145,7 +159,12 @@ class Model:
 
     def parameter_axes(self, params: Params) -> Any:
         """Return a tree like `params` with each array's axes and kind."""
-        return parameter_axes(params, TRAITS[self.config.architecture].score(self.config))
+        return parameter_axes(params, self._score)
+
+    @property
+    def _score(self) -> str | None:
+        """The score of the attention; None without attention."""
+        return TRAITS[self.config.architecture].score(self.config)
 
     @property
     def stacks(self) -> dict[str, Parts]:

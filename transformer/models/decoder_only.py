@@ -6,12 +6,12 @@ With `prefix_lengths` in the batch, the prefix sees both ways (a prefix LM, Raff
 import flax.linen as nn
 from jax import Array
 
-from transformer.models.batch import Batch, causal_mask, last_of_prompt, require
-from transformer.models.common import Tree, output_head, predictions, require_token_head, token_table
+from transformer.models.batch import Batch, Tree, causal_mask, last_of_prompt, require
 from transformer.models.config import ModelConfig
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding, check_length
+from transformer.nn.heads import output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
 from transformer.ops.scores import find

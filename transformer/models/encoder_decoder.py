@@ -3,11 +3,11 @@
 import flax.linen as nn
 from jax import Array
 
-from transformer.models.batch import Batch
-from transformer.models.common import Tree, output_head, token_table
+from transformer.models.batch import Batch, Tree
 from transformer.models.config import ModelConfig
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
+from transformer.nn.heads import output_head, token_table
 from transformer.nn.intermediates import Request
 
 

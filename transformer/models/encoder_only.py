@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.models.batch import Batch, require, visible
-from transformer.models.common import Tree, output_head, predictions, require_token_head, token_table
+from transformer.models.batch import Batch, Tree, require, visible
 from transformer.models.config import ModelConfig
 from transformer.nn.blocks import Stack, StackInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
+from transformer.nn.heads import output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
 from transformer.ops.scores import find

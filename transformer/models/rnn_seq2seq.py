@@ -22,14 +22,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
-from transformer.models.batch import Batch, cross_mask, last_of_prompt, require
-from transformer.models.common import Tree, predictions, require_token_head
+from transformer.models.batch import Batch, Tree, cross_mask, last_of_prompt, require
 from transformer.models.config import ModelConfig
 from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.dropout import Dropout
-from transformer.nn.parameters import find_axes, sizes, start
+from transformer.nn.heads import predictions, require_token_head
+from transformer.nn.parameters import declare
 from transformer.nn.recurrent.cells import State
 from transformer.nn.recurrent.stacks import DecoderInputs, RecurrentDecoder, RecurrentEncoder, Restart, starts_of
+from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import linear
 from transformer.ops.scores import find
 
@@ -40,18 +41,13 @@ Memory = dict[str, Any]
 class Readout(nn.Module):
     """tanh(W_s s + W_c c + b)."""
 
-    config: Any
+    config: ModelSettings
 
     @nn.compact
     def __call__(self, state_BTD: Array, context_BTD: Array) -> Array:
-        size = sizes(self.config)
-
-        def make(name: str) -> Array:
-            axes = find_axes("readout", name)
-            return self.param(name, start(axes), tuple(size[a] for a in axes.letters))
-
-        bias_D = make("bias") if self.config.bias else None
-        return jnp.tanh(linear(state_BTD, make("state"), bias_D) + linear(context_BTD, make("context")))
+        names = ["state", "context"] + ["bias"] * self.config.bias
+        own = {name: declare(self, "readout", name, self.config) for name in names}
+        return jnp.tanh(linear(state_BTD, own["state"], own.get("bias")) + linear(context_BTD, own["context"]))
 
 
 class RnnSeq2Seq(EncoderDecoder):

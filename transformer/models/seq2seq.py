@@ -8,6 +8,7 @@ from jax import Array
 
 from transformer.models.batch import (
     Batch,
+    Tree,
     causal_mask,
     cross_mask,
     last_of_prompt,
@@ -15,11 +16,11 @@ from transformer.models.batch import (
     source_positions,
     visible,
 )
-from transformer.models.common import Tree, predictions, require_token_head
 from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import check_length
+from transformer.nn.heads import predictions, require_token_head
 from transformer.nn.positions import positions_of
 from transformer.ops.scores import find
 

@@ -1,4 +1,4 @@
-"""From hidden states to one vector, and from it to the logits of classes.
+"""The heads: hidden states to the logits of tokens, or to one vector and from it to the logits of classes.
 
 first   h_1          BERT's [CLS], Devlin et al. 2018
 last    h_length     GPT, Radford et al. 2018: the first state that has seen everything under a causal mask
@@ -7,37 +7,38 @@ max     the largest entry over t < length, one by one     Collobert et al. 2011;
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from transformer.nn.parameters import find_axes, sizes, start
-from transformer.ops.linear import logits
+from transformer.errors import problem
+from transformer.nn.parameters import Table, declare
+from transformer.nn.settings import ModelSettings
+from transformer.ops.linear import logits, unembed
 
 
 def first(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The first state."""
+    """Read the first state."""
     return hidden_BTD[:, 0]
 
 
 def last(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The last state within each example's length; the first one of an example without any."""
+    """Read the last state within each example's length; the first one of an example without any."""
     at_B = jnp.maximum(lengths_B - 1, 0)
     return jnp.take_along_axis(hidden_BTD, at_B[:, None, None], axis=1, mode="clip")[:, 0]
 
 
 def mean(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The mean over each example's length, summed in float32; zero for an example without any state."""
+    """Compute the mean over each example's length, summed in float32; zero for an example without any state."""
     inside_BT1 = (jnp.arange(hidden_BTD.shape[1]) < lengths_B[:, None])[..., None]
     total_BD = jnp.sum(jnp.where(inside_BT1, hidden_BTD.astype(jnp.float32), 0.0), axis=1)
     return (total_BD / jnp.maximum(lengths_B, 1)[:, None]).astype(hidden_BTD.dtype)
 
 
 def largest(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """The largest of each entry over each example's length; zero for an example without any state."""
+    """Compute the largest of each entry over each example's length; zero for an example without any state."""
     inside_BT1 = (jnp.arange(hidden_BTD.shape[1]) < lengths_B[:, None])[..., None]
     low = jnp.finfo(hidden_BTD.dtype).min
     highest_BD = jnp.max(jnp.where(inside_BT1, hidden_BTD, low), axis=1)
@@ -51,16 +52,47 @@ READS: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": las
 class ClassHead(nn.Module):
     """Logits of classes B C, float32, from the states that `class_head.reads` names; always with a bias."""
 
-    config: Any
+    config: ModelSettings
 
     @nn.compact
     def __call__(self, hidden_BTD: Array, lengths_B: Array | None) -> Array:
         B, T = hidden_BTD.shape[:2]
         lengths_B = jnp.full(B, T, jnp.int32) if lengths_B is None else lengths_B
         read_BD = READS[self.config.class_head.reads](hidden_BTD, lengths_B)
-        size = sizes(self.config)
-        kernel_DC, bias_C = (
-            self.param(name, start(axes), tuple(size[a] for a in axes.letters))
-            for name, axes in ((name, find_axes("class_head", name)) for name in ("kernel", "bias"))
-        )
+        kernel_DC, bias_C = (declare(self, "class_head", name, self.config) for name in ("kernel", "bias"))
         return logits(read_BD, kernel_DC) + bias_C
+
+
+class Head(nn.Module):
+    """Logits of tokens B T V, float32: from the embedding table where tied, else from a kernel of its own."""
+
+    config: ModelSettings
+
+    @nn.compact
+    def __call__(self, hidden_BTD: Array, table_VD: Array) -> Array:
+        if self.config.tie_embeddings:
+            return unembed(hidden_BTD, table_VD)
+        return logits(hidden_BTD, declare(self, "head", "kernel", self.config))
+
+
+def output_head(config: ModelSettings) -> nn.Module:
+    """Choose the module that reads the last hidden states: the classes' head if there are classes, else the tokens'."""
+    return Head(config) if config.class_head.classes is None else ClassHead(config, name="class_head")
+
+
+def predictions(head: nn.Module, hidden_BTD: Array, table_VD: Array, lengths_B: Array | None) -> dict[str, Array]:
+    """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier."""
+    if isinstance(head, ClassHead):
+        return {"class_logits": head(hidden_BTD, lengths_B)}
+    return {"logits": head(hidden_BTD, table_VD)}
+
+
+def require_token_head(config: ModelSettings) -> None:
+    """Raise a UserError for a classifier, which writes no tokens."""
+    if config.class_head.classes is not None:
+        raise problem("a classifier writes no tokens", got=f"model.class_head.classes {config.class_head.classes}")
+
+
+def token_table(config: ModelSettings, name: str) -> Table:
+    """Return the module of a token table, as a submodule called `name`."""
+    return Table(config, "embedding", name=name)

@@ -1,11 +1,10 @@
-"""The parameters of what stands between scores and weights. The mathematics is in `ops.modifiers`."""
-
-from typing import Any
+"""Modules of the modifiers between scores and weights; the mathematics is in `ops.modifiers`."""
 
 import flax.linen as nn
 from jax import Array
 
 from transformer.nn.parameters import Norm, Vectors
+from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import score_modifier
 from transformer.ops.differential import first_lambda, learned_lambda
 from transformer.ops.modifiers import Modifiers
@@ -14,7 +13,7 @@ from transformer.ops.modifiers import Modifiers
 class OwnModifiers(nn.Module):
     """The modifiers that the config names, with a sink and a lambda of this layer's own."""
 
-    config: Any
+    config: ModelSettings
     sublayer: str
 
     @nn.compact
@@ -26,15 +25,14 @@ class OwnModifiers(nn.Module):
         if config.sink:
             (sink_N,) = Vectors(self.config, "sink", ("logit",), name="sink")()
         if config.differential:
-            start = nn.initializers.normal(0.1)  # at zero, q and k of lambda would have no gradient
-            subtract = learned_lambda(*Vectors(self.config, "lambda", ("query", "key"), start, name="lambda")(), layer)
+            subtract = learned_lambda(*Vectors(self.config, "lambda", ("query", "key"), name="lambda")(), layer)
         return Modifiers(config.soft_cap, function, sink_N, subtract)
 
 
 class HeadNorm(nn.Module):
-    """What differential attention does to each head's mix: RMS norm, then as small as the first lambda leaves it."""
+    """The norm of each head's output in differential attention: RMS norm, times 1 - the first lambda."""
 
-    config: Any
+    config: ModelSettings
 
     @nn.compact
     def __call__(self, head_BTNH: Array, layer: Array) -> Array:

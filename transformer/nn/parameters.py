@@ -1,22 +1,30 @@
-"""The table of every parameter's axes, and the shells that make parameters by it.
+"""The tables of every parameter's axes and initial values, and the modules that make parameters by them.
 
 A row reads `owner.parameter: inputs -> outputs`. With an arrow it is a matrix that is applied; "V, D" is a table that
 is looked up; anything else is a vector (biases and scales), whatever its number of axes. Weight decay, optimizers
 that treat matrices, sharding and interop read this table; nothing is inferred from `ndim`. The stacked layers'
 leading L is never an axis of a matrix.
+
+Initial values follow from the kind: matrices are normal with variance 1 / fan-in, tables with variance 1 / D, and
+vectors are zero; STARTS has the others. `declare` alone makes a parameter in a module, and `initial_values` alone draws
+those of a model.
 """
 
 import dataclasses
 import fnmatch
 import math
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
+from transformer.nn.initializers import Constant, Initializer, Normal, Orthogonal, Own
+from transformer.nn.recurrent.cells import CELLS
+from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import linear
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import find
@@ -81,7 +89,7 @@ class Axes:
     kind: str
     """"matrix", "table" or "vector"."""
     stacked: bool = False
-    """Whether a leading L stands before them."""
+    """True where a leading L stands before them."""
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -89,7 +97,7 @@ class Axes:
 
 
 def parse_axes(text: str) -> Axes:
-    """`Axes` from a row's text."""
+    """Read `Axes` from a row's text."""
     for separator, kind in (("->", "matrix"), (",", "table")):
         if separator in text:
             inputs, _, outputs = text.partition(separator)
@@ -98,27 +106,40 @@ def parse_axes(text: str) -> Axes:
 
 
 def find_axes(owner: str, name: str, score: str | None = "scaled_dot") -> Axes:
-    """The row for `owner.name`; `score` is the model's, for its own parameters."""
+    """Find the row of `owner.name`; `score` is the model's, for its own parameters."""
     if owner == "score":
         return parse_axes(find(score).parameters[name].axes)
-    for pattern, text in AXES.items():
-        if fnmatch.fnmatchcase(f"{owner}.{name}", pattern):
-            return parse_axes(text)
-    raise problem(f"parameter {owner}.{name} has no row in transformer.nn.parameters.AXES", do="Add one.")
+    text = _match(AXES, owner, name)
+    if text is None:
+        raise problem(f"parameter {owner}.{name} has no row in transformer.nn.parameters.AXES", do="Add one.")
+    return parse_axes(text)
+
+
+def _match(table: dict[str, Any], owner: str, name: str) -> Any:
+    """Find the first row whose pattern fits, or None."""
+    return next((row for pattern, row in table.items() if fnmatch.fnmatchcase(f"{owner}.{name}", pattern)), None)
 
 
 def parameter_axes(params: Any, score: str | None = "scaled_dot") -> Any:
-    """A tree like `params` with each array's Axes."""
+    """Return a tree like `params` with each array's Axes."""
 
     def one(path: tuple, _: Array) -> Axes:
-        names = [entry.key for entry in path]
-        return dataclasses.replace(find_axes(*names[-2:], score), stacked="blocks" in names)
+        *_, owner, name = names = _names(path)
+        return dataclasses.replace(find_axes(owner, name, score), stacked=_stacked(names))
 
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def sizes(config: Any) -> dict[str, int]:
-    """The size of each letter in a model of this config."""
+def _names(path: tuple) -> list[str]:
+    return [entry.key for entry in path]
+
+
+def _stacked(names: list[str]) -> bool:
+    return "blocks" in names
+
+
+def sizes(config: ModelSettings) -> dict[str, int | None]:
+    """Return the size of each letter in a model of this config."""
     return {
         "D": config.width,
         "N": config.num_heads,
@@ -135,90 +156,163 @@ def sizes(config: Any) -> dict[str, int]:
     }
 
 
-def start(axes: Axes) -> Any:
-    """How a parameter starts: matrices normal with variance 1 / fan-in, tables with variance 1 / D, vectors zero."""
-    if axes.kind == "vector":
-        return nn.initializers.zeros
-    contracted = len(axes.inputs)
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A parameter of a model: its axes, their sizes and its initial values; without the leading L of stacked layers."""
 
-    def normal(key: Array, shape: tuple[int, ...]) -> Array:
-        fan_in = math.prod(shape[:contracted]) if axes.kind == "matrix" else shape[-1]
-        return jax.random.normal(key, shape, jnp.float32) / math.sqrt(fan_in)
+    axes: Axes
+    shape: tuple[int, ...]
+    start: Initializer
 
-    return normal
+
+def parameter(owner: str, name: str, config: ModelSettings, shape: tuple[int, ...] | None = None) -> Parameter:
+    """Find the parameter `owner.name` of a model, of the config's sizes or of another shape."""
+    axes, size = find_axes(owner, name, config.score), sizes(config)
+    shape = tuple(size[letter] for letter in axes.letters) if shape is None else shape
+    if owner == "score":
+        return Parameter(axes, shape, Own(find(config.score).parameters[name].start))
+    start = _match(STARTS, owner, name) or KINDS[axes.kind]
+    return Parameter(axes, shape, start(axes, shape, config))
+
+
+Start = Callable[[Axes, tuple[int, ...], ModelSettings], Initializer]
+"""(axes, shape, config) -> initial values."""
+
+
+def _fan_in(axes: Axes, shape: tuple[int, ...], config: ModelSettings) -> Initializer:
+    """LeCun et al. 1998: outputs have the variance of inputs."""
+    return Normal(math.prod(shape[: len(axes.inputs)]) ** -0.5)
+
+
+def _rows(axes: Axes, shape: tuple[int, ...], config: ModelSettings) -> Initializer:
+    return Normal(shape[-1] ** -0.5)
+
+
+def _zero(axes: Axes, shape: tuple[int, ...], config: ModelSettings) -> Initializer:
+    return Constant((0.0,))
+
+
+def _one(axes: Axes, shape: tuple[int, ...], config: ModelSettings) -> Initializer:
+    return Constant((1.0,))
+
+
+def _small(axes: Axes, shape: tuple[int, ...], config: ModelSettings) -> Initializer:
+    """Ye et al. 2024; at zero, neither vector of a product would have a gradient."""
+    return Normal(0.1)
+
+
+def _gates(axes: Axes, shape: tuple[int, ...], config: ModelSettings) -> Initializer:
+    return Constant(tuple(CELLS[config.recurrent.cell].gates.values()))
+
+
+def _orthogonal(axes: Axes, shape: tuple[int, ...], config: ModelSettings) -> Initializer:
+    return Orthogonal()
+
+
+KINDS: dict[str, Start] = {"matrix": _fan_in, "table": _rows, "vector": _zero}
+"""Kind -> the initial values of parameters that have no row in STARTS."""
+
+STARTS: dict[str, Start] = {
+    "*.scale": _one,
+    "lambda.*": _small,
+    "*.recurrent": _orthogonal,
+    "*ward.bias": _gates,
+    "cell.bias": _gates,
+}
+"""Owner and parameter -> initial values. Those of a learned score stand in its row of SCORES."""
+
+
+def declare(module: nn.Module, owner: str, name: str, config: ModelSettings, *, layers: int | None = None) -> Array:
+    """Make the parameter `owner.name` in a module, with a leading L if `layers` is given.
+
+    The parameter's path must end with owner and name: `initial_values` finds its row by them. Linen's own `module.init`
+    draws the same kind of values from Linen's keys.
+    """
+    own = parameter(owner, name, config)
+    return module.param(name, own.start.draw, own.shape, layers, 1.0)
+
+
+def initial_values(key: Array, shapes: Any, config: ModelSettings, scale: float | Array = 1.0) -> Any:
+    """Draw a model's parameters, each from its row and from a key of its own: `key` with its path folded in.
+
+    Args:
+        shapes: a tree with the paths and shapes of the parameters.
+        scale: factor on matrices and tables.
+    """
+
+    def one(path: tuple, leaf: jax.ShapeDtypeStruct) -> Array:
+        *_, owner, name = names = _names(path)
+        layers, shape = (leaf.shape[0], leaf.shape[1:]) if _stacked(names) else (None, leaf.shape)
+        own = parameter(owner, name, config, shape)
+        key_of_path = jax.random.fold_in(key, path_number(names))
+        return own.start.draw(key_of_path, own.shape, layers, 1.0 if own.axes.kind == "vector" else scale)
+
+    return jax.tree_util.tree_map_with_path(one, shapes)
+
+
+def path_number(names: list[str]) -> int:
+    """Return the path's number of 32 bits, the same in every process."""
+    return zlib.crc32("/".join(names).encode())
 
 
 class Linear(nn.Module):
     """The linear map `owner` of the table, with a bias if the config says so."""
 
-    config: Any
+    config: ModelSettings
     owner: str
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        size = sizes(self.config)
-        kernel, inputs = self.make("kernel", size)
-        bias = self.make("bias", size)[0] if self.config.bias else None
-        return linear(x, kernel, bias, inputs=inputs)
+        return linear(x, **self.parameters(), inputs=len(find_axes(self.owner, "kernel").inputs))
 
-    def make(self, name: str, size: dict[str, int]) -> tuple[Array, int]:
-        axes = find_axes(self.owner, name)
-        return self.param(name, start(axes), tuple(size[a] for a in axes.letters)), len(axes.inputs)
+    def parameters(self) -> dict[str, Array]:
+        """Make the kernel, and the bias if there is one."""
+        names = ("kernel", "bias") if self.config.bias else ("kernel",)
+        return {name: declare(self, self.owner, name, self.config) for name in names}
 
 
 class Table(nn.Module):
     """The table `owner`: rows that are looked up."""
 
-    config: Any
+    config: ModelSettings
     owner: str
 
     @nn.compact
     def __call__(self) -> Array:
-        axes = find_axes(self.owner, "table")
-        size = sizes(self.config)
-        return self.param("table", start(axes), tuple(size[a] for a in axes.letters))
+        return declare(self, self.owner, "table", self.config)
 
 
 class Vectors(nn.Module):
     """The vectors `names` of an owner in the table."""
 
-    config: Any
+    config: ModelSettings
     owner: str
     names: tuple[str, ...]
-    start: Any = nn.initializers.zeros
 
     @nn.compact
     def __call__(self) -> tuple[Array, ...]:
-        size = sizes(self.config)
-        shapes = {name: tuple(size[a] for a in find_axes(self.owner, name).letters) for name in self.names}
-        return tuple(self.param(name, self.start, shape) for name, shape in shapes.items())
+        return tuple(declare(self, self.owner, name, self.config) for name in self.names)
 
 
 class ScoreParameters(nn.Module):
     """The parameters of a learned score, each with a leading N."""
 
-    config: Any
+    config: ModelSettings
 
     @nn.compact
     def __call__(self) -> dict[str, Array]:
-        size = sizes(self.config)
-        rows = find(self.config.score).parameters
-        return {
-            name: self.param(name, row.start, tuple(size[a] for a in parse_axes(row.axes).letters))
-            for name, row in rows.items()
-        }
+        return {name: declare(self, "score", name, self.config) for name in find(self.config.score).parameters}
 
 
 class Norm(nn.Module):
-    """The norm that the config names, or another row of NORMS; over the last axis."""
+    """The norm that the config names, or another row of NORMS; over the last axis. Its name is its owner in AXES."""
 
-    config: Any
+    config: ModelSettings
     row: str | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         function, names = NORMS[self.row or self.config.norm]
-        starts = {"scale": nn.initializers.ones, "bias": nn.initializers.zeros}
         kept = [name for name in names if name == "scale" or self.config.bias]
-        parameters = {name: self.param(name, starts[name], (x.shape[-1],)) for name in kept}
+        parameters = {name: declare(self, self.name, name, self.config) for name in kept}
         return function(x, **parameters, epsilon=self.config.norm_epsilon)

@@ -16,14 +16,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from transformer.nn.parameters import find_axes, sizes, start
-from transformer.ops.linear import linear, orthonormal
+from transformer.ops.linear import linear
 
 State = tuple[Array, ...]
 """Float32 arrays B E; the first is the hidden state h, which others read."""
@@ -36,7 +34,7 @@ def gru(
     state: State,
     recurrent_bias_E: Float[Array, "E"] | None,
 ) -> State:
-    """The next state, from W x + b and U h."""
+    """Compute the next state, from W x + b and U h."""
     (hidden_BE,) = state
     reset_BE, update_BE = (jax.nn.sigmoid(inputs_BZE[:, i] + products_BZE[:, i]) for i in (0, 1))
     recalled_BE = products_BZE[:, 2] if recurrent_bias_E is None else products_BZE[:, 2] + recurrent_bias_E
@@ -47,7 +45,7 @@ def gru(
 def lstm(
     inputs_BZE: Float[Array, "B Z E"], products_BZE: Float[Array, "B Z E"], state: State, recurrent_bias_E: None
 ) -> State:
-    """The next state, from W x + b and U h."""
+    """Compute the next state, from W x + b and U h."""
     _, memory_BE = state
     in_BE, forget_BE, new_BE, out_BE = jnp.moveaxis(inputs_BZE + products_BZE, 1, 0)
     memory_BE = jax.nn.sigmoid(forget_BE) * memory_BE + jax.nn.sigmoid(in_BE) * jnp.tanh(new_BE)
@@ -79,12 +77,12 @@ CELLS: dict[str, Cell] = {
 
 
 def zero_state(cell: Cell, batch: int, width: int) -> State:
-    """The state that has seen nothing."""
+    """Return the state before the first position."""
     return (jnp.zeros((batch, width), jnp.float32),) * cell.states
 
 
 def gate_inputs(parameters: Parameters, x_BTD: Array) -> Array:
-    """W x + b of all positions, B T Z E."""
+    """Compute W x + b of all positions, B T Z E."""
     return linear(x_BTD, parameters["input"], parameters.get("bias"))
 
 
@@ -99,7 +97,7 @@ def recur(
     read: Callable[[State, Any], tuple[Array, Any]] | None = None,
     reverse: bool = False,
 ) -> tuple[State, State, Any]:
-    """The recurrence over time, s_t = step(s_(t-1), x_t).
+    """Run the recurrence over time, s_t = step(s_(t-1), x_t).
 
     Args:
         inputs: W x + b, B T Z E; with `read`, arrays B T ... of which it makes them.
@@ -136,57 +134,3 @@ def recur(
 
 def _where(condition: Array, one: State, other: State) -> State:
     return tuple(jnp.where(condition, a, b) for a, b in zip(one, other, strict=True))
-
-
-class Cells(nn.Module):
-    """The parameters of a stack's cells, one set for each of `owners`, with a leading L; to be named "blocks"."""
-
-    config: Any
-    owners: tuple[str, ...]
-    layers: int
-
-    @nn.compact
-    def __call__(self) -> dict[str, Parameters]:
-        return {owner: _CellParameters(self.config, owner, self.layers, name=owner)() for owner in self.owners}
-
-
-class _CellParameters(nn.Module):
-    """Matrices of inputs normal with variance 1 / fan-in, recurrent ones orthogonal gate by gate, as Flax's start."""
-
-    config: Any
-    owner: str
-    layers: int
-
-    @nn.compact
-    def __call__(self) -> Parameters:
-        row, size = CELLS[self.config.recurrent.cell], sizes(self.config)
-        names = ["input", "recurrent"]
-        if self.owner == "cell" and self.config.recurrent.score is not None:
-            names.append("context")
-        if self.config.bias:
-            names += ["bias"] + ["recurrent_bias"] * row.recurrent_bias
-        starts = {"recurrent": _orthogonal, "bias": _biases(tuple(row.gates.values()))}
-        found = {}
-        for name in names:
-            axes = find_axes(self.owner, name)
-            one, shape = starts.get(name, start(axes)), tuple(size[a] for a in axes.letters)
-            found[name] = self.param(name, _each_layer(one, self.layers), (self.layers, *shape))
-        return found
-
-
-def _each_layer(start: Callable[..., Array], layers: int) -> Callable[..., Array]:
-    def stacked(key: Array, shape: tuple[int, ...]) -> Array:
-        return jax.vmap(lambda own: start(own, shape[1:]))(jax.random.split(key, layers))
-
-    return stacked
-
-
-def _orthogonal(key: Array, shape: tuple[int, ...]) -> Array:
-    """E Z E: a matrix of each gate whose columns are orthogonal and of length 1. Saxe et al. 2014."""
-    width, gates, _ = shape
-    drawn = lambda own: orthonormal(jax.random.normal(own, (width, width), jnp.float32))  # noqa: E731
-    return jnp.moveaxis(jax.vmap(drawn)(jax.random.split(key, gates)), 0, 1)
-
-
-def _biases(gates: tuple[float, ...]) -> Callable[..., Array]:
-    return lambda key, shape: jnp.broadcast_to(jnp.array(gates, jnp.float32)[:, None], shape)

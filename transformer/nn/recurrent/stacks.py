@@ -24,8 +24,8 @@ from jax import Array
 from transformer.nn.attention import AttentionInputs, Scoring, attend_recorded
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import HEAD_AXIS, Recorder, Request, chosen_layers
-from transformer.nn.parameters import Linear, ScoreParameters, sizes
-from transformer.nn.recurrent.cells import CELLS, Cells, Parameters, State, gate_inputs, recur, zero_state
+from transformer.nn.parameters import Linear, ScoreParameters, declare
+from transformer.nn.recurrent.cells import CELLS, Parameters, State, gate_inputs, recur, zero_state
 from transformer.nn.settings import ModelSettings
 from transformer.ops import masks
 from transformer.ops.linear import linear
@@ -33,6 +33,35 @@ from transformer.ops.scores import Score
 
 Restart = tuple[Array, State]
 """Booleans B T where a recurrence begins again, and its states there, B T D; with a leading L for several layers."""
+
+
+class Cells(nn.Module):
+    """The parameters of a stack's cells, one set for each of `owners`, with a leading L; to be named "blocks"."""
+
+    config: ModelSettings
+    owners: tuple[str, ...]
+    layers: int
+
+    @nn.compact
+    def __call__(self) -> dict[str, Parameters]:
+        return {owner: _CellParameters(self.config, owner, self.layers, name=owner)() for owner in self.owners}
+
+
+class _CellParameters(nn.Module):
+    """The parameters of the cells of one owner, all layers of them."""
+
+    config: ModelSettings
+    owner: str
+    layers: int
+
+    @nn.compact
+    def __call__(self) -> Parameters:
+        names = ["input", "recurrent"]
+        if self.owner == "cell" and self.config.recurrent.score is not None:
+            names.append("context")
+        if self.config.bias:
+            names += ["bias"] + ["recurrent_bias"] * CELLS[self.config.recurrent.cell].recurrent_bias
+        return {name: declare(self, self.owner, name, self.config, layers=self.layers) for name in names}
 
 
 class RecurrentEncoder(nn.Module):
@@ -115,8 +144,7 @@ class _LinearParameters(Linear):
 
     @nn.compact
     def __call__(self) -> Parameters:
-        names = ["kernel", "bias"] if self.config.bias else ["kernel"]
-        return {name: self.make(name, sizes(self.config))[0] for name in names}
+        return self.parameters()
 
 
 class DecoderInputs(NamedTuple):
