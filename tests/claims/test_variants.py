@@ -1,7 +1,8 @@
-"""Claims that hold for every combination of variants: each allowed pair in `make test`, each triple in `make test-all`.
+"""Claims that hold for every combination of variants: each value in the core, each pair and triple elsewhere.
 
 The product of all values is some 10^6 models. Every row is one tiny model whose other settings are values too. The
-gradients are compared for every value in `make test`, and for every pair in `make test-all`.
+outputs are compared for every value in `make test`, for every pair in `make test-more` and for every triple in
+`make test-full`; the gradients for every value in `make test`, and for every pair in `make test-full`.
 """
 
 import functools
