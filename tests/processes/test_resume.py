@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import settings
+from experiments import settings, train
+from experiments.cli.flags import run
 from experiments.storage.checkpoints import Checkpoints
+from tests.fixtures.speeds import more
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "tests" / "fixtures" / "tiny_recipe.py"
@@ -76,10 +78,17 @@ def events(workdir: Path) -> list[tuple]:
     return sorted(found)
 
 
+def train_here(workdir: Path, *flags: str, code: int = 0) -> None:
+    """Trains in this process, which spares the start of another."""
+    with pytest.raises(SystemExit) as stop:
+        run(train.main, command(workdir, *flags)[3:])
+    assert stop.value.code == code
+
+
 @pytest.fixture(scope="module")
 def never_killed(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("never_killed") / "run"
-    finish(workdir)
+    train_here(workdir)
     return workdir
 
 
@@ -99,12 +108,13 @@ def kill_at(workdir: Path, step: int, number: int) -> str:
     return output
 
 
-def test_killed_with_sigkill_and_run_again_equals_never_killed(never_killed, tmp_path):
+@pytest.mark.parametrize("steps", [(1,), more((1, 20))], ids=str)
+def test_killed_with_sigkill_and_run_again_equals_never_killed(never_killed, tmp_path, steps, capsys):
     workdir = tmp_path / "run"
-    kill_at(workdir, 1, signal.SIGKILL)
-    kill_at(workdir, 20, signal.SIGKILL)
-    output = finish(workdir)
-    assert "Continuing from step" in output.splitlines()[0]
+    for step in steps:
+        kill_at(workdir, step, signal.SIGKILL)
+    train_here(workdir)
+    assert "Continuing from step" in capsys.readouterr().out.splitlines()[0]
     there, here = arrays(never_killed), arrays(workdir)
     assert there.keys() == here.keys()
     assert any("average" in name for name in here)
@@ -115,6 +125,7 @@ def test_killed_with_sigkill_and_run_again_equals_never_killed(never_killed, tmp
     assert events(workdir) == events(never_killed) != []
 
 
+@pytest.mark.more
 def test_sigterm_saves_and_says_how_to_continue(never_killed, tmp_path):
     workdir = tmp_path / "run"
     output = kill_at(workdir, 1, signal.SIGTERM)
@@ -132,6 +143,7 @@ def test_sigterm_saves_and_says_how_to_continue(never_killed, tmp_path):
     assert lines(workdir) == lines(never_killed)
 
 
+@pytest.mark.more
 def test_a_finished_run_is_not_trained_again(never_killed):
     before = lines(never_killed)
     assert "Finished already" in finish(never_killed).splitlines()[0]
@@ -139,6 +151,7 @@ def test_a_finished_run_is_not_trained_again(never_killed):
     assert [line["split"] for line in before if line["step"] == STEPS] == ["train", "validation", "test"]
 
 
+@pytest.mark.more
 def test_a_damaged_newest_checkpoint_is_passed_over(never_killed, tmp_path):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", str(never_killed), str(workdir)], check=True)
@@ -160,20 +173,24 @@ def refused(workdir: Path, *flags: str) -> str:
     return result.stderr
 
 
-def test_another_config_in_the_same_directory_is_refused_with_what_differs(never_killed):
+def test_another_config_in_the_same_directory_is_refused_with_what_differs(never_killed, capsys):
     before = {p: p.read_bytes() for p in never_killed.rglob("*") if p.is_file()}
-    error = refused(never_killed, "--config.optimizer.learning_rate=0.5")
+    train_here(never_killed, "--config.optimizer.learning_rate=0.5", code=2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
     assert "optimizer.learning_rate" in error
     assert "0.001 -> 0.5" in error
     assert {p: p.read_bytes() for p in never_killed.rglob("*") if p.is_file()} == before
 
 
-def test_settings_that_change_no_result_may_differ_on_resume(never_killed, tmp_path):
+def test_settings_that_change_no_result_may_differ_on_resume(never_killed, tmp_path, capsys):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", str(never_killed), str(workdir)], check=True)
-    assert "Finished already" in finish(workdir, "--config.model.unroll=true", "--config.training.output.keep_last=3")
+    train_here(workdir, "--config.model.unroll=true", "--config.training.output.keep_last=3")
+    assert "Finished already" in capsys.readouterr().out
 
 
+@pytest.mark.more
 def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
     workdir = tmp_path / "run"
     first = start(workdir)
@@ -185,6 +202,7 @@ def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
     first.communicate()
 
 
+@pytest.mark.more
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(tmp_path):
     workdir = tmp_path / "run"
     flags = (

@@ -287,6 +287,7 @@ def test_a_read_only_directory_is_named(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.more
 def test_a_disk_that_is_full_stops_the_run_with_one_line(tmp_path):
     """By a limit on the size of files, which the system enforces as it does a full disk."""
     command = [sys.executable, "-m", "experiments.train", f"--config={TINY}", f"--workdir={tmp_path / 'run'}"]

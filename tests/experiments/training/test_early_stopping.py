@@ -177,6 +177,7 @@ def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, m
     assert steps(tmp_path / "parts") == [30, 32, 36, 40]
 
 
+@pytest.mark.more
 def test_a_command_out_of_patience_is_finished_and_says_so_again(tmp_path, monkeypatch, capsys):
     """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
     monkeypatch.setattr(session, "draw_run", lambda *_: {})
