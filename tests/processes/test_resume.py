@@ -15,11 +15,12 @@ import pytest
 from experiments import settings, train
 from experiments.cli.flags import run
 from experiments.storage.checkpoints import Checkpoints
-from tests.fixtures.speeds import more
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "tests" / "fixtures" / "tiny_recipe.py"
 STEPS = 60
+ONE_SHAPE = "data.num_buckets=1"
+"""Fewer programs to compile: of batches of one shape."""
 
 
 def command(workdir: Path, *flags: str) -> list[str]:
@@ -40,13 +41,14 @@ def finish(workdir: Path, *flags: str) -> str:
     return output
 
 
-def arrays(workdir: Path) -> dict[str, np.ndarray]:
+def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:
     """The last checkpoint's arrays by name: parameters, optimizer state, averages."""
     import jax
 
     from experiments.training.experiment import set_up
 
-    config, _ = settings.resolve(settings.load_recipe(str(RECIPE)))
+    given = [tuple(text.split("=")) for text in settings_given]
+    config, _ = settings.resolve(settings.load_recipe(str(RECIPE)), given)
     experiment = set_up(config)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     with Checkpoints(workdir / "checkpoints", 2, "exact_match", read_only=True) as checkpoints:
@@ -92,9 +94,17 @@ def never_killed(tmp_path_factory) -> Path:
     return workdir
 
 
-def kill_at(workdir: Path, step: int, number: int) -> str:
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Path:
+    """A run of batches of one shape."""
+    workdir = tmp_path_factory.mktemp("quick") / "run"
+    train_here(workdir, f"--config.{ONE_SHAPE}")
+    return workdir
+
+
+def kill_at(workdir: Path, step: int, number: int, *flags: str) -> str:
     """Sends a signal once a checkpoint of `step` or later is there, after a random moment; returns the output."""
-    process = start(workdir)
+    process = start(workdir, *flags)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         found = [int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*") if p.name.isdecimal()]
@@ -108,14 +118,22 @@ def kill_at(workdir: Path, step: int, number: int) -> str:
     return output
 
 
-@pytest.mark.parametrize("steps", [(1,), more((1, 20))], ids=str)
-def test_killed_with_sigkill_and_run_again_equals_never_killed(never_killed, tmp_path, steps, capsys):
-    workdir = tmp_path / "run"
+def test_killed_with_sigkill_and_run_again_equals_never_killed(quick, tmp_path, capsys):
+    killed_and_run_again(quick, tmp_path / "run", capsys, (1,), ONE_SHAPE)
+
+
+@pytest.mark.more
+def test_killed_twice_and_run_again_equals_never_killed(never_killed, tmp_path, capsys):
+    killed_and_run_again(never_killed, tmp_path / "run", capsys, (1, 20))
+
+
+def killed_and_run_again(never_killed, workdir, capsys, steps, *settings_given):
+    flags = [f"--config.{text}" for text in settings_given]
     for step in steps:
-        kill_at(workdir, step, signal.SIGKILL)
-    train_here(workdir)
+        kill_at(workdir, step, signal.SIGKILL, *flags)
+    train_here(workdir, *flags)
     assert "Continuing from step" in capsys.readouterr().out.splitlines()[0]
-    there, here = arrays(never_killed), arrays(workdir)
+    there, here = arrays(never_killed, *settings_given), arrays(workdir, *settings_given)
     assert there.keys() == here.keys()
     assert any("average" in name for name in here)
     assert any("optimizer" in name for name in here)
@@ -173,20 +191,20 @@ def refused(workdir: Path, *flags: str) -> str:
     return result.stderr
 
 
-def test_another_config_in_the_same_directory_is_refused_with_what_differs(never_killed, capsys):
-    before = {p: p.read_bytes() for p in never_killed.rglob("*") if p.is_file()}
-    train_here(never_killed, "--config.optimizer.learning_rate=0.5", code=2)
+def test_another_config_in_the_same_directory_is_refused_with_what_differs(quick, capsys):
+    before = {p: p.read_bytes() for p in quick.rglob("*") if p.is_file()}
+    train_here(quick, f"--config.{ONE_SHAPE}", "--config.optimizer.learning_rate=0.5", code=2)
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "optimizer.learning_rate" in error
     assert "0.001 -> 0.5" in error
-    assert {p: p.read_bytes() for p in never_killed.rglob("*") if p.is_file()} == before
+    assert {p: p.read_bytes() for p in quick.rglob("*") if p.is_file()} == before
 
 
-def test_settings_that_change_no_result_may_differ_on_resume(never_killed, tmp_path, capsys):
+def test_settings_that_change_no_result_may_differ_on_resume(quick, tmp_path, capsys):
     workdir = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(never_killed), str(workdir)], check=True)
-    train_here(workdir, "--config.model.unroll=true", "--config.training.output.keep_last=3")
+    subprocess.run(["cp", "-r", str(quick), str(workdir)], check=True)
+    train_here(workdir, f"--config.{ONE_SHAPE}", "--config.model.unroll=true", "--config.training.output.keep_last=3")
     assert "Finished already" in capsys.readouterr().out
 
 

@@ -112,6 +112,7 @@ def test_four_parts_give_the_update_of_one_batch(model, smoothing):
     assert_trees_close(metrics, metrics_of_parts, rtol=1e-4)
 
 
+@pytest.mark.more
 def test_parts_drop_out_by_different_keys(model, config):
     """With one key for all parts, equal rows in two parts would get equal noise, and a doubled batch one gradient."""
     one = {k: v[:4] for k, v in batch_for("seq2seq").items()}
@@ -163,6 +164,7 @@ def test_hyperparameters_are_arguments_not_constants(model, config):
     assert len(traces) == 1
 
 
+@pytest.mark.more
 def test_trials_train_as_lanes_of_vmap(model):
     rates = [1e-3, 1e-2]
     lanes = jax.tree.map(lambda *x: jnp.stack(x), *[hyper(learning_rate=r) for r in rates])
@@ -196,6 +198,7 @@ def test_biases_and_scales_are_not_decayed(model, config):
     assert_trees_close(after.params, jax.tree.map(lambda x, f: x * f, shifted.params, kept), rtol=1e-5)
 
 
+@pytest.mark.more
 def test_clipping_bounds_the_gradient_that_the_optimizer_sees(model):
     batch = batch_for("seq2seq")
     means = {}
