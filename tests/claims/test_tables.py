@@ -4,6 +4,7 @@ In `make test` the parameters are drawn with numpy, since compiling `init` takes
 traced. In `make test-more` `init` is part of the compiled program.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import transformer
+from tests.fixtures.covering import cover
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomised, side, tiny, what_is_read
 from transformer.models.build import ARCHITECTURES as BUILT
@@ -63,6 +65,43 @@ def settings_of(table, row):
     return {"architecture": "seq2seq" if table in OF_SEQ2SEQ else "decoder_only", table: row}
 
 
+ATTENTION = ("query_key_norm", "soft_cap", "sink", "differential")
+COMBINED = cover(
+    {
+        "score": list(SCORES),
+        "position": list(POSITIONS),
+        "activation": list(ACTIVATIONS),
+        "norm": list(NORMS),
+        "norm_placement": list(NORM_PLACEMENTS),
+        "query_key_norm": [None, *NORMS],
+        "soft_cap": [None, 2.0],
+        "sink": [False, True],
+        "differential": [False, True],
+        "architecture": ["decoder_only", "seq2seq"],
+    },
+    lambda row: (
+        not any(
+            row.get("score") in scores and row.get(table) in values
+            for scores, table, values in (
+                (("position_only",), "position", ("rotary",)),
+                (("position_only",), "query_key_norm", tuple(NORMS)),
+                (("position_only", "bilinear", "additive"), "differential", (True,)),
+            )
+        )
+        and not (row.get("position") == "rotary" and row.get("differential"))
+    ),  # a half of a head of 6 cannot be turned
+    strength=1,
+)
+"""Few models that hold every value of every table of Transformers."""
+
+
+def settings_with(row):
+    return {
+        **{name: value for name, value in row.items() if name not in ATTENTION},
+        "attention": {name: row[name] for name in ATTENTION},
+    }
+
+
 def inputs():
     return {**batch(), "source_types": jnp.array([[0, 0, 1, 1, 1]] * B)}
 
@@ -95,14 +134,16 @@ def drawn_of(model):
 
 
 def in_core(case):
-    """Scores of recurrent models are those of `ops`, so one of each kind is enough beside the default."""
-    return case not in [("recurrent.attention", name) for name in ("dot", "cosine", "bilinear")]
-
-
-def computes_in_its_dtype(case):
-    """Rows that hold sums, exponentials or norms of their own."""
+    """Architectures, and what takes a part of a model away; the values of the other tables stand in COMBINED."""
     table, row = case
-    return table in ("architecture", "score", "norm", "query_key_norm", "sink", "differential") or row == "lstm"
+    return table == "architecture" or row in (False, 0, "none", "lstm")
+
+
+@pytest.mark.parametrize("row", COMBINED, ids=str)
+def test_all_values_run_under_jit_and_vmap_and_train_all_their_parameters(row):
+    settings = what_is_read({**SIZES, **settings_with(row)})
+    model, params, logits, slopes = drawn_of(transformer.build(settings))
+    check_row(settings, model, params, logits, slopes)
 
 
 @pytest.mark.parametrize(("table", "row"), core_of(ROWS, in_core), ids=IDS)
@@ -168,10 +209,19 @@ def check_axes(model, params):
         assert axes.stacked is False or layers == 2
 
 
-@pytest.mark.parametrize(("table", "row"), core_of(ROWS, computes_in_its_dtype), ids=IDS)
+@pytest.mark.parametrize(("table", "row"), core_of(ROWS, lambda case: case[0] == "architecture"), ids=IDS)
 def test_bfloat16_is_float32_up_to_rounding(table, row):
-    _, params, logits, _ = drawn(table, row)
-    narrow = transformer.build(what_is_read({**SIZES, **settings_of(table, row), "dtype": "bfloat16"}))
+    check_bfloat16(drawn(table, row))
+
+
+@pytest.mark.parametrize("row", COMBINED, ids=str)
+def test_bfloat16_is_float32_up_to_rounding_for_all_values(row):
+    check_bfloat16(drawn_of(transformer.build(what_is_read({**SIZES, **settings_with(row)}))))
+
+
+def check_bfloat16(drawn):
+    model, params, logits, _ = drawn
+    narrow = transformer.build(dataclasses.replace(model.config, dtype="bfloat16"))
     out = jax.jit(narrow.apply)(jax.tree.map(lambda x: x[2], params), inputs())
     assert out["hidden"].dtype == jnp.bfloat16
     np.testing.assert_allclose(out["logits"], logits[2], rtol=0.1, atol=0.12)

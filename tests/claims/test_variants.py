@@ -2,7 +2,7 @@
 
 The product of all values is some 10^6 models. Every row is one tiny model whose other settings are values too. The
 outputs are compared for every value in `make test`, for every pair in `make test-more` and for every triple in
-`make test-full`; the gradients for two rows in `make test`, for every value in `make test-more` and for every pair in
+`make test-full`; the gradients for one row in `make test`, for every value in `make test-more` and for every pair in
 `make test-full`.
 """
 
@@ -215,7 +215,7 @@ def test_outputs_are_the_same_for_every_two_variants(row):
     check_outputs(row)
 
 
-@pytest.mark.parametrize("row", core_of(SINGLES, lambda row: row in SINGLES[:2]), ids=name_of)
+@pytest.mark.parametrize("row", core_of(SINGLES, lambda row: row == SINGLES[1]), ids=name_of)
 def test_gradients_are_the_same_rematerialised_unrolled_and_with_other_padding(row):
     check_gradients(row)
 

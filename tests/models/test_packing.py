@@ -36,8 +36,6 @@ SETTINGS = [
 
 CORE = [
     ("encoder_only", SETTINGS[1]),
-    ("decoder_only", SETTINGS[2]),
-    ("seq2seq", SETTINGS[3]),
     ("rnn_seq2seq", RECURRENT[0]),
 ]
 

@@ -48,7 +48,7 @@ CORE = [
     ("encoder_only", SETTINGS[1]),
     ("decoder_only", SETTINGS[2]),
     ("seq2seq", SETTINGS[0]),
-    *(("rnn_seq2seq", settings) for settings in (RECURRENT[1], RECURRENT[3])),
+    ("rnn_seq2seq", RECURRENT[1]),
 ]
 
 

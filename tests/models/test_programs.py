@@ -32,7 +32,7 @@ def value_and_slopes(architecture, dropout=None, **settings):
             *((architecture, other) for architecture in TRANSFORMERS for other in ({"unroll": True}, {"remat": True})),
             ("rnn_seq2seq", {"unroll": True}),
         ],
-        lambda case: case[0] in ("decoder_only", "rnn_seq2seq"),
+        lambda case: case[0] == "decoder_only",
     ),
 )
 def test_scanned_is_unrolled_is_rematerialised(architecture, other):
@@ -60,7 +60,8 @@ def test_unrolled_has_no_loop_and_rematerialised_has_less_to_keep():
     assert "remat" in str(remat(tiny("decoder_only", remat=True).params))
 
 
-@pytest.mark.parametrize("architecture", core_of(TRANSFORMERS, lambda name: name == "seq2seq"))
+@pytest.mark.more
+@pytest.mark.parametrize("architecture", TRANSFORMERS)
 def test_fast_kernels_are_the_plain_ones(architecture):
     one, two = (value_and_slopes(architecture, kernels=kernels) for kernels in ("plain", "fast"))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), one, two)

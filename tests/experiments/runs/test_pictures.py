@@ -176,6 +176,7 @@ def test_gaps_are_no_characters_that_training_never_showed(capsys):
     assert capsys.readouterr().err.strip().endswith(": m")
 
 
+@pytest.mark.more
 def test_where_a_recurrent_model_looks_is_drawn_and_one_without_attention_says_that_it_does_not():
     splits = Splits([Pair("abc", "b"), Pair("bc", "c")], [Pair("ab", "a")], [])
     task = task_of("text_to_text", "rnn_seq2seq", splits, Characters("abc"))
