@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer.errors import UserError
@@ -81,6 +81,7 @@ def booleans(mask, t_size, s_size, heads=1):
     return np.broadcast_to(np.asarray(allowed), (B, heads, t_size, s_size))
 
 
+@settings(max_examples=80)
 @given(described())
 def test_joined_masks_are_the_logical_and_of_their_definitions(case):
     t_size, s_size, makers, expected = case
