@@ -155,19 +155,19 @@ def test_the_state_comes_back_from_a_checkpoint(name, tmp_path):
 
 @functools.cache
 def shapes_of(score):
-    """The axes and shapes of a model's parameters."""
+    """A model, and the shapes of its parameters."""
     model = build({"architecture": "seq2seq", "vocab_size": V, "width": 12, "num_heads": 3, "score": score})
     params = jax.eval_shape(model.init, jax.random.key(0))
-    return model.parameter_axes(params), params
+    return model, params
 
 
 @pytest.mark.parametrize("score", ["bilinear", "additive"])
 @each
 def test_every_parameter_of_a_model_has_a_direction_of_its_shape(name, score):
-    axes, params = shapes_of(score)
+    model, params = shapes_of(score)
 
     def move(params):
-        transform = optimizer(OptimizerConfig(name=name), hyper(), axes)
+        transform = optimizer(OptimizerConfig(name=name), hyper(), model.parameter_axes(params))
         return transform.update(params, transform.init(params), params)[0]
 
     direction = jax.eval_shape(move, params)
