@@ -10,7 +10,6 @@ from experiments.studies import norms as study
 from experiments.studies.batch_norm import EPSILON, BatchNorm, averages_of
 from experiments.studies.table import STUDIES
 from experiments.training.update import token_sums
-from tests.fixtures.speeds import core_of
 
 TINY = study.NormsSettings(length=6, shortest=(1.0, 0.5), longer=(1.5,), vocabulary=3, width=4, batch=3, steps=2)
 LENGTHS = jnp.array([5, 2, 3])
@@ -71,12 +70,8 @@ def test_averages_are_an_argument_and_a_result(row):
     np.testing.assert_allclose(alone, y[:1], rtol=1e-6)  # others no longer matter
 
 
-@pytest.mark.parametrize(
-    "name",
-    core_of(
-        [name for name, row in batch_norm.NORMS.items() if row is not None], lambda name: name == batch_norm.POSITION
-    ),
-)
+@pytest.mark.more
+@pytest.mark.parametrize("name", [name for name, row in batch_norm.NORMS.items() if row is not None])
 def test_averages_are_of_all_counted_rows_however_batches_share_them(name):
     """The first norm, whose input no statistics change: few examples reach the last positions, in some batches none."""
     row, model = batch_norm.NORMS[name], study.model_of(TINY, name)

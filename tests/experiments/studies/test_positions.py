@@ -11,6 +11,7 @@ from experiments.studies.frame.training import held_out
 SEEDS = np.array([-0.001, 0.0, 0.001])
 
 
+@pytest.mark.more
 def test_a_fixed_code_takes_the_place_of_the_table_and_learns_nothing():
     model = positions.model_of(positions.RAW, 4, 8)
     params, batch = model.init(jax.random.key(0)), {"target": jnp.arange(6)[None]}

@@ -16,7 +16,6 @@ from experiments.studies.date_alignment import ANSWER, NOWHERE, aligned, date_sp
 from experiments.studies.frame.claim import StudySettings
 from experiments.studies.one_function import layers
 from experiments.studies.table import STUDIES
-from tests.fixtures.speeds import more
 
 DAY = datetime.date(2026, 5, 7)
 TINY = study.SelfAndCrossSettings(locales=("de", "ja"), width=8, steps=2, batch=3, examples=11, checked=6)
@@ -67,7 +66,8 @@ def test_examples_are_padded_alike_and_aligned_with_their_tokens():
     assert max(int(x.max()) for x in (learn.arrays["source"], learn.arrays["labels"])) < size
 
 
-@pytest.mark.parametrize(("position", "same"), [("sinusoidal", True), more("rotary", False), more("relative", False)])
+@pytest.mark.more
+@pytest.mark.parametrize(("position", "same"), [("sinusoidal", True), ("rotary", False), ("relative", False)])
 def test_layers_of_both_kinds_give_the_same_bits_but_where_positions_are_the_layers_own(position, same):
     found = layers(3, position, 8)
     assert (found["differ_R"] == 0.0) == same

@@ -120,7 +120,7 @@ def test_padding_does_not_change_what_is_said(architecture, reads):  # of one st
     assert abs(said[0][0] - said[0][1]).max() > 1e-2
 
 
-@every_architecture
+@pytest.mark.parametrize("architecture", core_of(ARCHITECTURES, lambda name: name in ("decoder_only", "rnn_seq2seq")))
 def test_the_state_that_is_read_has_seen_every_token(architecture):
     task = task_of(architecture)
     model = model_of(architecture)
