@@ -201,6 +201,7 @@ def test_another_config_in_the_same_directory_is_refused_with_what_differs(quick
     assert {p: p.read_bytes() for p in quick.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.more
 def test_settings_that_change_no_result_may_differ_on_resume(quick, tmp_path, capsys):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", str(quick), str(workdir)], check=True)
