@@ -1,30 +1,34 @@
-# make train | test | test-all | test-peers | lint | studies: each does its own set-up, once.
+# make train | test | test-more | test-full | test-peers | lint | studies: each does its own set-up, once.
 PYTHON ?= python3
 ACCELERATOR ?= cpu
 WORKDIR ?= runs/dates
 STUDIES ?= runs/studies
 VENV := .venv
 RUN := $(VENV)/bin/python
+TEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PLATFORM := $(filter-out cpu,$(ACCELERATOR))
 comma := ,
 # Huge pages for the allocator of glibc: a step on a CPU spends a quarter of its time on page faults without them.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: train test test-all test-peers lint studies clean
+.PHONY: train test test-more test-full test-peers lint studies clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.experiments-$(ACCELERATOR)
 	$(RUN) -m experiments.train --config=configs/dates.py --workdir=$(WORKDIR) $(FLAGS)
 
 test: $(VENV)/.dev-$(ACCELERATOR)
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full and not peers" $(FLAGS)
+	$(TEST) -m "not more and not full and not peers" $(FLAGS)
 
-test-all: $(VENV)/.dev-$(ACCELERATOR)
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not peers" $(FLAGS)
+test-more: $(VENV)/.dev-$(ACCELERATOR)
+	$(TEST) -m "more and not full and not peers" $(FLAGS)
+
+test-full: $(VENV)/.dev-$(ACCELERATOR)
+	$(TEST) -m full $(FLAGS)
 
 test-peers: $(VENV)/.peers-$(ACCELERATOR)
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m peers $(FLAGS)
+	$(TEST) -m peers $(FLAGS)
 
 studies: $(VENV)/.experiments-$(ACCELERATOR)
 	$(RUN) -m experiments.studies all --preview --workdir=$(STUDIES) $(FLAGS)

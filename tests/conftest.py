@@ -20,17 +20,33 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+from beartype.claw import beartype_package  # noqa: E402
 
 from tests import typecheck  # noqa: E402
 
-jaxtyping.install_import_hook("transformer", f"{typecheck.__name__}.check")
+# No array passes the schema, and jaxtyping takes three times as long for its calls as they take.
+PARTS = {path.stem for path in (Path(__file__).resolve().parent.parent / "transformer").glob("[a-z]*")} - {"schema"}
+jaxtyping.install_import_hook([f"transformer.{part}" for part in sorted(PARTS)], f"{typecheck.__name__}.check")
+beartype_package("transformer.schema", conf=typecheck.CONFIG)
 
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=25, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
 
 
-FIRST = ("test_resume.py", "test_lanes.py", "test_update.py", "test_commands.py", "test_wheel.py")
-"""Files of few tests that take long: begun last, they would leave one worker without work."""
+FIRST = (
+    "test_resume.py",
+    "test_tables.py",
+    "test_update.py",
+    "test_lanes.py",
+    "test_variants.py",
+    "test_ladder.py",
+    "test_cells.py",
+    "test_commands.py",
+    "test_mistakes.py",
+    "test_capture.py",
+    "test_wheel.py",
+)
+"""Files that take longest, in the core or in `make test-more`: begun last, they would leave one worker without work."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

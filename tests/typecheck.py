@@ -2,4 +2,5 @@
 
 from beartype import BeartypeConf, beartype
 
-check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+CONFIG = BeartypeConf(is_pep484_tower=True)
+check = beartype(conf=CONFIG)

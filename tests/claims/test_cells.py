@@ -13,6 +13,7 @@ from experiments.costs.summary import flops_per_example
 from experiments.settings import defaults, resolve
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, RunData, set_up
+from tests.fixtures.speeds import more
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 TASKS = {
@@ -23,6 +24,14 @@ TASKS = {
 }
 CELLS = [(task, architecture, False) for task in TASKS for architecture in ARCHITECTURES]
 CELLS += [("text_to_text", "decoder_only", True), ("language_modelling", "decoder_only", True)]
+CORE = [
+    ("text_to_text", "decoder_only", True),
+    ("language_modelling", "encoder_only", False),
+    ("continuation", "seq2seq", False),
+    ("classification", "rnn_seq2seq", False),
+]
+"""Cells of `make test`: each task and each architecture once, and one prefix that attends both ways."""
+
 STEPS = 20
 FALL = 0.8
 """The mean loss of the last three steps is at most this share of the first one's."""
@@ -63,7 +72,11 @@ class Trained:
     evaluation: Evaluation
 
 
-@pytest.fixture(scope="module", params=CELLS, ids=lambda cell: "-".join(cell[:2]) + "-prefix" * cell[2])
+@pytest.fixture(
+    scope="module",
+    params=[cell if cell in CORE else more(cell) for cell in CELLS],
+    ids=lambda cell: "-".join(cell[:2]) + "-prefix" * cell[2],
+)
 def trained(request, files):
     task, architecture, prefix = request.param
     name, settings = TASKS[task]

@@ -1,4 +1,11 @@
-"""Every row of every table, in a model, under jit, vmap over seeds and bfloat16, with every parameter accounted for."""
+"""Every row of every table, in a model, under jit, vmap over seeds and bfloat16, with every parameter accounted for.
+
+In `make test` the parameters are drawn with numpy, since compiling `init` takes longer than everything else; `init` is
+traced. In `make test-more` `init` is part of the compiled program.
+"""
+
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +13,9 @@ import numpy as np
 import pytest
 
 import transformer
-from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, side, tiny, what_is_read
+from tests.fixtures.covering import cover
+from tests.fixtures.speeds import core_of
+from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomised, side, tiny, what_is_read
 from transformer.models.build import ARCHITECTURES as BUILT
 from transformer.models.config import UNREAD
 from transformer.nn.blocks import NORM_PLACEMENTS
@@ -56,29 +65,113 @@ def settings_of(table, row):
     return {"architecture": "seq2seq" if table in OF_SEQ2SEQ else "decoder_only", table: row}
 
 
-def outputs_and_slopes(settings):
-    """Over two seeds: logits, and the gradients of a loss; one compiled program."""
-    model = transformer.build(what_is_read({**SIZES, **settings}))
-    inputs = {**batch(), "source_types": jnp.array([[0, 0, 1, 1, 1]] * B)}
+ATTENTION = ("query_key_norm", "soft_cap", "sink", "differential")
+COMBINED = cover(
+    {
+        "score": list(SCORES),
+        "position": list(POSITIONS),
+        "activation": list(ACTIVATIONS),
+        "norm": list(NORMS),
+        "norm_placement": list(NORM_PLACEMENTS),
+        "query_key_norm": [None, *NORMS],
+        "soft_cap": [None, 2.0],
+        "sink": [False, True],
+        "differential": [False, True],
+        "architecture": ["decoder_only", "seq2seq"],
+    },
+    lambda row: (
+        not any(
+            row.get("score") in scores and row.get(table) in values
+            for scores, table, values in (
+                (("position_only",), "position", ("rotary",)),
+                (("position_only",), "query_key_norm", tuple(NORMS)),
+                (("position_only", "bilinear", "additive"), "differential", (True,)),
+            )
+        )
+        and not (row.get("position") == "rotary" and row.get("differential"))
+    ),  # a half of a head of 6 cannot be turned
+    strength=1,
+)
+"""Few models that hold every value of every table of Transformers."""
+
+
+def settings_with(row):
+    return {
+        **{name: value for name, value in row.items() if name not in ATTENTION},
+        "attention": {name: row[name] for name in ATTENTION},
+    }
+
+
+def inputs():
+    return {**batch(), "source_types": jnp.array([[0, 0, 1, 1, 1]] * B)}
+
+
+def value_and_slopes(model, params):
+    """A loss with the logits, and its gradients."""
 
     def loss(params):
-        logits = model.apply(params, inputs)["logits"]
+        logits = model.apply(params, inputs())["logits"]
         return -jnp.mean(jax.nn.log_softmax(logits)[..., ::2] * jnp.arange(1.0, V + 1)[::2]), logits
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+
+def drawn(table, row):
+    """Of three sets of parameters drawn with numpy, the last of them small: the model, parameters, logits, gradients.
+
+    Rows at their default share one program.
+    """
+    return drawn_of(transformer.build(what_is_read({**SIZES, **settings_of(table, row)})))
+
+
+@functools.cache
+def drawn_of(model):
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    small = jax.tree.map(lambda x: x / 2, randomised(shapes, 2))
+    params = jax.tree.map(lambda *x: jnp.stack(x), randomised(shapes, 0), randomised(shapes, 1), small)
+    (_, logits), slopes = jax.jit(jax.vmap(lambda params: value_and_slopes(model, params)))(params)
+    return model, params, logits, slopes
+
+
+def in_core(case):
+    """Architectures, and what takes a part of a model away; the values of the other tables stand in COMBINED."""
+    table, row = case
+    return table == "architecture" or row in (False, 0, "none", "lstm")
+
+
+@pytest.mark.parametrize("row", COMBINED, ids=str)
+def test_all_values_run_under_jit_and_vmap_and_train_all_their_parameters(row):
+    settings = what_is_read({**SIZES, **settings_with(row)})
+    model, params, logits, slopes = drawn_of(transformer.build(settings))
+    check_row(settings, model, params, logits, slopes)
+
+
+@pytest.mark.parametrize(("table", "row"), core_of(ROWS, in_core), ids=IDS)
+def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, row):
+    model, params, logits, slopes = drawn(table, row)
+    check_row(settings_of(table, row), model, params, logits, slopes)
+    traced = jax.eval_shape(jax.vmap(model.init), jax.random.split(jax.random.key(0), 3))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), traced) == jax.tree.map(lambda x: (x.shape, x.dtype), params)
+
+
+@pytest.mark.more
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
+def test_every_row_starts_and_trains_in_one_program_over_seeds(table, row):
+    model = transformer.build(what_is_read({**SIZES, **settings_of(table, row)}))
 
     def one(key):
         params = model.init(key)
         noise = lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
-        return *jax.value_and_grad(loss, has_aux=True)(jax.tree.map(noise, params)), params
+        return *value_and_slopes(model, jax.tree.map(noise, params)), params
 
-    (_value, logits), slopes, params = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0)))
-    return model, logits, slopes, params
+    (_, logits), slopes, params = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0)))
+    check_row(settings_of(table, row), model, params, logits, slopes)
 
 
-@pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
-def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, row):
-    settings = settings_of(table, row)
-    model, logits, slopes, params = outputs_and_slopes(settings)
-    assert logits.shape == (2, B, S if side(settings["architecture"]) == "source" else T, V)
+def check_row(settings, model, params, logits, slopes):
+    """Logits are finite and of this seed, and every parameter has a row in AXES and a gradient."""
+    seeds = len(logits)
+    assert logits.shape == (seeds, B, S if side(settings["architecture"]) == "source" else T, V)
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()
     assert (np.asarray(logits[0]) != np.asarray(logits[1])).any()
@@ -88,7 +181,7 @@ def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, 
         name = jax.tree_util.keystr(path)
         assert np.isfinite(slope).all(), name
         if not idle(name, settings):
-            assert np.abs(slope).reshape(2, -1).max(axis=1).min() > 0, name
+            assert np.abs(slope).reshape(seeds, -1).max(axis=1).min() > 0, name
 
 
 def idle(name, settings):
@@ -116,8 +209,27 @@ def check_axes(model, params):
         assert axes.stacked is False or layers == 2
 
 
-@pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
+@pytest.mark.parametrize(("table", "row"), core_of(ROWS, lambda case: case[0] == "architecture"), ids=IDS)
 def test_bfloat16_is_float32_up_to_rounding(table, row):
+    check_bfloat16(drawn(table, row))
+
+
+@pytest.mark.parametrize("row", COMBINED, ids=str)
+def test_bfloat16_is_float32_up_to_rounding_for_all_values(row):
+    check_bfloat16(drawn_of(transformer.build(what_is_read({**SIZES, **settings_with(row)}))))
+
+
+def check_bfloat16(drawn):
+    model, params, logits, _ = drawn
+    narrow = transformer.build(dataclasses.replace(model.config, dtype="bfloat16"))
+    out = jax.jit(narrow.apply)(jax.tree.map(lambda x: x[2], params), inputs())
+    assert out["hidden"].dtype == jnp.bfloat16
+    np.testing.assert_allclose(out["logits"], logits[2], rtol=0.1, atol=0.12)
+
+
+@pytest.mark.more
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=IDS)
+def test_bfloat16_is_float32_up_to_rounding_from_the_start(table, row):
     settings = what_is_read({**SIZES, **settings_of(table, row)})
     wide, narrow = (transformer.build({**settings, "dtype": dtype}) for dtype in ("float32", "bfloat16"))
     params = jax.jit(wide.init)(jax.random.key(1))

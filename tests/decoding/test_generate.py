@@ -100,6 +100,7 @@ def test_nothing_to_generate_and_missing_prompts_are_errors():
         generate(encoder.model, encoder.params, {"source": batch()["source"]}, steps=2, end=1)
 
 
+@pytest.mark.more
 def test_generating_past_the_table_of_learned_positions_is_an_error():
     model = tiny("decoder_only", position="learned", max_length=6)
     generate(model.model, model.params, prompted("decoder_only"), steps=4, end=1)

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.fixtures.tiny import ARCHITECTURES, B, batch, cases, tiny
+from tests.fixtures.speeds import core_of, more
+from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, B, batch, cases, tiny
 
 STEPS = 4
 PROMPTS = np.array([3, 1, 2])
@@ -35,8 +36,17 @@ SETTINGS = [
 ]
 
 
+CORE = [
+    ("decoder_only", SETTINGS[1]),
+    ("seq2seq", SETTINGS[3]),
+    ("rnn_seq2seq", RECURRENT[0]),
+]
+
+
 @pytest.mark.parametrize(
-    ("architecture", "settings"), cases(("decoder_only", "seq2seq", "rnn_seq2seq"), SETTINGS), ids=str
+    ("architecture", "settings"),
+    core_of(cases(("decoder_only", "seq2seq", "rnn_seq2seq"), SETTINGS), lambda case: case in CORE),
+    ids=str,
 )
 def test_cached_is_full_step_by_step(architecture, settings):
     model, inputs = tiny(architecture, **settings), batch()
@@ -50,7 +60,7 @@ def test_cached_is_full_step_by_step(architecture, settings):
     np.testing.assert_allclose(stepped, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("settings", SETTINGS[:2], ids=str)
+@pytest.mark.parametrize("settings", [more(SETTINGS[0]), SETTINGS[1]], ids=str)
 def test_cached_is_full_with_a_prefix_that_sees_both_ways(settings):
     model, inputs = tiny("decoder_only", **settings), batch()
     prefix = jnp.array([3, 1, 1])
@@ -63,7 +73,7 @@ def test_cached_is_full_with_a_prefix_that_sees_both_ways(settings):
     assert np.abs(full - causal)[0, :3].max() > 1e-3
 
 
-@pytest.mark.parametrize("settings", SETTINGS[:2], ids=str)
+@pytest.mark.parametrize("settings", [SETTINGS[0], more(SETTINGS[1])], ids=str)
 def test_an_encoder_only_model_gives_the_logits_of_its_slots_in_order(settings):
     model, inputs = tiny("encoder_only", **settings), batch()
     inputs = {"source": inputs["source"]}
@@ -73,7 +83,7 @@ def test_an_encoder_only_model_gives_the_logits_of_its_slots_in_order(settings):
     np.testing.assert_allclose(stepped, np.take_along_axis(model(inputs), at[..., None], axis=1), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", core_of(ARCHITECTURES, lambda name: name == "seq2seq"))
 def test_a_bfloat16_cache_is_the_full_model_up_to_rounding(architecture):
     model, inputs = tiny(architecture, position="rotary", dtype="bfloat16"), batch()
     if architecture == "encoder_only":

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures import numpy_forward, numpy_rnn
+from tests.fixtures.speeds import more
 from tests.fixtures.tiny import B, T, batch, frozendict, tiny
 from transformer.errors import UserError
 from transformer.nn.intermediates import SITES
@@ -52,7 +53,7 @@ def inputs_of(architecture):
     return {**batch(), "prefix_lengths": jnp.array([3, 0, 2])} if architecture == "decoder_only" else batch()
 
 
-@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("unroll", [False, more(True)])
 @pytest.mark.parametrize("architecture", CASES)
 def test_capture_returns_what_a_plain_numpy_forward_computes(architecture, unroll):
     model, inputs, names = model_of(architecture, unroll=unroll), inputs_of(architecture), all_names(architecture)
@@ -92,12 +93,12 @@ def test_a_recurrent_model_of_any_kind_is_that_of_numpy(more):
         )
 
 
-@pytest.mark.parametrize("norm_placement", ["pre", "post"])
+@pytest.mark.parametrize("norm_placement", ["pre", more("post")])
 @pytest.mark.parametrize(
     ("self_attention", "width", "there"),
     [
         (False, 0, {"decoder": ["cross"]}),
-        (True, 0, {"encoder": ["self"], "decoder": ["self", "cross"]}),
+        more(True, 0, {"encoder": ["self"], "decoder": ["self", "cross"]}),
         (False, 17, {"encoder": ["feed_forward"], "decoder": ["cross", "feed_forward"]}),
     ],
 )
@@ -123,7 +124,7 @@ def test_activations_and_biases_are_those_of_the_numpy_forward(activation):
     np.testing.assert_allclose(model(batch()), expected, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("architecture", ["decoder_only", "seq2seq", "rnn_seq2seq"])
+@pytest.mark.parametrize("architecture", ["decoder_only", more("seq2seq"), "rnn_seq2seq"])
 def test_capture_while_decoding_is_that_of_the_whole_sequence(architecture):
     model, steps = model_of(architecture), 3
     names = tuple(name for name in all_names(architecture) if name.startswith("decoder"))

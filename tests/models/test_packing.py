@@ -2,7 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.fixtures.tiny import ARCHITECTURES, V, cases, side, tiny
+from tests.fixtures.speeds import core_of
+from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, V, cases, side, tiny
 
 SOURCE_LENGTHS, TARGET_LENGTHS = (3, 1, 5), (4, 2, 3)
 
@@ -33,7 +34,15 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("architecture", "settings"), cases(ARCHITECTURES, SETTINGS), ids=str)
+CORE = [
+    ("encoder_only", SETTINGS[1]),
+    ("rnn_seq2seq", RECURRENT[0]),
+]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"), core_of(cases(ARCHITECTURES, SETTINGS), lambda case: case in CORE), ids=str
+)
 def test_packed_is_separate(architecture, settings):
     model, parts, name = tiny(architecture, **settings), examples(), side(architecture)
     row = model(packed(parts, padding=2))[0]

@@ -1,9 +1,12 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, B, S, T, V, batch, cases, side, tiny, valid
+from tests.fixtures.speeds import core_of
+from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, TRANSFORMERS, B, S, T, V, batch, cases, side, tiny, valid
 
 SETTINGS = [
     {"position": "rotary", "tie_embeddings": False},
@@ -12,15 +15,23 @@ SETTINGS = [
 ]
 
 
-def loss_and_slopes(model, architecture):
-    """Cross entropy-like loss on the real tokens, with its gradients."""
+@functools.cache
+def logits_loss_and_slopes(architecture, **settings):
+    """Logits, a loss like the cross entropy of the real tokens, and its gradients: one program for all tests."""
+    model = tiny(architecture, **settings)
 
     def loss(params, inputs, real):
-        logits = jax.nn.log_softmax(model.model.apply(params, inputs)["logits"])
-        return -jnp.sum(jnp.where(real[..., None], logits, 0.0) * jnp.arange(1.0, V + 1) / V)
+        logits = model.model.apply(params, inputs)["logits"]
+        log_p = jax.nn.log_softmax(logits)
+        return -jnp.sum(jnp.where(real[..., None], log_p, 0.0) * jnp.arange(1.0, V + 1) / V), logits
 
-    run = jax.jit(jax.value_and_grad(loss))
-    return lambda inputs: run(model.params, inputs, jnp.array(valid(inputs, architecture)))
+    program = jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    def run(inputs):
+        (value, logits), slopes = program(model.params, inputs, jnp.array(valid(inputs, architecture)))
+        return np.asarray(logits), value, slopes
+
+    return run
 
 
 def changed(inputs, name, token):
@@ -33,34 +44,47 @@ def padded(inputs, more):
     return {**inputs, **wider}
 
 
-@pytest.mark.parametrize(("architecture", "settings"), cases(ARCHITECTURES, SETTINGS), ids=str)
+CORE = [
+    ("encoder_only", SETTINGS[1]),
+    ("decoder_only", SETTINGS[2]),
+    ("seq2seq", SETTINGS[0]),
+    ("rnn_seq2seq", RECURRENT[1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"), core_of(cases(ARCHITECTURES, SETTINGS), lambda case: case in CORE), ids=str
+)
 def test_padding_content_and_amount_change_no_output_and_no_gradient(architecture, settings):
-    model, inputs = tiny(architecture, **settings), batch()
+    inputs, run = batch(), logits_loss_and_slopes(architecture, **settings)
     real = valid(inputs, architecture)
-    logits, run = model(inputs), loss_and_slopes(model, architecture)
-    loss, slopes = run(inputs)
+    logits, loss, slopes = run(inputs)
     other = {**inputs, "source": changed(inputs, "source", 19), "target": changed(inputs, "target", 20)}
     assert (np.asarray(other["source"]) != np.asarray(inputs["source"])).any()
-    np.testing.assert_array_equal(model(other)[real], logits[real])
-    other_loss, other_slopes = run(other)
+    other_logits, other_loss, other_slopes = run(other)
+    np.testing.assert_array_equal(other_logits[real], logits[real])
     assert loss == other_loss
     jax.tree.map(np.testing.assert_array_equal, other_slopes, slopes)
 
     wider = padded(inputs, 4)
     name = side(architecture)
-    np.testing.assert_allclose(model(wider)[:, : inputs[name].shape[1]][real], logits[real], rtol=2e-5, atol=2e-5)
-    wider_loss, wider_slopes = run(wider)
+    wider_logits, wider_loss, wider_slopes = run(wider)
+    np.testing.assert_allclose(wider_logits[:, : inputs[name].shape[1]][real], logits[real], rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(wider_loss, loss, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), wider_slopes, slopes)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_tokens_used_as_padding_alone_get_exactly_zero_gradient(architecture):
-    model, inputs = tiny(architecture, position="rotary", tie_embeddings=False), batch()
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [*((name, SETTINGS[0]) for name in TRANSFORMERS), ("rnn_seq2seq", RECURRENT[1])],
+    ids=str,
+)
+def test_tokens_used_as_padding_alone_get_exactly_zero_gradient(architecture, settings):
+    inputs = batch()
     real_tokens = {name: jnp.minimum(inputs[name], 18) for name in ("source", "target")}
     inputs = {**inputs, **real_tokens}
     inputs = {**inputs, "source": changed(inputs, "source", 19), "target": changed(inputs, "target", 20)}
-    _, slopes = loss_and_slopes(model, architecture)(inputs)
+    _, _, slopes = logits_loss_and_slopes(architecture, **settings)(inputs)
     for name, slope in slopes.items():
         if name.endswith("embedding"):
             assert not np.asarray(slope["table"][19:21]).any()
@@ -68,13 +92,16 @@ def test_tokens_used_as_padding_alone_get_exactly_zero_gradient(architecture):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "settings"), cases(ARCHITECTURES, [{"position": "rotary", "tie_embeddings": False}, SETTINGS[2]])
+    ("architecture", "settings"),
+    core_of(
+        cases(ARCHITECTURES, [SETTINGS[0], SETTINGS[2]]),
+        lambda case: case in CORE or (case[1] == SETTINGS[0] and case[0] != "seq2seq"),
+    ),
 )
 def test_a_length_of_zero_gives_finite_outputs_and_gradients(architecture, settings):
-    model = tiny(architecture, **settings)
     inputs = {**batch(), "source_lengths": jnp.array([0, S, 2]), "target_lengths": jnp.array([T, 0, 3])}
-    assert np.isfinite(model(inputs)).all()
-    loss, slopes = loss_and_slopes(model, architecture)(inputs)
+    logits, loss, slopes = logits_loss_and_slopes(architecture, **settings)(inputs)
+    assert np.isfinite(logits).all()
     assert np.isfinite(loss)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
 
@@ -82,20 +109,22 @@ def test_a_length_of_zero_gives_finite_outputs_and_gradients(architecture, setti
 @pytest.mark.parametrize(
     ("architecture", "settings"),
     [
-        ("seq2seq", {"position": "rotary", "tie_embeddings": False}),
+        ("seq2seq", SETTINGS[0]),
         *(("rnn_seq2seq", settings) for settings in (RECURRENT[1], RECURRENT[3])),
     ],
 )
 def test_the_source_of_an_example_with_length_zero_changes_nothing_and_gets_no_gradient(architecture, settings):
-    model = tiny(architecture, **settings)
-    inputs = {**batch(), "source_lengths": jnp.zeros(B, jnp.int32)}
+    inputs, run = (
+        {**batch(), "source_lengths": jnp.zeros(B, jnp.int32)},
+        logits_loss_and_slopes(architecture, **settings),
+    )
     other = {**inputs, "source": (inputs["source"] + 1) % V}
-    np.testing.assert_array_equal(model(other), model(inputs))
-    _, slopes = loss_and_slopes(model, architecture)(inputs)
+    logits, _, slopes = run(inputs)
+    np.testing.assert_array_equal(run(other)[0], logits)
     assert not any(np.asarray(x).any() for x in jax.tree.leaves((slopes["encoder"], slopes["source_embedding"])))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", core_of(ARCHITECTURES, lambda name: name.endswith("seq2seq")))
 def test_examples_of_a_batch_do_not_see_each_other(architecture):
     model, inputs = tiny(architecture, position="rotary", tie_embeddings=False), batch()
     logits = model(inputs)

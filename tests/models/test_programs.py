@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,12 +7,17 @@ import pytest
 from flax import nnx
 from flax.nnx import bridge
 
+from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, TRANSFORMERS, V, batch, tiny
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-5}
 
 
-def value_and_slopes(model, dropout=None):
+@functools.cache
+def value_and_slopes(architecture, dropout=None, **settings):
+    """A loss and its gradients; tests that compare with the same model share its program."""
+    model = tiny(architecture, position="rotary", **settings)
+
     def loss(params, inputs, key):
         logits = model.model.apply(params, inputs, key=key, dropout=dropout)["logits"]
         return jnp.mean(jax.nn.log_softmax(logits) * jnp.arange(1.0, V + 1))
@@ -20,19 +27,23 @@ def value_and_slopes(model, dropout=None):
 
 @pytest.mark.parametrize(
     ("architecture", "other"),
-    [
-        *((architecture, other) for architecture in TRANSFORMERS for other in ({"unroll": True}, {"remat": True})),
-        ("rnn_seq2seq", {"unroll": True}),
-    ],
+    core_of(
+        [
+            *((architecture, other) for architecture in TRANSFORMERS for other in ({"unroll": True}, {"remat": True})),
+            ("rnn_seq2seq", {"unroll": True}),
+        ],
+        lambda case: case[0] == "decoder_only",
+    ),
 )
 def test_scanned_is_unrolled_is_rematerialised(architecture, other):
-    scanned, changed = tiny(architecture, position="rotary"), tiny(architecture, position="rotary", **other)
     dropout = 0.3 if architecture in ("decoder_only", "rnn_seq2seq") else None
-    value, slopes = value_and_slopes(scanned, dropout)
-    assert jax.tree.map(jnp.shape, scanned.params) == jax.tree.map(jnp.shape, changed.params)
+    value, slopes = value_and_slopes(architecture, dropout)
+    changed = value_and_slopes(architecture, dropout, **other)
+    assert jax.tree.map(jnp.shape, slopes) == jax.tree.map(jnp.shape, changed[1])
     if dropout is not None:
-        assert abs(value - value_and_slopes(scanned)[0]) > 1e-3
-    compared = zip(jax.tree.leaves((value, slopes)), jax.tree.leaves(value_and_slopes(changed, dropout)), strict=True)
+        without = tiny(architecture, position="rotary")(batch())
+        assert abs(value - jnp.mean(jax.nn.log_softmax(without) * jnp.arange(1.0, V + 1))) > 1e-3
+    compared = zip(jax.tree.leaves((value, slopes)), jax.tree.leaves(changed), strict=True)
     for one, two in compared:
         np.testing.assert_allclose(one, two, **CLOSE)
 
@@ -49,14 +60,16 @@ def test_unrolled_has_no_loop_and_rematerialised_has_less_to_keep():
     assert "remat" in str(remat(tiny("decoder_only", remat=True).params))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("architecture", TRANSFORMERS)
 def test_fast_kernels_are_the_plain_ones(architecture):
-    plain, fast = (tiny(architecture, position="rotary", kernels=kernels) for kernels in ("plain", "fast"))
-    one, two = value_and_slopes(plain), value_and_slopes(fast)
+    one, two = (value_and_slopes(architecture, kernels=kernels) for kernels in ("plain", "fast"))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), one, two)
 
 
-@pytest.mark.parametrize("architecture", ["decoder_only", "seq2seq", "rnn_seq2seq"])
+@pytest.mark.parametrize(
+    "architecture", core_of(["decoder_only", "seq2seq", "rnn_seq2seq"], lambda name: name != "seq2seq")
+)
 def test_dropout_of_zero_changes_nothing_and_none_compiles_to_no_random_operation(architecture):
     model, key = tiny(architecture), jax.random.key(1)
     run = jax.jit(lambda rate: model.model.apply(model.params, batch(), key=key, dropout=rate)["logits"])
@@ -103,7 +116,7 @@ def test_self_and_cross_attention_of_one_layer_drop_different_weights():
     assert np.mean(own != cross) > 0.3
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", core_of(ARCHITECTURES, lambda name: name == "decoder_only"))
 def test_the_linen_module_wrapped_for_nnx_gives_the_same_logits(architecture):
     model, inputs = tiny(architecture), batch()
     wrapped = bridge.ToNNX(model.model.module, rngs=nnx.Rngs(0)).lazy_init(inputs)

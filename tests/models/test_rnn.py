@@ -71,6 +71,7 @@ def test_a_source_read_backwards_by_cells_that_are_swapped_gives_the_states_back
     assert np.abs(here[0, :, :width] - here[0, :, width:]).max() > 0.05
 
 
+@pytest.mark.more
 def test_a_replacement_of_weights_is_made_in_each_step_of_apply_and_of_decoding():
     model, inputs = tiny("rnn_seq2seq", **ADDITIVE), {**batch(), "target_lengths": jnp.array([4, 4, 4])}
     first = {"decoder.*.cross.weights": lambda w: jnp.zeros_like(w).at[..., 0].set(1.0)}

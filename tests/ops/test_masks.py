@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer.errors import UserError
@@ -21,7 +21,7 @@ def brute_force(b, t_size, s_size, rule):
 @st.composite
 def described(draw):
     """Sizes, makers of one to three rules (JAX is not called while an example is drawn), and their join in NumPy."""
-    t_size, s_size = draw(st.integers(1, 6)), draw(st.integers(1, 7))
+    t_size, s_size = draw(st.sampled_from([(1, 1), (1, 7), (6, 1), (5, 4), (4, 6)]))  # each is compiled
     names = draw(st.lists(st.sampled_from(sorted(RULES)), min_size=1, max_size=3))
     makers, arrays = zip(*(RULES[name](draw, t_size, s_size) for name in names), strict=True)
     return t_size, s_size, makers, np.logical_and.reduce(arrays)
@@ -81,6 +81,7 @@ def booleans(mask, t_size, s_size, heads=1):
     return np.broadcast_to(np.asarray(allowed), (B, heads, t_size, s_size))
 
 
+@settings(max_examples=80)
 @given(described())
 def test_joined_masks_are_the_logical_and_of_their_definitions(case):
     t_size, s_size, makers, expected = case

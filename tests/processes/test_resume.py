@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import settings
+from experiments import settings, train
+from experiments.cli.flags import run
 from experiments.storage.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "tests" / "fixtures" / "tiny_recipe.py"
 STEPS = 60
+ONE_SHAPE = "data.num_buckets=1"
+"""Fewer programs to compile: of batches of one shape."""
 
 
 def command(workdir: Path, *flags: str) -> list[str]:
@@ -42,13 +45,14 @@ def finish(workdir: Path, *flags: str) -> str:
     return output
 
 
-def arrays(workdir: Path) -> dict[str, np.ndarray]:
+def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:
     """Read the last checkpoint's arrays by name: parameters, optimizer state, averages."""
     import jax
 
     from experiments.training.experiment import set_up
 
-    config, _ = settings.resolve(settings.load_recipe(str(RECIPE)))
+    given = [tuple(text.split("=")) for text in settings_given]
+    config, _ = settings.resolve(settings.load_recipe(str(RECIPE)), given)
     experiment = set_up(config)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     with Checkpoints(workdir / "checkpoints", 2, "exact_match", read_only=True) as checkpoints:
@@ -80,16 +84,31 @@ def events(workdir: Path) -> list[tuple]:
     return sorted(found)
 
 
+def train_here(workdir: Path, *flags: str, code: int = 0) -> None:
+    """Trains in this process, which spares the start of another."""
+    with pytest.raises(SystemExit) as stop:
+        run(train.main, command(workdir, *flags)[3:])
+    assert stop.value.code == code
+
+
 @pytest.fixture(scope="module")
 def never_killed(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("never_killed") / "run"
-    finish(workdir)
+    train_here(workdir)
     return workdir
 
 
-def kill_at(workdir: Path, step: int, number: int) -> str:
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Path:
+    """A run of batches of one shape."""
+    workdir = tmp_path_factory.mktemp("quick") / "run"
+    train_here(workdir, f"--config.{ONE_SHAPE}")
+    return workdir
+
+
+def kill_at(workdir: Path, step: int, number: int, *flags: str) -> str:
     """Send a signal at a random moment after a checkpoint of `step` or later exists; return the output."""
-    process = start(workdir)
+    process = start(workdir, *flags)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         found = [int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*") if p.name.isdecimal()]
@@ -103,22 +122,32 @@ def kill_at(workdir: Path, step: int, number: int) -> str:
     return output
 
 
-def test_killed_with_sigkill_and_run_again_equals_never_killed(never_killed, tmp_path):
-    workdir = tmp_path / "run"
-    kill_at(workdir, 1, signal.SIGKILL)
-    kill_at(workdir, 20, signal.SIGKILL)
-    output = finish(workdir)
-    assert "Continuing from step" in output.splitlines()[0]
-    expected, found = arrays(never_killed), arrays(workdir)
-    assert expected.keys() == found.keys()
-    assert any("average" in name for name in found)
-    assert any("optimizer" in name for name in found)
-    for name in expected:
-        assert expected[name].tobytes() == found[name].tobytes(), name
+def test_killed_with_sigkill_and_run_again_equals_never_killed(quick, tmp_path, capsys):
+    killed_and_run_again(quick, tmp_path / "run", capsys, (1,), ONE_SHAPE)
+
+
+@pytest.mark.more
+def test_killed_twice_and_run_again_equals_never_killed(never_killed, tmp_path, capsys):
+    killed_and_run_again(never_killed, tmp_path / "run", capsys, (1, 20))
+
+
+def killed_and_run_again(never_killed, workdir, capsys, steps, *settings_given):
+    flags = [f"--config.{text}" for text in settings_given]
+    for step in steps:
+        kill_at(workdir, step, signal.SIGKILL, *flags)
+    train_here(workdir, *flags)
+    assert "Continuing from step" in capsys.readouterr().out.splitlines()[0]
+    there, here = arrays(never_killed, *settings_given), arrays(workdir, *settings_given)
+    assert there.keys() == here.keys()
+    assert any("average" in name for name in here)
+    assert any("optimizer" in name for name in here)
+    for name in there:
+        assert there[name].tobytes() == here[name].tobytes(), name
     assert lines(workdir) == lines(never_killed)
     assert events(workdir) == events(never_killed) != []
 
 
+@pytest.mark.more
 def test_sigterm_saves_and_prints_the_command_that_continues(never_killed, tmp_path):
     workdir = tmp_path / "run"
     output = kill_at(workdir, 1, signal.SIGTERM)
@@ -136,6 +165,7 @@ def test_sigterm_saves_and_prints_the_command_that_continues(never_killed, tmp_p
     assert lines(workdir) == lines(never_killed)
 
 
+@pytest.mark.more
 def test_a_finished_run_is_not_trained_again(never_killed):
     before = lines(never_killed)
     assert "Finished already" in finish(never_killed).splitlines()[0]
@@ -143,6 +173,7 @@ def test_a_finished_run_is_not_trained_again(never_killed):
     assert [line["split"] for line in before if line["step"] == STEPS] == ["train", "validation", "test"]
 
 
+@pytest.mark.more
 def test_a_damaged_newest_checkpoint_is_passed_over(never_killed, tmp_path):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", str(never_killed), str(workdir)], check=True)
@@ -164,20 +195,25 @@ def refused(workdir: Path, *flags: str) -> str:
     return result.stderr
 
 
-def test_another_config_in_the_same_directory_is_refused_with_what_differs(never_killed):
-    before = {p: p.read_bytes() for p in never_killed.rglob("*") if p.is_file()}
-    error = refused(never_killed, "--config.optimizer.learning_rate=0.5")
+def test_another_config_in_the_same_directory_is_refused_with_what_differs(quick, capsys):
+    before = {p: p.read_bytes() for p in quick.rglob("*") if p.is_file()}
+    train_here(quick, f"--config.{ONE_SHAPE}", "--config.optimizer.learning_rate=0.5", code=2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
     assert "optimizer.learning_rate" in error
     assert "0.001 -> 0.5" in error
-    assert {p: p.read_bytes() for p in never_killed.rglob("*") if p.is_file()} == before
+    assert {p: p.read_bytes() for p in quick.rglob("*") if p.is_file()} == before
 
 
-def test_settings_that_change_no_result_may_differ_on_resume(never_killed, tmp_path):
+@pytest.mark.more
+def test_settings_that_change_no_result_may_differ_on_resume(quick, tmp_path, capsys):
     workdir = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(never_killed), str(workdir)], check=True)
-    assert "Finished already" in finish(workdir, "--config.model.unroll=true", "--config.training.output.keep_last=3")
+    subprocess.run(["cp", "-r", str(quick), str(workdir)], check=True)
+    train_here(workdir, f"--config.{ONE_SHAPE}", "--config.model.unroll=true", "--config.training.output.keep_last=3")
+    assert "Finished already" in capsys.readouterr().out
 
 
+@pytest.mark.more
 def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
     workdir = tmp_path / "run"
     first = start(workdir)
@@ -189,6 +225,7 @@ def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
     first.communicate()
 
 
+@pytest.mark.more
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(tmp_path):
     workdir = tmp_path / "run"
     flags = (

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.cli.flags import REQUIRED, WHAT_TO_DO, command_help, explain, parse, run
+from tests.fixtures.speeds import more
 from transformer.errors import UserError
 from transformer.schema import at_least, setting
 
@@ -258,7 +259,7 @@ def test_exit_codes_are_passed_on(capsys):
     assert exit_of(failing(KeyboardInterrupt()), capsys) == (130, "")
 
 
-@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.parametrize("lines", [more(1), 100_000])
 def test_a_reader_that_left_is_met_with_silence(lines):
     code = f"from experiments.cli.flags import run; run(lambda argv: print('line\\n' * {lines}), [])"
     read, write = os.pipe()

@@ -183,6 +183,7 @@ def test_gaps_are_no_unknown_characters(capsys):
     assert capsys.readouterr().err.strip().endswith(": m")
 
 
+@pytest.mark.more
 def test_the_attention_of_a_recurrent_model_is_drawn_and_a_model_without_it_is_an_error():
     splits = Splits([Pair("abc", "b"), Pair("bc", "c")], [Pair("ab", "a")], [])
     task = task_of("text_to_text", "rnn_seq2seq", splits, Characters("abc"))

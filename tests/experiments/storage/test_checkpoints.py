@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from experiments.storage.checkpoints import Checkpoints
+from tests.fixtures.speeds import more
 from transformer.errors import UserError
 
 
@@ -173,7 +174,7 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("harm", [truncate, empty, flip, Path.unlink])
+@pytest.mark.parametrize("harm", [more(truncate), more(empty), flip, more(Path.unlink)])
 def test_whichever_file_of_the_newest_is_damaged_the_one_before_is_used(two, tmp_path, harm):
     files = sorted(p.relative_to(two) for p in (two / "20").rglob("*") if p.is_file())
     assert {f"20/{name}" for name in FILES_OF_A_CHECKPOINT} <= {str(name) for name in files}
@@ -286,6 +287,7 @@ def run_script(script: str, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=root, env=environment, timeout=60, check=False, capture_output=True, text=True)
 
 
+@pytest.mark.more
 def test_a_full_disk_is_an_os_error_with_the_path_and_nothing_else(tmp_path):
     ended = run_script(FULL_DISK, tmp_path, 5000)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -300,6 +302,7 @@ def test_a_checkpoint_larger_than_the_free_space_is_not_begun(tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.more
 def test_a_save_that_fails_half_way_leaves_the_checkpoints_before_it(tmp_path):
     ended = run_script(UNFORESEEN + FULL_DISK, tmp_path, 500)
     assert ended.returncode == 0
@@ -324,7 +327,7 @@ for step in range(2, 1000):
 """
 
 
-@pytest.mark.parametrize("seconds", [0.03, 0.08])
+@pytest.mark.parametrize("seconds", [0.03, more(0.08)])
 def test_a_kill_while_saving_leaves_a_checkpoint_that_is_whole(tmp_path, seconds):
     ended = run_script(KILLED_WHILE_SAVING, tmp_path, seconds)
     assert ended.returncode == -signal.SIGKILL

@@ -17,6 +17,7 @@ def test_each_row_is_a_model(name):
     assert config.num_heads * config.head_width == config.width or name == ablation.NARROW
 
 
+@pytest.mark.more
 def test_rows_are_measured():
     settings = ablation.AblationSettings(
         rows=(BASE, ablation.SHARP), examples=30, held_out=8, batch=4, steps=2, seeds=(0, 3)

@@ -20,6 +20,7 @@ def test_distance_is_measured_for_every_row_of_positions():
     assert set(POSITIONS) <= set(distance.rungs())
 
 
+@pytest.mark.more
 def test_recall_over_one_step_is_learned():
     settings = distance.DistanceSettings(length=6, vocabulary=3, width=16, batch=16, steps=300, seeds=(0,))
     model = transformer.build(dict(architecture="decoder_only", vocab_size=3, width=16, num_heads=2, num_layers=1))
@@ -34,6 +35,7 @@ def test_a_copy_is_written_as_many_steps_after_it_was_read():
     assert np.all(read[:, 5] == 7)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", distance.COPIERS)
 def test_every_rung_learns_to_copy_one_token(name):
     settings = distance.DistanceSettings(vocabulary=3, width=8, steps=80, seeds=(0, 1))

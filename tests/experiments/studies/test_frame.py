@@ -196,6 +196,7 @@ def test_all_runs_each_study_small_in_a_preview(tmp_path, monkeypatch, capsys):
     assert "`python -m experiments.studies coin --seeds=4,7 --preview=true`" in page
 
 
+@pytest.mark.more
 def test_lanes_are_seeds_and_rates_that_share_no_state(tiny_text):
     learn = jnp.asarray(text.corpus(tiny_text)[0])
     shape = dict(vocab_size=256, num_layers=1, width=6, num_heads=1)

@@ -13,6 +13,7 @@ from experiments.studies import ladder
 from experiments.studies.frame.training import number_of_parameters
 from experiments.studies.parts import ladder_claims, pairs, rungs
 from experiments.tasks.framing import frame_for
+from tests.fixtures.speeds import core_of
 from transformer.decoding import generate
 from transformer.errors import UserError
 
@@ -24,7 +25,7 @@ def held():
     return pairs.read_pairs(None, locales=("en_US",), examples=40, held_out=9, longest=30)
 
 
-@pytest.mark.parametrize("name", rungs.ROWS)
+@pytest.mark.parametrize("name", core_of(rungs.ROWS, lambda name: name in (rungs.RNN, rungs.TRANSFORMER)))
 def test_rungs_have_as_many_parameters(name):
     model = rungs.of_size(rungs.ROWS[name], 50, 130_000, name)
     assert number_of_parameters(model) == pytest.approx(130_000, rel=rungs.EQUAL)
@@ -43,6 +44,7 @@ def test_every_architecture_has_the_same_answers(held):
         assert {x.shape[0] for x in data.values()} == {9}
 
 
+@pytest.mark.more
 def test_scores_are_of_each_pair_whatever_pads_its_chunk(held):
     model = transformer.build(dict(vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1))
     params, data = model.init(jax.random.key(0)), pairs.as_batch(held, held.check, "seq2seq")
@@ -55,6 +57,7 @@ def test_scores_are_of_each_pair_whatever_pads_its_chunk(held):
     assert found["nats_N"].shape == (9,)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("architecture", ["seq2seq", "rnn_seq2seq", "decoder_only", "encoder_only"])
 def test_what_is_written_is_what_each_source_gives_by_itself(held, architecture):
     model = transformer.build(
@@ -84,15 +87,24 @@ def test_held_out_days_are_no_days_that_are_learned(held):
     assert not days(held.train) & days(held.check)
 
 
-def test_a_folder_of_aligned_sentences_is_read(tmp_path):
+def sentences(folder):
     lines = [f"ein Satz mit {i % 7} Worten" for i in range(60)]
-    (tmp_path / "train.de").write_text("\n".join(lines) + "\n")
-    with gzip.open(tmp_path / "train.en.gz", "wt") as file:
+    (folder / "train.de").write_text("\n".join(lines) + "\n")
+    with gzip.open(folder / "train.en.gz", "wt") as file:
         file.write("\n".join(line.replace("ein Satz mit", "a sentence of") for line in lines) + "\n")
-    held = pairs.read_pairs(str(tmp_path), locales=(), examples=50, held_out=9, longest=30)
+    return pairs.read_pairs(str(folder), locales=(), examples=50, held_out=9, longest=30)
+
+
+def test_a_folder_of_aligned_sentences_is_read(tmp_path):
+    held = sentences(tmp_path)
     assert len(held.train) == 50
     assert held.check
     assert held.max_answer_length <= 31
+
+
+@pytest.mark.more
+def test_translations_of_a_folder_are_measured(tmp_path):
+    held = sentences(tmp_path)
     settings = ladder.TranslationSettings(data=str(tmp_path), seeds=(0, 3), rates=(1e-3, 2e-3), steps=2, held_out=9)
     model = transformer.build(dict(vocab_size=held.vocabulary, width=8, num_heads=2, num_layers=1))
     whole = dict(quarter_N=np.zeros(len(held.check), int), inside=[0], translates=True)
@@ -123,6 +135,7 @@ def test_a_smooth_curve_is_a_mean_of_what_came_before():
     assert found[0, -1] == np.arange(30.0, 50.0).mean()
 
 
+@pytest.mark.more
 def test_two_rungs_are_measured(monkeypatch):
     names = (rungs.RNN, rungs.TRANSFORMER)
     monkeypatch.setattr(ladder, "ROWS", {name: rungs.ROWS[name] for name in names})

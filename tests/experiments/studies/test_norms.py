@@ -70,6 +70,7 @@ def test_averages_are_an_argument_and_a_result(row):
     np.testing.assert_allclose(alone, y[:1], rtol=1e-6)  # others no longer matter
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", [name for name, row in batch_norm.NORMS.items() if row is not None])
 def test_averages_are_of_all_counted_rows_however_batches_share_them(name):
     """The first norm, whose input no statistics change: few examples reach the last positions, in some batches none."""
@@ -87,6 +88,7 @@ def test_averages_are_of_all_counted_rows_however_batches_share_them(name):
         assert 1 in row.over or np.all(found[0][key][6:] == start)
 
 
+@pytest.mark.more
 def test_positions_that_nobody_reaches_keep_their_start():
     model = study.model_of(TINY, batch_norm.POSITION)
     batches = jax.vmap(study.recall(3, 6, 3), (0, None))(jax.random.split(jax.random.key(1), 2), 3)
@@ -106,6 +108,7 @@ def test_labels_stand_some_positions_back_and_padding_has_none():
         assert np.array_equal(labels[2 : int(length)], tokens[: int(length) - 2])
 
 
+@pytest.mark.more
 def test_a_model_of_layer_norm_needs_no_other_example_and_one_of_batch_norm_does():
     batch = study.recall(4, 6, 3)(jax.random.key(0), 6)
     for name, alike in ((batch_norm.LAYER, True), (batch_norm.FEATURE, False), (batch_norm.POSITION, False)):
@@ -117,6 +120,7 @@ def test_a_model_of_layer_norm_needs_no_other_example_and_one_of_batch_norm_does
         assert np.isfinite(token_sums(model, params, batch)[0])
 
 
+@pytest.mark.more
 def test_statistics_over_positions_let_the_future_in_and_averages_do_not():
     found = {name: study.leak(TINY, name) for name in (batch_norm.LAYER, batch_norm.FEATURE, batch_norm.POSITION)}
     feature, position, layer = found[batch_norm.FEATURE], found[batch_norm.POSITION], found[batch_norm.LAYER]
@@ -130,6 +134,7 @@ def test_statistics_over_positions_let_the_future_in_and_averages_do_not():
     assert np.all(np.diagonal(layer["learning_RTT"], axis1=1, axis2=2) > 0.0)
 
 
+@pytest.mark.more
 def test_a_tiny_training_gives_a_loss_for_each_seed_and_length():
     found = study.trained(TINY, batch_norm.POSITION_PADDED, 0.5)
     assert found["loss"].shape == (3,)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments.studies import positions
 from experiments.studies.frame.training import held_out
@@ -11,6 +12,7 @@ from experiments.studies.parts import text
 SEEDS = np.array([-0.001, 0.0, 0.001])
 
 
+@pytest.mark.more
 def test_a_fixed_code_takes_the_place_of_the_table_and_learns_nothing():
     model = positions.model_of(positions.RAW, 4, 8)
     params, batch = model.init(jax.random.key(0)), {"target": jnp.arange(6)[None]}
@@ -29,6 +31,7 @@ def test_codes_are_unbounded_and_bounded_and_no_norm_takes_them_out():
     np.testing.assert_allclose(raw_PD.mean(1), 0.0, atol=1e-6)
 
 
+@pytest.mark.more
 def test_the_loss_by_position_has_the_mean_of_the_loss(tiny_text):
     model, (batch,) = (
         positions.model_of("alibi", 4, 8),
@@ -41,6 +44,7 @@ def test_the_loss_by_position_has_the_mean_of_the_loss(tiny_text):
     np.testing.assert_allclose(loss_T, nats.mean(0), rtol=1e-5)
 
 
+@pytest.mark.more
 def test_bytes_beyond_are_read_as_the_last_of_short_windows(tiny_text):
     model = positions.model_of("none", 8, 8)
     (batch,) = held_out(text.windows(3, 32), jnp.asarray(text.corpus(tiny_text)[0]))
@@ -52,6 +56,7 @@ def test_bytes_beyond_are_read_as_the_last_of_short_windows(tiny_text):
     np.testing.assert_allclose(positions.at_the_end(model, params, batch, 8, 2), np.mean(losses), rtol=1e-5)
 
 
+@pytest.mark.more
 def test_what_is_trained_is_tested_on_longer_windows(tiny_text, monkeypatch):
     monkeypatch.setattr(positions, "KINDS", (positions.SINUSOIDAL,))
     monkeypatch.setattr(positions, "CODES", {positions.RAW: positions.CODES[positions.RAW]})

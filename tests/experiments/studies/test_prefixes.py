@@ -15,6 +15,7 @@ def prefix_settings(tiny_text):
     return prefixes.PrefixesSettings(length=3, batch=2, width=8, steps=3, text=tiny_text)
 
 
+@pytest.mark.more
 def test_one_masked_pass_has_the_loss_and_gradient_of_all_prefixes(prefix_settings):
     found = prefixes.equality(prefix_settings, jnp.asarray(text.corpus(prefix_settings.text)[0]))
     assert max(found["loss_R"]) < 1e-5
@@ -22,6 +23,7 @@ def test_one_masked_pass_has_the_loss_and_gradient_of_all_prefixes(prefix_settin
     assert min(found["pass_ms_R"] + found["prefixes_ms_R"]) > 0.0
 
 
+@pytest.mark.more
 def test_a_training_without_mask_has_a_curve_and_predicts(prefix_settings):
     learn, check = (jnp.asarray(part) for part in text.corpus(prefix_settings.text))
     row = prefixes.train_row(prefixes.UNMASKED, prefix_settings, learn, check)
@@ -36,6 +38,7 @@ def test_the_last_row_alone_has_weight_where_only_it_is_trained(tiny_text):
     assert np.array_equal(batch["loss_weights"], [[0, 0, 0, 1]] * 2)
 
 
+@pytest.mark.more
 def test_predicting_reads_nothing_after_the_prefix(tiny_text):
     model = transformer.build(dict(architecture="encoder_only", vocab_size=256, width=12, num_heads=4, num_layers=2))
     params = model.init(jax.random.key(0))

@@ -66,6 +66,7 @@ def test_examples_are_padded_alike_and_aligned_with_their_tokens():
     assert max(int(x.max()) for x in (learn.arrays["source"], learn.arrays["labels"])) < size
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("position", "same"), [("sinusoidal", True), ("rotary", False), ("relative", False)])
 def test_layers_of_both_kinds_give_the_same_bits_but_where_positions_are_the_layers_own(position, same):
     found = layers(3, position, 8)
@@ -75,6 +76,7 @@ def test_layers_of_both_kinds_give_the_same_bits_but_where_positions_are_the_lay
     assert found["other_R"] > 0.1
 
 
+@pytest.mark.more
 def test_the_strongest_positions_are_those_of_the_weights():
     model = transformer.build(dict(architecture="seq2seq", vocab_size=9, width=8, num_layers=2, num_heads=4))
     params = model.init(jax.random.key(0))
@@ -104,6 +106,7 @@ def measured():
     return study.measure(TINY)
 
 
+@pytest.mark.more
 def test_a_tiny_study_gives_numbers_claims_and_a_figure(measured):
     assert measured["alignment"]["digits"] > 0
     assert measured["cross"]["exact_R"].shape == measured["blind"]["exact_R"].shape == (3,)

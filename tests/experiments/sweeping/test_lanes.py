@@ -9,6 +9,7 @@ import pytest
 
 from experiments.sweeping.lanes import MODES, lane_counts, lanes_mesh, make_lanes, place, row, stacked
 from experiments.training.hyperparameters import SETTINGS
+from tests.fixtures.speeds import core_of, more
 from tests.fixtures.tiny_sweep import make_trials, recipe
 from transformer.errors import UserError
 from transformer.models.build import ARCHITECTURES
@@ -62,7 +63,7 @@ class Pair:
         return jax.device_get(state), jax.device_get(metrics)
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+@pytest.fixture(scope="module", params=core_of(sorted(ARCHITECTURES), lambda name: name == "decoder_only"))
 def pair(request, tmp_path_factory):
     points = [{SETTINGS[name]: values[i] for name, values in VALUES.items()} for i in range(R)]
     trials = make_trials(tmp_path_factory.mktemp("lanes"), points, recipe(request.param))
@@ -93,6 +94,7 @@ def test_map_lanes_are_their_solo_runs_in_every_bit(pair):
         assert {name: value[i] for name, value in metrics.items()} == single
 
 
+@pytest.mark.more
 def test_a_lane_by_itself_and_its_place_among_others_change_no_bit(pair):
     devices, state = jax.device_count(), pair.alone(0, 4)[0]
     for trials in ([pair.trials[0]] * devices, [pair.trials[2], pair.trials[0]] * devices):
@@ -101,6 +103,7 @@ def test_a_lane_by_itself_and_its_place_among_others_change_no_bit(pair):
         assert max(differences(row(states, at), state).values()) == 0.0
 
 
+@pytest.mark.more
 def test_vmap_lanes_stay_as_near_to_solo_runs_as_a_run_that_starts_one_ulp_apart(pair, tmp_path):
     """At a learning rate at which the training itself is that steady."""
     points = [{"seed": str(i), "optimizer.learning_rate": "2e-6"} for i in range(R)]
@@ -118,7 +121,7 @@ def test_vmap_lanes_stay_as_near_to_solo_runs_as_a_run_that_starts_one_ulp_apart
     assert max(differences(apart.params, pair.alone(0, 100, trials=trials)[0].params).values()) < 1e-5
 
 
-@pytest.mark.parametrize("mode", ["map", "vmap"])
+@pytest.mark.parametrize("mode", ["map", more("vmap")])
 def test_a_lane_that_diverges_keeps_its_last_state_and_changes_nothing_in_the_others(pair, mode):
     states = pair.states()
     broken = dataclasses.replace(states[1], params=jax.tree.map(lambda x: x * jnp.nan, states[1].params))
@@ -131,6 +134,7 @@ def test_a_lane_that_diverges_keeps_its_last_state_and_changes_nothing_in_the_ot
         assert max(differences(row(mixed, i), row(whole, i)).values()) == 0.0
 
 
+@pytest.mark.more
 def test_lanes_of_other_batches_learn_from_their_own(pair):
     mesh = lanes_mesh()
     update = make_lanes(pair.trials[0].experiment.update_of_one(), "map", mesh, shared=False)

@@ -74,6 +74,7 @@ def test_the_best_state_is_that_of_the_best_evaluation(swept):
         assert int(row(result.best, i).step) == step
 
 
+@pytest.mark.more
 def test_lanes_that_were_stopped_go_on_to_the_same_bits(swept, tmp_path):
     _, whole, _ = swept
     trials = make_trials(tmp_path, POINTS)
@@ -102,6 +103,7 @@ class StopAfter(StopRequest):
         pass
 
 
+@pytest.mark.more
 def test_halving_stops_the_worse_half_and_shrinks_the_program(tmp_path):
     points = [{"optimizer.learning_rate": str(rate)} for rate in (1e-9, 1e-2, 1e-9, 1e-2)]
     trials, compiled = make_trials(tmp_path, points), []
@@ -122,6 +124,7 @@ def test_halving_stops_the_worse_half_and_shrinks_the_program(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.more
 def test_a_lane_that_diverges_is_reported_and_the_others_finish(tmp_path):
     printed = []
     points = [{"optimizer.learning_rate": "1e30"}, {}]
@@ -135,6 +138,7 @@ def test_a_lane_that_diverges_is_reported_and_the_others_finish(tmp_path):
     assert int(alone.last.step[0]) == STEPS
 
 
+@pytest.mark.more
 def test_each_lane_may_learn_from_its_own_data(tmp_path):
     points = [{"seed": "0"}, {"seed": "1"}]
     trials = make_trials(tmp_path, points, data_seed=None)

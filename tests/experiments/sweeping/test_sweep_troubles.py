@@ -37,6 +37,7 @@ def whole(tmp_path_factory):
     return lines(workdir)
 
 
+@pytest.mark.more
 def test_a_database_that_is_lost_stops_the_worker_and_what_was_trained_counts_later(
     tmp_path, monkeypatch, capsys, whole
 ):
@@ -56,6 +57,7 @@ def test_a_database_that_is_lost_stops_the_worker_and_what_was_trained_counts_la
     assert lines(tmp_path) == whole
 
 
+@pytest.mark.more
 def test_a_disk_that_fills_up_stops_the_worker_and_the_rest_goes_on_later(tmp_path, monkeypatch, whole):
     save, calls = Checkpoints.save, []
 
@@ -83,6 +85,7 @@ def test_lanes_that_were_asked_for_and_do_not_fit_are_an_error_with_the_number_t
         sweep.main([RECIPE, f"--workdir={tmp_path}", "--lanes=4"])
 
 
+@pytest.mark.more
 def test_without_a_number_as_many_lanes_train_as_fit(tmp_path, monkeypatch, whole):
     sizes = []
     program = Programs.program

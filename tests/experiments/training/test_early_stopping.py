@@ -67,7 +67,9 @@ def test_another_metric_counts_anew_but_a_stopped_run_stays_stopped():
 
 
 class Toy:
-    """An experiment whose one parameter counts steps, so that its scores are a function of the step."""
+    """An experiment whose one parameter counts steps, its average double, so that its scores follow the step."""
+
+    not_finite_at = 0  # the step whose loss is not a number
 
     def __init__(self, **training: object):
         given = {f"training.{name}": str(value) for name, value in training.items()}
@@ -86,7 +88,10 @@ class Toy:
         def update(state: State, batch: dict, _: None) -> tuple[State, dict]:
             w = {"w": state.params["w"] + 1}
             names = ("loss", "accuracy", "gradient_norm", "learning_rate", "tokens")
-            return State(state.step + 1, w, (), w), dict.fromkeys(names, state.params["w"])
+            average = {"w": state.average["w"] + 2}
+            metrics = dict.fromkeys(names, state.params["w"])
+            metrics["loss"] = jnp.where(state.step + 1 == self.not_finite_at, jnp.nan, metrics["loss"])
+            return State(state.step + 1, w, (), average), metrics
 
         return update
 
@@ -109,7 +114,7 @@ class ToyEvaluation:
         pass
 
     def score(self, params: dict, scores: dict[int, float]) -> dict[str, float]:
-        return {"exact_match": scores.get(int(params["w"]), 0.0)}
+        return {"exact_match": scores.get(int(params["w"]) // 2, 0.0)}  # of the average
 
 
 def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, list[str]]:
@@ -167,6 +172,17 @@ def test_a_run_out_of_patience_ends_as_the_last_step_does_and_the_same_if_interr
         assert lines(workdir) == written
 
 
+@pytest.mark.parametrize("step", [20, 23])
+def test_a_loss_that_is_not_finite_ends_training_and_nothing_of_it_is_saved(tmp_path, monkeypatch, step):
+    monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
+    toy = Toy(**INTERVALS)
+    toy.not_finite_at = step
+    with pytest.raises(loop.NotFiniteError, match=f"step {step}: not finite: loss"):
+        train(toy, tmp_path / "run")
+    assert steps(tmp_path / "run")[-1] == step - step % 5 - 5 * (step == 20)
+    assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "run") if line["split"] == "train")
+
+
 def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
     toy = Toy(patience=3, **INTERVALS | {"output.keep_every": 4})
@@ -177,6 +193,7 @@ def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, m
     assert steps(tmp_path / "parts") == [30, 32, 36, 40]
 
 
+@pytest.mark.more
 def test_a_command_out_of_patience_is_finished_and_prints_so_again(tmp_path, monkeypatch, capsys):
     """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
     monkeypatch.setattr(session, "draw_run", lambda *_: {})

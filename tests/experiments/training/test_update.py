@@ -12,6 +12,7 @@ from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OptimizerConfig, optimizer
 from experiments.training.schedules import SCHEDULES, learning_rate
 from experiments.training.update import State, averaged, initial_state, make_update, token_sums
+from tests.fixtures.speeds import more
 from tests.golden.files import load
 from transformer import build
 from transformer.nn.parameters import parameter_axes
@@ -66,8 +67,18 @@ def compiled(model, config, **kwargs):
     return jax.jit(make_update(model, config, steps=20, **kwargs))
 
 
+@functools.cache
+def started(model, config, seed, scale, ema_decay):
+    return initial_state(model, config, hyper(seed=seed, initial_scale=scale), ema_decay)
+
+
+def start_of(model, config, h, ema_decay=None):
+    """The first state, made once for each model, seed and scale."""
+    return started(model, config, int(h.seed), float(h.initial_scale), ema_decay)
+
+
 def run(model, config, h, batches, **kwargs):
-    state, update = initial_state(model, config, h, kwargs.get("ema_decay")), compiled(model, config, **kwargs)
+    state, update = start_of(model, config, h, kwargs.get("ema_decay")), compiled(model, config, **kwargs)
     for batch in batches:
         state, metrics = update(state, batch, h)
     return state, metrics
@@ -81,6 +92,7 @@ def largest_difference(a, b) -> float:
     return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.max(jnp.abs(x - y))), a, b)))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_batch_that_is_repeated_is_learned(architecture, config):
     model = build({"architecture": architecture, "vocab_size": V, "width": 12, "num_heads": 3, "num_layers": 1})
@@ -90,7 +102,7 @@ def test_a_batch_that_is_repeated_is_learned(architecture, config):
     assert float(last["loss"]) < 0.8 * float(first["loss"])
 
 
-@pytest.mark.parametrize("smoothing", [None, 0.1])
+@pytest.mark.parametrize("smoothing", [more(None), 0.1])
 def test_four_parts_give_the_update_of_one_batch(model, smoothing):
     # The parts hold different numbers of weighted tokens, so a mean of means would differ.
     h, batches = hyper(label_smoothing=smoothing), [batch_for("seq2seq", seed) for seed in range(3)]
@@ -100,6 +112,7 @@ def test_four_parts_give_the_update_of_one_batch(model, smoothing):
     assert_trees_close(metrics, metrics_of_parts, rtol=1e-4)
 
 
+@pytest.mark.more
 def test_parts_drop_out_by_different_keys(model, config):
     """With one key for all parts, equal rows in two parts would get equal noise, and a doubled batch one gradient."""
     one = {k: v[:4] for k, v in batch_for("seq2seq").items()}
@@ -117,7 +130,7 @@ def test_randomness_is_a_function_of_seed_and_step(model, config):
     other, _ = run(model, config, hyper(dropout=0.3, seed=1), batches)
     assert largest_difference(a.params, b.params) == 0.0
     assert largest_difference(a.params, other.params) > 1e-3
-    update, state = compiled(model, config), initial_state(model, config, hyper(), None)
+    update, state = compiled(model, config), start_of(model, config, hyper())
     later = dataclasses.replace(state, step=state.step + 1)
     losses = [float(update(s, batches[0], hyper(dropout=0.3))[1]["loss"]) for s in (state, later)]
     assert losses[0] != losses[1]
@@ -132,7 +145,7 @@ def test_hyperparameters_are_arguments_not_constants(model, config):
 
     update, batch = jax.jit(counted), batch_for("seq2seq")
     base = dict(dropout=0.1, label_smoothing=0.1)
-    state = initial_state(model, config, hyper(**base), None)
+    state = start_of(model, config, hyper(**base))
     reference = update(state, batch, hyper(**base))[0]
     changes = dict(
         seed=1,
@@ -151,6 +164,7 @@ def test_hyperparameters_are_arguments_not_constants(model, config):
     assert len(traces) == 1
 
 
+@pytest.mark.more
 def test_trials_train_as_lanes_of_vmap(model):
     rates = [1e-3, 1e-2]
     lanes = jax.tree.map(lambda *x: jnp.stack(x), *[hyper(learning_rate=r) for r in rates])
@@ -163,8 +177,8 @@ def test_trials_train_as_lanes_of_vmap(model):
 
 
 def test_initial_scale_multiplies_matrices_and_tables_alone(model, config):
-    one = initial_state(model, config, hyper(), None).params
-    two = initial_state(model, config, hyper(initial_scale=2.0), None).params
+    one = start_of(model, config, hyper()).params
+    two = start_of(model, config, hyper(initial_scale=2.0)).params
     axes = model.parameter_axes(one)
     factor = jax.tree.map(lambda a: 1.0 if a.kind == "vector" else 2.0, axes)
     assert_trees_close(two, jax.tree.map(lambda x, f: x * f, one, factor), rtol=1e-6)
@@ -175,7 +189,7 @@ def test_biases_and_scales_are_not_decayed(model, config):
     batch = batch_for("seq2seq")
     batch["loss_weights"] = np.zeros_like(batch["loss_weights"])
     h = hyper(weight_decay=0.5, warmup_steps=0)
-    start = initial_state(model, config, h, None)
+    start = start_of(model, config, h)
     shifted = dataclasses.replace(start, params=jax.tree.map(lambda x: x + 0.1, start.params))
     after, metrics = compiled(model, config)(shifted, batch, h)
     assert float(metrics["loss"]) == 0.0
@@ -184,6 +198,7 @@ def test_biases_and_scales_are_not_decayed(model, config):
     assert_trees_close(after.params, jax.tree.map(lambda x, f: x * f, shifted.params, kept), rtol=1e-5)
 
 
+@pytest.mark.more
 def test_clipping_bounds_the_gradient_that_the_optimizer_sees(model):
     batch = batch_for("seq2seq")
     means = {}
@@ -199,7 +214,7 @@ def test_clipping_bounds_the_gradient_that_the_optimizer_sees(model):
 def test_the_average_follows_the_parameters(model, config):
     h, batches = hyper(), [batch_for("seq2seq", i) for i in range(3)]
     state, _ = run(model, config, h, batches, ema_decay=0.5)
-    by_hand = initial_state(model, config, h, None).params
+    by_hand = start_of(model, config, h).params
     for count in range(1, 4):
         params = run(model, config, h, batches[:count])[0].params
         decay = min(0.5, count / (9 + count))
@@ -260,7 +275,7 @@ def test_inverse_sqrt_is_that_of_vaswani_et_al():
 
 def test_weights_count_tokens_and_smoothing_is_not_in_the_reported_loss(model):
     batch = batch_for("seq2seq")
-    params = model.init(jax.random.key(0))
+    params = start_of(model, OptimizerConfig(), hyper()).params
     objective, sums = token_sums(model, params, jax.tree.map(jnp.asarray, batch), smoothing=jnp.asarray(0.3))
     logits = np.asarray(model.apply(params, batch)["logits"], np.float64)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -272,21 +287,31 @@ def test_weights_count_tokens_and_smoothing_is_not_in_the_reported_loss(model):
     assert float(sums["correct"]) == right.sum()
 
 
-def test_update_exports_for_cpu_cuda_and_tpu(model, config):
+@pytest.fixture(scope="module")
+def flat_and_exported(model, config):
+    """The update as a function of its leaves, those leaves, and its export."""
     h, batch = hyper(), batch_for("seq2seq")
-    state = initial_state(model, config, h, 0.9)
+    state = start_of(model, config, h, 0.9)
     update = make_update(model, config, steps=20, accumulation=2, ema_decay=0.9)
     leaves, tree = jax.tree.flatten((state, batch, h))
     flat = jax.jit(lambda *leaves: jax.tree.leaves(update(*jax.tree.unflatten(tree, leaves))))
-    exported = jax.export.export(flat, platforms=("cpu", "cuda", "tpu"))(*leaves)
-    assert exported.platforms == ("cpu", "cuda", "tpu")
+    return flat, leaves, jax.export.export(flat, platforms=("cpu", "cuda", "tpu"))(*leaves)
+
+
+def test_update_exports_for_cpu_cuda_and_tpu(flat_and_exported):
+    assert flat_and_exported[2].platforms == ("cpu", "cuda", "tpu")
+
+
+@pytest.mark.more
+def test_the_exported_update_computes_the_same(flat_and_exported):
+    flat, leaves, exported = flat_and_exported
     there = jax.jit(jax.export.deserialize(exported.serialize()).call)(*leaves)
     for a, b in zip(there, flat(*leaves), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_state_holds_arrays_only(model, config):
-    state = initial_state(model, config, hyper(), 0.9)
+    state = start_of(model, config, hyper(), 0.9)
     assert isinstance(state, State)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
 
