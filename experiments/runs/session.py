@@ -47,13 +47,13 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
     console = Console()
     notes = [*notes]
     experiment = set_up(config, read_run_data(workdir))
-    stored = settings.to_json_dict(experiment.config)
+    config_dict = settings.to_json_dict(experiment.config)
     output = experiment.config.training.output
     devices = devices_in_words()
     with (
         open_workdir(
             workdir,
-            stored,
+            config_dict,
             differences=settings.differences,
             devices=devices,
             data=experiment.task.splits.fingerprint,
@@ -74,13 +74,13 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
         write_run_data(workdir, experiment.task)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
         first = int(state.step)
-        finished = first >= experiment.config.training.steps or streak.stopped
+        finished = first >= experiment.config.training.steps or early_stopping.stopped
         print_line(console, start_line(first, experiment.config.training.steps, finished, workdir))
         parameters = sum(x.size for x in jax.tree.leaves(state.params))
         task = experiment.task
         for line in (*notes, *task.splits.notes, *task.notes, *described(experiment, parameters, devices)):
             print_line(console, line)
-        loop = Loop(experiment, run_data, checkpoints, metrics, stop, lambda line: print_line(console, line))
+        loop = Loop(experiment, config_dict, checkpoints, metrics, stop, lambda line: print_line(console, line))
         began = time.monotonic()
         try:
             with progress(experiment.config.training.steps, first, console) as shown:

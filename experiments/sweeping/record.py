@@ -35,8 +35,8 @@ class LaneRecord:
     Attributes:
         trial: the trial.
         metrics: its metrics.jsonl.
-        window: metrics of the steps since the last line was written.
-        streak: early stopping by training.patience.
+        recent_metrics: metrics of the steps since the last line was written.
+        early_stopping: early stopping by training.patience.
         status: RUNNING, or the reason of its end.
         step: updates done at its end.
         best: (step, score) of the best evaluation, the newest of equals.

@@ -34,7 +34,7 @@ from experiments.sweeping.worker import Options, Worker
 from experiments.tasks.task import Task
 from experiments.training import signals
 from experiments.training.experiment import Experiment
-from experiments.training.progress import devices_in_words, print_paths
+from experiments.training.progress import devices_in_words, print_line, print_paths
 from transformer.errors import UserError, problem
 
 MOST_CHECKED = 64
