@@ -9,7 +9,7 @@ from experiments.cli.flags import REQUIRED, parse, run
 from experiments.data.sources.reading import File, read_file
 from experiments.runs.open_run import Run, labels_in_words, open_run
 from transformer.decoding import DecodingConfig
-from transformer.decoding.strategies import STRATEGIES, probability
+from transformer.decoding.strategies import STRATEGIES, probability, settings_of
 from transformer.errors import problem
 from transformer.schema import above, at_least, setting
 
@@ -62,11 +62,11 @@ def decoding_of(flags: GenerateFlags, opened: Run) -> DecodingConfig:
     if opened.experiment.task.classes is not None and (writing := [*given, *seeded]):
         raise problem(f"--{writing[0]} is not read by a classifier, which writes no text", do="Leave it out.")
     decoding = dataclasses.replace(opened.experiment.config.decoding, **given)
-    drawn = [name for name in given if name in STRATEGIES["sampling"].reads]
+    drawn = [name for name in given if name in settings_of(STRATEGIES["sampling"])]
     if drawn and "strategy" not in given:
         decoding = dataclasses.replace(decoding, strategy="sampling")
     row = STRATEGIES[decoding.strategy]
-    unread = [name for name in drawn if name not in row.reads] + ([] if row.random else seeded)
+    unread = [name for name in drawn if name not in settings_of(row)] + ([] if row.random else seeded)
     if unread:
         raise problem(
             f"--{unread[0]} is not read by --strategy={decoding.strategy}", do="Leave it out, or sample instead."

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from transformer.errors import UserError, look_up, problem, unknown
+from transformer.read_by import Condition
 
 T = typing.TypeVar("T")
 
@@ -25,8 +26,9 @@ def setting(
     check: Callable[[Any], str | None] | None = None,
     by_path: bool = False,
     changes_result: bool = True,
+    read_by: Condition | tuple[Condition, ...] = (),
 ) -> Any:
-    """A field of a schema.
+    """Return a field of a schema.
 
     Args:
         default: an immutable value, or a schema class for a sub-section.
@@ -35,6 +37,7 @@ def setting(
         check: given a value, what was expected if it is not allowed, else None; `--help` prints a `Check`'s.
         by_path: a `package.module:attribute` is allowed beside the values listed.
         changes_result: False where the setting cannot change the mathematics, so may differ on resume.
+        read_by: the conditions under which the setting, or all of a section, is read; none: always.
     """
     metadata = {
         "meaning": meaning,
@@ -42,6 +45,7 @@ def setting(
         "check": check,
         "by_path": by_path,
         "changes_result": changes_result,
+        "read_by": (read_by,) if isinstance(read_by, Condition) else read_by,
     }
     if isinstance(default, type) and dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
@@ -88,6 +92,7 @@ class Setting:
     check: Callable[[Any], str | None] | None
     by_path: bool
     changes_result: bool
+    read_by: tuple[Condition, ...] = ()
 
     @property
     def optional(self) -> bool:
@@ -264,11 +269,6 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def within(name: str, names: Iterable[str]) -> bool:
-    """Whether a setting is one of `names`, or in a section that is: "model.width" is in {"model"}."""
-    return any(f"{name}.".startswith(f"{other}.") for other in names)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

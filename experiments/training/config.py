@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from transformer.read_by import Condition
 from transformer.schema import above, at_least, fraction, setting
 
 STOPPING = ("training.output.evaluate_every", "training.output.best")
@@ -45,7 +46,18 @@ class TrainingConfig:
     """How long, in what batches, and what is written when."""
 
     steps: int = setting(2_000, "updates", check=at_least(1))
-    batch_size: int = setting(64, "examples per update", check=at_least(1))
+    batch_size: int = setting(
+        64,
+        "examples per update",
+        check=at_least(1),
+        read_by=Condition(
+            ("training.batch_tokens",),
+            holds=lambda tokens: tokens is None,
+            who=lambda tokens: f"training with training.batch_tokens = {tokens}",
+            expected="training.batch_tokens none",
+            do="Give one of them.",
+        ),
+    )
     batch_tokens: int | None = setting(
         None,
         "padded tokens of the longer side per update, in place of batch_size; none: batch_size counts",

@@ -18,6 +18,7 @@ from jax import Array
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.schedules import SCHEDULES
 from transformer.nn.parameters import Axes
+from transformer.read_by import when
 from transformer.schema import above, at_least, fraction, setting
 
 Transformation = optax.GradientTransformation
@@ -95,15 +96,6 @@ OPTIMIZERS: dict[str, Callable[..., Transformation]] = {
     "sgd": sgd,
 }
 
-READS: dict[str, frozenset[str]] = {
-    "adamw": frozenset({"beta1", "beta2", "epsilon"}),
-    "adafactor": frozenset({"beta2", "epsilon"}),
-    "lion": frozenset({"beta1", "beta2"}),
-    "muon": frozenset({"beta1", "beta2", "epsilon"}),
-    "sgd": frozenset({"beta1"}),
-}
-"""Optimizer -> the settings of `optimizer` that it reads of those that not every one does."""
-
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -113,14 +105,37 @@ class OptimizerConfig:
     learning_rate: float = setting(1e-3, "highest learning rate", check=above(0.0))
     schedule: str = setting("cosine", "how the learning rate falls after warm-up", allowed=SCHEDULES)
     warmup_steps: int = setting(100, "steps over which the learning rate rises from 0", check=at_least(0))
-    final_fraction: float = setting(0.1, "learning rate at the end / the highest one", check=at_least(0.0))
-    decay_fraction: float = setting(0.2, "share of the steps in which schedule wsd decays", check=fraction)
-    weight_decay: float = setting(0.1, "decoupled, on matrices and embeddings only", check=at_least(0.0))
-    beta1: float = setting(0.9, "decay of the mean of gradients, or momentum; not of adafactor", check=fraction)
-    beta2: float = setting(
-        0.98, "decay of the mean of squared gradients, or of lion's mean; not of sgd", check=fraction
+    final_fraction: float = setting(
+        0.1,
+        "learning rate at the end / the highest one",
+        check=at_least(0.0),
+        read_by=when("optimizer.schedule", "linear", "cosine", "wsd"),
     )
-    epsilon: float = setting(1e-8, "added to the root of the second mean", check=above(0.0))
+    decay_fraction: float = setting(
+        0.2,
+        "share of the steps in which schedule wsd decays",
+        check=fraction,
+        read_by=when("optimizer.schedule", "wsd"),
+    )
+    weight_decay: float = setting(0.1, "decoupled, on matrices and embeddings only", check=at_least(0.0))
+    beta1: float = setting(
+        0.9,
+        "decay of the mean of gradients, or momentum; not of adafactor",
+        check=fraction,
+        read_by=when("optimizer.name", "adamw", "lion", "muon", "sgd"),
+    )
+    beta2: float = setting(
+        0.98,
+        "decay of the mean of squared gradients, or of lion's mean; not of sgd",
+        check=fraction,
+        read_by=when("optimizer.name", "adamw", "adafactor", "lion", "muon"),
+    )
+    epsilon: float = setting(
+        1e-8,
+        "added to the root of the second mean",
+        check=above(0.0),
+        read_by=when("optimizer.name", "adamw", "adafactor", "muon"),
+    )
     clip_norm: float | None = setting(1.0, "largest global norm of the gradient; none: no clipping", check=above(0.0))
 
 

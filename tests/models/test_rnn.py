@@ -6,8 +6,8 @@ import pytest
 import transformer
 from tests.fixtures.tiny import RECURRENT, SIZES, B, S, V, batch, frozendict, tiny, what_is_read
 from transformer import UserError
-from transformer.models.reads import reads
 from transformer.nn.recurrent.cells import CELLS
+from transformer.read_by import unread
 
 ADDITIVE, _, BILINEAR, BLIND = RECURRENT
 WEIGHTS = "decoder.0.cross.weights"
@@ -129,7 +129,7 @@ def test_heads_are_no_question_without_attention():
     model = transformer.build({"architecture": "rnn_seq2seq", "vocab_size": 11, "width": 14,
                                "recurrent": {"attention": "none"}})  # fmt: skip
     assert transformer.build(model.config) == model
-    assert not reads(model.config, "num_heads")
+    assert "model.num_heads" in unread(model.config, "model")
     assert "num_heads" not in what_is_read({"architecture": "rnn_seq2seq", **SIZES, **BLIND})
 
 

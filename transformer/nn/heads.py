@@ -44,7 +44,7 @@ def largest(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Fl
     return jnp.where(lengths_B[:, None] > 0, highest_BD, 0)
 
 
-READS: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": last, "mean": mean, "max": largest}
+POOLING: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": last, "mean": mean, "max": largest}
 """Name -> function (hidden_BTD, lengths_B) -> B D."""
 
 
@@ -57,7 +57,7 @@ class ClassHead(nn.Module):
     def __call__(self, hidden_BTD: Array, lengths_B: Array | None) -> Array:
         B, T = hidden_BTD.shape[:2]
         lengths_B = jnp.full(B, T, jnp.int32) if lengths_B is None else lengths_B
-        read_BD = READS[self.config.class_head.reads](hidden_BTD, lengths_B)
+        read_BD = POOLING[self.config.class_head.reads](hidden_BTD, lengths_B)
         size = sizes(self.config)
         kernel_DC, bias_C = (
             self.param(name, start(axes), tuple(size[a] for a in axes.letters))
