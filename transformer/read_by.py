@@ -46,7 +46,7 @@ def when(name: str, *values: Any, choice: str | None = None, do: str | None = No
         choice: words for the setting in the error; None: its name.
         do: what the error advises; None: to set one of the values.
     """
-    words = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+    words = [str(value) for value in values]
     return Condition(
         (name,),
         holds=lambda value: value in values,

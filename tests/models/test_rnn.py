@@ -182,5 +182,5 @@ def test_without_self_attention_a_position_sees_no_other_of_the_target():
 
 def test_a_score_of_positions_alone_is_refused():
     settings = dict(architecture="rnn_seq2seq", vocab_size=9, recurrent={"attention": "position_only"})
-    with pytest.raises(UserError, match="by what is there, not by where; got position_only"):
+    with pytest.raises(UserError, match="reads queries and keys, not positions; got position_only"):
         transformer.build(settings)

@@ -62,7 +62,13 @@ class TokenizerConfig:
     target_path: str | None = setting(
         None,
         "tokenizer.json of the targets, for tokenizer file with shared=false",
-        read_by=(_kinds_with("path"), when("tokenizer.shared", False)),
+        read_by=Condition(
+            ("tokenizer.name", "tokenizer.shared"),
+            holds=lambda name, shared: "path" in settings_of(TOKENIZERS[name]) and not shared,
+            who=lambda name, shared: f"tokenizer {name!r} with tokenizer.shared {shared}",
+            expected="file, and tokenizer.shared false",
+            do="Leave it out, or change tokenizer.name and tokenizer.shared.",
+        ),
     )
     shared: bool = setting(True, "one tokenizer for source and target; false: one each")
 
