@@ -134,8 +134,8 @@ def _put(config: ConfigDict, name: str, value: Any) -> None:
 
 def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str]]:
     """Settings that the architecture does not read go back to their defaults, unless a flag gave them."""
+    # `tokenizers.check` refuses those of the tokenizer, in a recipe too.
     not_read = {name: found for name, found in unread(config).items() if not within(name, "tokenizer")}
-    # `tokenizers.check` refuses a tokenizer's, of a recipe too.
     for name in not_read:
         if name in given:
             raise not_read[name].error()

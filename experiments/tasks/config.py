@@ -16,8 +16,7 @@ from transformer.schema import Check, above, at_least, setting
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 
-
-NAMES = ("text_to_text", "language_modelling", "classification")
+TASK_NAMES = ("text_to_text", "language_modelling", "classification")
 """Values of `task.name`."""
 
 OBJECTIVES: dict[str, tuple[str, ...]] = {
@@ -77,7 +76,7 @@ def tasks(*names: str, objectives: tuple[str, ...] = (), architectures: tuple[st
 class TaskConfig:
     """Task, and its objective."""
 
-    name: str = setting("text_to_text", "task to learn", allowed=NAMES)
+    name: str = setting("text_to_text", "task to learn", allowed=TASK_NAMES)
     objective: str | None = setting(
         None,
         "objective of language_modelling; none: causal, masked or span by architecture",
