@@ -8,7 +8,7 @@ import pytest
 import transformer
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, side, tiny, what_is_read
 from transformer.models.build import ARCHITECTURES as BUILT
-from transformer.models.config import UNREAD
+from transformer.models.reads import STRUCTURES
 from transformer.nn.blocks import NORM_PLACEMENTS
 from transformer.nn.feed_forward import ACTIVATIONS
 from transformer.nn.parameters import AXES, sizes
@@ -138,7 +138,7 @@ def test_key_biases_do_nothing_where_the_score_is_a_product():
 
 
 def test_the_tables_agree_on_the_architectures():
-    assert set(UNREAD) == set(BUILT) == set(ARCHITECTURES)
+    assert set(STRUCTURES) == set(BUILT) == set(ARCHITECTURES)
 
 
 def test_every_row_of_the_parameters_axes_is_used_by_some_model():
