@@ -87,7 +87,11 @@ STRATEGIES: dict[str, type[Greedy | Sampling]] = {"greedy": Greedy, "sampling": 
 
 
 def settings_of(strategy: type[Greedy | Sampling]) -> tuple[str, ...]:
-    """List the settings that a strategy reads: its fields."""
+    """List the settings that a strategy reads: its fields.
+
+    >>> settings_of(Sampling)
+    ('temperature', 'top_k', 'top_p')
+    """
     return tuple(field.name for field in dataclasses.fields(strategy))
 
 
