@@ -15,18 +15,17 @@ from ml_collections import ConfigDict
 
 from experiments.cli.help import table
 from experiments.cli.recipes import load_recipe
-from experiments.data.config import SOURCE_READS, DataConfig
+from experiments.data.config import DataConfig
 from experiments.data.tokenizers import table as tokenizers
 from experiments.data.tokenizers.table import TokenizerConfig
-from experiments.tasks.config import TaskConfig, unread
-from experiments.training import optimizers, schedules
+from experiments.tasks.config import TaskConfig, tasks
 from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
-from transformer.decoding import STRATEGIES, DecodingConfig
+from transformer.decoding import DecodingConfig
 from transformer.errors import UserError, nearest, problem
-from transformer.models import reads as model_reads
 from transformer.models.config import ModelConfig
+from transformer.read_by import unread, within
 from transformer.schema import Setting, setting
 
 __all__ = [
@@ -47,7 +46,11 @@ __all__ = [
 class Config:
     """Everything that defines an experiment."""
 
-    model: ModelConfig = setting(ModelConfig, "architecture, sizes, attention, positions, norms")
+    model: ModelConfig = setting(
+        ModelConfig,
+        "architecture, sizes, attention, positions, norms",
+        read_by=tasks("classification").of("class_head"),
+    )
     task: TaskConfig = setting(TaskConfig, "task that the model learns")
     data: DataConfig = setting(DataConfig, "source of examples, splits and batches")
     tokenizer: TokenizerConfig = setting(TokenizerConfig, "units of text, and vocabulary")
@@ -55,7 +58,9 @@ class Config:
     training: TrainingConfig = setting(
         TrainingConfig, "length of training, batch size, averages, logging and checkpoints"
     )
-    decoding: DecodingConfig = setting(DecodingConfig, "generation of outputs")
+    decoding: DecodingConfig = setting(
+        DecodingConfig, "generation of outputs", read_by=tasks("text_to_text", "language_modelling")
+    )
     seed: int = setting(0, "seed of parameters, data order and dropout", check=schema.a_seed)
 
     @property
@@ -131,70 +136,21 @@ def _put(config: ConfigDict, name: str, value: Any) -> None:
 
 def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str]]:
     """Reset settings that the config does not read to their defaults; raise the error of one that a flag gave."""
-    not_read = _unread(config)
+    # `tokenizers.check` refuses those of the tokenizer, in a recipe too.
+    not_read = {name: found for name, found in unread(config).items() if not within(name, "tokenizer")}
     for name in not_read:
         if name in given:
-            raise not_read[name][1]
+            raise not_read[name].error()
     values = to_json_dict(config)
     old, default = schema.flatten(values), schema.flatten(to_json_dict(Config()))
     changed = [name for name in not_read if old[name] != default[name]]
     for name in changed:
         _remove(values, name)
     notes = [
-        f"{name} = {schema.show(old[name])} of the recipe is left out: {not_read[name][0]} does not read it."
+        f"{name} = {schema.show(old[name])} of the recipe is left out: {not_read[name].who} does not read it."
         for name in changed
     ]
     return from_json_dict(values), notes
-
-
-def _unread(config: Config) -> dict[str, tuple[str, UserError]]:
-    """Map each setting that this config does not read to what does not read it, and to the error of giving it."""
-    architecture = config.model.architecture
-    by_task = unread(config.task, architecture, schema.settings(Config))
-    return {
-        **_unread_by_row("optimizer.name", config.optimizer.name, optimizers.READS),
-        **_unread_by_row("optimizer.schedule", config.optimizer.schedule, schedules.READS),
-        **_unread_by_row(
-            "decoding.strategy", config.decoding.strategy, {name: row.reads for name, row in STRATEGIES.items()}
-        ),
-        **_unread_size(config.training),
-        **{f"model.{name}": found for name, found in model_reads.unread(config.model).items()},
-        **{name: (f"this task on architecture {architecture!r}", error) for name, error in by_task.items()},
-        **_unread_by_row("data.source", config.data.source, SOURCE_READS),
-    }
-
-
-def _unread_by_row(choice: str, row: str, reads: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, UserError]]:
-    """Find the settings that other rows of a table read, but not the row that the setting `choice` names.
-
-    Args:
-        reads: row -> the settings and sections that it reads, beside `choice`.
-    """
-    section = choice.partition(".")[0]
-    found = {}
-    for name in schema.settings(Config):
-        own = name.removeprefix(f"{section}.")
-        readers = [other for other, names in reads.items() if own != name and schema.within(own, names)]
-        if readers and row not in readers:
-            error = problem(
-                f"{name} is not read by {choice} {row!r}",
-                expected=f"it only with {', '.join(readers)}",
-                do=f"Leave it out, or set {choice}={' or '.join(readers)}.",
-            )
-            found[name] = f"{choice} {row!r}", error
-    return found
-
-
-def _unread_size(training: TrainingConfig) -> dict[str, tuple[str, UserError]]:
-    """Find training.batch_size, where training.batch_tokens is given."""
-    if training.batch_tokens is None:
-        return {}
-    error = problem(
-        f"training.batch_size is not read by training with training.batch_tokens = {training.batch_tokens}",
-        expected="it only with training.batch_tokens none",
-        do="Give one of them.",
-    )
-    return {"training.batch_size": ("training with training.batch_tokens", error)}
 
 
 def _remove(values: dict[str, Any], name: str) -> None:

@@ -33,19 +33,19 @@ def test_every_row_of_the_tables_is_in_the_readme():
     from experiments.data.sources.table import SOURCES
     from experiments.data.tokenizers.table import TOKENIZERS
     from experiments.tasks.config import OBJECTIVES
-    from experiments.tasks.config import READS as TASKS
+    from experiments.tasks.config import TASK_NAMES as TASKS
     from experiments.training.optimizers import OPTIMIZERS
     from experiments.training.schedules import SCHEDULES
     from transformer.decoding import STRATEGIES
-    from transformer.models.config import UNREAD
+    from transformer.models.reads import STRUCTURES
     from transformer.nn.blocks import NORM_PLACEMENTS
     from transformer.nn.feed_forward import ACTIVATIONS
-    from transformer.nn.heads import READS
+    from transformer.nn.heads import POOLING
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
     from transformer.ops.scores import SCORES
 
     ours = (SOURCES, TOKENIZERS, TASKS, OBJECTIVES, OPTIMIZERS, SCHEDULES, STRATEGIES)
-    for table in (*ours, UNREAD, READS, ACTIVATIONS, POSITIONS, NORMS, NORM_PLACEMENTS, SCORES):
+    for table in (*ours, STRUCTURES, POOLING, ACTIVATIONS, POSITIONS, NORMS, NORM_PLACEMENTS, SCORES):
         for row in table:
             assert f"`{row}`" in README

@@ -44,22 +44,6 @@ def unknown(what: str, name: str, names: Iterable[str]) -> UserError:
     return problem(f"unknown {what}", got=repr(name), expected="one of " + ", ".join(names), do=do)
 
 
-def not_read(setting: str, architecture: str, unread: Mapping[str, Iterable[str]]) -> UserError:
-    """Return the error for a setting that an architecture does not read.
-
-    Args:
-        setting: its full name, such as "model.num_encoder_layers".
-        unread: architecture -> the settings of that section which it does not read.
-    """
-    _, _, name = setting.partition(".")
-    readers = [other for other, names in unread.items() if name not in names]
-    return problem(
-        f"{setting} is not read by architecture {architecture!r}",
-        expected=f"it only with {', '.join(readers)}",
-        do="Leave it out, or change model.architecture.",
-    )
-
-
 def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
     """Return the row `name` of a table, or an object of the user's own named as `package.module:attribute`.
 

@@ -1,8 +1,8 @@
 """Settings as frozen dataclasses: each field has a type, a default, a meaning and what it allows.
 
 A schema is a frozen dataclass whose fields are made by `setting`. `from_dict` turns a nested dict into an
-instance and `parse` turns the text of a flag into a value; both check, and say what is wrong with the
-setting's full name. `show` is the inverse of `parse`.
+instance and `parse` turns the text of a flag into a value; both raise errors that give a setting's full name.
+`show` is the inverse of `parse`.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from transformer.errors import UserError, look_up, problem, unknown
+from transformer.read_by import Condition
 
 T = typing.TypeVar("T")
 
@@ -25,16 +26,18 @@ def setting(
     check: Callable[[Any], str | None] | None = None,
     by_path: bool = False,
     changes_result: bool = True,
+    read_by: Condition | tuple[Condition, ...] = (),
 ) -> Any:
-    """A field of a schema.
+    """Return a field of a schema.
 
     Args:
         default: an immutable value, or a schema class for a sub-section.
         meaning: one line for `--help`.
         allowed: the values, where they are a list (a table's rows, for instance); a tuple's are among them.
-        check: given a value, what was expected if it is not allowed, else None; `--help` prints a `Check`'s.
+        check: value -> the words for what is expected where it is not allowed, else None; `--help` prints a `Check`'s.
         by_path: a `package.module:attribute` is allowed beside the values listed.
         changes_result: False where the setting cannot change the mathematics, so may differ on resume.
+        read_by: the conditions under which the setting, or all of a section, is read; none: always.
     """
     metadata = {
         "meaning": meaning,
@@ -42,6 +45,7 @@ def setting(
         "check": check,
         "by_path": by_path,
         "changes_result": changes_result,
+        "read_by": (read_by,) if isinstance(read_by, Condition) else read_by,
     }
     if isinstance(default, type) and dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
@@ -60,25 +64,25 @@ class Check:
 
 
 def at_least(low: float) -> Check:
-    """A check: a finite number, `low` or more."""
+    """Return the check for a finite number, `low` or more."""
     return Check(lambda value: low <= value < math.inf, f"a number of at least {low:g}")
 
 
 def above(low: float) -> Check:
-    """A check: a finite number, more than `low`."""
+    """Return the check for a finite number, more than `low`."""
     return Check(lambda value: low < value < math.inf, f"a number above {low:g}")
 
 
 fraction = Check(lambda value: 0.0 <= value < 1.0, "a number from 0 to below 1")
-"""A check: 0 <= value < 1."""
+"""Check for 0 <= value < 1."""
 
 a_seed = Check(lambda value: 0 <= value < 2**32, "a whole number from 0 to 2^32 - 1")
-"""A check: one word of 32 bits."""
+"""Check for one word of 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One leaf of a schema, as `--help` and the checks see it."""
+    """One leaf of a schema, as `--help` and the checks take it."""
 
     name: str
     type: Any
@@ -88,6 +92,7 @@ class Setting:
     check: Callable[[Any], str | None] | None
     by_path: bool
     changes_result: bool
+    read_by: tuple[Condition, ...] = ()
 
     @property
     def optional(self) -> bool:
@@ -112,12 +117,12 @@ class Setting:
 
     @property
     def listed(self) -> bool:
-        """Whether one value, or a list of them: `int | tuple[int | None, ...]`."""
+        """True for one value or a list of them: `int | tuple[int | None, ...]`."""
         return not self.is_tuple and any(typing.get_origin(t) is tuple for t in typing.get_args(self.type))
 
     @property
     def in_list(self) -> "Setting":
-        """What the parts of such a list are; they may be absent where the list says so."""
+        """The setting of one part of such a list; it is optional where the parts are."""
         parts = next(typing.get_args(t)[0] for t in typing.get_args(self.type) if typing.get_origin(t) is tuple)
         return dataclasses.replace(self, type=parts)
 
@@ -138,13 +143,13 @@ class Setting:
 
 
 def sections(schema: type) -> dict[str, type]:
-    """The sub-sections of a schema: name -> schema."""
+    """Collect the sub-sections of a schema: name -> schema."""
     hints = typing.get_type_hints(schema)
     return {f.name: hints[f.name] for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])}
 
 
 def settings(schema: type, prefix: str = "") -> dict[str, Setting]:
-    """Every leaf of a schema by its full name, in order, sub-sections included."""
+    """Collect every leaf of a schema by its full name, in order, sub-sections included."""
     hints = typing.get_type_hints(schema)
     found = {}
     for field in dataclasses.fields(schema):
@@ -157,7 +162,7 @@ def settings(schema: type, prefix: str = "") -> dict[str, Setting]:
 
 
 def parse(text: str, leaf: Setting) -> Any:
-    """The value that the text of a flag stands for; `none` unsets what may be absent.
+    """Parse the text of a flag as a value; `none` unsets an optional setting.
 
     Raises:
         UserError: the text is not of the setting's type.
@@ -183,7 +188,7 @@ def _parse_part(text: str, kind: Any) -> Any:
 
 
 def show(value: Any) -> str:
-    """The text that `parse` reads as `value`."""
+    """Return the text that `parse` reads as `value`."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
@@ -192,7 +197,7 @@ def show(value: Any) -> str:
 
 
 def checked(value: Any, leaf: Setting) -> Any:
-    """`value` as the leaf's type (an int stands for a float, a list for a tuple).
+    """Convert a value to the leaf's type (an int stands for a float, a list for a tuple), and check it.
 
     Raises:
         UserError: a value of another type, or one that the setting does not allow.
@@ -230,7 +235,7 @@ def _as_type(value: Any, kind: Any) -> Any:
 
 
 def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
-    """An instance of `schema` from a nested dict; what is absent takes its default.
+    """Build an instance of `schema` from a nested dict; an absent setting takes its default.
 
     Raises:
         UserError: a name that the schema does not have, or a value that it does not allow.
@@ -255,7 +260,7 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
 
 
 def to_dict(instance: Any) -> dict[str, Any]:
-    """The nested dict of an instance; tuples become lists, as in JSON."""
+    """Convert an instance to a nested dict; tuples become lists, as in JSON."""
     values = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
     return {name: _plain(value) for name, value in values.items()}
 
@@ -266,13 +271,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def within(name: str, names: Iterable[str]) -> bool:
-    """Whether a setting is one of `names`, or in a section that is: "model.width" is in {"model"}."""
-    return any(f"{name}.".startswith(f"{other}.") for other in names)
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"width": 8}} -> {"model.width": 8}."""
+    """Join nested keys by dots: {"model": {"width": 8}} -> {"model.width": 8}."""
     flat = {}
     for key, value in values.items():
         nested = isinstance(value, Mapping)

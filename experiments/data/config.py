@@ -1,9 +1,9 @@
 """Settings of section `data`: the source of the examples, its own settings, and the lengths of batches.
 
-source                    reads
-dates, date_language      examples, evaluation_examples, dates
-source_code               -
-files                     path, source_path, target_path, validation_path, test_path, files
+source                    gives
+dates, date_language      examples that are drawn: examples, evaluation_examples, dates
+source_code               the text of this project's source files
+files                     the user's own files: path, source_path, target_path, validation_path, test_path, files
 """
 
 import dataclasses
@@ -12,23 +12,21 @@ from collections.abc import Sequence
 
 from experiments.data.sources.locales import FORMATS, LOCALES, find_locales
 from experiments.data.splitting import RANDOM, SPLITS
+from experiments.tasks.config import tasks
 from transformer.errors import UserError
+from transformer.read_by import when
 from transformer.schema import a_seed, at_least, fraction, setting
 
 FILE_FORMATS = ("text", "aligned", "tsv", "jsonl")
 """Formats of `data.files.format`; `sources.formats` has a row for each."""
 
-PATHS = ("path", "source_path", "target_path", "validation_path", "test_path")
-"""Settings that the source `files` alone reads."""
+SOURCES = ("dates", "date_language", "source_code", "files")
+"""Names of the sources; `sources.table` has a row for each."""
 
-DRAWN = frozenset({"examples", "evaluation_examples", "dates"})
-SOURCE_READS: dict[str, frozenset[str]] = {
-    "dates": DRAWN,
-    "date_language": DRAWN,
-    "source_code": frozenset(),
-    "files": frozenset({*PATHS, "files"}),
-}
-"""Source -> the settings and sections of `data` that it reads, of those that not every source reads."""
+DRAWN = when("data.source", "dates", "date_language")
+FILES = when("data.source", "files")
+LENGTHS = tasks("text_to_text", "classification", objectives=("continuation",))
+"""Condition of settings for examples with lengths of their own; windows of a stream have one."""
 
 
 def _locales_check(names: Sequence[str]) -> str | None:
@@ -74,10 +72,15 @@ class FilesConfig:
     """Format of the user's files, and the split."""
 
     format: str | None = setting(None, "format of the files; none: by their names", allowed=FILE_FORMATS)
-    text_field: str = setting("text", "JSONL field of a text, or of a text that has a label", check=a_name)
-    label_field: str = setting("label", "JSONL field of a label", check=a_name)
-    source_field: str = setting("source", "JSONL field of a pair's source", check=a_name)
-    target_field: str = setting("target", "JSONL field of a pair's target", check=a_name)
+    text_field: str = setting(
+        "text",
+        "JSONL field of a text, or of a text that has a label",
+        check=a_name,
+        read_by=tasks("language_modelling", "classification"),
+    )
+    label_field: str = setting("label", "JSONL field of a label", check=a_name, read_by=tasks("classification"))
+    source_field: str = setting("source", "JSONL field of a pair's source", check=a_name, read_by=tasks("text_to_text"))
+    target_field: str = setting("target", "JSONL field of a pair's target", check=a_name, read_by=tasks("text_to_text"))
     validation_share: float = setting(
         0.05,
         "share of the data held out for validation; not applied where data.validation_path is given",
@@ -101,39 +104,57 @@ def _one_or_two(paths: tuple[str, ...]) -> str | None:
 class DataConfig:
     """Source of the examples, and their batches."""
 
-    source: str = setting("dates", "source of the examples", allowed=SOURCE_READS)
+    source: str = setting("dates", "source of the examples", allowed=SOURCES)
     path: str | None = setting(
         None,
         "file of texts (plain, .gz, JSONL), folder of text files, or TSV or JSONL file of pairs or labels",
         check=a_name,
+        read_by=FILES,
     )
-    source_path: str | None = setting(None, "file whose lines are sources, plain or .gz", check=a_name)
-    target_path: str | None = setting(None, "file whose lines are the targets of data.source_path's", check=a_name)
+    source_path: str | None = setting(None, "file whose lines are sources, plain or .gz", check=a_name, read_by=FILES)
+    target_path: str | None = setting(
+        None, "file whose lines are the targets of data.source_path's", check=a_name, read_by=FILES
+    )
     validation_path: tuple[str, ...] | None = setting(
         None,
         "own validation data: a file or folder, or the source's and the target's file, separated by a comma",
         check=_one_or_two,
+        read_by=FILES,
     )
     test_path: tuple[str, ...] | None = setting(
-        None, "own test data: a file or folder, or two files, as for data.validation_path", check=_one_or_two
+        None,
+        "own test data: a file or folder, or two files, as for data.validation_path",
+        check=_one_or_two,
+        read_by=FILES,
     )
-    examples: int = setting(100_000, "training examples drawn from a source that generates them", check=at_least(1))
+    examples: int = setting(
+        100_000, "training examples drawn from a source that generates them", check=at_least(1), read_by=DRAWN
+    )
     evaluation_examples: int = setting(
-        2_000, "examples in each of validation and test, for a source that generates them", check=at_least(1)
+        2_000,
+        "examples in each of validation and test, for a source that generates them",
+        check=at_least(1),
+        read_by=DRAWN,
     )
     too_long: str = setting(
         "refuse",
         "treatment of examples longer than the model's limit: refuse them, or cut them and print how many",
         allowed=("refuse", "cut"),
+        read_by=LENGTHS,
     )
     num_buckets: int = setting(
-        2, "number of fixed lengths to which batches are padded; each compiles once", check=at_least(1)
+        2,
+        "number of fixed lengths to which batches are padded; each compiles once",
+        check=at_least(1),
+        read_by=LENGTHS,
     )
-    length_multiple: int = setting(1, "multiple to which padded lengths are rounded up (tokens)", check=at_least(1))
+    length_multiple: int = setting(
+        1, "multiple to which padded lengths are rounded up (tokens)", check=at_least(1), read_by=LENGTHS
+    )
     seed: int | None = setting(
         None,
         "seed of drawn examples, of the splits and of the order of examples; none: the seed of the run",
         check=a_seed,
     )
-    dates: DatesConfig = setting(DatesConfig, "sources dates and date_language")
-    files: FilesConfig = setting(FilesConfig, "source files")
+    dates: DatesConfig = setting(DatesConfig, "sources dates and date_language", read_by=DRAWN)
+    files: FilesConfig = setting(FilesConfig, "source files", read_by=FILES)

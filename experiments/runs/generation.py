@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.runs.open_run import Run, labels_in_words
 from transformer.decoding import DecodingConfig
-from transformer.decoding.strategies import STRATEGIES
+from transformer.decoding.strategies import STRATEGIES, settings_of
 from transformer.errors import problem
 
 
@@ -39,11 +39,11 @@ def decoding_config(run: Run, flags: Mapping[str, Any], seed: int | None) -> Dec
     if run.experiment.task.classes is not None and (unread := [*flags, *seeded]):
         raise problem(f"--{unread[0]} is not read by a classifier, which writes no text", do="Leave it out.")
     decoding = dataclasses.replace(run.experiment.config.decoding, **flags)
-    sampled = [name for name in flags if name in STRATEGIES["sampling"].reads]
+    sampled = [name for name in flags if name in settings_of(STRATEGIES["sampling"])]
     if sampled and "strategy" not in flags:
         decoding = dataclasses.replace(decoding, strategy="sampling")
     row = STRATEGIES[decoding.strategy]
-    unread = [name for name in sampled if name not in row.reads] + ([] if row.random else seeded)
+    unread = [name for name in sampled if name not in settings_of(row)] + ([] if row.random else seeded)
     if unread:
         raise problem(
             f"--{unread[0]} is not read by --strategy={decoding.strategy}", do="Leave it out, or sample instead."

@@ -33,7 +33,7 @@ from experiments.studies.frame.claim import (
 from experiments.studies.frame.pictures import bars, curve, finish, panels, powers
 from experiments.studies.frame.training import best_rate
 from experiments.studies.parts import text
-from transformer.models.variants import RelativeConfig
+from transformer.models.config import RelativeConfig
 from transformer.nn.parameters import parse_axes
 from transformer.ops import scores as ours
 from transformer.ops.attend import attend, attention_weights

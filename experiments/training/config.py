@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from transformer.read_by import Condition
 from transformer.schema import above, at_least, fraction, setting
 
 STOPPING = ("training.output.evaluate_every", "training.output.best")
@@ -49,7 +50,18 @@ class TrainingConfig:
     """Length of training, size of batches, averages, and output."""
 
     steps: int = setting(2_000, "number of training steps (parameter updates)", check=at_least(1))
-    batch_size: int = setting(64, "examples per update", check=at_least(1))
+    batch_size: int = setting(
+        64,
+        "examples per update",
+        check=at_least(1),
+        read_by=Condition(
+            ("training.batch_tokens",),
+            holds=lambda tokens: tokens is None,
+            who=lambda tokens: f"training with training.batch_tokens = {tokens}",
+            expected="training.batch_tokens none",
+            do="Give one of them.",
+        ),
+    )
     batch_tokens: int | None = setting(
         None,
         "tokens per update, padding included, of the longer side; none: batch_size applies",

@@ -85,7 +85,7 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
             got=f"decoding.max_new_tokens {answer}",
             expected=f"at most {task.max_answer_length}, or none",
         )
-    model = _fill_in(config.model, task, answer).resolved()
+    model = _fill_in(config.model, task, answer)
     output = dataclasses.replace(config.training.output, best=_best(config.training.output.best, task))
     training = dataclasses.replace(config.training, output=output)
     config = dataclasses.replace(config, model=model, training=training)
@@ -138,10 +138,8 @@ def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
             expected="none" if task.classes is None else f"{len(task.classes)} or more, one for each label",
             do="Leave it out: it is then taken from the data.",
         )
-    head = dataclasses.replace(model.class_head, classes=classes)
-    model = dataclasses.replace(model, vocab_size=vocab_size, class_head=head)
     if POSITIONS[model.position].adds != "table":
-        return model
+        return model.with_sizes(vocab_size, model.max_length, classes)
     longest = task.max_sequence_length(answer)
     max_length = model.max_length or longest
     if max_length < longest:
@@ -151,4 +149,4 @@ def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
             expected=f"{longest} or more",
             do="Leave it out: it is then taken from the data. Or set model.position to one without a table.",
         )
-    return dataclasses.replace(model, max_length=max_length)
+    return model.with_sizes(vocab_size, max_length, classes)

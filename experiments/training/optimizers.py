@@ -18,6 +18,7 @@ from jax import Array
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.schedules import SCHEDULES
 from transformer.nn.parameters import Axes
+from transformer.read_by import when
 from transformer.schema import above, at_least, fraction, setting
 
 Transformation = optax.GradientTransformation
@@ -95,15 +96,6 @@ OPTIMIZERS: dict[str, Callable[..., Transformation]] = {
     "sgd": sgd,
 }
 
-READS: dict[str, frozenset[str]] = {
-    "adamw": frozenset({"beta1", "beta2", "epsilon"}),
-    "adafactor": frozenset({"beta2", "epsilon"}),
-    "lion": frozenset({"beta1", "beta2"}),
-    "muon": frozenset({"beta1", "beta2", "epsilon"}),
-    "sgd": frozenset({"beta1"}),
-}
-"""Optimizer -> the settings of `optimizer` that it reads among those that not every optimizer reads."""
-
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -113,14 +105,37 @@ class OptimizerConfig:
     learning_rate: float = setting(1e-3, "peak learning rate", check=above(0.0))
     schedule: str = setting("cosine", "learning-rate schedule after warm-up", allowed=SCHEDULES)
     warmup_steps: int = setting(100, "steps of linear warm-up to the peak learning rate", check=at_least(0))
-    final_fraction: float = setting(0.1, "final learning rate as a fraction of the peak", check=at_least(0.0))
-    decay_fraction: float = setting(0.2, "fraction of all steps in which schedule wsd decays", check=fraction)
-    weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0))
-    beta1: float = setting(0.9, "decay rate of the mean gradient, or momentum; not read by adafactor", check=fraction)
-    beta2: float = setting(
-        0.98, "decay rate of the mean squared gradient, or of lion's mean; not read by sgd", check=fraction
+    final_fraction: float = setting(
+        0.1,
+        "final learning rate as a fraction of the peak",
+        check=at_least(0.0),
+        read_by=when("optimizer.schedule", "linear", "cosine", "wsd"),
     )
-    epsilon: float = setting(1e-8, "constant added to the root of the mean squared gradient", check=above(0.0))
+    decay_fraction: float = setting(
+        0.2,
+        "fraction of all steps in which schedule wsd decays",
+        check=fraction,
+        read_by=when("optimizer.schedule", "wsd"),
+    )
+    weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0))
+    beta1: float = setting(
+        0.9,
+        "decay rate of the mean gradient, or momentum; not read by adafactor",
+        check=fraction,
+        read_by=when("optimizer.name", "adamw", "lion", "muon", "sgd"),
+    )
+    beta2: float = setting(
+        0.98,
+        "decay rate of the mean squared gradient, or of lion's mean; not read by sgd",
+        check=fraction,
+        read_by=when("optimizer.name", "adamw", "adafactor", "lion", "muon"),
+    )
+    epsilon: float = setting(
+        1e-8,
+        "constant added to the root of the mean squared gradient",
+        check=above(0.0),
+        read_by=when("optimizer.name", "adamw", "adafactor", "muon"),
+    )
     clip_norm: float | None = setting(1.0, "maximum global norm of the gradient; none: no clipping", check=above(0.0))
 
 

@@ -65,15 +65,6 @@ SCHEDULES: dict[str, Shape] = {
 }
 """Name -> factor on the peak at a Moment."""
 
-READS: dict[str, frozenset[str]] = {
-    "constant": frozenset(),
-    "linear": frozenset({"final_fraction"}),
-    "cosine": frozenset({"final_fraction"}),
-    "inverse_sqrt": frozenset(),
-    "wsd": frozenset({"final_fraction", "decay_fraction"}),
-}
-"""Name -> the settings of `optimizer` that it reads among those that not every schedule reads."""
-
 
 def learning_rate(
     shape: Shape,

@@ -17,7 +17,7 @@ from tests.fixtures.covering import cover
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomised, side, tiny, what_is_read
 from transformer.models.build import ARCHITECTURES as BUILT
-from transformer.models.config import UNREAD
+from transformer.models.reads import STRUCTURES
 from transformer.nn.blocks import NORM_PLACEMENTS
 from transformer.nn.feed_forward import ACTIVATIONS
 from transformer.nn.parameters import AXES, sizes
@@ -250,7 +250,7 @@ def test_key_biases_do_nothing_where_the_score_is_a_product():
 
 
 def test_the_tables_agree_on_the_architectures():
-    assert set(UNREAD) == set(BUILT) == set(ARCHITECTURES)
+    assert set(STRUCTURES) == set(BUILT) == set(ARCHITECTURES)
 
 
 def test_every_row_of_the_parameters_axes_is_used_by_some_model():

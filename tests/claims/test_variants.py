@@ -68,7 +68,7 @@ FACTORS = {
 """Factor -> its values -> their settings. The first value is what the others are compared with."""
 
 NOT_ALLOWED = [
-    ({"score": "position_only", "position": "rotary"}, "positions that turn queries and keys change nothing"),
+    ({"score": "position_only", "position": "rotary"}, "positions that rotate queries and keys change nothing"),
     ({"score": "position_only", "query_key_norm": "layer"}, "norms of queries and keys change nothing"),
     ({"score": "position_only", "query_key_norm": "rms"}, "norms of queries and keys change nothing"),
     ({"score": "position_only", "maps": "two"}, "two maps of differential attention are equal"),

@@ -1,28 +1,29 @@
 """A recipe and its flags give one checked config; every mistake raises an error before anything starts."""
 
-import itertools
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import jax
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from experiments import settings
-from experiments.data.config import SOURCE_READS
 from experiments.settings import Config, defaults, resolve
-from experiments.tasks.config import READS, TaskConfig, unread
-from experiments.training import optimizers, schedules
-from transformer import schema
-from transformer.decoding import STRATEGIES
+from experiments.training.hyperparameters import Hyperparameters, hyperparameters
+from experiments.training.optimizers import OPTIMIZERS, OptimizerConfig
+from experiments.training.schedules import SCHEDULES, Moment
+from transformer import build, schema
 from transformer.errors import UserError
-from transformer.models import config as models
+from transformer.read_by import conditions, unread
 
 LEAVES = schema.settings(Config)
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -283,30 +284,30 @@ def test_contradictions_between_recipe_and_flag_are_seen():
     assert "not divisible" in error_of(resolve, recipe, [("model.width", "132")])
 
 
-TABLES = {
-    "optimizer.name": optimizers.READS,
-    "optimizer.schedule": schedules.READS,
-    "data.source": SOURCE_READS,
-    "decoding.strategy": {name: row.reads for name, row in STRATEGIES.items()},
+CHOICES = {
+    "model.architecture": LEAVES["model.architecture"].allowed,
+    "model.position": LEAVES["model.position"].allowed,
+    "task.name": LEAVES["task.name"].allowed,
+    "optimizer.name": LEAVES["optimizer.name"].allowed,
+    "optimizer.schedule": LEAVES["optimizer.schedule"].allowed,
+    "data.source": LEAVES["data.source"].allowed,
+    "decoding.strategy": LEAVES["decoding.strategy"].allowed,
+    "training.batch_tokens": ("640",),
 }
-"""The setting that names a row -> the settings and sections that each row reads."""
+"""A setting -> the values with which others may not be read."""
 
 
-def of_rows(choice: str) -> Iterator[tuple[str, str, str]]:
-    section, reads = choice.partition(".")[0], TABLES[choice]
-    for row, own in reads.items():
-        for name in LEAVES:
-            others = any(schema.within(name, {f"{section}.{other}" for other in names}) for names in reads.values())
-            if others and not schema.within(name, {f"{section}.{mine}" for mine in own}):
-                yield choice, row, name
+def config_with(choice: str, row: str) -> Config:
+    section, _, name = choice.partition(".")
+    return schema.from_dict(Config, {section: {name: schema.parse(row, LEAVES[choice])}})
 
 
 UNREAD = [
-    *(("model.architecture", row, f"model.{name}") for row, names in models.UNREAD.items() for name in sorted(names)),
-    *(("model.architecture", row, name) for row in models.UNREAD for name in unread(TaskConfig(), row, LEAVES)),
-    *(("task.name", row, name) for row in READS for name in unread(TaskConfig(name=row), "seq2seq", LEAVES)),
-    *itertools.chain(*map(of_rows, TABLES)),
-    ("training.batch_tokens", "640", "training.batch_size"),
+    (choice, row, name)
+    for choice, rows in CHOICES.items()
+    for row in rows
+    for name, found in unread(config_with(choice, row)).items()
+    if row in found.who.replace("'", " ").split() and not name.startswith("tokenizer.")
 ]
 """(a setting, its value, a setting that is not read with it)."""
 
@@ -376,10 +377,56 @@ def test_a_recipes_settings_that_are_not_read_are_left_out_and_noted():
     assert offenders == []
 
 
-@pytest.mark.parametrize("choice", ["optimizer.name", "optimizer.schedule", "data.source"])
-def test_every_row_lists_what_it_reads(choice):
-    assert set(TABLES[choice]) == set(LEAVES[choice].allowed)
-    assert len(list(of_rows(choice))) > 1
+def test_each_condition_names_settings_and_some_of_their_values():
+    for name, found in conditions(Config()):
+        for condition in found:
+            assert all(other in LEAVES or other in schema.sections(Config) for other in condition.names)
+            if len(condition.names) > 1 or LEAVES[condition.names[0]].allowed is None:
+                continue
+            values = LEAVES[condition.names[0]].allowed
+            assert {condition.holds(value) for value in values} == {True, False}, name
+            assert set(condition.expected.split(", ")) <= set(values), name
+
+
+def test_no_list_beside_the_fields_names_what_is_read():
+    root = Path(__file__).parents[2]
+    paths = [path for folder in ("transformer", "experiments") for path in (root / folder).rglob("*.py")]
+    assert not [path for path in paths if re.search(r"^\w*(READS|UNREAD)\b", path.read_text(), re.MULTILINE)]
+
+
+def recorder(base: type, values: object) -> tuple[object, set[str]]:
+    """An object with the attributes of another, and the set of those that are read."""
+    read = set()
+
+    class Recorder(base):
+        def __getattribute__(self, name):
+            read.add(name)
+            return super().__getattribute__(name)
+
+    return Recorder(*values) if isinstance(values, tuple) else Recorder(**vars(values)), read
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_reads_the_settings_whose_conditions_name_it(optimizer):
+    config = dataclasses.replace(Config(), optimizer=OptimizerConfig(name=optimizer))
+    values, read = recorder(Hyperparameters, hyperparameters(config))
+    own, read_too = recorder(OptimizerConfig, config.optimizer)
+    model = build({"architecture": "encoder_only", "vocab_size": 5, "num_layers": 1, "width": 4, "num_heads": 1})
+    params = model.init(jax.random.key(0))
+    chain = OPTIMIZERS[optimizer](own, values, model.parameter_axes(params))
+    jax.eval_shape(lambda p: chain.update(p, chain.init(p), p), params)
+    some = {"beta1", "beta2", "epsilon"}
+    not_read = unread(config.optimizer, "optimizer")
+    assert (read | read_too) & some == {name for name in some if f"optimizer.{name}" not in not_read}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedule_reads_the_settings_whose_conditions_name_it(schedule):
+    moment, read = recorder(Moment, tuple(map(jnp.float32, (3, 1, 9, 0.5, 0.2))))
+    SCHEDULES[schedule](moment)
+    settings_of = {"final": "optimizer.final_fraction", "decay_fraction": "optimizer.decay_fraction"}
+    not_read = unread(OptimizerConfig(schedule=schedule), "optimizer")
+    assert {settings_of[n] for n in read & set(settings_of)} == set(settings_of.values()) - set(not_read)
 
 
 def test_what_follows_from_the_tables_is_what_users_meet():

@@ -27,7 +27,7 @@ from transformer.models.config import EmbeddingConfig
         ({"width": 13, "head_width": None}, "not divisible by model.num_heads.*Try width 16"),
         ({"num_kv_heads": 3}, "not divisible by model.num_kv_heads"),
         ({"head_width": 5, "position": "rotary"}, "rotary.*head_width 5.*even"),
-        ({"score": "position_only", "position": "rotary"}, "turn queries and keys.*position_only.*another position"),
+        ({"score": "position_only", "position": "rotary"}, "rotate queries and keys.*position_only.*another position"),
         (
             {"position": "relative", "relative": {"buckets": 8, "max_distance": 6}},
             "buckets 8, max_distance 6.*at least the buckets",

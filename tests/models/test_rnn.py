@@ -6,8 +6,8 @@ import pytest
 import transformer
 from tests.fixtures.tiny import RECURRENT, SIZES, B, S, V, batch, frozendict, tiny, what_is_read
 from transformer import UserError
-from transformer.models.reads import reads
 from transformer.nn.recurrent.cells import CELLS
+from transformer.read_by import unread
 
 ADDITIVE, _, BILINEAR, BLIND = RECURRENT
 WEIGHTS = "decoder.0.cross.weights"
@@ -130,7 +130,7 @@ def test_heads_are_no_question_without_attention():
     model = transformer.build({"architecture": "rnn_seq2seq", "vocab_size": 11, "width": 14,
                                "recurrent": {"attention": "none"}})  # fmt: skip
     assert transformer.build(model.config) == model
-    assert not reads(model.config, "num_heads")
+    assert "model.num_heads" in unread(model.config, "model")
     assert "num_heads" not in what_is_read({"architecture": "rnn_seq2seq", **SIZES, **BLIND})
 
 
@@ -183,5 +183,5 @@ def test_without_self_attention_a_position_sees_no_other_of_the_target():
 
 def test_a_score_of_positions_alone_is_refused():
     settings = dict(architecture="rnn_seq2seq", vocab_size=9, recurrent={"attention": "position_only"})
-    with pytest.raises(UserError, match="by what is there, not by where; got position_only"):
+    with pytest.raises(UserError, match="reads queries and keys, not positions; got position_only"):
         transformer.build(settings)

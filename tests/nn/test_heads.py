@@ -5,8 +5,8 @@ import pytest
 
 from transformer.errors import UserError
 from transformer.models.config import ClassHeadConfig, model_config
-from transformer.models.reads import TRAITS
-from transformer.nn.heads import READS, ClassHead
+from transformer.models.reads import STRUCTURES
+from transformer.nn.heads import POOLING, ClassHead
 
 B, T, D, C = 5, 7, 6, 3
 LENGTHS = np.array([T, 1, 3, 0, 5])
@@ -26,19 +26,19 @@ def reference(name, h, length):
     return h[0] if name == "first" else h[max(length - 1, 0)]
 
 
-@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("name", POOLING)
 def test_reads_are_those_of_numpy_and_a_length_of_zero_is_defined(name):
-    read = np.asarray(READS[name](jnp.array(hidden()), jnp.array(LENGTHS)))
+    read = np.asarray(POOLING[name](jnp.array(hidden()), jnp.array(LENGTHS)))
     for b, length in enumerate(LENGTHS):
         np.testing.assert_allclose(read[b], reference(name, hidden()[b], length), rtol=1e-6, atol=1e-7)
     nothing = read[LENGTHS == 0][0]
     np.testing.assert_array_equal(nothing, np.zeros(D) if name in ("mean", "max") else hidden()[3, 0])
 
 
-@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("name", POOLING)
 def test_padding_gets_no_gradient_and_may_hold_anything(name):
     weigh = jnp.array(np.random.default_rng(1).normal(size=(B, D)), jnp.float32)
-    said = lambda h: jnp.sum(READS[name](h, jnp.array(LENGTHS)) * weigh)  # noqa: E731
+    said = lambda h: jnp.sum(POOLING[name](h, jnp.array(LENGTHS)) * weigh)  # noqa: E731
     padding = np.arange(T) >= np.maximum(LENGTHS, 0 if name in ("mean", "max") else 1)[:, None]
     gradient = np.asarray(jax.grad(said)(jnp.array(hidden())))
     assert (gradient[padding] == 0).all()
@@ -53,12 +53,12 @@ def test_padding_gets_no_gradient_and_may_hold_anything(name):
 
 def test_mean_of_half_precision_is_summed_in_float32():
     many = jnp.full((1, 3000, D), 0.1, jnp.bfloat16)
-    read = READS["mean"](many, jnp.array([3000]))
+    read = POOLING["mean"](many, jnp.array([3000]))
     assert read.dtype == jnp.bfloat16
     np.testing.assert_array_equal(read, many[:, 0])
 
 
-@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("name", POOLING)
 def test_head_is_a_product_and_a_bias_and_without_lengths_reads_all(name):
     class_head = {"classes": C, "reads": name}
     sizes = {"vocab_size": 11, "width": D, "num_heads": 2}
@@ -78,7 +78,7 @@ def test_head_is_a_product_and_a_bias_and_without_lengths_reads_all(name):
 
 
 def test_what_is_read_is_the_state_that_has_seen_everything_unless_a_setting_says_otherwise():
-    for architecture, read in {**dict.fromkeys(TRAITS, "last"), "encoder_only": "first"}.items():
+    for architecture, read in {**dict.fromkeys(STRUCTURES, "last"), "encoder_only": "first"}.items():
         assert ClassHeadConfig(classes=2).resolved(architecture).reads == read
         assert ClassHeadConfig(classes=2, reads="mean").resolved(architecture).reads == "mean"
     assert ClassHeadConfig().resolved("seq2seq").reads is None

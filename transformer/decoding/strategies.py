@@ -14,6 +14,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from transformer.errors import problem
+from transformer.read_by import Condition, when
 from transformer.schema import Check, above, at_least, setting
 
 
@@ -23,7 +24,6 @@ class Greedy:
 
     random: ClassVar[bool] = False
     """True where `choose` needs a key."""
-    reads: ClassVar[tuple[str, ...]] = ()
 
     def choose(self, logits_BV: Float[Array, "B V"], key: Array | None = None) -> Int[Array, "B"]:
         """Choose the token of each example.
@@ -48,7 +48,6 @@ class Sampling:
     top_k: int | None = None
     top_p: float | None = None
     random: ClassVar[bool] = True
-    reads: ClassVar[tuple[str, ...]] = ("temperature", "top_k", "top_p")
 
     def choose(self, logits_BV: Float[Array, "B V"], key: Array | None = None) -> Int[Array, "B"]:
         """Choose the token of each example.
@@ -86,6 +85,21 @@ class Sampling:
 
 STRATEGIES: dict[str, type[Greedy | Sampling]] = {"greedy": Greedy, "sampling": Sampling}
 
+
+def settings_of(strategy: type[Greedy | Sampling]) -> tuple[str, ...]:
+    """List the settings that a strategy reads: its fields.
+
+    >>> settings_of(Sampling)
+    ('temperature', 'top_k', 'top_p')
+    """
+    return tuple(field.name for field in dataclasses.fields(strategy))
+
+
+def _strategies_with(name: str) -> Condition:
+    """Return the condition of a setting of some strategies."""
+    return when("decoding.strategy", *(row for row, strategy in STRATEGIES.items() if name in settings_of(strategy)))
+
+
 probability = Check(lambda value: 0.0 < value <= 1.0, "a number above 0, at most 1")
 
 
@@ -98,14 +112,25 @@ class DecodingConfig:
         None, "most tokens generated; none: as many as the longest training target", check=at_least(1)
     )
     temperature: float = setting(
-        1.0, "sampling: divisor of the logits; below 1: sharper, above 1: flatter", check=above(0.0)
+        1.0,
+        "sampling: divisor of the logits; below 1: sharper, above 1: flatter",
+        check=above(0.0),
+        read_by=_strategies_with("temperature"),
     )
-    top_k: int | None = setting(None, "sampling: number of likeliest tokens to draw from; none: all", check=at_least(1))
+    top_k: int | None = setting(
+        None,
+        "sampling: number of likeliest tokens to draw from; none: all",
+        check=at_least(1),
+        read_by=_strategies_with("top_k"),
+    )
     top_p: float | None = setting(
-        None, "sampling: probability of the likeliest tokens to draw from; none: 1, all tokens", check=probability
+        None,
+        "sampling: probability of the likeliest tokens to draw from; none: 1, all tokens",
+        check=probability,
+        read_by=_strategies_with("top_p"),
     )
 
     def chosen(self) -> Greedy | Sampling:
         """Return the strategy with its settings."""
         row = STRATEGIES[self.strategy]
-        return row(**{name: getattr(self, name) for name in row.reads})
+        return row(**{name: getattr(self, name) for name in settings_of(row)})

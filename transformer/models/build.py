@@ -18,14 +18,13 @@ from transformer.models.batch import entries
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
-from transformer.models.reads import TRAITS, Parts, stacks
+from transformer.models.reads import Parts, score_name, stacks
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.positions import POSITIONS
-from transformer.ops.scores import find
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -164,7 +163,7 @@ class Model:
     @property
     def _score(self) -> str | None:
         """The score of the attention; None without attention."""
-        return TRAITS[self.config.architecture].score(self.config)
+        return score_name(self.config)
 
     @property
     def stacks(self) -> dict[str, Parts]:
@@ -198,10 +197,7 @@ def build(config: ModelConfig | Mapping[str, Any]) -> Model:
     Raises:
         UserError: an unknown, mistyped, contradictory, missing or unread setting.
     """
-    config = model_config(changed(config) if isinstance(config, ModelConfig) else config)
-    score = TRAITS[config.architecture].score(config)
-    if score is not None:
-        find(score)
+    config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
     if config.vocab_size is None:
         raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
     if POSITIONS[config.position].adds == "table" and config.max_length is None:

@@ -1,10 +1,11 @@
-"""What a model is made of: one frozen dataclass, checked before anything is built.
+"""ModelConfig: the settings of a model, one frozen dataclass, checked before anything is built.
 
-Settings left at None are derived (see `ModelConfig.resolved`). What each architecture does not read stands in
-`architectures`.
+Settings left at None are derived (see `ModelConfig.resolved`). A field's `read_by` names the architectures and variants
+that read it; settings that contradict each other are in `models.reads`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,173 +13,191 @@ import jax.numpy as jnp
 
 from transformer import schema
 from transformer.errors import problem
-from transformer.models.reads import NO_ATTENTION, TRAITS, UNREAD, reads, unread
-from transformer.models.variants import AttentionConfig, RelativeConfig, check_variants
+from transformer.models import reads
+from transformer.models.sections import (
+    AttentionConfig,
+    ClassHeadConfig,
+    EmbeddingConfig,
+    RecurrentConfig,
+    RelativeConfig,
+)
 from transformer.nn.blocks import NORM_PLACEMENTS
 from transformer.nn.feed_forward import ACTIVATIONS
-from transformer.nn.heads import READS
 from transformer.nn.positions import POSITIONS
-from transformer.nn.recurrent.cells import CELLS
 from transformer.ops.attend import KERNELS
 from transformer.ops.norms import NORMS
-from transformer.ops.scores import SCORES, find
+from transformer.ops.scores import SCORES
+from transformer.read_by import unread
 from transformer.schema import above, at_least, fraction, setting
 
-
-@dataclasses.dataclass(frozen=True)
-class EmbeddingConfig:
-    """How tokens become vectors."""
-
-    scale: bool | None = setting(
-        None, "multiply embeddings by sqrt(width); none: with sinusoidal positions, and before an RNN"
-    )
-    norm: bool = setting(False, "normalise after positions are added, as BERT does")
-    types: int = setting(0, "number of token types (BERT's sentences A and B); 0: none", check=at_least(0))
-
-    def resolved(self, position: str | None) -> "EmbeddingConfig":
-        """With `scale` filled in; `position` is None where there are none.
-
-        A table's rows have length 1, a sinusoidal code sqrt(D / 2), which would drown them: so Vaswani et al. scale.
-        Without positions the gates of a recurrent cell read the embeddings, and entries of variance 1 spread them.
-        """
-        derived = position is None or POSITIONS[position].adds == "code"
-        return dataclasses.replace(self, scale=derived if self.scale is None else self.scale)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassHeadConfig:
-    """The head of a classifier, which takes the place of the token head."""
-
-    classes: int | None = setting(None, "C, number of classes; none: the model says tokens", check=at_least(1))
-    reads: str | None = setting(
-        None, "the hidden states it reads; none: first for encoder_only, last for a decoder", allowed=READS
-    )
-
-    def resolved(self, architecture: str) -> "ClassHeadConfig":
-        """With `reads` filled in where there are classes."""
-        if self.classes is None or self.reads is not None:
-            return self
-        return dataclasses.replace(self, reads=TRAITS[architecture].class_reads)
-
-
-@dataclasses.dataclass(frozen=True)
-class RecurrentConfig:
-    """The layers of rnn_seq2seq."""
-
-    cell: str = setting("gru", "how a state takes in an input", allowed=CELLS)
-    bidirectional: bool = setting(True, "the encoder reads both ways, each with half of the width")
-    attention: str = setting(
-        "additive",
-        "how a state of the source answers the decoder's; none: it sees the last states alone",
-        allowed=(NO_ATTENTION, *SCORES),
-        by_path=True,
-    )
-
-    @property
-    def score(self) -> str | None:
-        """The score of the attention; None without any."""
-        return None if self.attention == NO_ATTENTION else self.attention
-
-    @property
-    def directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def gates(self) -> int:
-        return len(CELLS[self.cell].gates)
+__all__ = [
+    "AttentionConfig",
+    "ClassHeadConfig",
+    "EmbeddingConfig",
+    "ModelConfig",
+    "RecurrentConfig",
+    "RelativeConfig",
+    "changed",
+    "model_config",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """All settings of a model. `transformer.build` takes one, or a dict of its fields."""
 
-    architecture: str = setting("seq2seq", "encoder_only, decoder_only, seq2seq or rnn_seq2seq", allowed=UNREAD)
-    vocab_size: int | None = setting(None, "V, number of tokens; none: the tokenizer's", check=at_least(1))
+    architecture: str = setting("seq2seq", "architecture of the model", allowed=reads.STRUCTURES)
+    vocab_size: int | None = setting(
+        None, "V, number of tokens in the vocabulary; none: the tokenizer's", check=at_least(1)
+    )
     max_length: int | None = setting(
+        None, "P, maximum sequence length of learned positions (tokens); none: the data's", check=at_least(1)
+    )
+    num_layers: int = setting(2, "L, number of layers of each stack", check=at_least(1))
+    num_encoder_layers: int | None = setting(
+        None, "number of encoder layers; none: num_layers", check=at_least(1), read_by=reads.TWO_STACKS
+    )
+    num_decoder_layers: int | None = setting(
+        None, "number of decoder layers; none: num_layers", check=at_least(1), read_by=reads.TWO_STACKS
+    )
+    width: int = setting(128, "D, width of the hidden states", check=at_least(1))
+    num_heads: int = setting(4, "N, number of query heads", check=at_least(1), read_by=reads.ATTENTION)
+    num_kv_heads: int | None = setting(
         None,
-        "P, longest sequence that learned positions can tell; none: what the data needs",
+        "K, number of key/value heads, a divisor of num_heads; none: num_heads",
         check=at_least(1),
+        read_by=reads.ATTENTION,
     )
-    num_layers: int = setting(2, "L, blocks in each stack", check=at_least(1))
-    num_encoder_layers: int | None = setting(None, "blocks of the encoder; none: num_layers", check=at_least(1))
-    num_decoder_layers: int | None = setting(None, "blocks of the decoder; none: num_layers", check=at_least(1))
-    width: int = setting(128, "D, width of the residual stream", check=at_least(1))
-    num_heads: int = setting(4, "N, query heads", check=at_least(1))
-    num_kv_heads: int | None = setting(None, "K, key/value heads, N = K x G; none: num_heads", check=at_least(1))
-    head_width: int | None = setting(None, "H; none: width / num_heads", check=at_least(1))
-    feed_forward_width: int | None = setting(None, "F; none: 4 x width; 0: no feed-forward", check=at_least(0))
-    score: str = setting("scaled_dot", "how a key answers a query", allowed=SCORES, by_path=True)
-    position: str = setting("sinusoidal", "how positions enter", allowed=POSITIONS)
+    head_width: int | None = setting(
+        None, "H, width of a head; none: width / num_heads", check=at_least(1), read_by=reads.ATTENTION
+    )
+    feed_forward_width: int | None = setting(
+        None,
+        "F, hidden width of the feed-forward; none: 4 x width; 0: no feed-forward",
+        check=at_least(0),
+        read_by=reads.TRANSFORMERS,
+    )
+    score: str = setting(
+        "scaled_dot",
+        "attention score function of query and key",
+        allowed=SCORES,
+        by_path=True,
+        read_by=reads.TRANSFORMERS,
+    )
+    position: str = setting("sinusoidal", "position encoding", allowed=POSITIONS, read_by=reads.TRANSFORMERS)
     rotary_base: float | tuple[float, ...] = setting(
-        10_000.0, "base of rotary positions' wavelengths, of all layers or of each", check=above(1.0)
+        10_000.0,
+        "base of the wavelengths of rotary positions, one value or one per layer",
+        check=above(1.0),
+        read_by=(reads.TRANSFORMERS, reads.ROTARY),
     )
-    rotary_scale: float = setting(1.0, "rotary's slowest turn is this many times slower (NTK-aware)", check=at_least(1))
+    rotary_scale: float = setting(
+        1.0,
+        "factor on the longest wavelength of rotary positions (NTK-aware scaling)",
+        check=at_least(1),
+        read_by=(reads.TRANSFORMERS, reads.ROTARY),
+    )
     window: int | tuple[int | None, ...] | None = setting(
-        None, "self-attention sees less than this far, in all layers or in each; none: all", check=at_least(1)
+        None,
+        "sliding window of self-attention (tokens), one value or one per layer; none: unlimited",
+        check=at_least(1),
+        read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION),
     )
-    norm: str = setting("layer", "layer norm or RMS norm", allowed=NORMS)
-    norm_placement: str = setting("pre", "norm before each sublayer, after it, or both", allowed=NORM_PLACEMENTS)
-    norm_epsilon: float = setting(1e-5, "added to the variance", check=above(0.0))
-    activation: str = setting("relu", "of the feed-forward", allowed=ACTIVATIONS)
+    norm: str = setting("layer", "layer norm or RMS norm", allowed=NORMS, read_by=reads.TRANSFORMERS)
+    norm_placement: str = setting(
+        "pre", "norm before each sublayer, after it, or both", allowed=NORM_PLACEMENTS, read_by=reads.TRANSFORMERS
+    )
+    norm_epsilon: float = setting(
+        1e-5, "constant that norms add to the variance", check=above(0.0), read_by=reads.TRANSFORMERS
+    )
+    activation: str = setting(
+        "relu",
+        "activation function of the feed-forward",
+        allowed=ACTIVATIONS,
+        read_by=(reads.TRANSFORMERS, reads.FEED_FORWARD),
+    )
     bias: bool = setting(True, "biases in linear maps and layer norms")
-    dropout: float | None = setting(None, "rate on embeddings, weights and sublayers; none: no dropout", check=fraction)
-    self_attention: bool = setting(True, "False: neither stack has any; positions see others by cross-attention alone")
-    cross_attention: bool = setting(True, "False: the decoder sees nothing of the source (a control)")
-    tie_embeddings: bool = setting(True, "one table for source, target and output")
-    dtype: str = setting("float32", "compute type; parameters stay float32", allowed=("float32", "bfloat16"))
-    kernels: str = setting("plain", "plain definition, or fused attention", allowed=KERNELS, changes_result=False)
-    unroll: bool = setting(
-        False, "unroll the scan over layers, unless remat; changes no checkpoint", changes_result=False
+    dropout: float | None = setting(
+        None, "dropout rate of embeddings, attention weights and sublayers; none: no dropout", check=fraction
     )
-    remat: bool = setting(False, "recompute blocks in the backward pass, to save memory", changes_result=False)
-    embedding: EmbeddingConfig = setting(EmbeddingConfig, "how tokens become vectors")
-    class_head: ClassHeadConfig = setting(ClassHeadConfig, "the head of a classifier")
-    attention: AttentionConfig = setting(AttentionConfig, "what stands between queries, keys and weights")
-    relative: RelativeConfig = setting(RelativeConfig, "how distances share buckets")
-    recurrent: RecurrentConfig = setting(RecurrentConfig, "the layers of rnn_seq2seq")
+    self_attention: bool = setting(
+        True, "self-attention in both stacks; false: cross-attention alone", read_by=reads.SEQ2SEQ
+    )
+    cross_attention: bool = setting(
+        True, "cross-attention; false: the decoder reads nothing of the source (a control)", read_by=reads.SEQ2SEQ
+    )
+    tie_embeddings: bool = setting(True, "one embedding table for source, target and output")
+    dtype: str = setting("float32", "type of the computation; parameters stay float32", allowed=("float32", "bfloat16"))
+    kernels: str = setting(
+        "plain",
+        "implementation of attention: plain definition, or fused",
+        allowed=KERNELS,
+        changes_result=False,
+        read_by=reads.TRANSFORMERS,
+    )
+    unroll: bool = setting(
+        False, "unrolled scan over layers, unless remat; checkpoints stay the same", changes_result=False
+    )
+    remat: bool = setting(
+        False,
+        "blocks computed again in the backward pass, which saves memory",
+        changes_result=False,
+        read_by=reads.TRANSFORMERS,
+    )
+    embedding: EmbeddingConfig = setting(EmbeddingConfig, "embedding of tokens")
+    class_head: ClassHeadConfig = setting(ClassHeadConfig, "head of a classifier")
+    attention: AttentionConfig = setting(AttentionConfig, "variants of attention", read_by=reads.TRANSFORMERS)
+    relative: RelativeConfig = setting(RelativeConfig, "buckets of distances", read_by=reads.TRANSFORMERS)
+    recurrent: RecurrentConfig = setting(RecurrentConfig, "layers of rnn_seq2seq", read_by=reads.RECURRENT)
 
     @property
     def compute_dtype(self) -> jnp.dtype:
+        """Type of activations."""
         return jnp.dtype(self.dtype)
 
     def resolved(self) -> "ModelConfig":
-        """The config with every derivable None filled in, and checked as a whole.
+        """Fill in every setting at None that can be derived, and check the config as a whole.
+
+        A config is checked once: the result is kept with it, and is its own result.
 
         Raises:
-            UserError: settings that contradict each other.
+            UserError: a value that is not allowed, a setting that is not read, or settings that contradict each other.
         """
+        return self._resolved
+
+    @functools.cached_property
+    def _resolved(self) -> "ModelConfig":
+        return model_config(changed(self))
+
+    def with_sizes(self, vocab_size: int, max_length: int | None, classes: int | None) -> "ModelConfig":
+        """Resolve the config and fill in the sizes of the data, which contradict no other setting."""
+        config = self.resolved()
+        head = dataclasses.replace(config.class_head, classes=classes).resolved(config.architecture)
+        return _mark(dataclasses.replace(config, vocab_size=vocab_size, max_length=max_length, class_head=head))
+
+    def _derived(self) -> "ModelConfig":
+        """Fill in the settings at None of those that are read."""
+        unread_settings = unread(self, "model")
+
+        def is_read(name: str) -> bool:
+            return f"model.{name}" not in unread_settings
+
         derived = {
             "feed_forward_width": 4 * self.width if self.feed_forward_width is None else self.feed_forward_width,
             "num_encoder_layers": self.num_encoder_layers or self.num_layers,
             "num_decoder_layers": self.num_decoder_layers or self.num_layers,
-            **(self._heads() if reads(self, "num_heads") else {}),
+            **(self._heads() if is_read("num_heads") else {}),
         }
-        config = dataclasses.replace(
+        return dataclasses.replace(
             self,
-            **{name: value for name, value in derived.items() if reads(self, name)},
-            embedding=self.embedding.resolved(self.position if reads(self, "position") else None),
+            **{name: value for name, value in derived.items() if is_read(name)},
+            embedding=self.embedding.resolved(self.position if is_read("position") else None),
             class_head=self.class_head.resolved(self.architecture),
-            relative=self.relative.resolved() if reads(self, "relative.buckets") else self.relative,
+            relative=self.relative.resolved() if is_read("relative.buckets") else self.relative,
         )
-        config._check_positions()
-        check_variants(config)
-        if reads(self, "recurrent.bidirectional") and self.width % self.recurrent.directions:
-            raise problem(
-                "an encoder that reads both ways gives half of model.width to each",
-                got=f"width {self.width}",
-                expected="even",
-                do="Set model.recurrent.bidirectional=false, or another model.width.",
-            )
-        if reads(self, "recurrent.attention") and self.recurrent.score and find(self.recurrent.score).reads_positions:
-            raise problem(
-                "model.recurrent.attention looks the source up by what is there, not by where",
-                got=self.recurrent.attention,
-                expected="a score of queries and keys, or none",
-            )
-        return config
 
     def _heads(self) -> dict[str, int]:
-        """num_kv_heads and head_width."""
+        """Derive num_kv_heads and head_width."""
         if self.head_width is None and self.width % self.num_heads:
             raise problem(
                 "model.width is not divisible by model.num_heads",
@@ -195,37 +214,31 @@ class ModelConfig:
             )
         return {"num_kv_heads": kv_heads, "head_width": self.head_width or self.width // self.num_heads}
 
-    def _check_positions(self) -> None:
-        """Raises a UserError for positions that have nothing to work on."""
-        row = POSITIONS[self.position]
-        if (row.rotates or row.bias is not None) and not self.self_attention:
-            raise problem(
-                f"{self.position} positions work within self-attention",
-                got="model.self_attention false",
-                do="Set model.position to one that is added to the embeddings, or to none.",
-            )
-        if row.rotates and self.head_width % 2:
-            raise problem(
-                "rotary positions turn pairs of entries", got=f"head_width {self.head_width}", expected="even"
-            )
-
 
 def model_config(values: Mapping[str, Any]) -> ModelConfig:
-    """A ModelConfig from a dict of its fields, resolved.
+    """Build a ModelConfig from a dict of its fields, check it as a whole and resolve it.
 
     Raises:
         UserError: an unknown, mistyped, contradictory or unread setting.
     """
     config = schema.from_dict(ModelConfig, values, "model")
-    given = schema.flatten(values)
-    for name, (_, error) in unread(config).items():
+    given = schema.flatten(values, "model.")
+    for name, found in unread(config, "model").items():
         if name in given:
-            raise error
-    return config.resolved()
+            raise found.error()
+    config = config._derived()
+    reads.check(config)
+    return _mark(config)
+
+
+def _mark(config: ModelConfig) -> ModelConfig:
+    """Mark a config as resolved: it is its own result. `dataclasses.replace` drops the mark."""
+    object.__setattr__(config, "_resolved", config)
+    return config
 
 
 def changed(config: ModelConfig) -> dict[str, Any]:
-    """The settings of a config that are not at their defaults, as a nested dict."""
+    """Return the settings of a config that are not at their defaults, as a nested dict."""
     values, defaults = schema.to_dict(config), schema.to_dict(ModelConfig())
     own = {name: value for name, value in values.items() if value != defaults[name]}
     for section in schema.sections(ModelConfig):

@@ -1,172 +1,274 @@
-"""What is said of each architecture before anything is built: settings it does not read, and what its layers have."""
+"""Architectures: which settings they read, what their layers have, and which settings contradict each other.
+
+Conditions such as `TRANSFORMERS` stand at the fields of `models.config` (`read_by=`); see `transformer.read_by`. A
+contradiction is a row of CONTRADICTIONS. Settings of variants that no row names may be combined.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from transformer import schema
-from transformer.errors import UserError, not_read, problem
-from transformer.models.variants import AttentionConfig, RelativeConfig
+from transformer.errors import problem
 from transformer.nn.blocks import sublayers
 from transformer.nn.positions import POSITIONS
-from transformer.ops.scores import find
+from transformer.nn.settings import ModelSettings
+from transformer.nn.user_functions import mask_function, score_modifier
+from transformer.ops.scores import Score, find
+from transformer.read_by import Condition, when
 
 Parts = dict[str, int]
-"""What the layers of a stack have, a residual and sublayers -> in how many of them, from the first on."""
+"""Residual and sublayers of a stack's layers -> in how many of them, from the first on."""
 
 
-def _blocks(config: Any, stack: str, layers: int) -> Parts:
-    """A stack of Transformer blocks; without any sublayer it has no blocks."""
-    crossed = config.cross_attention and stack == "decoder" and len(TRAITS[config.architecture].stacks) == 2
-    there = sublayers(config, crossed)
-    return dict.fromkeys(("residual", *there), layers) if there else {}
+class WholeSettings(ModelSettings, Protocol):
+    """The settings of a model, with those that none of its modules reads."""
 
+    @property
+    def architecture(self) -> str:
+        """Row of STRUCTURES."""
+        ...
 
-def _recurrent(config: Any, stack: str, layers: int) -> Parts:
-    """Recurrent layers, of which the decoder's first attends."""
-    attends = stack == "decoder" and config.recurrent.score is not None
-    return {"residual": layers, **({"cross": 1} if attends else {})}
+    @property
+    def num_layers(self) -> int:
+        """Layers of a stack that has no number of its own."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
-    """A row.
+class Structure:
+    """A row of STRUCTURES.
 
     Attributes:
         stacks: stack -> the setting that counts its layers.
-        class_reads: the hidden states that a classifier reads unless a setting says otherwise.
-        unread: the settings and sections of `model` that it never reads.
-        parts: (config, stack, its number of layers) -> what these have.
-        score: config -> the score of its attention; None if it has none.
+        class_reads: the hidden states that a classifier reads unless a setting names others.
+        recurrent: True for recurrent layers in place of Transformer blocks.
     """
 
     stacks: Mapping[str, str]
     class_reads: str
-    unread: frozenset[str]
-    parts: Callable[[Any, str, int], Parts] = _blocks
-    score: Callable[[Any], str | None] = lambda config: config.score
+    recurrent: bool = False
 
 
-def _settings(**sections: type) -> list[str]:
-    """The settings of sections of `model`."""
-    return [f"{section}.{name}" for section, cls in sections.items() for name in schema.settings(cls)]
-
-
-RECURRENT = frozenset({"recurrent.cell", "recurrent.bidirectional", "recurrent.attention"})
-ONE_STACK = frozenset({"num_encoder_layers", "num_decoder_layers", "cross_attention", "self_attention"}) | RECURRENT
 BOTH_STACKS = {"encoder": "num_encoder_layers", "decoder": "num_decoder_layers"}
-OF_BLOCKS = frozenset(
-    {
-        "feed_forward_width", "score", "position", "rotary_base", "rotary_scale", "window",
-        "norm", "norm_placement", "norm_epsilon", "activation", "self_attention", "cross_attention", "kernels", "remat",
-        "embedding.norm", *_settings(attention=AttentionConfig, relative=RelativeConfig),
-    }
-)  # fmt: skip
-"""What only Transformer blocks have."""
 
-TRAITS: dict[str, Architecture] = {
-    "encoder_only": Architecture({"encoder": "num_layers"}, "first", ONE_STACK),
-    "decoder_only": Architecture({"decoder": "num_layers"}, "last", ONE_STACK | {"embedding.types"}),
-    "seq2seq": Architecture(BOTH_STACKS, "last", RECURRENT),
-    "rnn_seq2seq": Architecture(BOTH_STACKS, "last", OF_BLOCKS, _recurrent, lambda config: config.recurrent.score),
+STRUCTURES: dict[str, Structure] = {
+    "encoder_only": Structure({"encoder": "num_layers"}, "first"),
+    "decoder_only": Structure({"decoder": "num_layers"}, "last"),
+    "seq2seq": Structure(BOTH_STACKS, "last"),
+    "rnn_seq2seq": Structure(BOTH_STACKS, "last", recurrent=True),
 }
 """Architecture -> its row."""
-
-UNREAD: dict[str, frozenset[str]] = {name: row.unread for name, row in TRAITS.items()}
-"""Architecture -> the settings of `model` that it does not read, whatever the others are."""
 
 NO_ATTENTION = "none"
 """The value of recurrent.attention without any."""
 
-HEADS = frozenset({"num_heads", "num_kv_heads", "head_width"})
+
+def stacks(config: WholeSettings) -> dict[str, Parts]:
+    """List the stacks of a resolved config, and in how many layers each of their parts is."""
+    row = STRUCTURES[config.architecture]
+    parts = _recurrent_parts if row.recurrent else _block_parts
+    return {stack: parts(config, stack, getattr(config, count)) for stack, count in row.stacks.items()}
 
 
-def _has_buckets(score: str) -> bool:
-    """Whether a score has parameters of each bucket of distances."""
-    return any("M" in row.axes.split() for row in find(score).parameters.values())
+def _block_parts(config: WholeSettings, stack: str, layers: int) -> Parts:
+    """List the parts of a stack of Transformer blocks; without any sublayer it has no blocks."""
+    crossed = config.cross_attention and stack == "decoder" and len(STRUCTURES[config.architecture].stacks) == 2
+    present = sublayers(config, crossed)
+    return dict.fromkeys(("residual", *present), layers) if present else {}
 
 
-@dataclasses.dataclass(frozen=True)
-class Idle:
-    """A row: with some values of a setting, others are not read.
+def _recurrent_parts(config: WholeSettings, stack: str, layers: int) -> Parts:
+    """List the parts of a stack of recurrent layers; the decoder's first attends."""
+    attends = stack == "decoder" and config.recurrent.score is not None
+    return {"residual": layers, **({"cross": 1} if attends else {})}
 
-    Attributes:
-        choice: the setting.
-        holds: config -> whether it has such a value.
-        names: the settings that are not read then.
-        readers: what reads them; "": another value of the choice.
+
+def score_name(config: WholeSettings) -> str | None:
+    """Return the name or path of the score of a config's attention; None without attention."""
+    return config.recurrent.score if STRUCTURES[config.architecture].recurrent else config.score
+
+
+# Conditions under which settings are read
+
+
+def only(*architectures: str) -> Condition:
+    """Return the condition of settings that these architectures alone read."""
+    do = "Leave it out, or change model.architecture."
+    return when("model.architecture", *architectures, choice="architecture", do=do)
+
+
+def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: str) -> Condition:
+    """Return the condition of settings that are read with some values of the setting `name`.
+
+    Args:
+        holds: (its value, those of `others`) -> True where they are read.
+        expected: the values, in words.
     """
-
-    choice: str
-    holds: Callable[[Any], bool]
-    names: frozenset[str]
-    readers: str = ""
-
-
-IDLE: tuple[Idle, ...] = (
-    Idle("recurrent.attention", lambda config: config.recurrent.score is None, HEADS),
-    Idle(
-        "self_attention",
-        lambda config: not config.self_attention,
-        frozenset({"window", "attention.score_modifier", "attention.mask"}),
-    ),
-    Idle("feed_forward_width", lambda config: config.feed_forward_width == 0, frozenset({"activation"})),
-    Idle(
-        "position",
-        lambda config: not POSITIONS[config.position].rotates,
-        frozenset({"rotary_base", "rotary_scale"}),
-        "model.position=rotary",
-    ),
-    Idle(
-        "position",
-        lambda config: not POSITIONS[config.position].learns,
-        frozenset({"relative.max_distance"}),
-        "model.position=relative",
-    ),
-    Idle(
-        "position",
-        lambda config: not POSITIONS[config.position].learns and not _has_buckets(config.score),
-        frozenset({"relative.buckets"}),
-        "model.position=relative or model.score=position_only",
-    ),
-)
-
-
-def unread(config: Any) -> dict[str, tuple[str, UserError]]:
-    """The settings of `model` that a config does not read -> who does not, and the error of giving one."""
-    architecture = config.architecture
-    found = {
-        name: (f"architecture {architecture!r}", not_read(f"model.{name}", architecture, UNREAD))
-        for name in sorted(UNREAD[architecture])
-    }
-    for row in IDLE:
-        if row.choice not in UNREAD[architecture] and row.holds(config):
-            who = f"architecture {architecture!r} with model.{row.choice} {_value(config, row.choice)!r}"
-            found.update({name: (who, _idle(name, who, row)) for name in sorted(row.names - set(found))})
-    return found
-
-
-def _idle(name: str, who: str, row: Idle) -> UserError:
-    return problem(
-        f"model.{name} is not read by {who}",
-        expected=f"it only with {row.readers or f'another model.{row.choice}'}",
-        do=f"Leave it out, or change model.{row.choice}.",
+    return Condition(
+        ("model.architecture", name, *others),
+        holds=lambda architecture, *values: holds(*values),
+        who=lambda architecture, value, *rest: f"architecture {architecture!r} with {name} {value!r}",
+        expected=expected,
+        do=f"Leave it out, or change {name}.",
     )
 
 
-def _value(config: Any, name: str) -> Any:
-    """The value of a setting, by its name within `model`."""
-    for part in name.split("."):
-        config = getattr(config, part)
-    return config
+def _has_buckets(score: Score) -> bool:
+    """Check that a score has parameters of each bucket of distances."""
+    return _has_axis(score, "M")
 
 
-def reads(config: Any, name: str) -> bool:
-    """Whether a config reads a setting of `model`."""
-    return not schema.within(name, unread(config))
+def _has_axis(score: Score, letter: str) -> bool:
+    return any(letter in row.axes.split() for row in score.parameters.values())
 
 
-def stacks(config: Any) -> dict[str, Parts]:
-    """Stack -> what its layers have -> in how many of them; of a resolved config."""
-    row = TRAITS[config.architecture]
-    return {stack: row.parts(config, stack, getattr(config, count)) for stack, count in row.stacks.items()}
+TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
+TWO_STACKS = only("seq2seq", "rnn_seq2seq")
+SEQ2SEQ = only("seq2seq")
+RECURRENT = only("rnn_seq2seq")
+SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model.self_attention true")
+ATTENTION = with_choice(
+    "model.recurrent.attention", lambda value: value != NO_ATTENTION, "another model.recurrent.attention"
+)
+FEED_FORWARD = with_choice("model.feed_forward_width", lambda value: value != 0, "another model.feed_forward_width")
+ROTARY = with_choice("model.position", lambda value: POSITIONS[value].rotates, "model.position=rotary")
+RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
+BUCKETS = with_choice(
+    "model.position",
+    lambda position, score: POSITIONS[position].learns or _has_buckets(find(score)),
+    "model.position=relative or model.score=position_only",
+    "model.score",
+)
+
+
+# Contradictions
+
+
+@dataclasses.dataclass(frozen=True)
+class Contradiction:
+    """A row of CONTRADICTIONS.
+
+    Attributes:
+        holds: (resolved config, its score or None) -> True where the config contradicts itself.
+        what, got, expected, do: the parts of the error.
+    """
+
+    holds: Callable[[WholeSettings, Score | None], bool]
+    what: str
+    got: Callable[[WholeSettings], str]
+    expected: str | None = None
+    do: str | None = None
+
+
+def _no_content(score: Score | None) -> bool:
+    return score is not None and not score.reads_content
+
+
+def _lists(config: WholeSettings) -> dict[str, int]:
+    """Count the values of each setting that is given layer by layer."""
+    return {name: len(x) for name in ("window", "rotary_base") if isinstance(x := getattr(config, name), tuple)}
+
+
+def _layers(config: WholeSettings) -> set[Any]:
+    """Collect the numbers of layers of the stacks."""
+    return {config.num_encoder_layers or config.num_layers, config.num_decoder_layers or config.num_layers}
+
+
+def _rotates(config: WholeSettings) -> bool:
+    return POSITIONS[config.position].rotates
+
+
+CONTRADICTIONS = {
+    "positions of self-attention, no self-attention": Contradiction(
+        lambda config, _: (
+            (_rotates(config) or POSITIONS[config.position].bias is not None) and not config.self_attention
+        ),
+        "model.position works within self-attention",
+        lambda config: f"model.position {config.position}, model.self_attention false",
+        do="Set model.position to one that is added to the embeddings, or to none.",
+    ),
+    "rotary positions, an odd width": Contradiction(
+        lambda config, _: _rotates(config) and config.head_width % 2 == 1,
+        "rotary positions rotate pairs of entries",
+        lambda config: f"head_width {config.head_width}",
+        "even",
+    ),
+    "settings of each layer, another number of layers": Contradiction(
+        lambda config, _: any(_layers(config) != {length} for length in _lists(config).values()),
+        "a setting is given for another number of layers than there are",
+        lambda config: ", ".join(f"model.{name} of {length}" for name, length in _lists(config).items()),
+        "one value, or one for each layer of every stack",
+    ),
+    "fewer distances than buckets": Contradiction(
+        lambda config, _: POSITIONS[config.position].learns and config.relative.max_distance < config.relative.buckets,
+        "buckets of distances would hold nothing",
+        lambda config: f"model.relative.buckets {config.relative.buckets}, max_distance {config.relative.max_distance}",
+        "a max_distance of at least the buckets",
+    ),
+    "a score without content, norms of queries and keys": Contradiction(
+        lambda config, score: _no_content(score) and config.attention.query_key_norm is not None,
+        "norms of queries and keys change nothing where the score does not read them",
+        lambda config: f"model.score {config.score}, model.attention.query_key_norm {config.attention.query_key_norm}",
+        "a score of queries and keys, or query_key_norm none",
+    ),
+    "a score without content, two maps": Contradiction(
+        lambda config, score: _no_content(score) and config.attention.differential,
+        "the two maps of differential attention are equal where the score does not read queries and keys",
+        lambda config: f"model.score {config.score}, model.attention.differential true",
+        "a score of queries and keys, or differential false",
+    ),
+    "a score with parameters of a head's width, two maps": Contradiction(
+        lambda config, score: config.attention.differential and score is not None and _has_axis(score, "H"),
+        "differential attention halves the width of queries and keys, which the score has parameters for",
+        lambda config: f"model.score {config.score}, model.attention.differential true",
+        "a score without them, or differential false",
+    ),
+    "two maps, an odd width": Contradiction(
+        lambda config, _: config.attention.differential and config.head_width % 2 == 1,
+        "differential attention takes the two halves of each head",
+        lambda config: f"head_width {config.head_width}",
+        "even",
+    ),
+    "two maps that are rotated, a width that is no multiple of 4": Contradiction(
+        lambda config, _: config.attention.differential and _rotates(config) and config.head_width % 4 != 0,
+        "rotary positions rotate pairs of entries in each half of a head of differential attention",
+        lambda config: f"head_width {config.head_width}",
+        "a multiple of 4",
+    ),
+    "a score without content, positions that rotate queries and keys": Contradiction(
+        lambda config, score: _no_content(score) and _rotates(config),
+        "positions that rotate queries and keys change nothing where the score does not read them",
+        lambda config: f"model.score {config.score}, model.position {config.position}",
+        "a score of queries and keys, or another position",
+    ),
+    "two directions, an odd width": Contradiction(
+        lambda config, _: STRUCTURES[config.architecture].recurrent and config.width % config.recurrent.directions != 0,
+        "a bidirectional encoder gives half of model.width to each direction",
+        lambda config: f"width {config.width}",
+        "even",
+        "Set model.recurrent.bidirectional=false, or another model.width.",
+    ),
+    "recurrent layers, a score of positions": Contradiction(
+        lambda config, score: STRUCTURES[config.architecture].recurrent and score is not None and score.reads_positions,
+        "model.recurrent.attention reads queries and keys, not positions",
+        lambda config: str(config.recurrent.score),
+        "a score of queries and keys, or none",
+    ),
+}
+
+
+def check(config: WholeSettings) -> None:
+    """Check a resolved config as a whole.
+
+    Raises:
+        UserError: settings that contradict each other, or a user's own function that cannot be imported.
+    """
+    name = score_name(config)
+    score = None if name is None else find(name)
+    for row in CONTRADICTIONS.values():
+        if row.holds(config, score):
+            raise problem(row.what, got=row.got(config), expected=row.expected, do=row.do)
+    if config.attention.score_modifier is not None:
+        score_modifier(config.attention.score_modifier)
+    if config.attention.mask is not None:
+        mask_function(config.attention.mask)

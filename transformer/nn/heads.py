@@ -45,7 +45,7 @@ def largest(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Fl
     return jnp.where(lengths_B[:, None] > 0, highest_BD, 0)
 
 
-READS: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": last, "mean": mean, "max": largest}
+POOLING: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": last, "mean": mean, "max": largest}
 """Name -> function (hidden_BTD, lengths_B) -> B D."""
 
 
@@ -58,7 +58,7 @@ class ClassHead(nn.Module):
     def __call__(self, hidden_BTD: Array, lengths_B: Array | None) -> Array:
         B, T = hidden_BTD.shape[:2]
         lengths_B = jnp.full(B, T, jnp.int32) if lengths_B is None else lengths_B
-        read_BD = READS[self.config.class_head.reads](hidden_BTD, lengths_B)
+        read_BD = POOLING[self.config.class_head.reads](hidden_BTD, lengths_B)
         kernel_DC, bias_C = (declare(self, "class_head", name, self.config) for name in ("kernel", "bias"))
         return logits(read_BD, kernel_DC) + bias_C
 

@@ -40,7 +40,7 @@ class ClassHeadSettings(Protocol):
 
     @property
     def reads(self) -> str | None:
-        """Row of `nn.heads.READS`."""
+        """Row of `nn.heads.POOLING`."""
         ...
 
 

@@ -10,13 +10,14 @@ files            x       x        x
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from experiments.data.config import PATHS, DataConfig
+from experiments.data.config import DataConfig
 from experiments.data.examples import LABELS, PAIRS, TEXT, Splits
 from experiments.data.sources.date_language import date_language
 from experiments.data.sources.dates import dates
 from experiments.data.sources.files import label_files, pair_files, text_files
 from experiments.data.sources.source_code import source_code
 from transformer.errors import UserError, look_up, problem, unknown
+from transformer.read_by import refuse_unread
 
 SOURCES: dict[str, Mapping[str, Callable[[DataConfig, int], Splits]]] = {
     "dates": {PAIRS: dates},
@@ -48,22 +49,12 @@ def load(config: DataConfig, seed: int, kind: str = PAIRS) -> Splits:
             got=f"a source of {', '.join(rows)}",
             expected=f"data.source among {', '.join(able)}",
         )
-    _paths_are_read(config)
+    refuse_unread(config, "data")
     splits = read(config, seed)
     for name in ("train", "validation"):
         if not getattr(splits, name):
             raise _empty(config.source, {"train": "training"}.get(name, name), splits)
     return splits
-
-
-def _paths_are_read(config: DataConfig) -> None:
-    given = [name for name in PATHS if getattr(config, name) is not None]
-    if given and config.source != "files":
-        raise problem(
-            f"data.{given[0]} is not read by data source {config.source!r}",
-            got=getattr(config, given[0]),
-            do="Set data.source=files, or leave it out.",
-        )
 
 
 def _empty(source: str, name: str, splits: Splits) -> UserError:

@@ -30,7 +30,6 @@ class BytePairs(Subwords, ByteLevel):
     """A byte-level BPE: every text can be written, and decodes unchanged."""
 
     name: ClassVar[str] = "bpe"
-    reads: ClassVar[tuple[str, ...]] = ("vocab_size",)
 
     def __init__(self, description: str):
         super().__init__(description)

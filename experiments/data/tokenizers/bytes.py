@@ -11,7 +11,6 @@ import abc
 import functools
 import json
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64
@@ -73,8 +72,6 @@ class ByteLevel(Tokenizer):
 
 class Bytes(ByteLevel):
     """Tokenizer with one token a byte of UTF-8; V = 262, whatever the texts."""
-
-    reads: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def fit(cls, texts: Iterable[str]) -> "Bytes":

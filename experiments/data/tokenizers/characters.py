@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt32
@@ -24,7 +23,6 @@ class Characters(Tokenizer):
     A character outside the alphabet becomes `unknown`, which counts no bytes.
     """
 
-    reads: ClassVar[tuple[str, ...]] = ()
     alphabet: str
 
     def __post_init__(self):

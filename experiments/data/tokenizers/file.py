@@ -34,7 +34,6 @@ class TokenizerFile(Subwords):
     """
 
     name: ClassVar[str] = "file"
-    reads: ClassVar[tuple[str, ...]] = ("path",)
 
     @classmethod
     def fit(cls, texts: Iterable[str], path: str | None = None) -> "TokenizerFile":

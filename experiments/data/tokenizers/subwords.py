@@ -34,7 +34,6 @@ class Subwords(Tokenizer):
     """
 
     name: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]]
 
     def __init__(self, description: str):
         self.description = description

@@ -12,6 +12,7 @@ The first six ids are the same in every tokenizer (`SpecialTokens`); a tokenizer
 """
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Iterable
 
@@ -22,13 +23,26 @@ from experiments.data.tokenizers.file import TokenizerFile
 from experiments.data.tokenizers.tokens import FIRST, SpecialTokens, Tokenizer
 from experiments.data.tokenizers.words import Words
 from transformer.errors import look_up, problem
+from transformer.read_by import Condition, refuse_unread, when
 from transformer.schema import at_least, setting
 
 __all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerConfig", "check", "fit", "from_json"]
 
 TOKENIZERS = {"characters": Characters, "bytes": Bytes, "words": Words, "bpe": BytePairs, "file": TokenizerFile}
-"""Name -> subclass of `Tokenizer` with `reads` (its settings), `fit(texts, **those)`, `to_json()` and
-`from_json(text)`; if it reads `vocab_size`, with `check_size(vocab_size)`."""
+"""Name -> subclass of `Tokenizer` with `fit(texts, **settings that it reads)`, `to_json()` and `from_json(text)`; if it
+reads `vocab_size`, with `check_size(vocab_size)`."""
+
+
+def settings_of(kind: type[Tokenizer]) -> tuple[str, ...]:
+    """List the settings that a tokenizer reads: the arguments of `fit` after the texts."""
+    return tuple(inspect.signature(kind.fit).parameters)[1:]
+
+
+def _kinds_with(name: str) -> Condition:
+    """Return the condition of a setting of some tokenizers."""
+    kinds = [row for row, kind in TOKENIZERS.items() if name in settings_of(kind)]
+    do = "Leave it out, or change tokenizer.name."
+    return when("tokenizer.name", *kinds, choice="tokenizer", do=do)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +54,22 @@ class TokenizerConfig:
         None,
         f"largest vocabulary (tokens) of bpe and words; none: {DEFAULT_SIZE:,}, or all words that occur twice",
         check=at_least(FIRST + 1),
+        read_by=_kinds_with("vocab_size"),
     )
-    path: str | None = setting(None, "tokenizer.json in the format of Hugging Face, for tokenizer file")
-    target_path: str | None = setting(None, "tokenizer.json of the targets, for tokenizer file with shared=false")
+    path: str | None = setting(
+        None, "tokenizer.json in the format of Hugging Face, for tokenizer file", read_by=_kinds_with("path")
+    )
+    target_path: str | None = setting(
+        None,
+        "tokenizer.json of the targets, for tokenizer file with shared=false",
+        read_by=Condition(
+            ("tokenizer.name", "tokenizer.shared"),
+            holds=lambda name, shared: "path" in settings_of(TOKENIZERS[name]) and not shared,
+            who=lambda name, shared: f"tokenizer {name!r} with tokenizer.shared {shared}",
+            expected="file, and tokenizer.shared false",
+            do="Leave it out, or change tokenizer.name and tokenizer.shared.",
+        ),
+    )
     shared: bool = setting(True, "one tokenizer for source and target; false: one each")
 
 
@@ -53,27 +80,11 @@ def check(config: TokenizerConfig) -> None:
         UserError: an unknown tokenizer, a setting that it does not read, or one that it lacks.
     """
     kind = look_up("tokenizer", TOKENIZERS, config.name)
-    for name in ("vocab_size", "path"):
-        value = getattr(config, name)
-        if value is not None and name not in kind.reads:
-            readers = ", ".join(other for other, row in TOKENIZERS.items() if name in row.reads)
-            raise problem(
-                f"tokenizer.{name} is not read by tokenizer {config.name!r}",
-                got=repr(value),
-                expected=f"it only with {readers}",
-                do="Leave it out, or change tokenizer.name.",
-            )
+    refuse_unread(config, "tokenizer")
     if config.vocab_size is not None:
         kind.check_size(config.vocab_size)
-    two_files = "path" in kind.reads and not config.shared
-    if config.target_path is not None and not two_files:
-        raise problem(
-            f"tokenizer.target_path is not read by tokenizer {config.name!r} with tokenizer.shared {config.shared}",
-            got=repr(config.target_path),
-            expected="it only with file, and tokenizer.shared false",
-            do="Leave it out, or change tokenizer.name and tokenizer.shared.",
-        )
-    for name in [*["path"] * ("path" in kind.reads), *["target_path"] * two_files]:
+    two_files = "path" in settings_of(kind) and not config.shared
+    for name in [*["path"] * ("path" in settings_of(kind)), *["target_path"] * two_files]:
         if getattr(config, name) is None:
             raise problem(
                 f"tokenizer {config.name!r} lacks tokenizer.{name}",
@@ -90,7 +101,7 @@ def fit(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
     """
     check(config)
     kind = TOKENIZERS[config.name]
-    return kind.fit(texts, **{name: getattr(config, name) for name in kind.reads})
+    return kind.fit(texts, **{name: getattr(config, name) for name in settings_of(kind)})
 
 
 def from_json(text: str) -> Tokenizer:

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64
@@ -31,7 +30,6 @@ class Words(Tokenizer):
     """
 
     words: tuple[str, ...]
-    reads: ClassVar[tuple[str, ...]] = ("vocab_size",)
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int | None = None) -> "Words":

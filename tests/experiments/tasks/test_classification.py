@@ -18,7 +18,7 @@ from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import randomised
 from transformer.decoding import DecodingConfig
 from transformer.errors import UserError
-from transformer.nn.heads import READS
+from transformer.nn.heads import POOLING
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 BEGIN, END, SEPARATOR = SpecialTokens.begin, SpecialTokens.end, SpecialTokens.separator
@@ -96,7 +96,7 @@ def test_training_batches_pair_texts_with_their_labels_in_buckets(architecture):
         assert all(np.array_equal(here[name], there[name]) for name in here)
 
 
-CELLS = [(architecture, reads) for architecture in ("encoder_only", "decoder_only") for reads in READS]
+CELLS = [(architecture, reads) for architecture in ("encoder_only", "decoder_only") for reads in POOLING]
 
 
 CORE = [("encoder_only", "max"), ("decoder_only", "mean"), ("decoder_only", "last"), ("rnn_seq2seq", None)]

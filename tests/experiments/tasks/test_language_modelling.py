@@ -11,16 +11,18 @@ from experiments.data.examples import Document, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import Characters
 from experiments.data.tokenizers.tokens import FIRST, SpecialTokens
-from experiments.settings import defaults, resolve
+from experiments.settings import Config, defaults, resolve
 from experiments.tasks import filling
 from experiments.tasks.build import build_task
-from experiments.tasks.config import ARCHITECTURES, OBJECTIVES, TaskConfig, objective_of, unread
+from experiments.tasks.config import ARCHITECTURES, OBJECTIVES, TaskConfig, objective_of
 from experiments.tasks.task import TaskSettings
 from experiments.training.early_stopping import EarlyStopping
 from experiments.training.experiment import RunData, set_up
 from tests.fixtures.tiny import V, tiny
+from transformer import ModelConfig
 from transformer.errors import UserError
 from transformer.ops.losses import cross_entropy
+from transformer.read_by import unread
 
 BEGIN, END, MASK = SpecialTokens.begin, SpecialTokens.end, SpecialTokens.mask
 ALPHABET = "abcdefghijklmn"
@@ -493,7 +495,7 @@ def test_an_architecture_has_its_own_objective_unless_another_is_named():
 
 @pytest.mark.parametrize("objective", ["causal", "masked", "span"])
 def test_an_objective_that_the_architecture_cannot_have_is_a_user_error_that_names_those_it_can(objective):
-    able = OBJECTIVES[objective].architectures
+    able = OBJECTIVES[objective]
     for architecture in set(ARCHITECTURES) - set(able):
         own = objective_of(TaskConfig("language_modelling"), architecture)
         with pytest.raises(
@@ -518,7 +520,8 @@ READ = {
 @pytest.mark.parametrize(("name", "objective", "architecture"), READ)
 def test_settings_that_a_task_does_not_read_have_an_error_that_names_its_readers(name, objective, architecture):
     every = {f"task.{field.name}" for field in dataclasses.fields(TaskConfig)} - {"task.name"}
-    errors = unread(TaskConfig(name, objective=objective), architecture, every)
+    config = Config(task=TaskConfig(name, objective=objective), model=ModelConfig(architecture=architecture))
+    errors = {setting: found.error() for setting, found in unread(config).items() if setting in every}
     assert set(errors) == every - {f"task.{setting}" for setting in READ[name, objective, architecture]}
     for setting, error in errors.items():
         assert isinstance(error, UserError)

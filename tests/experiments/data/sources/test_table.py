@@ -13,7 +13,7 @@ from transformer.errors import UserError
 @pytest.mark.parametrize(("source", "kind"), [("dates", PAIRS), ("source_code", TEXT), ("date_language", LABELS)])
 def test_a_path_that_the_source_does_not_read_is_an_error(name, source, kind):
     value = ("x",) if name.startswith(("validation", "test")) else "x"
-    with pytest.raises(UserError, match=rf"data\.{name} is not read by data source '{source}'.*data.source=files"):
+    with pytest.raises(UserError, match=rf"data\.{name} is not read by data\.source '{source}'.*data.source=files"):
         load(DataConfig(source=source, **{name: value}), 0, kind)
 
 

@@ -1,0 +1,130 @@
+"""Sections of a model's settings, each a frozen dataclass with the rule that fills in its settings left at None."""
+
+import dataclasses
+
+from transformer.models import reads
+from transformer.models.reads import NO_ATTENTION, STRUCTURES
+from transformer.nn.heads import POOLING
+from transformer.nn.positions import POSITIONS
+from transformer.nn.recurrent.cells import CELLS
+from transformer.ops.norms import NORMS
+from transformer.ops.scores import SCORES
+from transformer.schema import Check, above, at_least, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingConfig:
+    """Embedding of tokens as vectors."""
+
+    scale: bool | None = setting(
+        None, "embeddings times sqrt(width); none: true with sinusoidal positions and for rnn_seq2seq, else false"
+    )
+    norm: bool = setting(False, "norm of embeddings plus positions, as in BERT", read_by=reads.TRANSFORMERS)
+    types: int = setting(
+        0,
+        "number of token types (BERT's sentences A and B); 0: no types",
+        check=at_least(0),
+        read_by=reads.only("encoder_only", "seq2seq", "rnn_seq2seq"),
+    )
+
+    def resolved(self, position: str | None) -> "EmbeddingConfig":
+        """Fill in `scale`; `position` is None where there are no positions.
+
+        A table's rows have length 1, a sinusoidal code sqrt(D / 2), which would drown them: so Vaswani et al. scale.
+        Without positions the gates of a recurrent cell read the embeddings, and entries of variance 1 spread them.
+        """
+        derived = position is None or POSITIONS[position].adds == "code"
+        return dataclasses.replace(self, scale=derived if self.scale is None else self.scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassHeadConfig:
+    """The head of a classifier, which takes the place of the token head."""
+
+    classes: int | None = setting(None, "C, number of classes; none: the model predicts tokens", check=at_least(1))
+    reads: str | None = setting(
+        None,
+        "pooling of hidden states for the class head; none: first for encoder_only, last for decoders",
+        allowed=POOLING,
+    )
+
+    def resolved(self, architecture: str) -> "ClassHeadConfig":
+        """Fill in `reads` where there are classes."""
+        if self.classes is None or self.reads is not None:
+            return self
+        return dataclasses.replace(self, reads=STRUCTURES[architecture].class_reads)
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionConfig:
+    """Variants of attention: norms, scores, weights and masks."""
+
+    query_key_norm: str | None = setting(None, "norm of each head's queries and keys; none: no norm", allowed=NORMS)
+    soft_cap: float | None = setting(
+        None, "bound c of attention scores, c tanh(score / c); none: no bound", check=above(0)
+    )
+    sink: bool = setting(False, "attention sink: learned logit of each head that takes weight and has no value")
+    differential: bool = setting(False, "differential attention: difference of two softmax maps, one per half head")
+    score_modifier: str | None = setting(
+        None,
+        "package.module:function of (scores_BNTS, query_positions, key_positions) that changes the scores of"
+        " self-attention; none: no change",
+        read_by=reads.SELF_ATTENTION,
+    )
+    mask: str | None = setting(
+        None,
+        "package.module:function of (query_positions, key_positions), true where self-attention may attend;"
+        " none: no further mask",
+        read_by=reads.SELF_ATTENTION,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RelativeConfig:
+    """Buckets that distances between positions share."""
+
+    buckets: int = setting(
+        32,
+        "M, number of distance buckets of position relative and score position_only",
+        check=Check(lambda value: value >= 4 and value % 2 == 0, "an even number of at least 4"),
+        read_by=reads.BUCKETS,
+    )
+    max_distance: int | None = setting(
+        None,
+        "distance from which all share one bucket (tokens), for position relative; none: 4 x buckets",
+        check=at_least(1),
+        read_by=reads.RELATIVE,
+    )
+
+    def resolved(self) -> "RelativeConfig":
+        """Fill in `max_distance` in the proportion of T5, 32 and 128."""
+        return dataclasses.replace(self, max_distance=self.max_distance or 4 * self.buckets)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentConfig:
+    """The layers of rnn_seq2seq."""
+
+    cell: str = setting("gru", "recurrent cell", allowed=CELLS)
+    bidirectional: bool = setting(True, "encoder in both directions, each with half of the width")
+    attention: str = setting(
+        "additive",
+        "attention score function of decoder and encoder states; none: no attention, last states only",
+        allowed=(NO_ATTENTION, *SCORES),
+        by_path=True,
+    )
+
+    @property
+    def score(self) -> str | None:
+        """The score of the attention; None without any."""
+        return None if self.attention == NO_ATTENTION else self.attention
+
+    @property
+    def directions(self) -> int:
+        """Number of the encoder's directions, 1 or 2."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def gates(self) -> int:
+        """Z, number of gates of the cell."""
+        return len(CELLS[self.cell].gates)
