@@ -13,7 +13,7 @@ with depth; `unroll` and `remat` change the program and no parameter.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -289,7 +289,7 @@ class Stack(nn.Module):
         """
         if not sublayers(self.config, self.cross):
             return x_BTD, None if cache is None else {}, {}
-        block: Any = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
+        block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
         scanned = nn.scan(
             block,
             variable_axes={"params": 0},
