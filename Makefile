@@ -36,6 +36,7 @@ studies: $(VENV)/.experiments-$(ACCELERATOR)
 lint: $(VENV)/.dev-$(ACCELERATOR)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

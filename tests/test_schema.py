@@ -232,9 +232,8 @@ def test_a_row_is_found_by_name_or_by_dotted_path_and_nothing_else():
 
 def test_a_setting_may_be_one_value_or_several_of_which_some_are_absent():
     leaf = LEAVES["windows"]
-    assert [schema.parse(text, leaf) for text in ("7", "none", "7,none", "3, 4,", "3,")] == [
-        7, None, (7, None), (3, 4), (3,),
-    ]  # fmt: skip
+    parsed = [schema.parse(text, leaf) for text in ("7", "none", "7,none", "3, 4,", "3,")]
+    assert parsed == [7, None, (7, None), (3, 4), (3,)]
     assert leaf.type_name == "int or int,... or none"
     assert schema.from_dict(Outer, {"windows": [2, None]}).windows == (2, None)
     assert "windows has the wrong type; got '3,x'; expected int" in parse_error("windows", "3,x")

@@ -129,19 +129,52 @@ def _keys(equation: Any) -> Count:
     return Count(all=118 * _results(equation))
 
 
-# fmt: off
 MOVES = (
-    "bitcast_convert_type", "broadcast", "broadcast_in_dim", "concatenate", "copy", "copy_p", "device_put",
-    "dynamic_slice", "dynamic_update_slice", "empty", "expand_dims", "gather", "iota", "optimization_barrier",
-    "pad", "random_seed", "random_unwrap", "random_wrap", "reshape", "rev", "scatter", "slice", "split", "squeeze",
-    "stop_gradient", "transpose",
+    "bitcast_convert_type",
+    "broadcast",
+    "broadcast_in_dim",
+    "concatenate",
+    "copy",
+    "copy_p",
+    "device_put",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "empty",
+    "expand_dims",
+    "gather",
+    "iota",
+    "optimization_barrier",
+    "pad",
+    "random_seed",
+    "random_unwrap",
+    "random_wrap",
+    "reshape",
+    "rev",
+    "scatter",
+    "slice",
+    "split",
+    "squeeze",
+    "stop_gradient",
+    "transpose",
 )
 """Primitives that only move numbers: no operations."""
 FUNCTIONS = (
-    "atan2", "cbrt", "cos", "erf", "exp", "expm1", "log", "log1p", "pow", "rsqrt", "sin", "sqrt", "tan", "tanh",
+    "atan2",
+    "cbrt",
+    "cos",
+    "erf",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "pow",
+    "rsqrt",
+    "sin",
+    "sqrt",
+    "tan",
+    "tanh",
 )
 """Primitives that are one transcendental."""
-# fmt: on
 
 RULES: dict[str, Callable[[Any], Count]] = {
     "dot_general": _product,

@@ -159,9 +159,11 @@ def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, 
 def test_every_row_starts_and_trains_in_one_program_over_seeds(table, row):
     model = transformer.build(what_is_read({**SIZES, **settings_of(table, row)}))
 
+    def noise(x):
+        return x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)
+
     def one(key):
         params = model.init(key)
-        noise = lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
         return *value_and_slopes(model, jax.tree.map(noise, params)), params
 
     (_, logits), slopes, params = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0)))
@@ -256,13 +258,21 @@ def test_the_tables_agree_on_the_architectures():
 def test_every_row_of_the_parameters_axes_is_used_by_some_model():
     seen = set()
     for settings in (
-        {"architecture": "encoder_only", "activation": "geglu", "position": "learned", "tie_embeddings": False,
-         "embedding": {"types": 2}},
+        {
+            "architecture": "encoder_only",
+            "activation": "geglu",
+            "position": "learned",
+            "tie_embeddings": False,
+            "embedding": {"types": 2},
+        },
         {"architecture": "encoder_only", "class_head": {"classes": 3}},
         {"architecture": "rnn_seq2seq"},
-        {"architecture": "decoder_only", "position": "relative",
-         "attention": {"query_key_norm": "layer", "sink": True, "differential": True}},
-    ):  # fmt: skip
+        {
+            "architecture": "decoder_only",
+            "position": "relative",
+            "attention": {"query_key_norm": "layer", "sink": True, "differential": True},
+        },
+    ):
         model = transformer.build(what_is_read({**SIZES, **settings}))
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         names = [[entry.key for entry in path][-2:] for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
@@ -277,8 +287,10 @@ def test_parameters_start_with_variance_one_over_fan_in_and_the_initial_scale_ma
     letters = sizes(model.config)
     for (path, axes), one, two in zip(
         jax.tree_util.tree_leaves_with_path(model.parameter_axes(params)),
-        jax.tree.leaves(params), jax.tree.leaves(scaled), strict=True,
-    ):  # fmt: skip
+        jax.tree.leaves(params),
+        jax.tree.leaves(scaled),
+        strict=True,
+    ):
         if axes.kind == "vector":
             np.testing.assert_array_equal(one, two)
             assert set(np.unique(one)) == {1.0 if path[-1].key == "scale" else 0.0}

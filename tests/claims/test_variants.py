@@ -55,16 +55,14 @@ FACTORS = {
     "window": {"all": {}, "2": {"window": 2}, "by layer": {"window": (2, None)}},
     "placement": {name: {"norm_placement": name} for name in NORM_PLACEMENTS},
     "norm": {name: {"norm": name} for name in NORMS},
-    "query_key_norm": {
-        "without": {}, **{name: {"attention": {"query_key_norm": name}} for name in NORMS}
-    },
+    "query_key_norm": {"without": {}, **{name: {"attention": {"query_key_norm": name}} for name in NORMS}},
     "soft_cap": {"without": {}, "1.5": {"attention": {"soft_cap": 1.5}}},
     "sink": {"without": {}, "with": {"attention": {"sink": True}}},
     "maps": {"one": {}, "two": {"attention": {"differential": True}}},
     "modifier": {"without": {}, "own": {"attention": {"score_modifier": f"{HERE}:later_and_nearer"}}},
     "architecture": {name: {"architecture": name} for name in ("decoder_only", "seq2seq")},
     "kernels": {"plain": {}, "fast": {}},
-}  # fmt: skip
+}
 """Factor -> its values -> their settings. The first value is what the others are compared with."""
 
 NOT_ALLOWED = [

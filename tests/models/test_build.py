@@ -107,8 +107,13 @@ def test_settings_left_at_none_are_derived():
 def test_gpt2_bert_and_the_transformer_of_2017_are_settings():
     heads = {"vocab_size": 50, "width": 768, "num_heads": 12, "num_layers": 1, "max_length": 9}
     gpt2 = {"architecture": "decoder_only", "position": "learned", "activation": "gelu_tanh"}
-    bert = {"architecture": "encoder_only", "position": "learned", "activation": "gelu", "norm_placement": "post",
-            "embedding": {"norm": True, "types": 2}}  # fmt: skip
+    bert = {
+        "architecture": "encoder_only",
+        "position": "learned",
+        "activation": "gelu",
+        "norm_placement": "post",
+        "embedding": {"norm": True, "types": 2},
+    }
     original = {"architecture": "seq2seq", "norm_placement": "post", "embedding": {"scale": True}}
     found = []
     for settings in (gpt2, bert, original):

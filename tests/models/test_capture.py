@@ -253,7 +253,10 @@ def test_replacing_one_head_changes_only_what_depends_on_it():
 
 def test_replacing_weights_steers_what_is_mixed():
     model, inputs = tiny("seq2seq"), batch()
-    first = lambda weights: jnp.zeros_like(weights).at[..., 0].set(1.0)  # noqa: E731
+
+    def first(weights):
+        return jnp.zeros_like(weights).at[..., 0].set(1.0)
+
     names = ("decoder.*.cross.head", "decoder.*.cross.value")
     captured = model.model.apply(model.params, inputs, capture=names, replace={"decoder.*.cross.weights": first})
     head, value = (np.asarray(captured["captured"][name]) for name in names)

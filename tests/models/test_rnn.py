@@ -61,8 +61,9 @@ def test_a_source_read_backwards_by_cells_that_are_swapped_gives_the_states_back
     blocks = model.params["encoder"]["blocks"]
     swapped = {**model.params, "encoder": {"blocks": {"forward": blocks["backward"], "backward": blocks["forward"]}}}
     run = jax.jit(lambda p, b: model.model.apply(p, b, capture=("encoder.0.residual",))["captured"])
-    here, there = (np.asarray(run(*asked)["encoder.0.residual"])[0] for asked in ((model.params, inputs),
-                                                                                  (swapped, turned)))  # fmt: skip
+    here, there = (
+        np.asarray(run(*asked)["encoder.0.residual"])[0] for asked in ((model.params, inputs), (swapped, turned))
+    )
     width = SIZES["width"] // 2
     for b, length in enumerate(lengths):
         expected = here[b, :length][::-1]
@@ -127,8 +128,9 @@ def test_a_bad_setting_is_an_error_that_names_it(settings, says):
 
 
 def test_heads_are_no_question_without_attention():
-    model = transformer.build({"architecture": "rnn_seq2seq", "vocab_size": 11, "width": 14,
-                               "recurrent": {"attention": "none"}})  # fmt: skip
+    model = transformer.build(
+        {"architecture": "rnn_seq2seq", "vocab_size": 11, "width": 14, "recurrent": {"attention": "none"}}
+    )
     assert transformer.build(model.config) == model
     assert "model.num_heads" in unread(model.config, "model")
     assert "num_heads" not in what_is_read({"architecture": "rnn_seq2seq", **SIZES, **BLIND})

@@ -38,9 +38,12 @@ def test_reads_are_those_of_numpy_and_a_length_of_zero_is_defined(name):
 @pytest.mark.parametrize("name", POOLING)
 def test_padding_gets_no_gradient_and_may_hold_anything(name):
     weigh = jnp.array(np.random.default_rng(1).normal(size=(B, D)), jnp.float32)
-    said = lambda h: jnp.sum(POOLING[name](h, jnp.array(LENGTHS)) * weigh)  # noqa: E731
+
+    def weighted(hidden_BTD):
+        return jnp.sum(POOLING[name](hidden_BTD, jnp.array(LENGTHS)) * weigh)
+
     padding = np.arange(T) >= np.maximum(LENGTHS, 0 if name in ("mean", "max") else 1)[:, None]
-    gradient = np.asarray(jax.grad(said)(jnp.array(hidden())))
+    gradient = np.asarray(jax.grad(weighted)(jnp.array(hidden())))
     assert (gradient[padding] == 0).all()
     seen = {"first": np.arange(T)[None] == 0, "last": np.arange(T) == np.maximum(LENGTHS - 1, 0)[:, None]}
     if name == "max":
@@ -48,7 +51,7 @@ def test_padding_gets_no_gradient_and_may_hold_anything(name):
     else:
         assert (gradient[np.broadcast_to(seen.get(name, ~padding), (B, T))] != 0).all()
     spoilt = np.where(padding[..., None], np.nan, hidden())
-    np.testing.assert_array_equal(said(jnp.array(spoilt)), said(jnp.array(hidden())))
+    np.testing.assert_array_equal(weighted(jnp.array(spoilt)), weighted(jnp.array(hidden())))
 
 
 def test_mean_of_half_precision_is_summed_in_float32():

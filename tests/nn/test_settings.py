@@ -1,4 +1,5 @@
 import ast
+import operator
 import types
 import typing
 from pathlib import Path
@@ -32,11 +33,21 @@ def type_in(schema, name):
     return schema
 
 
-def test_a_model_config_has_every_setting_that_modules_read_with_its_type():
+def test_a_model_config_has_every_setting_that_modules_read_with_its_type_or_none_before_it_is_resolved():
     assert isinstance(model_config({"vocab_size": 5}), ModelSettings)
     found = members(ModelSettings)
     assert len(found) > 35
-    assert {name: type_in(ModelConfig, name) for name in found} == found
+    given = {name: type_in(ModelConfig, name) for name in found}
+    assert not {name: kind for name, kind in found.items() if given[name] not in (kind, kind | None)}
+
+
+def test_resolving_fills_in_what_the_protocol_declares_without_none():
+    values = {"architecture": "encoder_only", "vocab_size": 5, "position": "relative", "class_head": {"classes": 3}}
+    both = {**values, "architecture": "seq2seq"}
+    filled = {name for name, kind in members(ModelSettings).items() if kind != type_in(ModelConfig, name)}
+    assert filled >= {"num_kv_heads", "head_width", "feed_forward_width", "relative.max_distance", "class_head.reads"}
+    configs = [model_config(given) for given in (values, both)]
+    assert not [name for name in filled if all(operator.attrgetter(name)(config) is None for config in configs)]
 
 
 def test_modules_read_no_setting_that_the_protocol_lacks():

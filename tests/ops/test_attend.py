@@ -146,7 +146,9 @@ def test_fast_is_taken_only_where_the_score_is_a_dot_product_and_nothing_drops_o
     query, key, value = query_key_value()
 
     def program(kernels, **more):
-        run = lambda q, k, v, p: attend(q, k, v, score=name, parameters=p, kernels=kernels, **more)  # noqa: E731
+        def run(query, key, value, parameters):
+            return attend(query, key, value, score=name, parameters=parameters, kernels=kernels, **more)
+
         return str(jax.make_jaxpr(run)(query, key, value, score_parameters(name)))
 
     same = program("fast") == program("plain")

@@ -1,5 +1,7 @@
 """Soft cap, sink, the user's own function and the difference of two maps, against their equations in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,8 +105,7 @@ def test_each_modifier_alone_is_never_given_to_a_fused_kernel():
     )
 
     def program(kernels, modifiers):
-        run = lambda q, k, v: attend(q, k, v, modifiers=modifiers, kernels=kernels)  # noqa: E731
-        return str(jax.make_jaxpr(run)(query, key, value))
+        return str(jax.make_jaxpr(functools.partial(attend, modifiers=modifiers, kernels=kernels))(query, key, value))
 
     programs = [program("fast", modifiers) for modifiers in each]
     assert programs == [program("plain", modifiers) for modifiers in each]
@@ -179,9 +180,14 @@ def test_a_function_that_cannot_be_found_says_why(find, name, says):
 
 @pytest.mark.parametrize(
     ("name", "got"),
-    [("as_numbers", r"int32 of shape \(1, 1, 7, 5\)"), ("of_one_axis", "bool of shape"), ("shuffled", r"5, 7"),
-     ("of_other_heads", r"2, 7, 5"), ("nothing", "None")],
-)  # fmt: skip
+    [
+        ("as_numbers", r"int32 of shape \(1, 1, 7, 5\)"),
+        ("of_one_axis", "bool of shape"),
+        ("shuffled", r"5, 7"),
+        ("of_other_heads", r"2, 7, 5"),
+        ("nothing", "None"),
+    ],
+)
 def test_a_mask_that_gives_something_else_is_named(name, got):
     with pytest.raises(UserError, match=rf"{name}.*gave something else; got .*{got}.*expected bool.*B N T S"):
         user_allowed(f"{HERE}:{name}", QueryKeyPositions(jnp.arange(T), jnp.arange(S)), N)

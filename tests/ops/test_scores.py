@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,8 +85,11 @@ def test_the_cosine_does_not_depend_on_lengths_and_is_zero_with_finite_gradients
     assert not np.asarray(run(*none)[:, :, 2]).any()
     assert not np.asarray(run(*none)[..., 1]).any()
     assert np.asarray(run(*none)[:, :, 0, 0]).all()
-    mixed = lambda q, k: jnp.sum(attend(q, k, value, score="cosine", parameters=scale) ** 2)  # noqa: E731
-    for slope in jax.jit(jax.grad(mixed, (0, 1)))(*none):
+
+    def loss(query, key):
+        return jnp.sum(attend(query, key, value, score="cosine", parameters=scale) ** 2)
+
+    for slope in jax.jit(jax.grad(loss, (0, 1)))(*none):
         assert np.isfinite(slope).all()
         assert np.abs(slope).max() < 1e5
 
@@ -99,18 +104,15 @@ def test_a_score_of_positions_alone_ignores_content_and_follows_the_places_it_is
     part = raw_scores(query[:, :1], key, "position_only", parameters, moved)
     np.testing.assert_array_equal(part[0, :, 0, 2], whole[0, :, 3, 3])
     np.testing.assert_array_equal(part[1, :, 0], whole[1, :, 5])
-    at = attention_weights(
-        query[:, 4:6], key, score="position_only", parameters=parameters, query_index=jnp.array([4, 5]),
-        mask=masks.causal(),
-    )  # fmt: skip
-    full = attention_weights(query, key, score="position_only", parameters=parameters, mask=masks.causal())
+    weights = functools.partial(attention_weights, score="position_only", parameters=parameters, mask=masks.causal())
+    at, full = weights(query[:, 4:6], key, query_index=jnp.array([4, 5])), weights(query, key)
     np.testing.assert_allclose(at, full[:, :, 4:6], rtol=1e-6)
 
 
 def cosine(query_BTNH, key_BSNH):
     """A score of somebody's own."""
-    unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
-    return jnp.einsum("BTNH,BSNH->BNTS", unit(query_BTNH), unit(key_BSNH))
+    query_BTNH, key_BSNH = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (query_BTNH, key_BSNH))
+    return jnp.einsum("BTNH,BSNH->BNTS", query_BTNH, key_BSNH)
 
 
 def transposed(query_BTNH, key_BSNH):

@@ -83,9 +83,13 @@ def test_differential_attention_is_that_of_diff_llama(torch, ready, hugging_face
     """Its heads n and n + N are the halves of ours; queries, keys and values are given instead of projected."""
     half, added = H // 2, ready[1]
     config = hugging_face.DiffLlamaConfig(
-        hidden_size=N * H, num_attention_heads=2 * N, num_key_value_heads=2 * N, attention_dropout=0.0,
-        attn_implementation="eager", rms_norm_eps=1e-5,
-    )  # fmt: skip
+        hidden_size=N * H,
+        num_attention_heads=2 * N,
+        num_key_value_heads=2 * N,
+        attention_dropout=0.0,
+        attn_implementation="eager",
+        rms_norm_eps=1e-5,
+    )
     theirs = of("diffllama").DiffLlamaAttention(config, layer)
     halves = [np.concatenate(np.split(np.asarray(x), 2, axis=-1), axis=2).reshape(B, T, -1) for x in drawn]
     given = dict(zip(("q_proj", "k_proj", "v_proj"), halves, strict=True))
@@ -97,7 +101,10 @@ def test_differential_attention_is_that_of_diff_llama(torch, ready, hugging_face
     turns = torch.ones(B, T, half), torch.zeros(B, T, half)
     with torch.no_grad():
         expected = theirs(torch.zeros(B, T, N * H), turns, added)[0].reshape(B, T, N, H)
-    vector = lambda side: jnp.concatenate([jnp.asarray(getattr(theirs, f"lambda_{side}{i}").detach()) for i in (1, 2)])  # noqa: E731
+
+    def vector(side):
+        return jnp.concatenate([jnp.asarray(getattr(theirs, f"lambda_{side}{i}").detach()) for i in (1, 2)])
+
     subtract = learned_lambda(vector("q"), vector("k"), layer)
     head = attend(*drawn, mask=masks.causal(), modifiers=Modifiers(subtract=subtract))
     ours = (1.0 - first_lambda(layer)) * rms_norm(head, jnp.ones(H), 1e-5)

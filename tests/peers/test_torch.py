@@ -37,7 +37,10 @@ def test_attend_and_its_gradients_are_scaled_dot_product_attention(
 ):
     """Masks of any pattern, a bias, grouped heads; every query sees something, since PyTorch gives NaN otherwise."""
     random = np.random.default_rng(seed)
-    normal = lambda *shape: random.standard_normal(shape).astype(np.float32)  # noqa: E731
+
+    def normal(*shape):
+        return random.standard_normal(shape).astype(np.float32)
+
     arrays = {"query": normal(B, T, K * G, H), "key": normal(B, S, K, H), "value": normal(B, S, K, H)}
     allowed_BTS = random.random((B, T, S)) < 0.5
     allowed_BTS[..., random.integers(S)] = True

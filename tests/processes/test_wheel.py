@@ -36,10 +36,11 @@ def unpacked(wheel, tmp_path_factory):
     return folder
 
 
-def test_the_wheel_holds_every_module_of_the_library_and_nothing_else(wheel):
+def test_the_wheel_holds_every_module_of_the_library_its_mark_of_types_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == {str(path.relative_to(ROOT)) for path in (ROOT / "transformer").rglob("*.py")}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "transformer").rglob("*.py")}
+    assert names == modules | {"transformer/py.typed"}
 
 
 def test_the_wheel_needs_jax_flax_and_jaxtyping_alone(unpacked):

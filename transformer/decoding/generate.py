@@ -6,8 +6,6 @@
 The loop is a `while` in one compiled program; nothing is computed after the last example's end token.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -15,12 +13,15 @@ from jaxtyping import Int
 
 from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import problem
-from transformer.models.build import Batch, Model
+from transformer.models.build import Batch, Cache, Model, Params
+
+State = tuple[Array, Array, Array, Array, Cache]
+"""Index of the next token, the last tokens B, all tokens B T, booleans B of the ended examples, and the cache."""
 
 
 def generate(
     model: Model,
-    params: Any,
+    params: Params,
     batch: Batch,
     *,
     steps: int,
@@ -61,11 +62,11 @@ def generate(
         drawn = None if key is None else jax.random.fold_in(key, index)
         return jnp.where(ended_B, padding, strategy.choose(logits_BV, drawn))
 
-    def unfinished(state: tuple) -> Array:
+    def unfinished(state: State) -> Array:
         index, _, _, ended_B, _ = state
         return (index < steps) & ~jnp.all(ended_B)
 
-    def advance(state: tuple) -> tuple:
+    def advance(state: State) -> State:
         index, last_B, tokens_BT, ended_B, cache = state
         logits_BV, cache, _ = model.step(params, last_B, cache)
         chosen_B = choose(index, logits_BV, ended_B)

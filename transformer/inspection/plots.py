@@ -184,8 +184,8 @@ def confusion(
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="viridis", vmin=0.0, vmax=1.0, interpolation="nearest")
     style = {"fontsize": 8 if len(labels) <= 25 else 6, "fontfamily": font_family, "parse_math": False}
-    axes.set_xticks(range(len(labels)), labels, rotation=90, **style)
-    axes.set_yticks(range(len(labels)), labels, **style)
+    axes.set_xticks(range(len(labels)), labels, rotation=90, minor=False, **style)
+    axes.set_yticks(range(len(labels)), labels, minor=False, **style)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
     for (row, column), count in np.ndenumerate(counts_CC) if len(labels) <= 25 else ():
@@ -214,10 +214,10 @@ def _tick_tokens(
 ) -> None:
     """Draw a tick for each token; long ones stand upright."""
     style = {"fontsize": 8, "fontfamily": font_family, "parse_math": False}
-    axes.set_xticks(range(len(key_tokens)), [token_label(t) for t in key_tokens], **style)
+    axes.set_xticks(range(len(key_tokens)), [token_label(t) for t in key_tokens], minor=False, **style)
     for label, token in zip(axes.get_xticklabels(), key_tokens, strict=True):
         label.set_rotation(90 if len(token) > 2 else 0)
-    axes.set_yticks(range(len(query_tokens)), [token_label(t) for t in query_tokens], **style)
+    axes.set_yticks(range(len(query_tokens)), [token_label(t) for t in query_tokens], minor=False, **style)
     axes.tick_params(length=2, pad=2)
 
 

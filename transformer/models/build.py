@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -18,13 +18,14 @@ from transformer.models.batch import entries
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
-from transformer.models.reads import Parts, score_name, stacks
+from transformer.models.reads import STRUCTURES, Parts, score_name, stacks
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.positions import POSITIONS
+from transformer.nn.settings import ModelSettings
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -60,9 +61,7 @@ class Model:
         Each parameter is drawn by itself, from `key` and its path: models of other variants start the parameters that
         they share alike, and the layers that they share too. `self.module.init` draws from other keys.
         """
-        score = self._score
-        config = self.config if score is None else dataclasses.replace(self.config, score=score)
-        return initial_values(key, self.parameter_shapes, config, scale)
+        return initial_values(key, self.parameter_shapes, module_settings(self.config), scale)
 
     @functools.cached_property
     def parameter_shapes(self) -> Params:
@@ -103,9 +102,10 @@ class Model:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
         site = Dropout() if rate is None else Dropout(rate, key)
-        out = self._requesting(capture, replace).apply({"params": params}, entries(batch), site)
+        module = self._requesting(capture, replace)
+        out = cast(dict[str, Any], module.apply({"params": params}, entries(batch), site))
         captured = {"captured": out["captured"]} if capture else {}
-        outputs = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
+        outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
         return {**outputs, **captured}
 
     def start(
@@ -132,7 +132,8 @@ class Model:
             UserError: a batch without what this architecture needs, a prompt beyond learned positions, a classifier.
         """
         module = self._requesting(capture, replace)
-        return module.apply({"params": params}, entries(batch), steps, method="start")
+        out = module.apply({"params": params}, entries(batch), steps, method="start")
+        return cast(tuple[Array, Cache, Captured], out)
 
     def step(
         self,
@@ -154,21 +155,22 @@ class Model:
             As `start`: the logits of the next token, the cache, and the captured activations of this step.
         """
         module = self._requesting(capture, replace)
-        return module.apply({"params": params}, token_B, cache, method="step")
+        out = module.apply({"params": params}, token_B, cache, method="step")
+        return cast(tuple[Array, Cache, Captured], out)
 
-    def parameter_axes(self, params: Params) -> Any:
-        """Return a tree like `params` with each array's axes and kind."""
+    def parameter_axes(self, params: Params) -> dict[str, Any]:
+        """Return a nested dict like `params`, with the axes and kind of each array."""
         return parameter_axes(params, self._score)
 
     @property
     def _score(self) -> str | None:
         """The score of the attention; None without attention."""
-        return score_name(self.config)
+        return score_name(self.config.as_settings)
 
     @property
     def stacks(self) -> dict[str, Parts]:
         """Stacks -> "residual" and its sublayers -> how many of its layers, from the first on, have them."""
-        return stacks(self.config)
+        return stacks(self.config.as_settings)
 
     def __repr__(self) -> str:
         """Return the architecture, the stacks and the settings that are not at their defaults, on a few lines."""
@@ -191,6 +193,14 @@ class Model:
         return self.module.clone(request=request)
 
 
+def module_settings(config: ModelConfig) -> ModelSettings:
+    """Return a resolved config as its modules read it: `score` is its attention's, and an RNN has no positions."""
+    score = score_name(config.as_settings) or config.score
+    position = "none" if STRUCTURES[config.architecture].recurrent else config.position
+    # Resolving has filled in what `ModelSettings` declares without None.
+    return cast(ModelSettings, dataclasses.replace(config, score=score, position=position))
+
+
 def build(config: ModelConfig | Mapping[str, Any]) -> Model:
     """Build the model that a config, or a dict of its fields, describes.
 
@@ -202,4 +212,4 @@ def build(config: ModelConfig | Mapping[str, Any]) -> Model:
         raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
     if POSITIONS[config.position].adds == "table" and config.max_length is None:
         raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")
-    return Model(config, ARCHITECTURES[config.architecture](config))
+    return Model(config, ARCHITECTURES[config.architecture](module_settings(config)))

@@ -7,7 +7,7 @@ that read it; settings that contradict each other are in `models.reads`.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 
@@ -169,6 +169,11 @@ class ModelConfig:
     def _resolved(self) -> "ModelConfig":
         return model_config(changed(self))
 
+    @property
+    def as_settings(self) -> reads.WholeSettings:
+        """This config, typed as resolved: the settings that are filled in are not None."""
+        return cast(reads.WholeSettings, self)
+
     def with_sizes(self, vocab_size: int, max_length: int | None, classes: int | None) -> "ModelConfig":
         """Resolve the config and fill in the sizes of the data, which contradict no other setting."""
         config = self.resolved()
@@ -182,7 +187,7 @@ class ModelConfig:
         def is_read(name: str) -> bool:
             return f"model.{name}" not in unread_settings
 
-        derived = {
+        derived: dict[str, Any] = {
             "feed_forward_width": 4 * self.width if self.feed_forward_width is None else self.feed_forward_width,
             "num_encoder_layers": self.num_encoder_layers or self.num_layers,
             "num_decoder_layers": self.num_decoder_layers or self.num_layers,
@@ -227,7 +232,7 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         if name in given:
             raise found.error()
     config = config._derived()
-    reads.check(config)
+    reads.check(config.as_settings)
     return _mark(config)
 
 

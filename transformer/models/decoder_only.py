@@ -7,20 +7,20 @@ import flax.linen as nn
 from jax import Array
 
 from transformer.models.batch import Batch, Tree, causal_mask, last_of_prompt, require
-from transformer.models.config import ModelConfig
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding, check_length
 from transformer.nn.heads import output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
+from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import find
 
 
 class DecoderOnly(nn.Module):
     """The decoder-only model: target B T -> logits B T V; logits at t are of the token at t + 1."""
 
-    config: ModelConfig
+    config: ModelSettings
     request: Request = Request()
 
     def setup(self) -> None:

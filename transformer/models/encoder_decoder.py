@@ -4,21 +4,21 @@ import flax.linen as nn
 from jax import Array
 
 from transformer.models.batch import Batch, Tree
-from transformer.models.config import ModelConfig
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
 from transformer.nn.heads import output_head, token_table
 from transformer.nn.intermediates import Request
+from transformer.nn.settings import ModelSettings
 
 
 class EncoderDecoder(nn.Module):
     """A base class: a subclass has `encode`, which returns what the decoder reads of the source, and `decode`."""
 
-    config: ModelConfig
+    config: ModelSettings
     request: Request = Request()
 
     def setup(self) -> None:
-        config = self.module_config()
+        config = self.config
         if config.tie_embeddings:
             self.embedding = token_table(config, "embedding")
         else:
@@ -33,10 +33,6 @@ class EncoderDecoder(nn.Module):
         memory, captured = self.encode(batch, dropout.fold_in(0))
         out = self.decode(batch, memory, dropout.fold_in(1))
         return {**out, "captured": {**captured, **out["captured"]}}
-
-    def module_config(self) -> ModelConfig:
-        """Return the config that the modules of `nn` read."""
-        return self.config
 
     def source_table(self) -> Array:
         """Return the table of source tokens, V D."""

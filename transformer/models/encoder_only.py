@@ -6,20 +6,20 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.models.batch import Batch, Tree, require, visible
-from transformer.models.config import ModelConfig
 from transformer.nn.blocks import Stack, StackInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
 from transformer.nn.heads import output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
+from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import find
 
 
 class EncoderOnly(nn.Module):
     """The encoder-only model: source B S -> logits B S V, or class_logits B C."""
 
-    config: ModelConfig
+    config: ModelSettings
     request: Request = Request()
 
     def setup(self) -> None:

@@ -13,8 +13,7 @@ The last states are those at the length of each source: after it forward states 
 not begun. Segments begin anew, the decoder's from the last states of their own source.
 """
 
-import dataclasses
-from typing import Any
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,19 +22,30 @@ from jax import Array
 
 from transformer.errors import problem
 from transformer.models.batch import Batch, Tree, cross_mask, last_of_prompt, require
-from transformer.models.config import ModelConfig
 from transformer.models.encoder_decoder import EncoderDecoder
+from transformer.nn.attention import Cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.heads import predictions, require_token_head
 from transformer.nn.parameters import declare
-from transformer.nn.recurrent.cells import State
-from transformer.nn.recurrent.stacks import DecoderInputs, RecurrentDecoder, RecurrentEncoder, Restart, starts_of
+from transformer.nn.recurrent.cells import Restart, State
+from transformer.nn.recurrent.stacks import DecoderInputs, RecurrentDecoder, RecurrentEncoder, starts_of
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import linear
 from transformer.ops.scores import find
 
-Memory = dict[str, Any]
-"""Input of the decoder from the source: `states` B S D, `begin` L B D, and `restart` where examples are packed."""
+
+class Memory(NamedTuple):
+    """The input of the decoder from the source.
+
+    Attributes:
+        states_BSD: of the encoder's last layer.
+        begin: the decoder's states before the first token, L B D.
+        restart: where the decoder's states begin again; None where examples are not packed.
+    """
+
+    states_BSD: Array
+    begin: State
+    restart: Restart | None = None
 
 
 class Readout(nn.Module):
@@ -55,17 +65,12 @@ class RnnSeq2Seq(EncoderDecoder):
 
     def setup(self) -> None:
         super().setup()
-        config = self.module_config()
+        config = self.config
         score = None if config.recurrent.score is None else find(config.recurrent.score)
         self.encoder = RecurrentEncoder(config, self.request)
         self.decoder = RecurrentDecoder(config, self.request, score)
         if config.recurrent.score is not None:
             self.readout = Readout(config)
-
-    def module_config(self) -> ModelConfig:
-        """Return the config under the names that the modules of Transformers read."""
-        score = self.config.recurrent.score
-        return dataclasses.replace(self.config, position="none", score=score or self.config.score)
 
     def encode(self, batch: Batch, dropout: Dropout = Dropout()) -> tuple[Memory, dict[str, Array]]:
         """Return the decoder's input from the source, and what was captured."""
@@ -89,17 +94,17 @@ class RnnSeq2Seq(EncoderDecoder):
         )
         encoder_layers, decoder_layers = self.config.num_encoder_layers, self.config.num_decoder_layers
         rows = jnp.maximum(jnp.arange(decoder_layers) + encoder_layers - decoder_layers, 0)
-        memory = {"states": x_BSD, "begin": tuple(x[rows] for x in last)}
-        if segments_BS is not None:
+        memory = Memory(x_BSD, begin=tuple(x[rows] for x in last))
+        if segments_BS is not None and alive_BS is not None:
             states = tuple(x[rows] for x in states)
-            memory["restart"] = _of_segments(states, batch, alive_BS, self.config.recurrent.directions)
+            memory = memory._replace(restart=_of_segments(states, batch, alive_BS, self.config.recurrent.directions))
         return memory, captured
 
     def decode(self, batch: Batch, memory: Memory, dropout: Dropout = Dropout()) -> Tree:
         """Apply the decoder to the whole target."""
         (target_BT,) = require(batch, "target")
-        source = self.decoder.read(memory["states"])
-        x_BTD, _, captured = self.read(target_BT, memory["begin"], source, batch, dropout, memory.get("restart"))
+        source = self.decoder.read(memory.states_BSD)
+        x_BTD, _, captured = self.read(target_BT, memory.begin, source, batch, dropout, memory.restart)
         out = predictions(self.head, x_BTD, self.target_table(), batch.get("target_lengths"))
         return {**out, "hidden": x_BTD, "captured": captured}
 
@@ -107,7 +112,7 @@ class RnnSeq2Seq(EncoderDecoder):
         self,
         target_BT: Array,
         begin: State,
-        source: dict[str, Array] | None,
+        source: Cache | None,
         batch: Batch,
         dropout: Dropout = Dropout(),
         restart: Restart | None = None,
@@ -139,10 +144,10 @@ class RnnSeq2Seq(EncoderDecoder):
         require_token_head(self.config)
         target_BT, lengths_B = require(batch, "target", "target_lengths")
         memory, of_encoder = self.encode(batch)
-        source = self.decoder.read(memory["states"])
-        x_BTD, states, of_decoder = self.read(target_BT, memory["begin"], source, batch, restart=memory.get("restart"))
+        source = self.decoder.read(memory.states_BSD)
+        x_BTD, states, of_decoder = self.read(target_BT, memory.begin, source, batch, restart=memory.restart)
         logits_BV = self.head(last_of_prompt(x_BTD, lengths_B), self.target_table())[:, 0]
-        cache = {"states": _after(lengths_B, states, memory["begin"])}
+        cache: Tree = {"states": _after(lengths_B, states, memory.begin)}
         if source is not None:
             lengths = {name: batch[name] for name in ("source_lengths",) if name in batch}
             cache |= {"cross": source, "source": lengths}

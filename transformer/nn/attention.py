@@ -19,7 +19,7 @@ from transformer.nn.intermediates import Recorder
 from transformer.nn.modifiers import HeadNorm, OwnModifiers
 from transformer.nn.parameters import Linear, Norm, ScoreParameters
 from transformer.nn.positions import POSITIONS
-from transformer.nn.settings import ModelSettings
+from transformer.nn.settings import ModelSettings, of_layer
 from transformer.ops import attend as attention
 from transformer.ops.cache import write
 from transformer.ops.masks import Mask
@@ -29,6 +29,13 @@ from transformer.ops.scores import Score
 
 Cache = dict[str, Array]
 """Keys and values, `key` and `value`, each B S K H."""
+
+
+def require_cache(cache: Cache | None) -> Cache:
+    """Return the cache. Raises a UserError without one."""
+    if cache is None:
+        raise problem("attention without a source reads its keys and values from a cache", got="no cache")
+    return cache
 
 
 class AttentionInputs(NamedTuple):
@@ -108,7 +115,8 @@ class Attention(nn.Module):
         """Project the target to queries, the source to keys and values; each head of them normalised if asked for."""
         query_BTNH = self.normalise("query", self.projection("query", target_BTD, self.config.num_heads))
         if source_BSD is None:
-            return query_BTNH, inputs.cache["key"], inputs.cache["value"]
+            cache = require_cache(inputs.cache)
+            return query_BTNH, cache["key"], cache["value"]
         key_BSKH = self.normalise("key", self.projection("key", source_BSD, self.config.num_kv_heads))
         return query_BTNH, key_BSKH, self.linear_map("value", source_BSD)
 
@@ -133,12 +141,14 @@ class Attention(nn.Module):
             return query_BTNH, key_BSKH
         halves = 2 if self.config.attention.differential else 1  # each half of a head gives a map of its own
         width = self.config.head_width // halves
-        base = self.config.rotary_base if inputs.rotary_base is None else inputs.rotary_base
-        base = scaled_base(base, self.config.rotary_scale, width)
+        base = scaled_base(of_layer(inputs.rotary_base, self.config.rotary_base), self.config.rotary_scale, width)
+        if inputs.positions is None:
+            raise problem("rotary attention needs the positions of queries and keys", got="none")
+        position_BT = inputs.positions.query
 
         def rotated(x_BTNH: Array) -> Array:
             parts = x_BTNH if halves == 1 else x_BTNH.reshape(*x_BTNH.shape[:2], -1, width)
-            return rotary(parts, inputs.positions.query, base).reshape(x_BTNH.shape)
+            return rotary(parts, position_BT, base).reshape(x_BTNH.shape)
 
         return rotated(query_BTNH), rotated(key_BSKH)
 
@@ -147,7 +157,8 @@ class Attention(nn.Module):
         new = {"key": key_BSKH, "value": value_BSKH}
         if inputs.cache_index_B is None:
             return new
-        return {name: write(inputs.cache[name], x_BSKH, inputs.cache_index_B) for name, x_BSKH in new.items()}
+        cache = require_cache(inputs.cache)
+        return {name: write(cache[name], x_BSKH, inputs.cache_index_B) for name, x_BSKH in new.items()}
 
     def attend(self, query_BTNH: Array, cache: Cache, inputs: AttentionInputs) -> Array:
         """Compute the weighted sum of each head's values, B T N H."""

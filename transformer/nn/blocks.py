@@ -13,14 +13,14 @@ with depth; `unroll` and `remat` change the program and no parameter.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.nn.attention import Attention, AttentionInputs, Cache
+from transformer.nn.attention import Attention, AttentionInputs, Cache, require_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.intermediates import Recorder, Request, chosen_layers
@@ -81,7 +81,7 @@ class StackInputs(NamedTuple):
         dropout: of the stack.
         source_BSD: output of the encoder; None in a stack without cross-attention, or where its keys are cached.
         source_positions: S or B S, of the keys of cross-attention; their indices if absent.
-        cross_mask: which keys cross-attention may see.
+        cross_mask: which keys cross-attention may see; no rule: all.
         cache_index_B: row of the cache in which the first new key is written; None: there is no cache.
         self_bias: addition of positions to the scores of self-attention; the stack computes it.
     """
@@ -91,7 +91,7 @@ class StackInputs(NamedTuple):
     dropout: Dropout = Dropout()
     source_BSD: Array | None = None
     source_positions: Array | None = None
-    cross_mask: Mask | None = None
+    cross_mask: Mask = Mask()
     cache_index_B: Array | None = None
     self_bias: Array | None = None
 
@@ -102,23 +102,24 @@ class StackInputs(NamedTuple):
 
     def cross_positions(self, cache: Cache | None) -> QueryKeyPositions:
         """Return the positions of queries and keys of cross-attention."""
-        keys = self.source_positions
-        if keys is None:
-            keys = jnp.arange(cache["key"].shape[-3] if self.source_BSD is None else self.source_BSD.shape[1])
-        return QueryKeyPositions(self.positions, keys)
+        if self.source_positions is not None:
+            return QueryKeyPositions(self.positions, self.source_positions)
+        source_BSD = self.source_BSD
+        length = require_cache(cache)["key"].shape[-3] if source_BSD is None else source_BSD.shape[1]
+        return QueryKeyPositions(self.positions, jnp.arange(length))
 
 
 class LayerInputs(NamedTuple):
     """The inputs of one layer; of a stack, each with a leading L.
 
     Attributes:
-        index: of the layer in its stack.
+        layer: index of the layer in its stack.
         cache: keys and values of its sublayers; None: there is no cache.
         window: sliding window of its self-attention (tokens); None: the config's.
         rotary_base: base of its rotary positions; None: the config's.
     """
 
-    index: Array
+    layer: Array
     cache: LayerCache | None = None
     window: Array | None = None
     rotary_base: Array | None = None
@@ -156,8 +157,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x_BTD: Array, layer: LayerInputs, inputs: StackInputs) -> tuple[Array, LayerOutputs]:
         """Apply one layer to the residual stream, B T D."""
-        recorder = Recorder(self.request, self.stack, layer.index)
-        dropout = inputs.dropout.fold_in(layer.index)
+        recorder = Recorder(self.request, self.stack, layer.layer)
+        dropout = inputs.dropout.fold_in(layer.layer)
         new_cache: LayerCache = {}
 
         def attend_self(y_BTD: Array) -> Array:
@@ -194,7 +195,7 @@ class Block(nn.Module):
             mask=self_attention_mask(self.config, inputs.self_mask, positions, layer.window),
             recorder=recorder.sublayer("self"),
             dropout=dropout,
-            layer=layer.index,
+            layer=layer.layer,
             positions=positions,
             bias=inputs.self_bias,
             rotary_base=layer.rotary_base,
@@ -211,7 +212,7 @@ class Block(nn.Module):
             mask=inputs.cross_mask,
             recorder=recorder.sublayer("cross"),
             dropout=dropout,
-            layer=layer.index,
+            layer=layer.layer,
             positions=inputs.cross_positions(cache),
             cache=cache,
         )
@@ -239,7 +240,7 @@ def layer_inputs(config: ModelSettings, num_layers: int, cache: LayerCache | Non
     window, base = config.window, config.rotary_base
     sizes = [NO_WINDOW if size is None else size for size in window] if isinstance(window, tuple) else None
     return LayerInputs(
-        index=jnp.arange(num_layers),
+        layer=jnp.arange(num_layers),
         cache=cache,
         window=None if sizes is None else jnp.array(sizes, jnp.int32),
         rotary_base=jnp.array(base, jnp.float32) if isinstance(base, tuple) else None,
@@ -288,7 +289,7 @@ class Stack(nn.Module):
         """
         if not sublayers(self.config, self.cross):
             return x_BTD, None if cache is None else {}, {}
-        block: Any = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
+        block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
         scanned = nn.scan(
             block,
             variable_axes={"params": 0},

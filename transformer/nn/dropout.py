@@ -29,8 +29,8 @@ class Dropout:
         return dropout(x, self.rate, self.key_at(site))
 
     def key_at(self, site: int | Array) -> Array | None:
-        """Return the key of a site; None without a rate."""
-        return None if self.rate is None else jax.random.fold_in(self.key, site)
+        """Return the key of a site; None without a rate, or without a key, which `ops.dropout` refuses."""
+        return None if self.rate is None or self.key is None else jax.random.fold_in(self.key, site)
 
     def fold_in(self, part: int | Array) -> "Dropout":
         """Return the dropout of a part of the model, or of a layer: another key, the same rate."""

@@ -55,10 +55,11 @@ class Embedding(nn.Module):
 
 def check_length(config: ModelSettings, length: int) -> None:
     """Raise a UserError for a sequence that is longer than the table of learned positions (tokens)."""
-    if POSITIONS[config.position].adds == "table" and length > config.max_length:
+    longest = config.max_length if POSITIONS[config.position].adds == "table" else None
+    if longest is not None and length > longest:
         raise problem(
             "the sequence is longer than the table of learned positions",
             got=f"{length} tokens",
-            expected=f"at most model.max_length = {config.max_length}",
+            expected=f"at most model.max_length = {longest}",
             do="Set model.max_length higher, or model.position to one without a table.",
         )

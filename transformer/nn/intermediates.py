@@ -50,6 +50,11 @@ class Name:
     head: int | None
 
     @property
+    def head_axis(self) -> int:
+        """Axis of the heads in an activation that has heads, without L."""
+        return HEAD_AXIS[self.site.rpartition(".")[2]]
+
+    @property
     def needs_weights(self) -> bool:
         """True for scores and weights, which fused attention does not compute."""
         return self.site.endswith((".scores", ".weights"))
@@ -126,7 +131,7 @@ def check(request: Request, stacks: Mapping[str, Mapping[str, int]], num_heads: 
             what = lacking if name.layer < has["residual"] else f"no such layer in the {name.stack}"
             raise problem(what, got=name.layer, expected=f"0 to {has[part] - 1}, or *")
         heads = num_kv_heads if name.site.endswith((".key", ".value")) else num_heads
-        if name.head is not None and name.head >= heads:
+        if name.head is not None and heads is not None and name.head >= heads:
             raise problem(f"no such head of {name.site}", got=name.head, expected=f"0 to {heads - 1}, or *")
 
 
@@ -168,30 +173,31 @@ class Recorder:
             site: the name within the sublayer, such as "query".
         """
         site = self._prefix + site
-        axis = HEAD_AXIS.get(site.rpartition(".")[2])
         for name, function in self._replacements:
             if name.site == site:
-                x = self._replace(x, name, function, axis)
+                x = self._replace(x, name, function)
         for text, name in self._captures:
             if name.site == site:
-                self.captured[text] = x if name.head is None else jnp.take(x, name.head, axis=axis)
+                self.captured[text] = _part(x, name)
         return x
 
-    def _replace(self, x: Array, name: Name, function: Callable[[Array], Array], axis: int | None) -> Array:
-        part = x if name.head is None else jnp.take(x, name.head, axis=axis)
+    def _replace(self, x: Array, name: Name, function: Callable[[Array], Array]) -> Array:
+        part = _part(x, name)
         new = jnp.asarray(function(part))
         if new.shape != part.shape:
             raise problem(f"the replacement of {name.site} has another shape", got=new.shape, expected=part.shape)
         new = new.astype(x.dtype)
         if name.head is not None:
-            new = x.at[(slice(None),) * axis + (name.head,)].set(new)
+            new = x.at[(slice(None),) * name.head_axis + (name.head,)].set(new)
         return new if name.layer is None else jnp.where(self._layer == name.layer, new, x)
+
+
+def _part(x: Array, name: Name) -> Array:
+    """Take the head that a name chooses, or the whole activation."""
+    return x if name.head is None else jnp.take(x, name.head, axis=name.head_axis)
 
 
 def chosen_layers(captured: Mapping[str, Array], request: Request) -> dict[str, Array]:
     """Cut stacked activations (leading L) to the layers that each name of the request chooses."""
     names = dict(request.capture)
-    return {
-        text: x if names[text].layer is None else x[names[text].layer : names[text].layer + 1]
-        for text, x in captured.items()
-    }
+    return {text: x if (layer := names[text].layer) is None else x[layer : layer + 1] for text, x in captured.items()}

@@ -17,7 +17,7 @@ class OwnModifiers(nn.Module):
     sublayer: str
 
     @nn.compact
-    def __call__(self, layer: Array) -> Modifiers:
+    def __call__(self, layer: Array | int) -> Modifiers:
         config = self.config.attention
         sink_N = subtract = function = None
         if config.score_modifier is not None and self.sublayer == "self":
@@ -25,7 +25,8 @@ class OwnModifiers(nn.Module):
         if config.sink:
             (sink_N,) = Vectors(self.config, "sink", ("logit",), name="sink")()
         if config.differential:
-            subtract = learned_lambda(*Vectors(self.config, "lambda", ("query", "key"), name="lambda")(), layer)
+            query_H, key_H = Vectors(self.config, "lambda", ("query", "key"), name="lambda")()
+            subtract = learned_lambda(query_H, key_H, layer)
         return Modifiers(config.soft_cap, function, sink_N, subtract)
 
 
@@ -35,6 +36,6 @@ class HeadNorm(nn.Module):
     config: ModelSettings
 
     @nn.compact
-    def __call__(self, head_BTNH: Array, layer: Array) -> Array:
+    def __call__(self, head_BTNH: Array, layer: Array | int) -> Array:
         normed = Norm(self.config, row="rms", name="head_norm")(head_BTNH)
         return normed * (1.0 - first_lambda(layer)).astype(normed.dtype)

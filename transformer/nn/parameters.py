@@ -14,8 +14,8 @@ import dataclasses
 import fnmatch
 import math
 import zlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -28,6 +28,14 @@ from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import linear
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import find
+
+T = TypeVar("T")
+
+Tree = dict[str, Any]
+"""Nested dict with a leaf for each parameter."""
+
+Path = tuple[jax.tree_util.DictKey, ...]
+"""Path of a leaf in a nested dict."""
 
 AXES = {
     "query.kernel": "D -> N H",
@@ -107,7 +115,7 @@ def parse_axes(text: str) -> Axes:
 
 def find_axes(owner: str, name: str, score: str | None = "scaled_dot") -> Axes:
     """Find the row of `owner.name`; `score` is the model's, for its own parameters."""
-    if owner == "score":
+    if owner == "score" and score is not None:
         return parse_axes(find(score).parameters[name].axes)
     text = _match(AXES, owner, name)
     if text is None:
@@ -115,22 +123,22 @@ def find_axes(owner: str, name: str, score: str | None = "scaled_dot") -> Axes:
     return parse_axes(text)
 
 
-def _match(table: dict[str, Any], owner: str, name: str) -> Any:
+def _match(table: Mapping[str, T], owner: str, name: str) -> T | None:
     """Find the first row whose pattern fits, or None."""
     return next((row for pattern, row in table.items() if fnmatch.fnmatchcase(f"{owner}.{name}", pattern)), None)
 
 
-def parameter_axes(params: Any, score: str | None = "scaled_dot") -> Any:
+def parameter_axes(params: Tree, score: str | None = "scaled_dot") -> Tree:
     """Return a tree like `params` with each array's Axes."""
 
-    def one(path: tuple, _: Array) -> Axes:
+    def one(path: Path, leaf: Array) -> Axes:
         *_, owner, name = names = _names(path)
         return dataclasses.replace(find_axes(owner, name, score), stacked=_stacked(names))
 
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def _names(path: tuple) -> list[str]:
+def _names(path: Path) -> list[str]:
     return [entry.key for entry in path]
 
 
@@ -138,9 +146,9 @@ def _stacked(names: list[str]) -> bool:
     return "blocks" in names
 
 
-def sizes(config: ModelSettings) -> dict[str, int | None]:
-    """Return the size of each letter in a model of this config."""
-    return {
+def sizes(config: ModelSettings) -> dict[str, int]:
+    """Return the size of each letter in a model of this config; letters without a size are left out."""
+    found = {
         "D": config.width,
         "N": config.num_heads,
         "K": config.num_kv_heads,
@@ -154,6 +162,7 @@ def sizes(config: ModelSettings) -> dict[str, int | None]:
         "E": config.width // config.recurrent.directions,
         "M": config.relative.buckets,
     }
+    return {letter: size for letter, size in found.items() if size is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +241,7 @@ def declare(module: nn.Module, owner: str, name: str, config: ModelSettings, *, 
     return module.param(name, own.start.draw, own.shape, layers, 1.0)
 
 
-def initial_values(key: Array, shapes: Any, config: ModelSettings, scale: float | Array = 1.0) -> Any:
+def initial_values(key: Array, shapes: Tree, config: ModelSettings, scale: float | Array = 1.0) -> Tree:
     """Draw a model's parameters, each from its row and from a key of its own: `key` with its path folded in.
 
     Args:
@@ -240,7 +249,7 @@ def initial_values(key: Array, shapes: Any, config: ModelSettings, scale: float 
         scale: factor on matrices and tables.
     """
 
-    def one(path: tuple, leaf: jax.ShapeDtypeStruct) -> Array:
+    def one(path: Path, leaf: jax.ShapeDtypeStruct) -> Array:
         *_, owner, name = names = _names(path)
         layers, shape = (leaf.shape[0], leaf.shape[1:]) if _stacked(names) else (None, leaf.shape)
         own = parameter(owner, name, config, shape)
@@ -263,12 +272,14 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return linear(x, **self.parameters(), inputs=len(find_axes(self.owner, "kernel").inputs))
+        parameters = linear_parameters(self, self.owner, self.config)
+        return linear(x, **parameters, inputs=len(find_axes(self.owner, "kernel").inputs))
 
-    def parameters(self) -> dict[str, Array]:
-        """Make the kernel, and the bias if there is one."""
-        names = ("kernel", "bias") if self.config.bias else ("kernel",)
-        return {name: declare(self, self.owner, name, self.config) for name in names}
+
+def linear_parameters(module: nn.Module, owner: str, config: ModelSettings) -> dict[str, Array]:
+    """Make the kernel of a linear map in a module, and the bias if the config says so."""
+    names = ("kernel", "bias") if config.bias else ("kernel",)
+    return {name: declare(module, owner, name, config) for name in names}
 
 
 class Table(nn.Module):
@@ -312,7 +323,10 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if self.name is None:
+            raise problem("a norm has no name", expected="its owner in transformer.nn.parameters.AXES")
+        owner = self.name
         function, names = NORMS[self.row or self.config.norm]
         kept = [name for name in names if name == "scale" or self.config.bias]
-        parameters = {name: declare(self, self.name, name, self.config) for name in kept}
+        parameters = {name: declare(self, owner, name, self.config) for name in kept}
         return function(x, **parameters, epsilon=self.config.norm_epsilon)

@@ -20,22 +20,23 @@ class Position:
     Attributes:
         adds: the addition to the embeddings: "table", "code" or None.
         rotates: True where queries and keys are rotated.
-        bias: (positions, config, causal, table or None) -> the addition to the scores of self-attention, ... N T S.
+        bias: (positions, config, causal, table) -> the addition to the scores of self-attention, ... N T S; `table()`
+            makes the learned table, N M.
         learns: True where the bias has a table of the stack's own, shared by its layers.
     """
 
     adds: str | None = None
     rotates: bool = False
-    bias: Callable[[QueryKeyPositions, ModelSettings, bool, Array | None], Array] | None = None
+    bias: Callable[[QueryKeyPositions, ModelSettings, bool, Callable[[], Array]], Array] | None = None
     learns: bool = False
 
 
-def _alibi(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table: None) -> Array:
+def _alibi(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table: Callable[[], Array]) -> Array:
     return alibi(positions, config.num_heads)
 
 
-def _relative(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table_NM: Array) -> Array:
-    return relative(positions, table_NM, config.relative.max_distance, causal=causal)
+def _relative(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table: Callable[[], Array]) -> Array:
+    return relative(positions, table(), config.relative.max_distance, causal=causal)
 
 
 POSITIONS = {
@@ -76,5 +77,8 @@ class PositionBias(nn.Module):
         row = POSITIONS[self.config.position]
         if row.bias is None:
             return None
-        table = Table(self.config, "relative", name="relative")() if row.learns else None
-        return row.bias(positions, self.config, self.causal, table)
+        return row.bias(positions, self.config, self.causal, self.table)
+
+    def table(self) -> Array:
+        """Make the table of the buckets' biases, N M."""
+        return Table(self.config, "relative", name="relative")()

@@ -1,12 +1,32 @@
 """Settings that the modules of `nn` read, as protocols: any object with these attributes configures them.
 
 `transformer.ModelConfig` is one, without being named here, since `nn` lies below `models`. Attributes are read-only.
-Values that an architecture does not read may be None.
+The protocols describe a resolved config: what resolving fills in, and the `vocab_size` that `build` requires, is an
+int, a str or a bool here, where a `ModelConfig` may have None. Resolving leaves None where the architecture does not
+read a setting; no module may read it then.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
+from jax import Array
+
+from transformer.errors import problem
+
+T = TypeVar("T")
+
+
+def of_layer(own: Array | None, shared: T | tuple[T, ...]) -> Array | T:
+    """Return a layer's own value of a setting, or the value that all layers share.
+
+    Raises:
+        UserError: the setting has a value for each layer, and the layer was not given its own.
+    """
+    if own is not None:
+        return own
+    if isinstance(shared, tuple):
+        raise problem("a setting with one value per layer needs the layer's own value", got=shared)
+    return shared
 
 
 @runtime_checkable
@@ -14,19 +34,16 @@ class EmbeddingSettings(Protocol):
     """The section `embedding`."""
 
     @property
-    def scale(self) -> bool | None:
+    def scale(self) -> bool:
         """Multiplication of embeddings by sqrt(width)."""
-        ...
 
     @property
     def norm(self) -> bool:
         """Norm after positions are added."""
-        ...
 
     @property
     def types(self) -> int:
         """A, number of token types; 0: none."""
-        ...
 
 
 @runtime_checkable
@@ -36,12 +53,10 @@ class ClassHeadSettings(Protocol):
     @property
     def classes(self) -> int | None:
         """C, number of classes; None: the model predicts tokens."""
-        ...
 
     @property
-    def reads(self) -> str | None:
-        """Row of `nn.heads.POOLING`."""
-        ...
+    def reads(self) -> str:
+        """Row of `nn.heads.POOLING`, of a model that predicts classes."""
 
 
 @runtime_checkable
@@ -51,32 +66,26 @@ class AttentionSettings(Protocol):
     @property
     def query_key_norm(self) -> str | None:
         """Norm of each head's queries and keys, a row of `ops.norms.NORMS`; None: no norm."""
-        ...
 
     @property
     def soft_cap(self) -> float | None:
         """Bound of the scores, cap tanh(scores / cap); None: no bound."""
-        ...
 
     @property
     def sink(self) -> bool:
         """Learned logit of each head that takes weight and has no value."""
-        ...
 
     @property
     def differential(self) -> bool:
         """Difference of two softmaxes, of the halves of each head."""
-        ...
 
     @property
     def score_modifier(self) -> str | None:
         """Path package.module:function of the user's own score modifier."""
-        ...
 
     @property
     def mask(self) -> str | None:
         """Path package.module:function of the user's own mask."""
-        ...
 
 
 @runtime_checkable
@@ -86,12 +95,10 @@ class RelativeSettings(Protocol):
     @property
     def buckets(self) -> int:
         """M, number of buckets of distances."""
-        ...
 
     @property
-    def max_distance(self) -> int | None:
+    def max_distance(self) -> int:
         """Distance from which all share a bucket (tokens)."""
-        ...
 
 
 @runtime_checkable
@@ -101,27 +108,22 @@ class RecurrentSettings(Protocol):
     @property
     def cell(self) -> str:
         """Row of `nn.recurrent.cells.CELLS`."""
-        ...
 
     @property
     def bidirectional(self) -> bool:
         """Encoder in both directions, each with half of the width."""
-        ...
 
     @property
     def score(self) -> str | None:
         """Score of the decoder's attention; None: no attention."""
-        ...
 
     @property
     def directions(self) -> int:
         """Number of the encoder's directions, 1 or 2."""
-        ...
 
     @property
     def gates(self) -> int:
         """Z, number of gates of the cell."""
-        ...
 
 
 @runtime_checkable
@@ -129,156 +131,129 @@ class ModelSettings(Protocol):
     """The settings of a model that its modules read."""
 
     @property
-    def vocab_size(self) -> int | None:
+    def vocab_size(self) -> int:
         """V, number of tokens."""
-        ...
 
     @property
     def max_length(self) -> int | None:
         """P, longest sequence of learned positions (tokens)."""
-        ...
 
     @property
-    def num_encoder_layers(self) -> int | None:
+    def num_layers(self) -> int:
+        """L, layers of a model with one stack."""
+
+    @property
+    def num_encoder_layers(self) -> int:
         """Layers of the encoder, of a model with two stacks."""
-        ...
 
     @property
-    def num_decoder_layers(self) -> int | None:
+    def num_decoder_layers(self) -> int:
         """Layers of the decoder, of a model with two stacks."""
-        ...
 
     @property
     def width(self) -> int:
         """D, width of the residual stream."""
-        ...
 
     @property
     def num_heads(self) -> int:
         """N, number of query heads."""
-        ...
 
     @property
-    def num_kv_heads(self) -> int | None:
+    def num_kv_heads(self) -> int:
         """K, number of key/value heads."""
-        ...
 
     @property
-    def head_width(self) -> int | None:
+    def head_width(self) -> int:
         """H, width of a head."""
-        ...
 
     @property
-    def feed_forward_width(self) -> int | None:
+    def feed_forward_width(self) -> int:
         """F, width of the feed-forward; 0: no feed-forward."""
-        ...
 
     @property
     def score(self) -> str:
         """Attention score function, a row of `ops.scores.SCORES` or a path package.module:attribute."""
-        ...
 
     @property
     def position(self) -> str:
         """Row of `nn.positions.POSITIONS`."""
-        ...
 
     @property
     def rotary_base(self) -> float | tuple[float, ...]:
         """Base of rotary positions' wavelengths, one value or one per layer."""
-        ...
 
     @property
     def rotary_scale(self) -> float:
         """Factor on the longest rotary wavelength."""
-        ...
 
     @property
     def window(self) -> int | tuple[int | None, ...] | None:
         """Sliding window of self-attention (tokens), one value or one per layer; None: unlimited."""
-        ...
 
     @property
     def norm(self) -> str:
         """Row of `ops.norms.NORMS`."""
-        ...
 
     @property
     def norm_placement(self) -> str:
         """Row of `nn.blocks.NORM_PLACEMENTS`."""
-        ...
 
     @property
     def norm_epsilon(self) -> float:
         """Number that norms add to the variance."""
-        ...
 
     @property
     def activation(self) -> str:
         """Row of `nn.feed_forward.ACTIVATIONS`."""
-        ...
 
     @property
     def bias(self) -> bool:
         """Biases in linear maps and layer norms."""
-        ...
 
     @property
     def self_attention(self) -> bool:
         """Self-attention in the blocks."""
-        ...
 
     @property
     def cross_attention(self) -> bool:
         """Cross-attention in the decoder's blocks, of a model with two stacks."""
-        ...
 
     @property
     def tie_embeddings(self) -> bool:
         """One table for source, target and output."""
-        ...
 
     @property
     def compute_dtype(self) -> jnp.dtype:
         """Type of activations; parameters are float32."""
-        ...
 
     @property
     def kernels(self) -> str:
         """Row of `ops.attend.KERNELS`."""
-        ...
 
     @property
     def unroll(self) -> bool:
         """Scan over layers unrolled."""
-        ...
 
     @property
     def remat(self) -> bool:
         """Blocks recomputed in the backward pass."""
-        ...
 
     @property
     def embedding(self) -> EmbeddingSettings:
         """Section of the embeddings."""
-        ...
 
     @property
     def class_head(self) -> ClassHeadSettings:
         """Section of the classifier's head."""
-        ...
 
     @property
     def attention(self) -> AttentionSettings:
         """Section of what stands between queries, keys and weights."""
-        ...
 
     @property
     def relative(self) -> RelativeSettings:
         """Section of the buckets of distances."""
-        ...
 
     @property
     def recurrent(self) -> RecurrentSettings:
         """Section of the recurrent layers."""
-        ...

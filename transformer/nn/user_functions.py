@@ -7,7 +7,7 @@ from jax import Array
 from jaxtyping import Bool
 
 from transformer.errors import look_up, problem
-from transformer.nn.settings import ModelSettings
+from transformer.nn.settings import ModelSettings, of_layer
 from transformer.ops import masks
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Function
@@ -77,9 +77,9 @@ def self_attention_mask(config: ModelSettings, mask: Mask, positions: QueryKeyPo
         positions: of queries and keys, for the user's own mask.
         window: this layer's own sliding window (tokens); None: the config's.
     """
-    window = config.window if window is None else window
-    if window is not None:
-        mask = mask & masks.window(window)
+    size = of_layer(window, config.window)
+    if size is not None:
+        mask = mask & masks.window(size)
     if config.attention.mask is not None:
         mask = mask & masks.given(user_allowed(config.attention.mask, positions, config.num_heads))
     return mask

@@ -9,6 +9,7 @@ once and one query at a time against a cache. A query that may see no key gets e
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -21,18 +22,16 @@ Rule = Callable[[Array, Array], Array]
 """Function (query index, (B or 1) T 1; key index, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
 
 
-def _rule(*static: str) -> Callable[[type], type]:
-    """Return a decorator: a frozen dataclass that is a pytree, with the fields `static` part of its structure."""
-
-    def register(cls: type) -> type:
-        cls = dataclasses.dataclass(frozen=True)(cls)
-        arrays = [f.name for f in dataclasses.fields(cls) if f.name not in static]
-        return jax.tree_util.register_dataclass(cls, data_fields=arrays, meta_fields=list(static))
-
-    return register
+T = TypeVar("T")
 
 
-@_rule()
+@dataclass_transform(frozen_default=True)
+def _rule(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass, and a pytree of its fields."""
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+@_rule
 class Causal:
     """Rule of `causal`."""
 
@@ -40,7 +39,7 @@ class Causal:
         return key <= query
 
 
-@_rule()
+@_rule
 class Window:
     """Rule of `window`."""
 
@@ -50,7 +49,7 @@ class Window:
         return (key > query - self.size) & (key < query + self.size)
 
 
-@_rule()
+@_rule
 class Padding:
     """Rule of `padding`."""
 
@@ -60,7 +59,7 @@ class Padding:
         return key < self.lengths_B[:, None, None]
 
 
-@_rule()
+@_rule
 class Prefix:
     """Rule of `prefix`."""
 
@@ -70,7 +69,7 @@ class Prefix:
         return (key <= query) | (key < self.lengths_B[:, None, None])
 
 
-@_rule()
+@_rule
 class Segments:
     """Rule of `segments`."""
 
@@ -82,7 +81,7 @@ class Segments:
         return (query_BT1 == key_B1S) & (key_B1S != 0)
 
 
-@_rule()
+@_rule
 class Given:
     """Rule of `given`."""
 
@@ -92,7 +91,7 @@ class Given:
         return self.allowed
 
 
-@_rule()
+@_rule
 class Mask:
     """The rules that must all hold. No rule at all allows every key."""
 

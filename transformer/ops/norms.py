@@ -4,6 +4,8 @@ layer_norm   (x - mean) / sqrt(variance + epsilon) * scale + bias     Ba et al. 
 rms_norm     x / sqrt(mean(x^2) + epsilon) * scale                    Zhang and Sennrich 2019, 1910.07467
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -41,5 +43,8 @@ def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float 
     return (wide * jax.lax.rsqrt(mean_square + epsilon) * scale).astype(x.dtype)
 
 
-NORMS = {"layer": (layer_norm, ("scale", "bias")), "rms": (rms_norm, ("scale",))}
+NORMS: dict[str, tuple[Callable[..., Array], tuple[str, ...]]] = {
+    "layer": (layer_norm, ("scale", "bias")),
+    "rms": (rms_norm, ("scale",)),
+}
 """Names -> the function, and its parameters, each of width D; `scale` starts at 1, `bias` at 0."""

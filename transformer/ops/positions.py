@@ -144,6 +144,7 @@ def buckets(distances: Int[Array, "..."], size: int, max_distance: int, *, causa
     >>> buckets(jnp.array([-3, 0, 3]), 32, 128, causal=False).shape
     (3,)
     """
+    offset: Array | int
     if causal:
         offset, far = 0, jnp.maximum(-distances, 0)
     else:

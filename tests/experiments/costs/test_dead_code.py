@@ -54,7 +54,9 @@ def test_branches_lose_what_is_not_read_and_keep_what_one_of_them_reads():
 
 def test_a_scan_loses_a_carry_that_nothing_reads_and_keeps_one_that_only_a_later_iteration_reads():
     def chain(x, y, z):
-        step = lambda carry, _: ((jnp.sin(carry[1]), jnp.cos(carry[1]), jnp.exp(carry[2])), jnp.tanh(carry[2]))  # noqa: E731
+        def step(carry, _):
+            return (jnp.sin(carry[1]), jnp.cos(carry[1]), jnp.exp(carry[2])), jnp.tanh(carry[2])
+
         return jax.lax.scan(step, (x, y, z), length=4)[0][0]
 
     found, arguments = kept_of(chain, X, X, X)

@@ -37,7 +37,10 @@ def test_a_scan_counts_as_often_as_it_runs_one_in_another_too(times, n):
         return jax.lax.scan(lambda carry, _: (carry @ x, None), x, length=steps)[0]
 
     assert flops.count(lambda x: power(x, times), zeros(n, n)) == times * 2 * n**3
-    nested = lambda x: jax.lax.scan(lambda c, _: (power(c, times), None), x, length=3)[0]  # noqa: E731
+
+    def nested(x):
+        return jax.lax.scan(lambda carry, _: (power(carry, times), None), x, length=3)[0]
+
     assert flops.count(nested, zeros(n, n)) == 3 * times * 2 * n**3
 
 
@@ -48,7 +51,9 @@ def test_compiled_parts_count_and_what_is_no_product_does_not():
 
 
 def test_a_gradient_of_a_product_is_two_more():
-    loss = lambda w, x: jnp.sum(jnp.tanh(x @ w) ** 2)  # noqa: E731
+    def loss(w, x):
+        return jnp.sum(jnp.tanh(x @ w) ** 2)
+
     assert flops.count(jax.grad(loss), zeros(5, 7), zeros(3, 5)) == 2 * 210  # forward, and to w
     assert flops.count(jax.grad(loss, (0, 1)), zeros(5, 7), zeros(3, 5)) == 3 * 210
 

@@ -49,7 +49,10 @@ def test_a_mistake_gets_one_line(capsys):
 
 def test_donated_arguments_are_not_counted_twice():
     x = jnp.zeros((1000, 257))
-    step = lambda x, y: (x + jnp.sum(y), y[:5])  # noqa: E731
+
+    def step(x, y):
+        return x + jnp.sum(y), y[:5]
+
     plain = memory_of(jax.jit(step).lower(x, x).compile())
     donated = memory_of(jax.jit(step, donate_argnums=0).lower(x, x).compile())
     assert plain.aliased == 0

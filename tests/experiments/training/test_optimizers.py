@@ -40,9 +40,16 @@ def tree_of(seed: int) -> dict[str, jax.Array]:
 
 def hyper(**changes: float) -> Hyperparameters:
     values = dict(
-        seed=0, learning_rate=0.01, warmup_steps=0, weight_decay=0.0, beta1=0.9, beta2=0.95, initial_scale=1,
-        dropout=None, label_smoothing=None,
-    )  # fmt: skip
+        seed=0,
+        learning_rate=0.01,
+        warmup_steps=0,
+        weight_decay=0.0,
+        beta1=0.9,
+        beta2=0.95,
+        initial_scale=1,
+        dropout=None,
+        label_smoothing=None,
+    )
     return Hyperparameters(**{k: None if v is None else jnp.asarray(v) for k, v in {**values, **changes}.items()})
 
 
@@ -109,10 +116,13 @@ def test_stacked_layers_move_as_each_would_alone(name):
     gradients = jax.tree.map(lambda *x: jnp.stack(x), *gradients)
     together, _, _ = run(name, h, axes, params, gradients)
     plain = {k: dataclasses.replace(a, stacked=False) for k, a in axes.items()}
+
+    def of_layer(layer, tree, axis):
+        return jax.tree.map(lambda x: jnp.take(x, layer, axis), tree)
+
     for layer in range(L):
-        of = lambda tree, axis, i=layer: jax.tree.map(lambda x: jnp.take(x, i, axis), tree)  # noqa: E731
-        alone, _, _ = run(name, h, plain, of(params, 0), of(gradients, 1))
-        close(alone, of(together, 1))
+        alone, _, _ = run(name, h, plain, of_layer(layer, params, 0), of_layer(layer, gradients, 1))
+        close(alone, of_layer(layer, together, 1))
 
 
 @pytest.mark.parametrize("name", core_of(OPTIMIZERS, lambda name: name in ("adamw", "muon")))

@@ -28,9 +28,16 @@ by its own size but for a large epsilon."""
 
 def hyper(**changes: float | None) -> Hyperparameters:
     values = dict(
-        seed=0, learning_rate=1e-2, warmup_steps=3, weight_decay=0.1, beta1=0.9, beta2=0.98, initial_scale=1.0,
-        dropout=None, label_smoothing=None,
-    )  # fmt: skip
+        seed=0,
+        learning_rate=1e-2,
+        warmup_steps=3,
+        weight_decay=0.1,
+        beta1=0.9,
+        beta2=0.98,
+        initial_scale=1.0,
+        dropout=None,
+        label_smoothing=None,
+    )
     values.update(changes)
     seed = jnp.asarray(values.pop("seed"), jnp.uint32)
     return Hyperparameters(

@@ -14,18 +14,23 @@ is kept in them; products are of the compute type. Names: x `input`, U `recurren
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from transformer.ops.linear import linear
 
 State = tuple[Array, ...]
 """Float32 arrays B E; the first is the hidden state h, which others read."""
 Parameters = dict[str, Array]
+Restart = tuple[Array, State]
+"""Booleans B T where a recurrence begins again, and its states there, B T E; with a leading L for several layers."""
+
+Inputs = TypeVar("Inputs")
+Output = TypeVar("Output")
 
 
 def gru(
@@ -43,7 +48,10 @@ def gru(
 
 
 def lstm(
-    inputs_BZE: Float[Array, "B Z E"], products_BZE: Float[Array, "B Z E"], state: State, recurrent_bias_E: None
+    inputs_BZE: Float[Array, "B Z E"],
+    products_BZE: Float[Array, "B Z E"],
+    state: State,
+    recurrent_bias_E: Float[Array, "E"] | None = None,
 ) -> State:
     """Compute the next state, from W x + b and U h."""
     _, memory_BE = state
@@ -86,25 +94,40 @@ def gate_inputs(parameters: Parameters, x_BTD: Array) -> Array:
     return linear(x_BTD, parameters["input"], parameters.get("bias"))
 
 
+class Interruptions(NamedTuple):
+    """The positions at which a state does not follow from the one before.
+
+    Attributes:
+        alive_BT: booleans, False where the state stays what it was; None: nowhere.
+        restart: booleans B T, True where the recurrence begins anew, and the states B T E there; None: nowhere.
+    """
+
+    alive_BT: Array | None = None
+    restart: Restart | None = None
+
+
+def read_inputs(state: State, inputs_BZE: Array) -> tuple[Array, None]:
+    """Return W x + b as it was computed for all positions, and nothing to be kept: the `read` of a plain recurrence."""
+    return inputs_BZE, None
+
+
 def recur(
     cell: Cell,
     parameters: Parameters,
-    inputs: Any,
+    inputs: Inputs,
     begin: State,
+    read: Callable[[State, Inputs], tuple[Array, Output]],
     *,
-    alive_BT: Bool[Array, "B T"] | None = None,
-    restart: tuple[Array, State] | None = None,
-    read: Callable[[State, Any], tuple[Array, Any]] | None = None,
+    interruptions: Interruptions = Interruptions(),
     reverse: bool = False,
-) -> tuple[State, State, Any]:
+) -> tuple[State, State, Output]:
     """Run the recurrence over time, s_t = step(s_(t-1), x_t).
 
     Args:
-        inputs: W x + b, B T Z E; with `read`, arrays B T ... of which it makes them.
+        inputs: arrays B T ..., of which `read` computes W x + b.
         begin: the state before the first position.
-        alive_BT: where it is False, the state stays what it was.
-        restart: booleans B T, and states B T E with which the recurrence begins anew where they are True.
         read: (s_(t-1), inputs at t) -> W x_t + b as B Z E, and anything to be kept.
+        interruptions: where the state stays what it was, or begins anew.
         reverse: from the last position to the first.
 
     Returns:
@@ -113,18 +136,18 @@ def recur(
     recurrent = parameters["recurrent"]
     bias_E = parameters.get("recurrent_bias")
 
-    def one(state: State, now: tuple) -> tuple[State, tuple[State, Any]]:
+    def one(state: State, now: tuple[Inputs, Array | None, Restart | None]) -> tuple[State, tuple[State, Output]]:
         x, alive_B1, anew = now
         if anew is not None:
             state = _where(anew[0], anew[1], state)
-        inputs_BZE, kept = (x, None) if read is None else read(state, x)
+        inputs_BZE, kept = read(state, x)
         products_BZE = linear(state[0].astype(inputs_BZE.dtype), recurrent)
-        wide = (y.astype(jnp.float32) for y in (inputs_BZE, products_BZE))
-        new = cell.step(*wide, state, bias_E)
+        new = cell.step(inputs_BZE.astype(jnp.float32), products_BZE.astype(jnp.float32), state, bias_E)
         if alive_B1 is not None:
             new = _where(alive_B1, new, state)
         return new, (new, kept)
 
+    alive_BT, restart = interruptions
     alive_BT1 = None if alive_BT is None else alive_BT[..., None]
     anew = None if restart is None else (restart[0][..., None], restart[1])
     over_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (inputs, alive_BT1, anew))

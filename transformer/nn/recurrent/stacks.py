@@ -21,18 +21,32 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.nn.attention import AttentionInputs, Scoring, attend_recorded
+from transformer.nn.attention import AttentionInputs, Cache, attend_recorded
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import HEAD_AXIS, Recorder, Request, chosen_layers
-from transformer.nn.parameters import Linear, ScoreParameters, declare
-from transformer.nn.recurrent.cells import CELLS, Parameters, State, gate_inputs, recur, zero_state
+from transformer.nn.parameters import declare
+from transformer.nn.recurrent.attention import RecurrentAttention
+from transformer.nn.recurrent.cells import (
+    CELLS,
+    Interruptions,
+    Parameters,
+    Restart,
+    State,
+    gate_inputs,
+    read_inputs,
+    recur,
+    zero_state,
+)
 from transformer.nn.settings import ModelSettings
 from transformer.ops import masks
 from transformer.ops.linear import linear
 from transformer.ops.scores import Score
 
-Restart = tuple[Array, State]
-"""Booleans B T where a recurrence begins again, and its states there, B T D; with a leading L for several layers."""
+Captured = dict[str, Array]
+"""Name -> activation."""
+
+Layers = tuple[Parameters, State, State | None]
+"""Parameters, first states, and states at restarts, of one layer; of several, each with a leading L."""
 
 
 class Cells(nn.Module):
@@ -81,7 +95,9 @@ class RecurrentEncoder(nn.Module):
         zero = zero_state(cell, len(x_BSD), config.width // len(owners))
         restarts = {owner: _from_zero(segments_BS, zero, reverse) for owner, reverse in owners.items()}
 
-        def layer(x_BSD: Array, own: tuple[dict[str, Parameters], Array]) -> tuple[Array, tuple]:
+        def layer(
+            x_BSD: Array, own: tuple[dict[str, Parameters], Array]
+        ) -> tuple[Array, tuple[State, State, Captured]]:
             parameters, index = own
             recorder, found = Recorder(self.request, "encoder", index), []
             for owner, reverse in owners.items():
@@ -90,8 +106,8 @@ class RecurrentEncoder(nn.Module):
                     parameters[owner],
                     gate_inputs(parameters[owner], x_BSD),
                     zero,
-                    alive_BT=alive_BS,
-                    restart=restarts[owner],
+                    read_inputs,
+                    interruptions=Interruptions(alive_BS, restarts[owner]),
                     reverse=reverse,
                 )
                 found.append((states, last))
@@ -122,31 +138,6 @@ def starts_of(segments_BT: Array, reverse: bool = False) -> Array:
     return jnp.concatenate([changes, edge] if reverse else [edge, changes], axis=1)
 
 
-class RecurrentAttention(nn.Module):
-    """The attention of the decoder: its parameters, and the keys and values, which are made once."""
-
-    config: ModelSettings
-
-    def setup(self) -> None:
-        self.query, self.output = (_LinearParameters(self.config, owner) for owner in ("query", "output"))
-        self.key, self.value = (Linear(self.config, owner) for owner in ("key", "value"))
-        self.score = ScoreParameters(self.config)
-
-    def __call__(self) -> dict[str, Parameters]:
-        return {"query": self.query(), "output": self.output(), "score": self.score()}
-
-    def read(self, source_BSD: Array) -> dict[str, Array]:
-        return {"key": self.key(source_BSD), "value": self.value(source_BSD)}
-
-
-class _LinearParameters(Linear):
-    """The parameters of a `Linear`, for use within a loop."""
-
-    @nn.compact
-    def __call__(self) -> Parameters:
-        return self.parameters()
-
-
 class DecoderInputs(NamedTuple):
     """The inputs of the decoder beside its target.
 
@@ -159,7 +150,7 @@ class DecoderInputs(NamedTuple):
     """
 
     begin: State
-    source: dict[str, Array] | None = None
+    source: Cache | None = None
     allowed_BTS: Array | None = None
     restart: Restart | None = None
     dropout: Dropout = Dropout()
@@ -181,7 +172,7 @@ class RecurrentDecoder(nn.Module):
     def setup(self) -> None:
         self.blocks = Cells(self.config, ("cell",), self.config.num_decoder_layers)
         if self.score is not None:
-            self.cross = RecurrentAttention(self.config)
+            self.cross = RecurrentAttention(self.config, self.score)
 
     def __call__(self, x_BTD: Array, inputs: DecoderInputs) -> tuple[Array, Array | None, State, dict[str, Array]]:
         """Return the states of the last layer, the context, the states of all layers L B T D, and what was captured."""
@@ -190,8 +181,8 @@ class RecurrentDecoder(nn.Module):
         found = []
         if inputs.source is not None:
             first, layers = (jax.tree.map(lambda x, i=i: x[i], layers) for i in (0, slice(1, None)))
-            x_BTD, context_BTD, *outputs = self.attentive(x_BTD, first, inputs)
-            found.append(jax.tree.map(lambda x: x[None], tuple(outputs)))
+            x_BTD, context_BTD, outputs = self.attentive(x_BTD, first, inputs, inputs.source)
+            found.append(jax.tree.map(lambda x: x[None], outputs))
             lowest = 1
         if self.config.num_decoder_layers > lowest:
             x_BTD, above = self.plain(x_BTD, layers, inputs, lowest, context_BTD)
@@ -201,13 +192,13 @@ class RecurrentDecoder(nn.Module):
         captured = {name: jnp.concatenate(arrays) for name, arrays in parts.items()}
         return x_BTD, context_BTD, states, chosen_layers(captured, self.request)
 
-    def read(self, source_BSD: Array) -> dict[str, Array] | None:
+    def read(self, source_BSD: Array) -> Cache | None:
         """Return the keys and values of a source; None without attention."""
         return None if self.score is None else self.cross.read(source_BSD)
 
     def plain(
-        self, x_BTD: Array, layers: tuple, inputs: DecoderInputs, lowest: int, context_BTD: Array | None
-    ) -> tuple[Array, tuple]:
+        self, x_BTD: Array, layers: Layers, inputs: DecoderInputs, lowest: int, context_BTD: Array | None
+    ) -> tuple[Array, tuple[State, Captured]]:
         """Apply the layers from `lowest` on, one after another, each over all positions.
 
         Args:
@@ -215,13 +206,14 @@ class RecurrentDecoder(nn.Module):
         """
         cell, count = CELLS[self.config.recurrent.cell], self.config.num_decoder_layers - lowest
 
-        def layer(x_BTD: Array, own: tuple) -> tuple[Array, tuple]:
+        def layer(x_BTD: Array, own: tuple[Layers, Array]) -> tuple[Array, tuple[State, Captured]]:
             (parameters, begin, again), index = own
             recorder = Recorder(self.request, "decoder", index)
             inputs_BTZD = gate_inputs(parameters, x_BTD)
             if context_BTD is not None:
                 inputs_BTZD = inputs_BTZD + linear(context_BTD, parameters["context"])
-            states, _, _ = recur(cell, parameters, inputs_BTZD, begin, restart=_restart(inputs, again))
+            interruptions = Interruptions(restart=_restart(inputs, again))
+            states, _, _ = recur(cell, parameters, inputs_BTZD, begin, read_inputs, interruptions=interruptions)
             x_BTD = recorder.record("residual", states[0].astype(x_BTD.dtype))
             return inputs.dropout.fold_in(index)(x_BTD, 0), (states, recorder.captured)
 
@@ -229,34 +221,37 @@ class RecurrentDecoder(nn.Module):
             own = (layers, lowest + jnp.arange(count))
             return jax.lax.scan(layer, x_BTD, own, unroll=count if self.config.unroll else 1)
 
-    def attentive(self, x_BTD: Array, layer: tuple, inputs: DecoderInputs) -> tuple:
+    def attentive(
+        self, x_BTD: Array, layer: Layers, inputs: DecoderInputs, source: Cache
+    ) -> tuple[Array, Array, tuple[State, Captured]]:
         """Apply the lowest layer, which attends in each step.
 
         Args:
             layer: its parameters, first state, and states at restarts.
+            source: keys and values of the source, B S K H.
 
         Returns:
-            Its states after dropout, the context, its states, and what was captured.
+            Its states after dropout, the context, and the pair of its states and what was captured.
         """
-        (parameters, begin, again), weights = layer, self.cross()
-        dropout, scoring = inputs.dropout.fold_in(0), Scoring(self.score, weights["score"], kernels=self.config.kernels)
+        parameters, begin, again = layer
+        own, dropout = self.cross(), inputs.dropout.fold_in(0)
         recorder = Recorder(self.request, "decoder", 0)
         record = recorder.sublayer("cross").record
-        key_BSKH, value_BSKH = (record(name, inputs.source[name]) for name in ("key", "value"))
+        key_BSKH, value_BSKH = (record(name, source[name]) for name in ("key", "value"))
 
-        def read(state: State, now: tuple) -> tuple[Array, tuple]:
+        def read(state: State, now: tuple[Array, Array | None, Array]) -> tuple[Array, tuple[Array, Captured]]:
             inputs_BZD, allowed_BS, position_B = now
             step_recorder = Recorder(self.request, "decoder", 0).sublayer("cross")
             record = step_recorder.record
             with jax.named_scope("cross"):
-                query_B1NH = record("query", linear(state[0][:, None].astype(x_BTD.dtype), **weights["query"]))
+                query_B1NH = record("query", linear(state[0][:, None].astype(x_BTD.dtype), **own.query, inputs=1))
                 step_inputs = AttentionInputs(
                     mask=masks.everything() if allowed_BS is None else masks.given(allowed_BS[:, None]),
                     recorder=step_recorder,
                     dropout=dropout.fold_in(1).fold_in(position_B[0]),
                 )
-                head_B1NH = record("head", attend_recorded(query_B1NH, key_BSKH, value_BSKH, scoring, step_inputs))
-                context_B1D = record("output", linear(head_B1NH, **weights["output"], inputs=2))
+                head_B1NH = record("head", attend_recorded(query_B1NH, key_BSKH, value_BSKH, own.scoring, step_inputs))
+                context_B1D = record("output", linear(head_B1NH, **own.output, inputs=2))
             new_inputs_BZD = inputs_BZD + linear(context_B1D[:, 0], parameters["context"])
             return new_inputs_BZD, (context_B1D, step_recorder.captured)
 
@@ -265,15 +260,17 @@ class RecurrentDecoder(nn.Module):
             over_time = (gate_inputs(parameters, x_BTD), inputs.allowed_BTS, positions_BT)
             cell = CELLS[self.config.recurrent.cell]
             restart = _restart(inputs, again)
-            states, _, (context, steps) = recur(cell, parameters, over_time, begin, restart=restart, read=read)
+            states, _, (context, steps) = recur(
+                cell, parameters, over_time, begin, read, interruptions=Interruptions(restart=restart)
+            )
         x_BTD = recorder.record("residual", states[0].astype(x_BTD.dtype))
         captured = {**recorder.captured, **{name: _over_time(name, x) for name, x in steps.items()}}
-        return dropout(x_BTD, 0), _joined(context, 1), states, captured
+        return dropout(x_BTD, 0), _joined(context, 1), (states, captured)
 
 
 def _restart(inputs: DecoderInputs, again: State | None) -> Restart | None:
     """Return where one layer begins again, and the states with which it does."""
-    return None if inputs.restart is None else (inputs.restart[0], again)
+    return None if inputs.restart is None or again is None else (inputs.restart[0], again)
 
 
 def _over_time(name: str, x: Array) -> Array:
