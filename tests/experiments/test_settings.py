@@ -1,6 +1,7 @@
 """A recipe and its flags give one checked config; every mistake raises an error before anything starts."""
 
 import dataclasses
+import itertools
 import json
 import re
 import subprocess

@@ -166,7 +166,7 @@ class Attention(nn.Module):
         query_BTNH, key_BSKH = record("query", query_BTNH), record("key", cache["key"])
         value_BSKH = record("value", cache["value"])
         modifiers = OwnModifiers(self.config, self.sublayer, name="modifiers")(inputs.layer)
-        parameters = ScoreParameters(self.config, name="score")()
+        parameters = ScoreParameters(self.config, self.score, name="score")()
         scoring = Scoring(self.score, parameters, modifiers, self.config.kernels)
         return record("head", attend_recorded(query_BTNH, key_BSKH, value_BSKH, scoring, inputs))
 

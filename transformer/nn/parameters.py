@@ -27,7 +27,7 @@ from transformer.nn.recurrent.cells import CELLS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import linear
 from transformer.ops.norms import NORMS
-from transformer.ops.scores import find
+from transformer.ops.scores import Score, find
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def parse_axes(text: str) -> Axes:
     return Axes((), tuple(text.split()), "vector")
 
 
-def find_axes(owner: str, name: str, score: str | None = "scaled_dot") -> Axes:
+def find_axes(owner: str, name: str, score: str | Score | None = "scaled_dot") -> Axes:
     """Find the row of `owner.name`; `score` is the model's, for its own parameters."""
     if owner == "score" and score is not None:
         return parse_axes(find(score).parameters[name].axes)
@@ -130,10 +130,11 @@ def _match(table: Mapping[str, T], owner: str, name: str) -> T | None:
 
 def parameter_axes(params: Tree, score: str | None = "scaled_dot") -> Tree:
     """Return a tree like `params` with each array's Axes."""
+    found = None if score is None else find(score)
 
     def one(path: Path, leaf: Array) -> Axes:
         *_, owner, name = names = _names(path)
-        return dataclasses.replace(find_axes(owner, name, score), stacked=_stacked(names))
+        return dataclasses.replace(find_axes(owner, name, found), stacked=_stacked(names))
 
     return jax.tree_util.tree_map_with_path(one, params)
 
@@ -174,12 +175,19 @@ class Parameter:
     start: Initializer
 
 
-def parameter(owner: str, name: str, config: ModelSettings, shape: tuple[int, ...] | None = None) -> Parameter:
-    """Find the parameter `owner.name` of a model, of the config's sizes or of another shape."""
-    axes, size = find_axes(owner, name, config.score), sizes(config)
+def parameter(
+    owner: str, name: str, config: ModelSettings, shape: tuple[int, ...] | None = None, score: Score | None = None
+) -> Parameter:
+    """Find the parameter `owner.name` of a model.
+
+    Args:
+        shape: None: by the config's sizes.
+        score: the model's score, for the parameters of `owner` "score".
+    """
+    axes, size = find_axes(owner, name, score), sizes(config)
     shape = tuple(size[letter] for letter in axes.letters) if shape is None else shape
-    if owner == "score":
-        return Parameter(axes, shape, Own(find(config.score).parameters[name].start))
+    if owner == "score" and score is not None:
+        return Parameter(axes, shape, Own(score.parameters[name].start))
     start = _match(STARTS, owner, name) or KINDS[axes.kind]
     return Parameter(axes, shape, start(axes, shape, config))
 
@@ -231,13 +239,21 @@ STARTS: dict[str, Start] = {
 """Owner and parameter -> initial values. Those of a learned score stand in its row of SCORES."""
 
 
-def declare(module: nn.Module, owner: str, name: str, config: ModelSettings, *, layers: int | None = None) -> Array:
-    """Make the parameter `owner.name` in a module, with a leading L if `layers` is given.
+def declare(
+    module: nn.Module,
+    owner: str,
+    name: str,
+    config: ModelSettings,
+    *,
+    layers: int | None = None,
+    score: Score | None = None,
+) -> Array:
+    """Make the parameter `owner.name` in a module, with a leading L if `layers` is given; `score` as for `parameter`.
 
     The parameter's path must end with owner and name: `initial_values` finds its row by them. Linen's own `module.init`
     draws the same kind of values from Linen's keys.
     """
-    own = parameter(owner, name, config)
+    own = parameter(owner, name, config, score=score)
     return module.param(name, own.start.draw, own.shape, layers, 1.0)
 
 
@@ -248,11 +264,12 @@ def initial_values(key: Array, shapes: Tree, config: ModelSettings, scale: float
         shapes: a tree with the paths and shapes of the parameters.
         scale: factor on matrices and tables.
     """
+    score = find(config.score)
 
     def one(path: Path, leaf: jax.ShapeDtypeStruct) -> Array:
         *_, owner, name = names = _names(path)
         layers, shape = (leaf.shape[0], leaf.shape[1:]) if _stacked(names) else (None, leaf.shape)
-        own = parameter(owner, name, config, shape)
+        own = parameter(owner, name, config, shape, score)
         key_of_path = jax.random.fold_in(key, path_number(names))
         return own.start.draw(key_of_path, own.shape, layers, 1.0 if own.axes.kind == "vector" else scale)
 
@@ -309,10 +326,11 @@ class ScoreParameters(nn.Module):
     """The parameters of a learned score, each with a leading N."""
 
     config: ModelSettings
+    score: Score
 
     @nn.compact
     def __call__(self) -> dict[str, Array]:
-        return {name: declare(self, "score", name, self.config) for name in find(self.config.score).parameters}
+        return {name: declare(self, "score", name, self.config, score=self.score) for name in self.score.parameters}
 
 
 class Norm(nn.Module):

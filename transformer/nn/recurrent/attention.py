@@ -43,7 +43,7 @@ class RecurrentAttention(nn.Module):
     def setup(self) -> None:
         self.query, self.output = (_LinearParameters(self.config, owner) for owner in ("query", "output"))
         self.key, self.value = (Linear(self.config, owner) for owner in ("key", "value"))
-        self.score = ScoreParameters(self.config)
+        self.score = ScoreParameters(self.config, self.function)
 
     def __call__(self) -> AttentionParameters:
         scoring = Scoring(self.function, self.score(), kernels=self.config.kernels)
