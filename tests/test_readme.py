@@ -38,9 +38,9 @@ def test_every_row_of_the_tables_is_in_the_readme():
     from experiments.training.schedules import SCHEDULES
     from transformer.decoding import STRATEGIES
     from transformer.models.reads import STRUCTURES
-    from transformer.nn.blocks import NORM_PLACEMENTS
     from transformer.nn.feed_forward import ACTIVATIONS
     from transformer.nn.heads import POOLING
+    from transformer.nn.norm_placement import NORM_PLACEMENTS
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
     from transformer.ops.scores import SCORES

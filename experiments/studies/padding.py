@@ -23,7 +23,7 @@ from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import matrix, panels
 from transformer.inspection.plots import COLOURS
 from transformer.ops import masks
-from transformer.ops.attend import masked_softmax
+from transformer.ops.softmax import masked_softmax
 from transformer.schema import at_least, setting
 
 TOLERANCE = 1e-5

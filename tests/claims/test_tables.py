@@ -18,8 +18,8 @@ from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomised, side, tiny, what_is_read
 from transformer.models.build import ARCHITECTURES as BUILT
 from transformer.models.reads import STRUCTURES
-from transformer.nn.blocks import NORM_PLACEMENTS
 from transformer.nn.feed_forward import ACTIVATIONS
+from transformer.nn.norm_placement import NORM_PLACEMENTS
 from transformer.nn.parameters import AXES, sizes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS

@@ -18,7 +18,7 @@ from tests.fixtures.covering import cover, parts
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import SIZES, V, randomised
 from transformer.errors import UserError
-from transformer.nn.blocks import NORM_PLACEMENTS
+from transformer.nn.norm_placement import NORM_PLACEMENTS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES

@@ -9,8 +9,9 @@ from tests.fixtures.arrays import B, G, H, K, N, S, T, check_gradients, normal, 
 from tests.fixtures.speeds import more
 from transformer.errors import UserError
 from transformer.ops import masks
-from transformer.ops.attend import attend, attention_weights, masked_softmax
+from transformer.ops.attend import attend, attention_weights
 from transformer.ops.scores import SCORES
+from transformer.ops.softmax import masked_softmax
 
 MASKS = {
     "everything": masks.everything(),

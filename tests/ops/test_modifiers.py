@@ -12,10 +12,11 @@ from tests.ops.test_attend import MASKS, allowed_by, numpy_weights
 from transformer.errors import UserError
 from transformer.nn.user_functions import mask_function, score_modifier, user_allowed
 from transformer.ops import masks
-from transformer.ops.attend import attend, attention_weights, masked_softmax, raw_scores
+from transformer.ops.attend import attend, attention_weights, raw_scores
 from transformer.ops.differential import first_lambda, learned_lambda
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.softmax import masked_softmax
 
 
 def numpy_scores(query, key):

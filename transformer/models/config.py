@@ -21,8 +21,8 @@ from transformer.models.sections import (
     RecurrentConfig,
     RelativeConfig,
 )
-from transformer.nn.blocks import NORM_PLACEMENTS
 from transformer.nn.feed_forward import ACTIVATIONS
+from transformer.nn.norm_placement import NORM_PLACEMENTS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.attend import KERNELS
 from transformer.ops.norms import NORMS

@@ -17,7 +17,7 @@ from transformer.errors import problem
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import Recorder
 from transformer.nn.modifiers import HeadNorm, OwnModifiers
-from transformer.nn.parameters import Linear, Norm, ScoreParameters
+from transformer.nn.modules import Linear, Norm, ScoreParameters
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.ops import attend as attention

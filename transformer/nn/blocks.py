@@ -1,9 +1,5 @@
 """Transformer blocks, and the stack of them.
 
-    pre       x + f(norm(x))         GPT-2, Xiong et al. 2020; the stack ends with a norm
-    post      norm(x + f(x))         Vaswani et al. 2017, BERT
-    sandwich  x + norm(f(norm(x)))   Ding et al. 2021, 2105.13290, Gemma 2; the stack ends with a norm
-
 A sublayer that the config leaves out (`self_attention`, `cross_attention`, a feed-forward of width 0) has no norm and
 no parameters either. A stack without any sublayer returns its input, and has no final norm: nothing was added.
 
@@ -11,8 +7,6 @@ One layout of parameters: every block's arrays have a leading L and run under `n
 with depth; `unroll` and `remat` change the program and no parameter.
 """
 
-import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -24,7 +18,8 @@ from transformer.nn.attention import Attention, AttentionInputs, Cache, require_
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.intermediates import Recorder, Request, chosen_layers
-from transformer.nn.parameters import Norm
+from transformer.nn.modules import Norm
+from transformer.nn.norm_placement import NORM_PLACEMENTS, Map
 from transformer.nn.positions import PositionBias
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import self_attention_mask
@@ -35,41 +30,6 @@ from transformer.ops.scores import Score
 
 LayerCache = dict[str, Cache]
 """Sublayer, "self" or "cross" -> its keys and values; of a stack, each with a leading L."""
-
-Map = Callable[[Array], Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class NormPlacement:
-    """A row of NORM_PLACEMENTS.
-
-    Attributes:
-        function: (x, sublayer, norm, drop) -> the residual stream; `norm(part)` is the sublayer's norm, or a second one
-            whose name begins with that part.
-        final_norm: True where the stack ends with a norm.
-    """
-
-    function: Callable[[Array, Map, Callable[..., Map], Map], Array]
-    final_norm: bool
-
-
-def _pre(x: Array, sublayer: Map, norm: Callable[..., Map], drop: Map) -> Array:
-    return x + drop(sublayer(norm()(x)))
-
-
-def _post(x: Array, sublayer: Map, norm: Callable[..., Map], drop: Map) -> Array:
-    return norm()(x + drop(sublayer(x)))
-
-
-def _sandwich(x: Array, sublayer: Map, norm: Callable[..., Map], drop: Map) -> Array:
-    return x + drop(norm("after_")(sublayer(norm()(x))))
-
-
-NORM_PLACEMENTS = {
-    "pre": NormPlacement(_pre, final_norm=True),
-    "post": NormPlacement(_post, final_norm=False),
-    "sandwich": NormPlacement(_sandwich, final_norm=True),
-}
 
 
 class StackInputs(NamedTuple):

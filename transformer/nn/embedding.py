@@ -5,7 +5,7 @@ from jax import Array
 
 from transformer.errors import problem
 from transformer.nn.dropout import Dropout
-from transformer.nn.parameters import Norm, Table
+from transformer.nn.modules import Norm, Table
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import embed

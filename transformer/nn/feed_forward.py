@@ -13,7 +13,7 @@ import jax
 from jax import Array
 
 from transformer.nn.intermediates import Recorder
-from transformer.nn.parameters import Linear
+from transformer.nn.modules import Linear
 from transformer.nn.settings import ModelSettings
 
 

@@ -14,7 +14,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from transformer.errors import problem
-from transformer.nn.parameters import Table, declare
+from transformer.nn.modules import Table
+from transformer.nn.parameters import declare
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import logits, unembed
 

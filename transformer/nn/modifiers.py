@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from transformer.nn.parameters import Norm, Vectors
+from transformer.nn.modules import Norm, Vectors
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import score_modifier
 from transformer.ops.differential import first_lambda, learned_lambda

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.nn.parameters import Table
+from transformer.nn.modules import Table
 from transformer.nn.settings import ModelSettings
 from transformer.ops.positions import QueryKeyPositions, alibi, relative
 

@@ -196,7 +196,7 @@ class ModelSettings(Protocol):
 
     @property
     def norm_placement(self) -> str:
-        """Row of `nn.blocks.NORM_PLACEMENTS`."""
+        """Row of `nn.norm_placement.NORM_PLACEMENTS`."""
 
     @property
     def norm_epsilon(self) -> float:

@@ -28,6 +28,7 @@ from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score, ScoreFunction
+from transformer.ops.softmax import masked_softmax
 
 KERNELS = ("plain", "fast")
 
@@ -87,38 +88,6 @@ def raw_scores(
             expected=f"B N T S = {(B, N, T, S)}",
         )
     return scores_BNTS.astype(jnp.float32)
-
-
-def masked_softmax(
-    scores_BNTS: Float[Array, "B N T S"], allowed: Bool[Array, "..."] | None, sink_N: Float[Array, "N"] | None = None
-) -> Float[Array, "B N T S"]:
-    """Compute the softmax over the allowed keys, float32; exactly zero where not allowed, also in rows of no key.
-
-    Rows that allow a key sum to 1, or to less with a sink: a logit of each head in the denominator. The gradient is
-    finite everywhere and zero wherever the weight is masked.
-
-    Args:
-        allowed: booleans that broadcast to B N T S; None allows every key.
-        sink_N: logits of the sinks.
-
-    >>> masked_softmax(jnp.zeros((2, 4, 3, 5)), jnp.arange(5) < 2).shape
-    (2, 4, 3, 5)
-    """
-    scores_BNTS = scores_BNTS.astype(jnp.float32)
-    if allowed is None and sink_N is None:
-        return jax.nn.softmax(scores_BNTS, axis=-1)
-    allowed = jnp.broadcast_to(True if allowed is None else allowed, scores_BNTS.shape)
-    # A finite stand-in keeps inf - inf out of the gradient; the second `where` makes the masked weights exactly zero.
-    low = jnp.finfo(jnp.float32).min
-    highest = jnp.max(scores_BNTS, axis=-1, keepdims=True, where=allowed, initial=low)
-    if sink_N is not None:
-        highest = jnp.maximum(highest, sink_N[:, None, None])
-    shifted = jnp.where(allowed, scores_BNTS - jax.lax.stop_gradient(highest), 0.0)
-    exponentials = jnp.where(allowed, jnp.exp(shifted), 0.0)
-    total = jnp.sum(exponentials, axis=-1, keepdims=True)
-    if sink_N is not None:
-        total = total + jnp.exp(sink_N[:, None, None] - jax.lax.stop_gradient(highest))
-    return exponentials / jnp.where(total == 0.0, 1.0, total)
 
 
 def weights_from_scores(

@@ -9,7 +9,7 @@ import flax.linen as nn
 from jax import Array
 
 from transformer.nn.attention import Cache, Scoring
-from transformer.nn.parameters import Linear, ScoreParameters, linear_parameters
+from transformer.nn.modules import Linear, ScoreParameters, linear_parameters
 from transformer.nn.recurrent.cells import Parameters
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import Score
