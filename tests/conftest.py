@@ -24,10 +24,14 @@ from beartype.claw import beartype_package  # noqa: E402
 
 from tests import typecheck  # noqa: E402
 
-# No array passes the schema, and jaxtyping takes three times as long for its calls as they take.
-PARTS = {path.stem for path in (Path(__file__).resolve().parent.parent / "transformer").glob("[a-z]*")} - {"schema"}
-jaxtyping.install_import_hook([f"transformer.{part}" for part in sorted(PARTS)], f"{typecheck.__name__}.check")
-beartype_package("transformer.schema", conf=typecheck.CONFIG)
+# Modules whose annotations have shapes are checked by jaxtyping, the others by beartype alone, which takes less time.
+LIBRARY = Path(__file__).resolve().parent.parent / "transformer"
+for path in sorted(LIBRARY.rglob("[a-z]*.py")):
+    module = ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
+    if "from jaxtyping import" in path.read_text(encoding="utf-8"):
+        jaxtyping.install_import_hook(module, f"{typecheck.__name__}.check")
+    else:
+        beartype_package(module, conf=typecheck.CONFIG)
 
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=25, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")

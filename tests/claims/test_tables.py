@@ -65,6 +65,13 @@ def settings_of(table, row):
     return {"architecture": "seq2seq" if table in OF_SEQ2SEQ else "decoder_only", table: row}
 
 
+OTHERS = [
+    ("architecture", "encoder_only"),
+    ("architecture", "rnn_seq2seq"),
+    ("recurrent.cell", "lstm"),
+    ("recurrent.attention", "none"),
+    ("self_attention", False),
+]
 ATTENTION = ("query_key_norm", "soft_cap", "sink", "differential")
 COMBINED = cover(
     {
@@ -77,6 +84,8 @@ COMBINED = cover(
         "soft_cap": [None, 2.0],
         "sink": [False, True],
         "differential": [False, True],
+        "bias": [True, False],
+        "tie_embeddings": [True, False],
         "architecture": ["decoder_only", "seq2seq"],
     },
     lambda row: (
@@ -134,9 +143,8 @@ def drawn_of(model):
 
 
 def in_core(case):
-    """Architectures, and what takes a part of a model away; the values of the other tables stand in COMBINED."""
-    table, row = case
-    return table == "architecture" or row in (False, 0, "none", "lstm")
+    """The architectures and the parts that the models of COMBINED do not have."""
+    return case in OTHERS
 
 
 @pytest.mark.parametrize("row", COMBINED, ids=str)
