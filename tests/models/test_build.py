@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +128,15 @@ def test_gpt2_bert_and_the_transformer_of_2017_are_settings():
     assert not any("final_norm" in name for name in found[1] | found[2])
     assert "decoder.final_norm.scale" in found[0]
     assert "decoder.blocks.cross.key.kernel" in found[2]
+
+
+def test_a_resolved_config_may_be_changed_and_resolved_again():
+    for settings in ({"score": "position_only"}, {"position": "relative"}, {"position": "rotary"}):
+        config = transformer.build({**SIZES, "architecture": "decoder_only", **settings}).config
+        again = dataclasses.replace(config, dtype="bfloat16").resolved()
+        assert dataclasses.replace(again, dtype="float32") == config
+    with pytest.raises(UserError, match="max_distance is not read"):
+        transformer.build({**SIZES, "score": "position_only", "relative": {"max_distance": 128}})
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

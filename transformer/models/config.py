@@ -167,7 +167,10 @@ class ModelConfig:
 
     @functools.cached_property
     def _resolved(self) -> "ModelConfig":
-        return model_config(changed(self))
+        values = changed(self)
+        if self.relative == dataclasses.replace(self.relative, max_distance=None).resolved():
+            values["relative"].pop("max_distance", None)  # filled in with the buckets, which more than positions read
+        return model_config(values)
 
     @property
     def as_settings(self) -> reads.WholeSettings:
