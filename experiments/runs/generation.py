@@ -51,7 +51,7 @@ def decoding_config(run: Run, flags: Mapping[str, Any], seed: int | None) -> Dec
     task, most = run.experiment.task, decoding.max_new_tokens
     if most is not None and task.fixed_answer_length and most > task.max_answer_length:
         raise problem(
-            "--max_new_tokens is more than the slots that this model fills",
+            "--max_new_tokens is more than the mask slots that this model fills",
             got=most,
             expected=f"at most {task.max_answer_length}",
         )

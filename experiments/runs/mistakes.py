@@ -17,19 +17,19 @@ from transformer.inspection.plots import confusion
 def print_answer_mistakes(
     console: Console, evaluation: Evaluation, pairs: Sequence[Pair], answers: Int[np.ndarray, "I M"], count: int
 ) -> None:
-    """Print the hardest groups, and some wrong answers.
+    """Print the hardest groups, and some mistakes.
 
     Args:
         answers: generated tokens of each pair.
-        count: number of wrong answers to print.
+        count: number of mistakes to print.
     """
-    right = evaluation.matches(answers, pairs)
+    correct = evaluation.matches(answers, pairs)
     groups = np.array([pair.group for pair in pairs])
     if len(set(groups)) > 1:
-        hardest = sorted((right[groups == group].mean(), group, (groups == group).sum()) for group in set(groups))
+        hardest = sorted((correct[groups == group].mean(), group, (groups == group).sum()) for group in set(groups))
         shown = ", ".join(f"{name} {share:.0%} of {size}" for share, name, size in hardest[:5])
         console.print(f"hardest groups: {shown}", markup=False)
-    for i in np.flatnonzero(~right)[:count]:
+    for i in np.flatnonzero(~correct)[:count]:
         predicted, reference = evaluation.task.decode(answers[i]), pairs[i].target
         group = f" ({pairs[i].group})" if pairs[i].group else ""
         line = f"  {pairs[i].source!r}{group}: predicted {predicted!r}, reference {reference!r}"

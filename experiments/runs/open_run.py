@@ -17,7 +17,7 @@ from experiments.runs.run_data import require_run_data
 from experiments.storage import metrics
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
-from experiments.storage.workdir import read_record, refuse_other_data, refuse_other_facts
+from experiments.storage.workdir import read_record, refuse_other_data, refuse_other_metadata
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
 from transformer.decoding import DecodingConfig
@@ -130,7 +130,7 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
     if read_data:
         now = experiment.task.splits.fingerprint
         refuse_other_data(path, record.get("data", now), now)
-        refuse_other_facts(path, run_data.metadata, experiment.task.metadata)
+        refuse_other_metadata(path, run_data.metadata, experiment.task.metadata)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     output, count = config.training.output, average_last or 1
     if average_last is None and checkpoint == "best":

@@ -14,7 +14,7 @@ from experiments.training.experiment import RunData
 from transformer.errors import UserError, problem
 
 TOKENIZER = "tokenizer.json"
-FACTS = "task.json"
+METADATA = "task.json"
 
 
 def write_run_data(workdir: Path, task: Task) -> None:
@@ -24,7 +24,7 @@ def write_run_data(workdir: Path, task: Task) -> None:
         OSError: they could not be written; the error names the path.
     """
     write_text_atomically(workdir / TOKENIZER, task.tokenizers.to_json())
-    write_text_atomically(workdir / FACTS, json.dumps(task.metadata, ensure_ascii=False))
+    write_text_atomically(workdir / METADATA, json.dumps(task.metadata, ensure_ascii=False))
 
 
 def read_run_data(workdir: Path) -> RunData | None:
@@ -33,7 +33,7 @@ def read_run_data(workdir: Path) -> RunData | None:
     Raises:
         UserError: a file is damaged.
     """
-    there = all((workdir / name).exists() for name in ("config.json", TOKENIZER, FACTS))
+    there = all((workdir / name).exists() for name in ("config.json", TOKENIZER, METADATA))
     return require_run_data(workdir) if there else None
 
 
@@ -44,19 +44,19 @@ def require_run_data(workdir: Path) -> RunData:
         UserError: a file is missing or damaged.
     """
     tokenizers = TokenizerPair.from_json(_read(workdir, TOKENIZER))
-    text = _read(workdir, FACTS)
+    text = _read(workdir, METADATA)
     try:
-        facts = json.loads(text)
+        metadata = json.loads(text)
     except json.JSONDecodeError as error:
         raise _damaged(workdir, str(error)) from error
-    if not isinstance(facts, dict):
+    if not isinstance(metadata, dict):
         raise _damaged(workdir, "it holds no object")
-    return RunData(tokenizers, facts)
+    return RunData(tokenizers, metadata)
 
 
 def _damaged(workdir: Path, why: str) -> UserError:
     do = "Delete it, and run the command that trained once more: it writes the file."
-    return problem(f"{workdir / FACTS} cannot be read: {why}", do=do)
+    return problem(f"{workdir / METADATA} cannot be read: {why}", do=do)
 
 
 def _read(workdir: Path, name: str) -> str:

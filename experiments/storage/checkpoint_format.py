@@ -38,15 +38,15 @@ def save_arguments(
 def require_space(directory: Path, state: Any) -> None:
     """Raise OSError with the path if a checkpoint would not fit on the disk.
 
-    Checked before anything is written, because Orbax's own threads print the errors of a save. The trial file finds
-    limits that the number of free bytes does not show, such as a quota.
+    Checked before anything is written, because Orbax's own threads print the errors of a save. A small file that
+    is written first shows limits that the number of free bytes does not, such as a quota.
     """
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OTHER_BYTES
     free = shutil.disk_usage(directory).free
     if free < needed:
         what = f"the checkpoint needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left"
         raise OSError(errno.ENOSPC, what, str(directory))
-    trial = directory / ".probe"
+    trial = directory / ".trial"
     try:
         trial.write_bytes(bytes(OTHER_BYTES))
     except OSError as error:

@@ -150,8 +150,8 @@ def refuse_other_data(path: Path, before: str, now: str) -> None:
         )
 
 
-def refuse_other_facts(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a UserError if `Task.metadata`, which the data determines, are not what the run began with."""
+def refuse_other_metadata(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a UserError if `Task.metadata`, which the data determines, is not what the run began with."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
         raise problem(

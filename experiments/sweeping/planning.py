@@ -21,12 +21,12 @@ NOWHERE = Path("nowhere")
 """The working directory of trials that are not trained."""
 
 
-def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, probe_steps: int) -> None:
+def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_steps: int) -> None:
     """Print the plan of a sweep; for a space with ranges, that of its corners.
 
     Args:
         lanes: trials at once; None: as many as memory holds.
-        probe_steps: steps that are timed of each group, after the first; 0: none, and no time is printed.
+        timed_steps: steps that are timed of each group, after as many that are not; 0: none, and no time is printed.
     """
     space, sampler, points, _ = sweep.search
     grid = sampler == "grid"
@@ -41,16 +41,16 @@ def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, probe_st
     share = total / len(trials)
     rows, seconds = [], 0.0
     for group in groups:
-        row, group_seconds = _group_plan(group, lanes, probe_steps)
+        row, group_seconds = _group_plan(group, lanes, timed_steps)
         rows.append(row)
         seconds += share * group_seconds
     title = f"{len(groups)} groups, each with its own programs" + ("" if grid else ", of the corners of the space")
     console.print(final_table(rows, title=title))
-    if probe_steps:
+    if timed_steps:
         print_line(console, f"about {duration(seconds)} of training by one worker, without evaluations and compiling")
 
 
-def _group_plan(group: Sequence[Trial], lanes: int | None, probe_steps: int) -> tuple[dict[str, str], float]:
+def _group_plan(group: Sequence[Trial], lanes: int | None, timed_steps: int) -> tuple[dict[str, str], float]:
     """Return a row of the table, and the seconds that the updates of the group take."""
     experiment, mesh = group[0].experiment, lanes_mesh()
     programs = Programs(experiment.update_of_one(), mode_of("auto"), mesh, shared=True)
@@ -66,9 +66,9 @@ def _group_plan(group: Sequence[Trial], lanes: int | None, probe_steps: int) -> 
         "programs": str(experiment.task.num_programs),
         "peak memory": "" if memory is None else f"{memory.peak / 1e6:,.1f} MB on each device",
     }
-    if not probe_steps:
+    if not timed_steps:
         return row, 0.0
-    step = _seconds_of_a_step(group[:size], size, programs, probe_steps)
+    step = _seconds_of_a_step(group[:size], size, programs, timed_steps)
     seconds = math.ceil(len(group) / size) * experiment.config.training.steps * step
     return {**row, "a step": f"{1e3 * step:.1f} ms"}, seconds
 

@@ -115,7 +115,7 @@ class LaneRecord:
         }
 
     def to_record(self) -> dict[str, Any]:
-        """Return the part that a checkpoint stores, as JSON can hold it."""
+        """Return the part that a checkpoint stores, as JSON can hold it; other keys would not continue older sweeps."""
         plain = ("status", "step", "best", "curve", "evaluations", "test")
         return {
             "window": self.recent_metrics.fetch(),

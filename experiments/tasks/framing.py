@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from experiments.data.batching import Bucket
-from experiments.data.tokenizers.table import SpecialTokens
+from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, join
 from experiments.tasks.config import PREFIX_READERS
 from transformer.errors import look_up, problem
@@ -264,7 +264,7 @@ class EncoderOnly(Frame):
     def _check_slots(self, answer_length: int) -> None:
         if answer_length > self.mask_slots:
             raise problem(
-                "a target is longer than the slots of an encoder-only model",
+                "a target is longer than the mask slots of an encoder-only model",
                 got=f"{answer_length} tokens, its end token included",
                 expected=f"at most {self.mask_slots}, the longest training target with its end token",
                 do="Set data.too_long=cut, leave the example out, or take another model.architecture.",

@@ -92,7 +92,7 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """Facts of the data that answering a text needs, as JSON can hold them; their keys are those of task.json."""
+        """Metadata of the data that answering a text needs, as JSON can hold it; the keys are those of task.json."""
 
     @abc.abstractmethod
     def max_sequence_length(self, answer_length: int | None = None) -> int:

@@ -81,7 +81,7 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
     answer = config.decoding.max_new_tokens
     if answer is not None and task.fixed_answer_length and answer > task.max_answer_length:
         raise problem(
-            f"architecture {config.model.architecture!r} fills as many slots as the longest answer of training has",
+            f"architecture {config.model.architecture!r} fills mask slots, as many as the longest training answer has",
             got=f"decoding.max_new_tokens {answer}",
             expected=f"at most {task.max_answer_length}, or none",
         )

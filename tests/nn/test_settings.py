@@ -65,5 +65,5 @@ def test_modules_read_no_setting_that_the_protocol_lacks():
 
 @pytest.mark.parametrize("bad", [None, 3, types.SimpleNamespace(width=4)])
 def test_annotations_with_the_protocol_are_checked_in_tests(bad):
-    with pytest.raises(Exception, match="parameter '?config"):
+    with pytest.raises(Exception, match=r"parameter '?config"):
         sizes(bad)

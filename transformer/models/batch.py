@@ -86,6 +86,6 @@ def source_positions(score: Score, batch: Batch) -> Array | None:
 
 
 def last_of_prompt(x_BTD: Array, lengths_B: Array) -> Array:
-    """Take the entry at the last token of each prompt, B T ... -> B 1 ...; the first one of a prompt without tokens."""
+    """Take the entry at the last token of each prompt, B T ... -> B 1 ...; lengths are at least 1."""
     index_B1 = jnp.maximum(lengths_B - 1, 0)[:, None]
     return jnp.take_along_axis(x_BTD, index_B1[..., None], axis=1, mode="clip")

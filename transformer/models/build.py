@@ -120,8 +120,8 @@ class Model:
         """Begin to decode: read the source and the whole prompt.
 
         Args:
-            batch: `source` and its lengths for an encoder; `target` and `target_lengths`, the prompt, for a decoder;
-                `prefix_lengths`, where the mask slots begin, for an encoder-only model.
+            batch: `source` and its lengths for an encoder; `target` and `target_lengths`, the prompt (at least 1 token),
+                for a decoder; `prefix_lengths`, where the mask slots begin, for an encoder-only model.
             steps: most tokens to decode.
             capture, replace: as for `apply`.
 
@@ -152,7 +152,8 @@ class Model:
             capture, replace: as for `apply`.
 
         Returns:
-            As `start`: the logits of the next token, the cache, and the captured activations of this step.
+            As `start`: the logits of the next token, the cache, and the captured activations of this step. An
+            encoder-only model computes everything in `start`; its `step` captures and replaces nothing.
         """
         module = self._requesting(capture, replace)
         out = module.apply({"params": params}, token_B, cache, method="step")

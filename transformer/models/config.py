@@ -167,10 +167,7 @@ class ModelConfig:
 
     @functools.cached_property
     def _resolved(self) -> "ModelConfig":
-        values = changed(self)
-        if self.relative == dataclasses.replace(self.relative, max_distance=None).resolved():
-            values["relative"].pop("max_distance", None)  # filled in with the buckets, which more than positions read
-        return model_config(values)
+        return model_config(changed(self))
 
     @property
     def as_settings(self) -> reads.WholeSettings:
@@ -201,7 +198,7 @@ class ModelConfig:
             **{name: value for name, value in derived.items() if is_read(name)},
             embedding=self.embedding.resolved(self.position if is_read("position") else None),
             class_head=self.class_head.resolved(self.architecture),
-            relative=self.relative.resolved() if is_read("relative.buckets") else self.relative,
+            relative=self.relative.resolved() if is_read("relative.max_distance") else self.relative,
         )
 
     def _heads(self) -> dict[str, int]:

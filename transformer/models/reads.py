@@ -183,7 +183,7 @@ CONTRADICTIONS = {
         lambda config, _: (
             (_rotates(config) or POSITIONS[config.position].bias is not None) and not config.self_attention
         ),
-        "model.position works within self-attention",
+        "these positions work within self-attention",
         lambda config: f"model.position {config.position}, model.self_attention false",
         do="Set model.position to one that is added to the embeddings, or to none.",
     ),

@@ -3,7 +3,7 @@
     recurrent.attention none   the decoder starts from the last states of the encoder and reads nothing else of it
                                Sutskever et al. 2014, https://arxiv.org/abs/1409.3215
     any score                  the decoder attends to all states of the source in every step
-                               Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473; the layers: `nn.recurrent_stacks`
+                               Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473; the layers: `nn.recurrent.stacks`
 
 The head reads s_j, or with attention tanh(W_s s_j + W_c c_j + b), which is equation 5 of Luong et al. 2015,
 https://arxiv.org/abs/1508.04025. A layer of the decoder starts from the last states of the encoder's layer at the same

@@ -21,9 +21,10 @@ from transformer.nn.intermediates import Recorder, Request, chosen_layers
 from transformer.nn.modules import Norm
 from transformer.nn.norm_placement import NORM_PLACEMENTS, Map
 from transformer.nn.positions import PositionBias
-from transformer.nn.settings import ModelSettings
-from transformer.nn.user_functions import self_attention_mask
+from transformer.nn.settings import ModelSettings, of_layer
+from transformer.nn.user_functions import user_mask
 from transformer.ops import cache as caches
+from transformer.ops import masks
 from transformer.ops.masks import Mask
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score
@@ -36,7 +37,7 @@ class StackInputs(NamedTuple):
     """The inputs of a stack that all its layers share.
 
     Attributes:
-        self_mask: order, lengths and segments of self-attention; window and the user's own mask join it in the block.
+        self_mask: order, lengths and segments; the stack joins the user's own mask to it, each block its window.
         positions: of the target, T or B T.
         dropout: of the stack.
         source_BSD: output of the encoder; None in a stack without cross-attention, or where its keys are cached.
@@ -150,13 +151,13 @@ class Block(nn.Module):
     ) -> AttentionInputs:
         """Return the inputs of self-attention."""
         cache = (layer.cache or {}).get("self")
-        positions = inputs.self_positions(cache)
+        window = of_layer(layer.window, self.config.window)
         return AttentionInputs(
-            mask=self_attention_mask(self.config, inputs.self_mask, positions, layer.window),
+            mask=inputs.self_mask if window is None else inputs.self_mask & masks.window(window),
             recorder=recorder.sublayer("self"),
             dropout=dropout,
             layer=layer.layer,
-            positions=positions,
+            positions=inputs.self_positions(cache),
             bias=inputs.self_bias,
             rotary_base=layer.rotary_base,
             cache=cache,
@@ -260,7 +261,10 @@ class Stack(nn.Module):
         )
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
         positions = inputs.self_positions((cache or {}).get("self"))
-        inputs = inputs._replace(self_bias=PositionBias(self.config, causal, name="bias")(positions))
+        inputs = inputs._replace(
+            self_mask=inputs.self_mask & user_mask(self.config, positions),
+            self_bias=PositionBias(self.config, causal, name="bias")(positions),
+        )
         blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
         x_BTD, outputs = blocks(x_BTD, layer_inputs(self.config, self.num_layers, cache), inputs)
         if NORM_PLACEMENTS[self.config.norm_placement].final_norm:

@@ -136,9 +136,9 @@ def check(request: Request, stacks: Mapping[str, Mapping[str, int]], num_heads: 
 
 
 class Recorder:
-    """The recorder of one block, which carries out a request: `x = record("self.query", x)`.
+    """The recorder of one block, which carries out a request: `x = recorder.sublayer("self").record("query", x)`.
 
-    It is made where the block is called and given up there; `captured` is a result of the block.
+    It is made where the block is called and discarded there; `captured` is a result of the block.
 
     Args:
         request: the activations to capture and to replace.

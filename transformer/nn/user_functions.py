@@ -1,4 +1,4 @@
-"""The functions of a user that a config names by a path package.module:function, and self-attention's whole mask."""
+"""The functions of a user that a config names by a path package.module:function."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from jax import Array
 from jaxtyping import Bool
 
 from transformer.errors import look_up, problem
-from transformer.nn.settings import ModelSettings, of_layer
+from transformer.nn.settings import ModelSettings
 from transformer.ops import masks
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Function
@@ -69,17 +69,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     return all(got in (1, want) for got, want in zip(shape, expected, strict=True))
 
 
-def self_attention_mask(config: ModelSettings, mask: Mask, positions: QueryKeyPositions, window: Array | None) -> Mask:
-    """Join self-attention's window and the user's own mask to a mask: the one place where they meet.
-
-    Args:
-        mask: order, lengths and segments.
-        positions: of queries and keys, for the user's own mask.
-        window: this layer's own sliding window (tokens); None: the config's.
-    """
-    size = of_layer(window, config.window)
-    if size is not None:
-        mask = mask & masks.window(size)
-    if config.attention.mask is not None:
-        mask = mask & masks.given(user_allowed(config.attention.mask, positions, config.num_heads))
-    return mask
+def user_mask(config: ModelSettings, positions: QueryKeyPositions) -> Mask:
+    """Return the user's own mask of self-attention; no rule where the config names none."""
+    name = config.attention.mask
+    return masks.everything() if name is None else masks.given(user_allowed(name, positions, config.num_heads))

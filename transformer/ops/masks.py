@@ -2,7 +2,7 @@
 
     allowed[b, t, s] = every rule allows (t, s) in example b
 
-A mask is a tuple of rules, not an array: `attend` turns it into booleans, or hands it to a fused kernel as flags.
+A mask is a tuple of rules, not an array: `attend` turns it into booleans.
 Masks read indices, the rows in the sequence or in a cache, so that the same description serves the whole sequence at
 once and one query at a time against a cache. A query that may see no key gets exactly zero (see `attend`).
 """

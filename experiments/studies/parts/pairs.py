@@ -17,7 +17,8 @@ from experiments.data.config import DataConfig, DatesConfig, FilesConfig
 from experiments.data.examples import Pair
 from experiments.data.sources.table import load
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.data.tokenizers.table import SpecialTokens, TokenizerConfig
+from experiments.data.tokenizers.table import TokenizerConfig
+from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.studies.frame.training import Sample
 from experiments.tasks.collating import Example, collate
 from experiments.tasks.framing import Frame, frame_for

@@ -17,7 +17,7 @@ from experiments.storage.workdir import (
     git_state,
     open_workdir,
     read_config,
-    refuse_other_facts,
+    refuse_other_metadata,
     write_text_atomically,
 )
 from experiments.training.signals import catch_stop_signals, exit_code
@@ -197,10 +197,10 @@ def test_a_stop_signal_is_noted_once_and_the_old_handlers_come_back(number, code
 
 def test_facts_that_have_changed_are_refused_by_name(tmp_path):
     before = {"slots": 3, "longest_source": 11, "whole": [12, 3]}
-    refuse_other_facts(tmp_path, before, {**before})
+    refuse_other_metadata(tmp_path, before, {**before})
     with pytest.raises(
         UserError, match=r"other data: slots, whole of task.json has changed; got 4; \[12, 4\]; expected 3;"
     ):
-        refuse_other_facts(tmp_path, before, {**before, "slots": 4, "whole": [12, 4]})
+        refuse_other_metadata(tmp_path, before, {**before, "slots": 4, "whole": [12, 4]})
     with pytest.raises(UserError, match=r"classes of task.json"):
-        refuse_other_facts(tmp_path, {}, {"classes": ["a", "b"]})
+        refuse_other_metadata(tmp_path, {}, {"classes": ["a", "b"]})

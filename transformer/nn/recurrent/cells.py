@@ -67,7 +67,7 @@ class Cell:
     Attributes:
         step: (W x + b as B Z E, U h as B Z E, state, c_n) -> the next state; float32.
         gates: in the order of Z; and what each bias starts from.
-        states: how many arrays a state has.
+        states: number of arrays in a state.
         recurrent_bias: whether there is a c_n.
     """
 
