@@ -120,8 +120,8 @@ class Model:
         """Begin to decode: read the source and the whole prompt.
 
         Args:
-            batch: `source` and its lengths for an encoder; `target` and `target_lengths`, the prompt (at least 1 token),
-                for a decoder; `prefix_lengths`, where the mask slots begin, for an encoder-only model.
+            batch: `source` and its lengths for an encoder; `target` and `target_lengths`, a prompt of 1 token or
+                more, for a decoder; `prefix_lengths`, where the mask slots begin, for an encoder-only model.
             steps: most tokens to decode.
             capture, replace: as for `apply`.
 
