@@ -83,9 +83,3 @@ def source_positions(score: Score, batch: Batch) -> Array | None:
     if "source_segments" not in batch or not score.reads_positions:
         return None
     return positions_of(batch["source"].shape[1], batch["source_segments"])
-
-
-def last_of_prompt(x_BTD: Array, lengths_B: Array) -> Array:
-    """Take the entry at the last token of each prompt, B T ... -> B 1 ...; lengths are at least 1."""
-    index_B1 = jnp.maximum(lengths_B - 1, 0)[:, None]
-    return jnp.take_along_axis(x_BTD, index_B1[..., None], axis=1, mode="clip")

@@ -6,11 +6,11 @@ With `prefix_lengths` in the batch, the prefix sees both ways (a prefix LM, Raff
 import flax.linen as nn
 from jax import Array
 
-from transformer.models.batch import Batch, Tree, causal_mask, last_of_prompt, require
+from transformer.models.batch import Batch, Tree, causal_mask, require
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding, check_length
-from transformer.nn.heads import output_head, predictions, require_token_head, token_table
+from transformer.nn.heads import last, output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
 from transformer.nn.settings import ModelSettings
@@ -61,7 +61,7 @@ class DecoderOnly(nn.Module):
         check_length(self.config, length - 1)
         empty = empty_cache(self.config, self.config.num_layers, target_BT.shape[0], length)
         x_BTD, blocks, captured = self.read(batch, cache=empty)
-        logits_BV = self.head(last_of_prompt(x_BTD, lengths_B), self.embedding())[:, 0]
+        logits_BV = self.head(last(x_BTD, lengths_B), self.embedding())
         return logits_BV, {"blocks": blocks, "index": lengths_B}, captured
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:

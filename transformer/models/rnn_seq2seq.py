@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
-from transformer.models.batch import Batch, Tree, cross_mask, last_of_prompt, require
+from transformer.models.batch import Batch, Tree, cross_mask, require
 from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.attention import Cache
 from transformer.nn.dropout import Dropout
-from transformer.nn.heads import predictions, require_token_head
+from transformer.nn.heads import last, predictions, require_token_head
 from transformer.nn.parameters import declare
 from transformer.nn.recurrent.cells import Restart, State
 from transformer.nn.recurrent.stacks import DecoderInputs, RecurrentDecoder, RecurrentEncoder, starts_of
@@ -146,7 +146,7 @@ class RnnSeq2Seq(EncoderDecoder):
         memory, of_encoder = self.encode(batch)
         source = self.decoder.read(memory.states_BSD)
         x_BTD, states, of_decoder = self.read(target_BT, memory.begin, source, batch, restart=memory.restart)
-        logits_BV = self.head(last_of_prompt(x_BTD, lengths_B), self.target_table())[:, 0]
+        logits_BV = self.head(last(x_BTD, lengths_B), self.target_table())
         cache: Tree = {"states": _after(lengths_B, states, memory.begin)}
         if source is not None:
             lengths = {name: batch[name] for name in ("source_lengths",) if name in batch}

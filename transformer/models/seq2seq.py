@@ -11,7 +11,6 @@ from transformer.models.batch import (
     Tree,
     causal_mask,
     cross_mask,
-    last_of_prompt,
     require,
     source_positions,
     visible,
@@ -20,7 +19,7 @@ from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import check_length
-from transformer.nn.heads import predictions, require_token_head
+from transformer.nn.heads import last, predictions, require_token_head
 from transformer.nn.positions import positions_of
 from transformer.ops.scores import find
 
@@ -91,7 +90,7 @@ class Seq2Seq(EncoderDecoder):
         memory_BSD, of_encoder = self.encode(batch)
         empty = empty_cache(self.config, self.config.num_decoder_layers, target_BT.shape[0], length)
         x_BTD, blocks, of_decoder = self.read(batch, memory_BSD, cache=empty)
-        logits_BV = self.head(last_of_prompt(x_BTD, lengths_B), self.target_table())[:, 0]
+        logits_BV = self.head(last(x_BTD, lengths_B), self.target_table())
         source = {name: batch[name] for name in ("source_lengths",) if name in batch}
         return logits_BV, {"blocks": blocks, "index": lengths_B, "source": source}, {**of_encoder, **of_decoder}
 

@@ -65,7 +65,7 @@ class ClassHead(nn.Module):
 
 
 class Head(nn.Module):
-    """Logits of tokens B T V, float32: from the embedding table where tied, else from a kernel of its own."""
+    """Logits of tokens, B T D -> B T V or B D -> B V, float32: by the embedding table where tied, else a kernel."""
 
     config: ModelSettings
 
