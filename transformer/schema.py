@@ -216,12 +216,12 @@ def checked(value: Any, leaf: Setting) -> Any:
     if not right or not all(_is_type(part, leaf.part_type) for part in parts):
         given = f"{value!r} ({type(value).__name__})"
         raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type)
-    allowed = leaf.allowed
-    for part in parts if allowed is not None else ():
-        if leaf.by_path and ":" in part:
-            look_up(leaf.name, {}, part)
-        elif allowed is not None and part not in allowed:
-            raise unknown(f"value of {leaf.name}", str(part), allowed)
+    if leaf.allowed is not None:
+        for part in parts:
+            if leaf.by_path and ":" in part:
+                look_up(leaf.name, {}, part)
+            elif part not in leaf.allowed:
+                raise unknown(f"value of {leaf.name}", str(part), leaf.allowed)
     if leaf.check is not None and (expected := leaf.check(value)) is not None:
         raise problem(f"{leaf.name} is out of range", got=repr(value), expected=expected)
     return value

@@ -198,8 +198,7 @@ def module_settings(config: ModelConfig) -> ModelSettings:
     """Return a resolved config as its modules read it: `score` is its attention's, and an RNN has no positions."""
     score = score_name(config.as_settings) or config.score
     position = "none" if STRUCTURES[config.architecture].recurrent else config.position
-    # Resolving has filled in what `ModelSettings` declares without None.
-    return cast(ModelSettings, dataclasses.replace(config, score=score, position=position))
+    return dataclasses.replace(config, score=score, position=position).as_settings
 
 
 def build(config: ModelConfig | Mapping[str, Any]) -> Model:

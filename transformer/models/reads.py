@@ -28,11 +28,6 @@ class WholeSettings(ModelSettings, Protocol):
         """Row of STRUCTURES."""
         ...
 
-    @property
-    def num_layers(self) -> int:
-        """Layers of a stack that has no number of its own."""
-        ...
-
 
 @dataclasses.dataclass(frozen=True)
 class Structure:

@@ -44,7 +44,8 @@ class StackInputs(NamedTuple):
         source_positions: S or B S, of the keys of cross-attention; their indices if absent.
         cross_mask: which keys cross-attention may see; no rule: all.
         cache_index_B: row of the cache in which the first new key is written; None: there is no cache.
-        self_bias: addition of positions to the scores of self-attention; the stack computes it.
+        self_positions: of queries and keys of self-attention; the stack fills them in.
+        self_bias: addition of positions to the scores of self-attention; the stack fills it in.
     """
 
     self_mask: Mask
@@ -54,12 +55,8 @@ class StackInputs(NamedTuple):
     source_positions: Array | None = None
     cross_mask: Mask = Mask()
     cache_index_B: Array | None = None
+    self_positions: QueryKeyPositions | None = None
     self_bias: Array | None = None
-
-    def self_positions(self, cache: Cache | None) -> QueryKeyPositions:
-        """Return the positions of queries and keys of self-attention; those of cached keys are their rows."""
-        keys = self.positions if cache is None else jnp.arange(cache["key"].shape[-3])
-        return QueryKeyPositions(self.positions, keys)
 
     def cross_positions(self, cache: Cache | None) -> QueryKeyPositions:
         """Return the positions of queries and keys of cross-attention."""
@@ -150,17 +147,16 @@ class Block(nn.Module):
         self, layer: LayerInputs, inputs: StackInputs, recorder: Recorder, dropout: Dropout
     ) -> AttentionInputs:
         """Return the inputs of self-attention."""
-        cache = (layer.cache or {}).get("self")
         window = of_layer(layer.window, self.config.window)
         return AttentionInputs(
             mask=inputs.self_mask if window is None else inputs.self_mask & masks.window(window),
             recorder=recorder.sublayer("self"),
             dropout=dropout,
             layer=layer.layer,
-            positions=inputs.self_positions(cache),
+            positions=inputs.self_positions,
             bias=inputs.self_bias,
             rotary_base=layer.rotary_base,
-            cache=cache,
+            cache=(layer.cache or {}).get("self"),
             cache_index_B=inputs.cache_index_B,
         )
 
@@ -260,8 +256,12 @@ class Stack(nn.Module):
             unroll=self.num_layers if self.config.unroll and not self.config.remat else 1,
         )
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
-        positions = inputs.self_positions((cache or {}).get("self"))
+        own = (cache or {}).get("self")  # cached keys have the positions of their rows
+        positions = QueryKeyPositions(
+            inputs.positions, inputs.positions if own is None else jnp.arange(own["key"].shape[-3])
+        )
         inputs = inputs._replace(
+            self_positions=positions,
             self_mask=inputs.self_mask & user_mask(self.config, positions),
             self_bias=PositionBias(self.config, causal, name="bias")(positions),
         )

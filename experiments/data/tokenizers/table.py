@@ -23,7 +23,7 @@ from experiments.data.tokenizers.file import TokenizerFile
 from experiments.data.tokenizers.tokens import FIRST, SpecialTokens, Tokenizer
 from experiments.data.tokenizers.words import Words
 from transformer.errors import look_up, problem
-from transformer.read_by import Condition, refuse_unread, when
+from transformer.read_by import Condition, refuse_unread, unread, when
 from transformer.schema import at_least, setting
 
 __all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerConfig", "check", "fit", "from_json"]
@@ -83,9 +83,9 @@ def check(config: TokenizerConfig) -> None:
     refuse_unread(config, "tokenizer")
     if config.vocab_size is not None:
         kind.check_size(config.vocab_size)
-    two_files = "path" in settings_of(kind) and not config.shared
-    for name in [*["path"] * ("path" in settings_of(kind)), *["target_path"] * two_files]:
-        if getattr(config, name) is None:
+    not_read = unread(config, "tokenizer")
+    for name in ("path", "target_path"):
+        if f"tokenizer.{name}" not in not_read and getattr(config, name) is None:
             raise problem(
                 f"tokenizer {config.name!r} lacks tokenizer.{name}",
                 got="none",
