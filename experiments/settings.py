@@ -144,6 +144,8 @@ def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str
     values = to_json_dict(config)
     old, default = schema.flatten(values), schema.flatten(to_json_dict(Config()))
     changed = [name for name in not_read if old[name] != default[name]]
+    if not changed:
+        return config, []
     for name in changed:
         _remove(values, name)
     notes = [

@@ -243,7 +243,7 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
     """
     prefix = name + "." if name else ""
     parts, leaves = sections(schema), settings(schema)
-    known = [*typing.get_type_hints(schema)]
+    known = dict.fromkeys(leaf.partition(".")[0] for leaf in leaves)
     made: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
