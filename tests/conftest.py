@@ -1,4 +1,4 @@
-"""What all tests share: annotations checked as the code runs, compiled programs kept, examples that do not change."""
+"""The set-up of all tests: annotations are checked, compiled programs kept, examples always the same."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands, and what it points to is there."""
+"""The README's code runs as it stands, and the files that it names exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How docstrings and settings' meanings begin: functions with an imperative verb, classes and settings with a noun.
+"""The openings of docstrings and settings' meanings: an imperative verb for functions, a noun for classes and settings.
 
 A first word is judged by lists, since English has no grammar that a program reads: what cannot open a sentence about a
 function, what cannot open a noun phrase, and the verbs in the third person that look like plurals.
@@ -24,78 +24,55 @@ ENDS_IN_S = {"pass", "process", "press", "express", "compress", "address", "acce
 """Imperatives that end in s, though they are not verbs in the third person."""
 
 
-def docstrings():
-    """(place, kind, docstring) of every definition of the library and the experiments: function, property or class."""
-    for folder in ("transformer", "experiments"):
+def docstrings(*folders):
+    """Yield (place, kind, docstring) of every module, function, property, class and constant of the folders."""
+    for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-                    continue
-                text = ast.get_docstring(node)
-                if text:
-                    names = {ast.unparse(decorator).split("(")[0].split(".")[-1] for decorator in node.decorator_list}
-                    named = names & {"property", "cached_property"}
-                    kind = "class" if isinstance(node, ast.ClassDef) else "property" if named else "function"
-                    yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", kind, text
+                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+                if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+                    yield place, kind_of(node), ast.get_docstring(node)
+                body = getattr(node, "body", None)
+                for before, after in itertools.pairwise(body if isinstance(body, list) else ()):
+                    if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
+                        yield place, "constant", getattr(after.value, "value", None)
+
+
+def kind_of(node):
+    """Return "property" for a function that is called without arguments, else the node's own kind."""
+    decorators = {ast.unparse(own).split("(")[0].split(".")[-1] for own in getattr(node, "decorator_list", ())}
+    return "property" if decorators & {"property", "cached_property"} else type(node).__name__
 
 
 def first_word(text):
-    """The first word of a text in small letters, without its punctuation."""
+    """Return the first word of a text in small letters, without its punctuation."""
     return text.split()[0].strip(".,:;()`'\"").lower() if text.split() else ""
 
 
+def is_imperative(word):
+    """Check that a word may open a sentence about a function."""
+    return word.isalpha() and word not in NOT_A_VERB and (not word.endswith("s") or word in ENDS_IN_S)
+
+
+def opening(found, is_right):
+    """List the places whose text opens with a word that is not right, with their first lines."""
+    return [
+        f"{place}: {text.splitlines()[0]}"
+        for place, text in found
+        if isinstance(text, str) and text and not is_right(first_word(text))
+    ]
+
+
 def test_a_functions_docstring_opens_with_an_imperative():
-    wrong = [
-        f"{place}: {text.splitlines()[0]}"
-        for place, kind, text in docstrings()
-        if kind == "function"
-        and (
-            first_word(text) in NOT_A_VERB
-            or (first_word(text).endswith("s") and first_word(text) not in ENDS_IN_S)
-            or not first_word(text).isalpha()
-        )
-    ]
-    assert not wrong, f"{len(wrong)} docstrings:\n" + "\n".join(wrong)
+    found = ((place, text) for place, kind, text in docstrings("transformer", "experiments") if kind == "FunctionDef")
+    assert not opening(found, is_imperative)
 
 
-def test_a_classs_or_propertys_docstring_opens_with_a_noun():
-    wrong = [
-        f"{place}: {text.splitlines()[0]}"
-        for place, kind, text in docstrings()
-        if kind != "function" and first_word(text) in NO_NOUN
-    ]
-    assert not wrong, f"{len(wrong)} docstrings:\n" + "\n".join(wrong)
-
-
-def test_a_modules_docstring_opens_with_a_noun_or_a_verb():
-    wrong = []
-    for folder in ("transformer", "experiments", "configs"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            text = ast.get_docstring(ast.parse(path.read_text()))
-            if text and first_word(text) in NO_NOUN:
-                wrong.append(f"{path.relative_to(ROOT)}: {text.splitlines()[0]}")
-    assert not wrong, f"{len(wrong)} docstrings:\n" + "\n".join(wrong)
-
-
-def test_a_constants_docstring_opens_with_a_noun():
-    wrong = []
-    for folder in ("transformer", "experiments"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                body = getattr(node, "body", [])
-                pairs = itertools.pairwise(body) if isinstance(body, list) else ()
-                for before, after in pairs:
-                    if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
-                        text = getattr(after.value, "value", None)
-                        if isinstance(text, str) and first_word(text) in NO_NOUN:
-                            wrong.append(f"{path.relative_to(ROOT)}:{after.lineno}: {text.splitlines()[0]}")
-    assert not wrong, f"{len(wrong)} docstrings:\n" + "\n".join(wrong)
+def test_a_docstring_opens_with_a_noun_or_a_verb():
+    found = ((place, text) for place, _, text in docstrings("transformer", "experiments", "configs", "tests"))
+    assert not opening(found, lambda word: word not in NO_NOUN)
 
 
 def test_a_settings_meaning_opens_with_a_noun():
-    wrong = [
-        f"{leaf.name}: {leaf.meaning}"
-        for leaf in schema.settings(Config).values()
-        if first_word(leaf.meaning) in NO_NOUN
-    ]
-    assert not wrong, f"{len(wrong)} meanings:\n" + "\n".join(wrong)
+    found = ((leaf.name, leaf.meaning) for leaf in schema.settings(Config).values())
+    assert not opening(found, lambda word: word not in NO_NOUN)

@@ -126,7 +126,7 @@ def value_and_slopes(model, params):
 
 
 def drawn(table, row):
-    """Of three sets of parameters drawn with numpy, the last of them small: the model, parameters, logits, gradients.
+    """Return the model, three sets of parameters drawn with numpy (the last one small), their logits and gradients.
 
     Rows at their default share one program.
     """

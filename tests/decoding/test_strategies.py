@@ -23,7 +23,7 @@ def softmax(x):
 
 
 def frequencies(strategy, row, draws=4000):
-    """How often each token is drawn from one row of logits."""
+    """Count how often each token is drawn from one row of logits."""
     drawn = strategy.choose(jnp.broadcast_to(jnp.array(row), (draws, len(row))), KEY)
     return np.bincount(np.asarray(drawn), minlength=len(row))
 

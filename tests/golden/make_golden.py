@@ -50,7 +50,7 @@ def normal(random: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def stored(entries: dict[str, torch.Tensor | np.ndarray | None]) -> Record:
-    """What goes into a file: float32, whole numbers as they are."""
+    """Convert to the numbers of a file: float32, whole numbers as they are."""
     arrays = {}
     for name, value in entries.items():
         array = value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)

@@ -214,7 +214,7 @@ def test_asked_for_nothing_the_compiled_program_is_the_one_without():
 
 
 def instructions(lowered):
-    """Those of the compiled program, without the lines of source that they come from."""
+    """Return the operations of the compiled program, without the lines of source that they come from."""
     lines = [re.sub(r", metadata=\{[^}]*\}", "", line) for line in lowered.compile().as_text().splitlines()]
     kept = [line for line in lines if " = " in line]
     assert len(kept) > 100

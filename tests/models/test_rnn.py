@@ -27,7 +27,7 @@ def test_without_attention_the_decoder_sees_nothing_but_the_last_states():
     inputs = batch()
 
     def change(model):
-        """Of the logits, when the states of the last layer of the encoder are zero for whoever looks at them."""
+        """Measure the change of the logits where the encoder's last states are replaced by zero."""
         replaced = jax.jit(lambda p: model.model.apply(p, inputs, replace={"encoder.1.residual": jnp.zeros_like}))
         return np.abs(replaced(model.params)["logits"] - model(inputs)).max(axis=(1, 2))
 

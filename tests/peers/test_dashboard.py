@@ -14,7 +14,7 @@ pytestmark = pytest.mark.peers
 
 
 def page(application, path: str):
-    """What a web application answers to a request, as JSON."""
+    """Return a web application's answer to a request, as JSON."""
     environment, said = {}, []
     setup_testing_defaults(environment)
     environment["PATH_INFO"], _, environment["QUERY_STRING"] = path.partition("?")

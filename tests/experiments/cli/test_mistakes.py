@@ -82,7 +82,7 @@ MISTAKES = {
 
 
 def fails(main, argv: list[str], capsys) -> str:
-    """What a command prints as it exits with code 2."""
+    """Return the line that a command prints as it exits with code 2."""
     with pytest.raises(SystemExit) as stop:
         run(main, argv)
     error = capsys.readouterr().err

@@ -27,7 +27,7 @@ CONFIG = {"model": {"width": 128, "dtype": "float32"}, "seed": 0, "training": {"
 
 
 def differences(old: dict, new: dict) -> list[tuple]:
-    """Of these three settings log_every alone changes no result."""
+    """Settings of which log_every alone changes no result."""
     leaves = (("model", "width"), ("model", "dtype"), ("training", "log_every"))
     pairs = [
         (f"{section}.{name}", old[section][name], new[section][name], name != "log_every") for section, name in leaves

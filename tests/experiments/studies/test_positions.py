@@ -1,4 +1,4 @@
-"""What is trained with positions: codes that are not learned, losses by position; verdicts follow from numbers."""
+"""Models trained with positions: codes that are not learned, losses by position; verdicts follow from numbers."""
 
 import jax
 import jax.numpy as jnp

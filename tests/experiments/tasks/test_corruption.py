@@ -21,7 +21,7 @@ def rng(seed=0):
 
 
 def within(count, total, share, deviations=5):
-    """Whether a binomial count is within so many standard deviations of what is expected."""
+    """Check that a binomial count is within so many standard deviations of the expected one."""
     return abs(count - total * share) < deviations * np.sqrt(total * share * (1 - share))
 
 

@@ -62,7 +62,7 @@ def prepared(task, stream, seed=0):
 
 
 def nats(task, batch):
-    """Of each label, B by its places."""
+    """Compute the loss of each label (nats), B T."""
     return np.asarray(cross_entropy(jnp.asarray(logits(task, batch)), jnp.asarray(batch["labels"])))
 
 

@@ -1,4 +1,4 @@
-"""Which language a date is written in: labels, ceiling, and the writing of many days at once."""
+"""The language of a date: labels, ceiling, and the writing of many days at once."""
 
 import collections
 import dataclasses
