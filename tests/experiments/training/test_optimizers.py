@@ -11,6 +11,7 @@ import pytest
 from experiments.storage.checkpoints import Checkpoints
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OPTIMIZERS, OptimizerConfig, optimizer
+from tests.fixtures import hyper as fixtures
 from tests.fixtures.speeds import core_of
 from transformer import build
 from transformer.nn.parameters import Axes, parse_axes
@@ -38,19 +39,7 @@ def tree_of(seed: int) -> dict[str, jax.Array]:
     return {k: jnp.asarray(rng.normal(size=[SIZES[x] for x in a.letters]), jnp.float32) for k, a in AXES.items()}
 
 
-def hyper(**changes: float) -> Hyperparameters:
-    values = dict(
-        seed=0,
-        learning_rate=0.01,
-        warmup_steps=0,
-        weight_decay=0.0,
-        beta1=0.9,
-        beta2=0.95,
-        initial_scale=1,
-        dropout=None,
-        label_smoothing=None,
-    )
-    return Hyperparameters(**{k: None if v is None else jnp.asarray(v) for k, v in {**values, **changes}.items()})
+hyper = functools.partial(fixtures.hyper, warmup_steps=0, weight_decay=0.0, beta2=0.95)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

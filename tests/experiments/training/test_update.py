@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OptimizerConfig, optimizer
 from experiments.training.schedules import SCHEDULES, learning_rate
 from experiments.training.update import State, averaged, initial_state, make_update, token_sums
+from tests.fixtures.hyper import hyper
 from tests.fixtures.speeds import more
 from tests.golden.files import load
 from transformer import build
@@ -24,25 +24,6 @@ ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 STEADY = OptimizerConfig(epsilon=1e-2)
 """For comparing two programs: softmax ignores key biases, so their gradient is rounding alone, which AdamW would divide
 by its own size but for a large epsilon."""
-
-
-def hyper(**changes: float | None) -> Hyperparameters:
-    values = dict(
-        seed=0,
-        learning_rate=1e-2,
-        warmup_steps=3,
-        weight_decay=0.1,
-        beta1=0.9,
-        beta2=0.98,
-        initial_scale=1.0,
-        dropout=None,
-        label_smoothing=None,
-    )
-    values.update(changes)
-    seed = jnp.asarray(values.pop("seed"), jnp.uint32)
-    return Hyperparameters(
-        seed=seed, **{k: None if v is None else jnp.asarray(v, jnp.float32) for k, v in values.items()}
-    )
 
 
 def batch_for(architecture: str, seed: int = 0) -> dict[str, np.ndarray]:
