@@ -7,9 +7,9 @@
 
 Layer i of a stack is drawn from the parameter's key with i folded in, so it does not depend on the number of layers.
 
-The first draw of a size takes a third of a second to compile, and a model has many sizes. So that they share programs,
-a short draw is made longer, up to a power of two, and cut. The numbers are those of a draw of the exact size, because
-JAX computes number i from the key and i alone (`jax_threefry_partitionable`).
+The first draw of a size compiles a program, and a model has many sizes. So that they share programs, a short draw is
+made longer, up to a power of two, and cut. The numbers are those of a draw of the exact size, because JAX computes
+number i from the key and i alone (threefry keys, the default, with `jax_threefry_partitionable`).
 """
 
 import dataclasses
