@@ -194,7 +194,9 @@ def check_gradients(row):
     for (path, one), two in zip(
         jax.tree_util.tree_leaves_with_path(slopes), jax.tree.leaves(other_slopes), strict=True
     ):
-        np.testing.assert_allclose(two, one, rtol=2e-3, atol=2e-4, err_msg=jax.tree_util.keystr(path))
+        # Rounding in a sum of gradients grows with its largest term, whatever is left of the sum.
+        atol = 2e-4 * max(1.0, float(abs(one).max()))
+        np.testing.assert_allclose(two, one, rtol=2e-3, atol=atol, err_msg=jax.tree_util.keystr(path))
     other_loss, other_slopes = scanned(params, padded(row, 19))
     assert other_loss == loss
     jax.tree.map(np.testing.assert_array_equal, other_slopes, slopes)
