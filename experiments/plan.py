@@ -3,12 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.recipes import load_recipe_and_sweep
+from experiments.cli.terminal import terminal
 from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import use_cores
@@ -48,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         swept = make_sweep(recipe, overrides, {**space, **varied}, data="shared", sampler=None, trials=flags.trials)
         use_cores(None)
     use_compilation_cache()
-    console = Console(highlight=False)
+    console = terminal()
     for note in notes:
         print_line(console, note)
     show_plan(console, set_up(config), flags.probe_steps)

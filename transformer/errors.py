@@ -5,16 +5,37 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+LONGEST_VALUE = 300
+"""Maximum length of a value within a message (characters)."""
+
+LONGEST_MESSAGE = 2000
+"""Maximum length of a message (characters)."""
+
 
 class UserError(ValueError):
-    """A mistake in what the caller gave; command lines print it as it is and exit with code 2."""
+    """A mistake in what the caller gave; command lines print it as it is and exit with code 2.
+
+    A message of more than `LONGEST_MESSAGE` characters is shortened in its middle.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(shorten(str(message), LONGEST_MESSAGE))
+
+
+def shorten(text: str, most: int = LONGEST_VALUE) -> str:
+    """Return the text, or its beginning and end where it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    middle = f" ... ({len(text):,} characters) ... "
+    left = (most - len(middle)) // 2
+    return f"{text[: most - len(middle) - left]}{middle}{text[len(text) - left :]}"
 
 
 def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None = None) -> UserError:
-    """Return the error to raise: `what`, then got, expected and do where they are given, on one line."""
+    """Return the error to raise: `what`, then got (shortened), expected and do where they are given, on one line."""
     parts = [what]
     if got is not None:
-        parts.append(f"got {got}")
+        parts.append(f"got {shorten(str(got))}")
     if expected is not None:
         parts.append(f"expected {expected}")
     line = "; ".join(parts)

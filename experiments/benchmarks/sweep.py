@@ -19,10 +19,10 @@ from typing import Any
 
 import jax
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.terminal import terminal
 from experiments.storage.workdir import versions
 from experiments.sweeping.groups import Experiments
 from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, started, use_cores
@@ -56,7 +56,7 @@ def print_lanes_benchmark(trials: int, steps: int, rounds: int, processes: int, 
         mode: a row of MODES, or "auto".
         devices: number of parts of a CPU that compute side by side; None: its cores.
     """
-    console = Console(highlight=False)
+    console = terminal()
     lanes, single = [], []
     for _ in range(rounds):
         lanes.append(_in_a_process(_lanes, trials, steps, mode, devices))

@@ -5,8 +5,8 @@ import statistics
 import time
 
 import jax
-from rich.console import Console
 
+from experiments.cli.terminal import terminal
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import devices_in_words, final_table
@@ -32,7 +32,7 @@ def print_speeds(experiment: Experiment, name: str, *, batches: int, steps: int)
         {"part": "update alone", "tokens/s": f"{update:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
     ]
     title = f"{name}, median of {steps} steps, {devices_in_words()}"
-    Console(highlight=False).print(final_table(rows, title=title))
+    terminal().print(final_table(rows, title=title))
 
 
 def pipeline_speed(experiment: Experiment, count: int) -> float:

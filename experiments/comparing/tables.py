@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.cli.terminal import terminal
 from experiments.comparing.comparison import DATA, Differing, Group, differing, group_runs, rows
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import Result
@@ -15,8 +16,6 @@ from experiments.training.progress import print_line
 from transformer import schema
 
 NONE = "-"
-WIDE = 10_000
-"""Characters of a line in a file or a pipe, where a table is as wide as its cells."""
 BETTER = {"max": "higher", "min": "lower"}
 Rows = Sequence[tuple[str, str]]
 """(split, metric) of each row."""
@@ -26,8 +25,7 @@ METRIC = ("split", "metric", "unit", "better")
 
 def print_comparison(results: Sequence[Result]) -> None:
     """Print the settings that differ, the scores, and the means over seeds; warn of different data."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=WIDE)
+    console = terminal()
     changes = differing(results)
     if any(row.name == DATA for row in changes):
         line = "the runs read different data, so their scores are of different data; see the fingerprints"

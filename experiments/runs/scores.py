@@ -3,9 +3,9 @@
 import lzma
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
+from experiments.cli.terminal import terminal
 from experiments.data.examples import Document
 from experiments.runs.mistakes import print_answer_mistakes, print_label_mistakes
 from experiments.runs.open_run import Run
@@ -32,7 +32,7 @@ def print_scores(run: Run, split: str | None, most: int | None, mistakes: int) -
     evaluation = run.evaluation()
     answers = evaluation.answers(run.params, examples) if task.generates else None
     scores = evaluation.score(run.params, examples, answers)
-    console = Console(highlight=False)
+    console = terminal()
     mean = f", mean of the last {run.averaged} checkpoints" if run.averaged > 1 else ""
     console.print(f"{split} split, {len(examples):,} examples, checkpoint of step {run.step}{mean}")
     table = Table("metric", "value")

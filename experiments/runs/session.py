@@ -10,6 +10,7 @@ import jax
 from rich.console import Console
 
 from experiments import settings
+from experiments.cli.terminal import terminal
 from experiments.costs.summary import described
 from experiments.runs.open_run import draw_run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
@@ -44,7 +45,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
     Raises:
         UserError, OSError: mistakes of the user, and full or read-only disks.
     """
-    console = Console()
+    console = terminal()
     notes = [*notes]
     experiment = set_up(config, read_run_data(workdir))
     config_dict = settings.to_json_dict(experiment.config)

@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments import settings
+from experiments.cli.terminal import terminal
 from experiments.runs.run_data import require_run_data
 from experiments.storage import bitwise, metrics, retention
 from experiments.storage.workdir import read_config
@@ -118,7 +119,7 @@ def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
         UserError: mistakes in the settings, or training that fails or ends before step 2n.
         SystemExit: a stop was requested.
     """
-    console, flags = Console(), flags_of(recipe, overrides, n)
+    console, flags = terminal(), flags_of(recipe, overrides, n)
     retention.keep_orbax_quiet()
     print_line(console, f"The recipe with {' '.join(flags)}")
     with tempfile.TemporaryDirectory(prefix="verify_resume_") as directory, signals.catch_stop_signals() as stop:

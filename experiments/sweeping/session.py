@@ -14,6 +14,7 @@ from rich.console import Console
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
+from experiments.cli.terminal import terminal
 from experiments.runs.pictures import save
 from experiments.storage.workdir import refuse_other_config
 from experiments.sweeping import pictures, summary
@@ -189,7 +190,7 @@ def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Ex
     Args:
         first: the experiment of any trial.
     """
-    console, workdir = Console(), Path(flags.workdir)
+    console, workdir = terminal(), Path(flags.workdir)
     devices = devices_in_words()
     mode = mode_of(flags.mode)
     options = Options(workdir, flags.lanes, mode, flags.data == "shared", flags.halvings, flags.keep, devices)

@@ -1,0 +1,20 @@
+"""The terminal that commands print on: what is printed is the data itself, and all of it where nobody watches."""
+
+from typing import IO
+
+from rich.console import Console
+
+WIDE = 10_000
+"""Characters of a line in a file or a pipe, where a table is as wide as its cells."""
+
+
+def terminal(file: IO[str] | None = None) -> Console:
+    """Return the console to print on: text is printed as it is, without markup, emoji codes or highlighting.
+
+    Args:
+        file: the stream; None: standard output. One that is no terminal has lines of any length.
+    """
+    console = Console(file=file, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=file, markup=False, emoji=False, highlight=False, width=WIDE)
+    return console
