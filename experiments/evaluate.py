@@ -24,14 +24,14 @@ class EvaluateFlags:
     )
     examples: int | None = setting(None, "number of examples, the first of the split; none: all", check=at_least(1))
     mistakes: int = setting(5, "number of mistakes to print", check=at_least(0))
+    trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 
 def main(argv: Sequence[str]) -> None:
     flags, _ = parse(argv, EvaluateFlags, overridable=False)
     use_compilation_cache()
-    print_scores(
-        open_run(flags.workdir, flags.checkpoint, flags.average_last), flags.split, flags.examples, flags.mistakes
-    )
+    opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, trust_code=flags.trust_code)
+    print_scores(opened, flags.split, flags.examples, flags.mistakes)
 
 
 if __name__ == "__main__":

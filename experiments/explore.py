@@ -20,6 +20,7 @@ class ExploreFlags:
     layer: int = setting(-1, "index of the layer to draw; -1: the last")
     output: str | None = setting(None, "path of the PNG; none: plots/explore.png in the working directory")
     checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
+    trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     if path.suffix != ".png":
         raise problem("--output is not a PNG", got=str(path), expected="a name that ends in .png")
     use_compilation_cache()
-    opened = open_run(flags.workdir, flags.checkpoint, read_data=flags.input is None)
+    opened = open_run(flags.workdir, flags.checkpoint, read_data=flags.input is None, trust_code=flags.trust_code)
     source = example_text(opened.experiment) if flags.input is None else flags.input
     if source is None:
         raise problem(NO_EXAMPLE, do="Give --input=TEXT.")

@@ -39,6 +39,7 @@ class GenerateFlags:
         None, "total probability of the likeliest tokens to sample from; none: decoding.top_p", check=probability
     )
     seed: int | None = setting(None, "seed of sampling; none: the run's seed", check=at_least(0))
+    trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 
 DECODING = ("max_new_tokens", "strategy", "temperature", "top_k", "top_p")
@@ -48,7 +49,7 @@ DECODING = ("max_new_tokens", "strategy", "temperature", "top_k", "top_p")
 def main(argv: Sequence[str]) -> None:
     flags, _ = parse(argv, GenerateFlags, overridable=False)
     use_compilation_cache()
-    opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, read_data=False)
+    opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, read_data=False, trust_code=flags.trust_code)
     given = {name: value for name in DECODING if (value := getattr(flags, name)) is not None}
     for answer in answer_texts(opened, read_texts(flags.input, flags.file), given, flags.seed):
         print(answer.encode("utf-8", "replace").decode("utf-8"))  # a model of bytes can write bytes that are no text

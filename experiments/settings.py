@@ -98,6 +98,7 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
     for name, value in given:
         _put(merged, name, value)
     config = schema.from_dict(Config, merged.to_dict())
+    schema.import_code(config)
     config, notes = _leave_out_unread(config, {name for name, _ in given})
     config.model.resolved()
     tokenizers.check(config.tokenizer)
@@ -118,7 +119,7 @@ def _check_recipe(recipe: ConfigDict) -> None:
         for name in schema.flatten(recipe.to_dict()):
             if name not in known:
                 find(name)
-        schema.from_dict(Config, recipe.to_dict())
+        schema.import_code(schema.from_dict(Config, recipe.to_dict()))
     except UserError as error:
         raise UserError(f"in the recipe: {error}") from error
 
@@ -212,7 +213,7 @@ def to_json_dict(config: Config) -> dict[str, Any]:
 
 
 def from_json_dict(values: Mapping[str, Any]) -> Config:
-    """Build the config of such a dict, as `to_json_dict` returns it.
+    """Build the config of such a dict, as `to_json_dict` returns it; code that it names is not imported.
 
     Raises:
         UserError: a setting that this version does not have or allow.

@@ -114,7 +114,7 @@ def test_an_int_stands_for_a_float_and_a_list_for_a_tuple():
         ({"inner": {"scale": math.inf}}, ["model.inner.scale", "inf"]),
         ({"inner": {"scale": 0.0}}, ["model.inner.scale", "above 0"]),
         ({"kind": "palin"}, ["model.kind", "'palin'", "fast, plain", "Did you mean 'plain'?"]),
-        ({"kind": "no_such_package:slow"}, ["model.kind 'no_such_package:slow' cannot be imported"]),
+        ({"kind": "no such package:slow"}, ["model.kind 'no such package:slow' cannot be imported"]),
         ({"inner": {"words": ["red", "my_lab:blue"]}}, ["unknown value of model.inner.words", "'my_lab:blue'"]),
         ({"inner": {"words": ["red", "bleu"]}}, ["model.inner.words", "'bleu'", "Did you mean 'blue'?"]),
         ({"widht": 8}, ["unknown setting of model", "'widht'", "bias", "inner", "Did you mean 'width'?"]),
@@ -241,3 +241,14 @@ def test_a_setting_may_be_one_value_or_several_of_which_some_are_absent():
     assert "model.windows has the wrong type; got True" in error_of({"windows": [True]})
     assert not LEAVES["sizes"].listed
     assert not LEAVES["rate"].listed
+
+
+def test_code_that_a_setting_names_is_listed_and_imported_when_asked_for_alone(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "planted_by_others.py").write_text("raise RuntimeError('it ran')\n")
+    values = schema.from_dict(Outer, {"kind": "planted_by_others:slow"}, "model")
+    assert schema.named_code(values, "model") == {"model.kind": "planted_by_others:slow"}
+    assert schema.named_code(schema.from_dict(Outer, {"kind": "fast"})) == {}
+    with pytest.raises(UserError, match=r"^model\.kind 'planted_by_others:slow' cannot be imported: .*it ran"):
+        schema.import_code(values, "model")
+    schema.import_code(schema.from_dict(Outer, {"kind": "math:cos"}))

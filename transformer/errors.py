@@ -3,7 +3,9 @@
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 LONGEST_VALUE = 300
 """Maximum length of a value within a message (characters)."""
@@ -63,6 +65,13 @@ def unknown(what: str, name: str, names: Iterable[str]) -> UserError:
     guess = nearest(name, names)
     do = f"Did you mean {guess!r}?" if guess else None
     return problem(f"unknown {what}", got=repr(name), expected="one of " + ", ".join(names), do=do)
+
+
+def find_row(what: str, table: Mapping[str, T], name: str) -> T:
+    """Return the row `name` of a table. Raises UserError if there is none; the error names the nearest."""
+    if name not in table:
+        raise unknown(what, name, table)
+    return table[name]
 
 
 def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:

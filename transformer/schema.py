@@ -7,6 +7,7 @@ instance and `parse` turns the text of a flag into a value; both raise errors th
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,9 @@ from transformer.errors import UserError, look_up, problem, unknown
 from transformer.read_by import Condition
 
 T = typing.TypeVar("T")
+
+DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""A path package.module:attribute."""
 
 
 def setting(
@@ -35,7 +39,7 @@ def setting(
         meaning: one line for `--help`.
         allowed: the values, where they are a list (a table's rows, for instance); a tuple's are among them.
         check: value -> the words for what is expected where it is not allowed, else None; `--help` prints a `Check`'s.
-        by_path: a `package.module:attribute` is allowed beside the values listed.
+        by_path: a `package.module:attribute` is allowed beside the values listed; it is imported by `import_code`.
         changes_result: False where the setting cannot change the mathematics, so may differ on resume.
         read_by: the conditions under which the setting, or all of a section, is read; none: always.
     """
@@ -216,12 +220,12 @@ def checked(value: Any, leaf: Setting) -> Any:
     if not right or not all(_is_type(part, leaf.part_type) for part in parts):
         given = f"{value!r} ({type(value).__name__})"
         raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type)
-    if leaf.allowed is not None:
-        for part in parts:
-            if leaf.by_path and ":" in part:
-                look_up(leaf.name, {}, part)
-            elif part not in leaf.allowed:
-                raise unknown(f"value of {leaf.name}", str(part), leaf.allowed)
+    for part in parts:
+        if leaf.by_path and ":" in part:
+            if not DOTTED_PATH.fullmatch(part):
+                raise problem(f"{leaf.name} {part!r} cannot be imported", expected="package.module:attribute")
+        elif leaf.allowed is not None and part not in leaf.allowed:
+            raise unknown(f"value of {leaf.name}", str(part), leaf.allowed)
     if leaf.check is not None and (expected := leaf.check(value)) is not None:
         raise problem(f"{leaf.name} is out of range", got=repr(value), expected=expected)
     return value
@@ -258,6 +262,35 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
         else:
             made[key] = checked(value, dataclasses.replace(leaves[key], name=prefix + key))
     return schema(**made)
+
+
+def named_code(instance: Any, name: str = "") -> dict[str, str]:
+    """Collect the code that settings name by a dotted path: full name -> path. Nothing is imported.
+
+    Whoever reads settings that others wrote asks for consent by this list, before anything uses them.
+    """
+    prefix = name + "." if name else ""
+    found: dict[str, str] = {}
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= named_code(value, prefix + field.name)
+        elif field.metadata.get("by_path"):
+            parts = value if isinstance(value, tuple) else (value,)
+            paths = [part for part in parts if isinstance(part, str) and ":" in part]
+            found |= {prefix + field.name: ", ".join(paths)} if paths else {}
+    return found
+
+
+def import_code(instance: Any, name: str = "") -> None:
+    """Import the code that settings name by a dotted path, so that a mistake in it is found before it is used.
+
+    Raises:
+        UserError: it cannot be imported; the error names the setting.
+    """
+    for setting_name, paths in named_code(instance, name).items():
+        for path in paths.split(", "):
+            look_up(setting_name, {}, path)
 
 
 def to_dict(instance: Any) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import settings
 from experiments.data.examples import Document, Pair
 from experiments.data.tokenizers.tokens import REPLACEMENT
 from experiments.runs.attention_maps import attention_map
 from experiments.runs.pictures import easy_to_read, font_for, readable_tokens, save
 from experiments.runs.run_data import require_run_data
+from experiments.runs.stored_config import stored_config
 from experiments.storage import metrics
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
-from experiments.storage.workdir import read_record, refuse_other_data, refuse_other_metadata
+from experiments.storage.workdir import refuse_other_data, refuse_other_metadata
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
 from transformer.decoding import DecodingConfig
@@ -97,7 +97,14 @@ class Run:
                 )
 
 
-def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = None, *, read_data: bool = True) -> Run:
+def open_run(
+    workdir: str,
+    checkpoint: str = "best",
+    average_last: int | None = None,
+    *,
+    read_data: bool = True,
+    trust_code: bool = False,
+) -> Run:
     """Read a run from its working directory.
 
     Args:
@@ -105,14 +112,14 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
         average_last: number of last checkpoints to average in place of `checkpoint`; None: by the run's settings (the
             best one where fewer than two count), 1: none are averaged.
         read_data: False where texts are answered and no split is needed: the files of the data may be gone.
+        trust_code: consent to run code that the run's config.json names.
 
     Raises:
-        UserError: no run there, no such checkpoint, none that can be read, a step and an average at once, or data that
-            has changed.
+        UserError: no run there, code without consent, no such checkpoint, none that can be read, a step and an average
+            at once, or data that has changed.
     """
-    record = read_record(workdir)
-    config = settings.from_json_dict(record["config"])
     path = Path(workdir)
+    config, record = stored_config(path, trust_code=trust_code)
     step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
         if not step.isdecimal():

@@ -7,6 +7,7 @@ DIR/task.json         `Task.metadata`: labels, the longest answer and the like
 import json
 from pathlib import Path
 
+from experiments.data.stored_json import read_json, read_text
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.storage.workdir import write_text_atomically
 from experiments.tasks.task import Task
@@ -15,6 +16,8 @@ from transformer.errors import UserError, problem
 
 TOKENIZER = "tokenizer.json"
 METADATA = "task.json"
+DAMAGED = "Delete it, and run the command that trained once more: it writes the file."
+"""Advice to the user who has a damaged file."""
 
 
 def write_run_data(workdir: Path, task: Task) -> None:
@@ -43,25 +46,13 @@ def require_run_data(workdir: Path) -> RunData:
     Raises:
         UserError: a file is missing or damaged.
     """
-    tokenizers = TokenizerPair.from_json(_read(workdir, TOKENIZER))
-    text = _read(workdir, METADATA)
+    for name in (TOKENIZER, METADATA):
+        if not (workdir / name).exists():
+            do = "Run the command that trained it once more: it writes the file."
+            raise problem(f"{workdir} holds no {name}", do=do)
+    text = read_text(workdir / TOKENIZER, do=DAMAGED)
     try:
-        metadata = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _damaged(workdir, str(error)) from error
-    if not isinstance(metadata, dict):
-        raise _damaged(workdir, "it holds no object")
-    return RunData(tokenizers, metadata)
-
-
-def _damaged(workdir: Path, why: str) -> UserError:
-    do = "Delete it, and run the command that trained once more: it writes the file."
-    return problem(f"{workdir / METADATA} cannot be read: {why}", do=do)
-
-
-def _read(workdir: Path, name: str) -> str:
-    try:
-        return (workdir / name).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        do = "Run the command that trained it once more: it writes the file."
-        raise problem(f"{workdir} holds no {name}", do=do) from error
+        tokenizers = TokenizerPair.from_json(text)
+    except UserError as error:
+        raise UserError(f"{workdir / TOKENIZER}: {error} {DAMAGED}") from error
+    return RunData(tokenizers, read_json(workdir / METADATA, dict, do=DAMAGED))

@@ -25,8 +25,8 @@ from rich.console import Console
 from experiments import settings
 from experiments.cli.terminal import terminal
 from experiments.runs.run_data import require_run_data
+from experiments.runs.stored_config import stored_config
 from experiments.storage import bitwise, metrics, retention
-from experiments.storage.workdir import read_config
 from experiments.training import signals
 from experiments.training.experiment import set_up
 from experiments.training.progress import duration, final_table, print_line
@@ -202,7 +202,8 @@ def newest_line(workdir: Path) -> int:
 
 def next_batches(workdir: Path, step: int) -> str:
     """Compute the SHA-256 of the batches after `step`, by the directory's own config and tokenizers."""
-    task = set_up(settings.from_json_dict(read_config(workdir)), require_run_data(workdir)).task
+    config, _ = stored_config(workdir, trust_code=True)  # this command has just written it, from its own recipe
+    task = set_up(config, require_run_data(workdir)).task
     digest = hashlib.sha256()
     for i in range(step, step + NEXT_BATCHES):
         batch: dict[str, Any] = task.batches.at(i)

@@ -13,11 +13,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from experiments.data.stored_json import Checked, Table, decoded, parse_json, read_bytes, whole
 from experiments.storage.workdir import write_text_atomically
-from transformer.errors import problem
+from transformer.errors import UserError
+from transformer.schema import Check, at_least
 
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 NO_METRICS = ("step", "split", "seconds")
+
+LINE = Table(
+    {"step": whole(0, 2**53), "split": str, "seconds": Checked(float, at_least(0))},
+    others=(float, None, Checked(str, Check(NOT_FINITE.__contains__, "nan, inf or -inf"))),
+)
+"""Shape of a line."""
+
+REPAIR = "Repair or delete the line, or choose another --workdir."
 
 
 class Metrics:
@@ -81,14 +91,14 @@ class Metrics:
         self.close()
         if not self.path.exists():
             return 0
-        old_text = self.path.read_text(encoding="utf-8", errors="replace")
-        kept = [line for line in _lines(self.path, old_text) if line["step"] <= step]
+        old = read_bytes(self.path, do=REPAIR)
+        kept = [line for line in _lines(self.path, old) if line["step"] <= step]
         new_text = "".join(json.dumps(line) + "\n" for line in kept)
-        if new_text != old_text:
+        if new_text.encode() != old:
             write_text_atomically(self.path, new_text)
         self._started = time.time() - (kept[-1]["seconds"] if kept else 0.0)
         self._rebuild_events(kept)
-        return len(old_text.splitlines()) - len(kept)
+        return len(old.splitlines()) - len(kept)
 
     def _rebuild_events(self, lines: list[dict[str, Any]]) -> None:
         """Delete the event files and write them again from the lines, if there were some or `tensorboard` is set."""
@@ -134,24 +144,20 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     path = Path(workdir) / "metrics.jsonl"
     if not path.exists():
         return []
-    return [_from_json(line) for line in _lines(path, path.read_text(encoding="utf-8", errors="replace"))]
+    return [_from_json(line) for line in _lines(path, read_bytes(path, do=REPAIR))]
 
 
-def _lines(path: Path, text: str) -> list[dict[str, Any]]:
+def _lines(path: Path, data: bytes) -> list[dict[str, Any]]:
     """Parse the lines of the file, without an unfinished last line."""
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    found, lines = [], data.splitlines()
+    for number, line in enumerate(lines, 1):
+        name = f"{path}, line {number}"
         try:
-            values = json.loads(line)
-            found.append({**values, "step": int(values["step"]), "seconds": float(values["seconds"])})
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(text.splitlines()):
+            found.append(parse_json(decoded(line, name, do=REPAIR), name, LINE, do=REPAIR))
+        except UserError:
+            if number == len(lines):
                 break
-            raise problem(
-                f"{path}, line {number} is not a line of metrics",
-                got=repr(line[:80]),
-                do="Repair or delete the line, or choose another --workdir.",
-            ) from error
+            raise
     return found
 
 

@@ -16,9 +16,23 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.data.stored_json import Table, read_json
 from transformer.errors import UserError, problem
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel", "tokenizers")
+
+RECORD = Table(
+    {"config": dict},
+    {
+        "data": str,
+        "versions": (dict, None),
+        "git": (dict, None),
+        "devices": (str, None),
+        "earlier_starts": [dict],
+        "directory": str,
+    },
+)
+"""Shape of config.json."""
 
 Difference = tuple[str, Any, Any, bool]
 """Name of a setting, old value, new value, and whether the difference changes the result."""
@@ -183,22 +197,15 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Parse the record in config.json."""
-    try:
-        record = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unreadable(path, str(error)) from error
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise _unreadable(path, "it has no section 'config'")
-    return record
-
-
-def _unreadable(path: Path, why: str) -> UserError:
-    return problem(f"{path / 'config.json'} cannot be read: {why}", do="Restore the file, or choose another --workdir.")
+    """Read the record in config.json; names of files in it need not be UTF-8."""
+    do = "Restore the file, or choose another --workdir."
+    return read_json(path / "config.json", RECORD, do=do, surrogates=True)
 
 
 def write_text_atomically(path: str | os.PathLike, text: str) -> None:
     """Write a file so that at every moment it holds the old text or the new, never a part.
+
+    Half of a surrogate pair, which UTF-8 cannot hold, is written as JSON escapes it: \\ud800.
 
     Raises:
         OSError: it could not be written; the error names the path, and the old text remains.
@@ -206,7 +213,7 @@ def write_text_atomically(path: str | os.PathLike, text: str) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

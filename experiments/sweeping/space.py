@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from transformer import schema
+from transformer.errors import problem
 
 SEED, DATA_SEED = "seed", "data.seed"
 
@@ -77,7 +78,9 @@ class Dimension:
         """Return the value of each setting, from the value that a study stores."""
         if isinstance(self.values, Range):
             return {self.names[0]: stored}
-        chosen = next(value for value in self.values if self.label(value) == stored)
+        chosen = next((value for value in self.values if self.label(value) == stored), None)
+        if chosen is None:  # a storage of others
+            raise problem(f"the study holds a value of {self.name} that is not in the space", got=repr(stored))
         return dict(zip(self.names, chosen, strict=True))
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from optuna.trial import TrialState
 from rich.console import Console
 
+from experiments.data.stored_json import Table, read_json
 from experiments.storage.workdir import write_text_atomically
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
 from experiments.sweeping.lanes import Programs, lanes_mesh, row
@@ -34,6 +35,9 @@ from transformer.errors import UserError
 
 MOST_LANES = 32
 """Trials at once, where memory holds them and no flag gives a number."""
+
+CLAIMS = Table({"claims": [Table({"point": int, "values": dict, "trial": int})], "trials": [str]})
+"""Shape of claims.json."""
 
 KEEP = ("best", "all", "none")
 """Trials whose checkpoints are written at the end."""
@@ -181,8 +185,9 @@ class Worker:
         with locked(directory) as is_locked:
             if not is_locked or not (directory / "claims.json").exists():
                 return
-            record = json.loads((directory / "claims.json").read_text(encoding="utf-8"))
-            before = [TakenTrial(**values) for values in record["claims"]]
+            do = f"Delete {directory}: its trials are trained again from the start."
+            record = read_json(directory / "claims.json", CLAIMS, do=do)
+            before = [TakenTrial(claim["point"], claim["values"], claim["trial"]) for claim in record["claims"]]
             taken = [again for again in map(self._take_again, before) if again is not None]
             if not taken:
                 shutil.rmtree(directory)

@@ -29,7 +29,7 @@ from experiments.data.batching import Bucket
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, join
 from experiments.tasks.config import PREFIX_READERS
-from transformer.errors import look_up, problem
+from transformer.errors import find_row, problem
 
 Source = Int32[np.ndarray, "S"]
 Target = Int32[np.ndarray, "T"]
@@ -293,7 +293,7 @@ def frame_for(
     Raises:
         UserError: an unknown architecture, or one that cannot read a prefix both ways.
     """
-    row = look_up("architecture", FRAMES, architecture)
+    row = find_row("architecture", FRAMES, architecture)
     if bidirectional_prefix and architecture not in PREFIX_READERS:
         readers = " or ".join(PREFIX_READERS)
         raise problem("task.bidirectional_prefix is not read here", got=architecture, expected=readers)

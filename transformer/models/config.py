@@ -227,6 +227,7 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         UserError: an unknown, mistyped, contradictory or unread setting.
     """
     config = schema.from_dict(ModelConfig, values, "model")
+    schema.import_code(config, "model")
     given = schema.flatten(values, "model.")
     for name, found in unread(config, "model").items():
         if name in given:

@@ -69,12 +69,14 @@ class AttentionConfig:
         None,
         "package.module:function of (scores_BNTS, query_positions, key_positions) that changes the scores of"
         " self-attention; none: no change",
+        by_path=True,
         read_by=reads.SELF_ATTENTION,
     )
     mask: str | None = setting(
         None,
         "package.module:function of (query_positions, key_positions), true where self-attention may attend;"
         " none: no further mask",
+        by_path=True,
         read_by=reads.SELF_ATTENTION,
     )
 

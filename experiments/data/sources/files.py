@@ -14,7 +14,7 @@ from experiments.data.examples import LABELS, PAIRS, TEXT, Document, Pair, Split
 from experiments.data.sources.formats import ALIGNED, ENDINGS, FORMATS
 from experiments.data.sources.reading import File, fingerprint, is_folder, read_file, read_folder
 from experiments.data.splitting import RANDOM, Parts, split
-from transformer.errors import UserError, look_up, problem
+from transformer.errors import UserError, find_row, problem
 
 MEANINGS = {TEXT: "texts", PAIRS: "pairs of a source and a target", LABELS: "texts with labels"}
 WHERE = {
@@ -103,7 +103,7 @@ def _read(paths: list[tuple[str, str]], config: DataConfig, kind: str) -> Part:
             f"{paths[0][0]} names {len(paths)} files", got=", ".join(path for _, path in paths), expected="one"
         )
     name = config.files.format or _format_by_name(paths, kind)
-    kinds = look_up("value of data.files.format", FORMATS, name)
+    kinds = find_row("value of data.files.format", FORMATS, name)
     settings = " and ".join(dict.fromkeys(setting for setting, _ in paths))
     if kind not in kinds:
         what = f"the format {name!r} holds {' or '.join(MEANINGS[k] for k in kinds)}; the task needs {MEANINGS[kind]}"

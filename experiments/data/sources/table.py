@@ -16,7 +16,7 @@ from experiments.data.sources.date_language import date_language
 from experiments.data.sources.dates import dates
 from experiments.data.sources.files import label_files, pair_files, text_files
 from experiments.data.sources.source_code import source_code
-from transformer.errors import UserError, look_up, problem, unknown
+from transformer.errors import UserError, find_row, problem, unknown
 from transformer.read_by import refuse_unread
 
 SOURCES: dict[str, Mapping[str, Callable[[DataConfig, int], Splits]]] = {
@@ -40,7 +40,7 @@ def load(config: DataConfig, seed: int, kind: str = PAIRS) -> Splits:
     """
     if kind not in (TEXT, PAIRS, LABELS):
         raise unknown("kind of data", kind, (TEXT, PAIRS, LABELS))
-    rows = look_up("data source", SOURCES, config.source)
+    rows = find_row("data source", SOURCES, config.source)
     read = rows.get(kind) or (rows.get(LABELS) if kind == PAIRS else None)
     if read is None:
         able = [name for name, kinds in SOURCES.items() if kind in kinds or (kind == PAIRS and LABELS in kinds)]

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt32
 
 from experiments.data.ragged import Ragged, offsets_of
-from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, Tokenizer
+from experiments.data.stored_json import Table
+from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, Tokenizer, described
 from transformer.errors import problem
 
 
@@ -73,8 +74,8 @@ class Characters(Tokenizer):
 
     @classmethod
     def from_json(cls, text: str) -> "Characters":
-        """Build the tokenizer that `to_json` described."""
-        return cls(json.loads(text)["alphabet"])
+        """Build the tokenizer that `to_json` described. Raises UserError for anything else."""
+        return cls(described(text, Table({"alphabet": str}))["alphabet"])
 
     @functools.cached_property
     def _id_of(self) -> Int32[np.ndarray, "_"]:

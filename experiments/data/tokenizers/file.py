@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int, Int64
 
+from experiments.data.stored_json import read_text
 from experiments.data.tokenizers.bytes import token_bytes
 from experiments.data.tokenizers.subwords import Subwords
 from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT
@@ -127,19 +128,10 @@ def _read(path: Path) -> str:
     Raises:
         UserError: no such file, with the nearest name of its folder; not readable, or not JSON.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        json.loads(text)
-        return text
-    except FileNotFoundError as error:
+    if path.is_dir():
+        raise problem("a folder", expected="a file", do=f"Did you mean {path / 'tokenizer.json'}?")
+    if not path.exists():
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         guess = nearest(path.name, beside)
-        raise problem("no such file", do=f"Did you mean {path.parent / guess}?" if guess else None) from error
-    except IsADirectoryError as error:
-        raise problem("a folder", expected="a file", do=f"Did you mean {path / 'tokenizer.json'}?") from error
-    except OSError as error:
-        raise problem(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise problem("not a tokenizer.json: not UTF-8", got=f"byte {error.start}: {error.reason}") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise problem(f"not a tokenizer.json: not JSON: {error}", got=repr(text[:40])) from error
+        raise problem("no such file", do=f"Did you mean {path.parent / guess}?" if guess else None)
+    return read_text(path)

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64
 
 from experiments.data.ragged import Ragged
+from experiments.data.stored_json import Table
 from experiments.data.tokenizers.table import TokenizerConfig, check, fit, from_json
-from experiments.data.tokenizers.tokens import FIRST, Tokenizer
+from experiments.data.tokenizers.tokens import FIRST, Tokenizer, described
 from transformer.errors import problem
 
 
@@ -136,10 +137,7 @@ class TokenizerPair:
         Raises:
             UserError: it is not what `to_json` writes.
         """
-        try:
-            parts = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise problem(f"not the description of a tokenizer: {error}", got=repr(text[:40])) from error
-        if not isinstance(parts, dict) or "source" not in parts or "target" not in parts:
+        parts = described(text, Table({}, {"source": dict, "target": dict}))
+        if "source" not in parts or "target" not in parts:
             return cls.of(from_json(text))
         return cls.of(from_json(json.dumps(parts["source"])), from_json(json.dumps(parts["target"])))

@@ -13,7 +13,8 @@ import tokenizers
 from jaxtyping import Int32
 
 from experiments.data.ragged import Ragged
-from experiments.data.tokenizers.tokens import FIRST, Tokenizer
+from experiments.data.stored_json import Table, parse_json
+from experiments.data.tokenizers.tokens import FIRST, Tokenizer, described
 from transformer.errors import problem
 
 SURROGATE = re.compile("([\ud800-\udfff])")
@@ -69,8 +70,8 @@ class Subwords(Tokenizer):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Build the tokenizer that `to_json` described."""
-        return cls(json.dumps(json.loads(text)["tokenizer"]))
+        """Build the tokenizer that `to_json` described. Raises UserError for anything else."""
+        return cls(json.dumps(described(text, Table({"tokenizer": dict}))["tokenizer"]))
 
     def _legal(self, text: str) -> str:
         """Replace each lone surrogate by U+FFFD."""
@@ -90,11 +91,11 @@ def library_of(description: str) -> tokenizers.Tokenizer:
         UserError: it is not one.
     """
     try:
-        values = json.loads(description)
-        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-            raise ValueError('no object with a "model"')
+        parse_json(description, "the file", Table({"model": dict}))
         return tokenizers.Tokenizer.from_str(description)
-    except Exception as error:  # the library raises Exception itself
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises Exception itself, and another kind where it fails inside
         raise problem(
             f"not a tokenizer.json: {_line(error)}",
             got=repr(description[:40]),

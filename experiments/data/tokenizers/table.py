@@ -13,16 +13,16 @@ The first six ids are the same in every tokenizer (`SpecialTokens`); a tokenizer
 
 import dataclasses
 import inspect
-import json
 from collections.abc import Iterable
 
+from experiments.data.stored_json import Table
 from experiments.data.tokenizers.bpe import DEFAULT_SIZE, BytePairs
 from experiments.data.tokenizers.bytes import Bytes
 from experiments.data.tokenizers.characters import Characters
 from experiments.data.tokenizers.file import TokenizerFile
-from experiments.data.tokenizers.tokens import FIRST, SpecialTokens, Tokenizer
+from experiments.data.tokenizers.tokens import FIRST, SpecialTokens, Tokenizer, described
 from experiments.data.tokenizers.words import Words
-from transformer.errors import look_up, problem
+from transformer.errors import find_row, problem
 from transformer.read_by import Condition, refuse_unread, unread, when
 from transformer.schema import at_least, setting
 
@@ -79,7 +79,7 @@ def check(config: TokenizerConfig) -> None:
     Raises:
         UserError: an unknown tokenizer, a setting that it does not read, or one that it lacks.
     """
-    kind = look_up("tokenizer", TOKENIZERS, config.name)
+    kind = find_row("tokenizer", TOKENIZERS, config.name)
     refuse_unread(config, "tokenizer")
     if config.vocab_size is not None:
         kind.check_size(config.vocab_size)
@@ -110,7 +110,5 @@ def from_json(text: str) -> Tokenizer:
     Raises:
         UserError: it is not what a tokenizer writes, or names an unknown one.
     """
-    try:
-        return look_up("tokenizer", TOKENIZERS, json.loads(text)["name"]).from_json(text)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise problem(f"not the description of a tokenizer: {error}", got=repr(text[:40])) from error
+    name = described(text, Table({"name": str}))["name"]
+    return find_row("tokenizer", TOKENIZERS, name).from_json(text)

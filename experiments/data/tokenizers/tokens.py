@@ -8,12 +8,13 @@ encode("ab") -> [6 7]        decode([6 7 2]) -> "ab"        tokens([6 7 2]) -> [
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64
 
 from experiments.data.ragged import Ragged
+from experiments.data.stored_json import Table, parse_json
 
 
 class SpecialTokens:
@@ -33,6 +34,15 @@ FIRST = len(SpecialTokens.special)
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """Text of an unknown token."""
+
+
+def described(text: str, shape: Table) -> dict[str, Any]:
+    """Parse what a tokenizer's `to_json` wrote; an alphabet may have half of a surrogate pair.
+
+    Raises:
+        UserError: it is not of this shape.
+    """
+    return parse_json(text, "the description of a tokenizer", shape, surrogates=True)
 
 
 class Tokenizer(SpecialTokens, abc.ABC):

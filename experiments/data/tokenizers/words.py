@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Int, Int32, Int64
 
-from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, Tokenizer
+from experiments.data.stored_json import Table
+from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, Tokenizer, described
 from transformer.errors import problem
 
 SPACE = " "
@@ -84,8 +85,8 @@ class Words(Tokenizer):
 
     @classmethod
     def from_json(cls, text: str) -> "Words":
-        """Build the tokenizer that `to_json` described."""
-        return cls(tuple(json.loads(text)["words"]))
+        """Build the tokenizer that `to_json` described. Raises UserError for anything else."""
+        return cls(tuple(described(text, Table({"words": [str]}))["words"]))
 
     def _label(self, token: int) -> str:
         return self._word(token) or SPACE  # the empty word, which stands between two spaces

@@ -1,13 +1,25 @@
 """The gallery: a Markdown page of claims that are often made, the numbers measured, and what to say instead."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.data.stored_json import Table, read_json
 from experiments.storage.workdir import write_text_atomically
-from transformer.errors import problem
+
+CLAIM = Table(dict.fromkeys(("said", "verdict", "criterion", "measured", "instead"), str))
+
+RECORD = Table(
+    {
+        **dict.fromkeys(("study", "title", "command", "devices"), str),
+        "claims": [CLAIM],
+        "seconds": float,
+        "seeds": [int],
+        "versions": Table({"python": str, "jax": str}),
+    }
+)
+"""Shape of a record."""
 
 HEAD = """# Studies
 
@@ -44,14 +56,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is damaged, or no record of a study.
     """
-    do = "Delete it, and run the study again."
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise problem(f"{path} cannot be read: {error}", do=do) from error
-    if not isinstance(record, dict) or not {"study", "title", "command", "claims"} <= set(record):
-        raise problem(f"{path} is no record of a study", do=do)
-    return record
+    return read_json(path, RECORD, do="Delete it, and run the study again.")
 
 
 def contents(records: Iterable[Mapping[str, Any]]) -> str:

@@ -259,7 +259,9 @@ def test_a_tokenizer_that_is_cut_gone_or_of_another_size_is_named(trained, tmp_p
     error = fails(evaluate.main, [f"--workdir={workdir}"], capsys)
     assert "does not fit the checkpoint; got 262 tokens; expected at most model.vocab_size = 63" in error
     (workdir / "tokenizer.json").write_text('{"name": "chara')
-    assert "not the description of a tokenizer" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
+    assert "tokenizer.json: the description of a tokenizer cannot be read" in fails(
+        evaluate.main, [f"--workdir={workdir}"], capsys
+    )
     (workdir / "tokenizer.json").unlink()
     assert "tokenizer.json" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
     (workdir / "tokenizer.json").write_text(stored)

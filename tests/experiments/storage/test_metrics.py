@@ -132,7 +132,9 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
     write_run(tmp_path, range(1, 3))
     path = tmp_path / "metrics.jsonl"
     path.write_text("not ours\n" + path.read_text())
-    with pytest.raises(UserError, match=r"metrics.jsonl, line 1 is not a line of metrics; got 'not ours'"):
+    with pytest.raises(
+        UserError, match=r"metrics.jsonl, line 1 cannot be read: it is not JSON: Expecting value at character 1"
+    ):
         read(tmp_path)
 
 

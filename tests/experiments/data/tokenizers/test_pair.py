@@ -105,7 +105,7 @@ def test_the_tokenizer_of_an_earlier_run_is_a_shared_one():
     "text", ["", '{"name": "chara', "[]", "3", '{"source": {}, "target": {}}', '{"source": {"name": "bytes"}}']
 )
 def test_cut_or_foreign_json_is_a_user_error(text):
-    with pytest.raises(UserError, match="not the description of a tokenizer"):
+    with pytest.raises(UserError, match="the description of a tokenizer cannot be read"):
         TokenizerPair.from_json(text)
 
 
