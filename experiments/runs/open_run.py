@@ -17,6 +17,7 @@ from experiments.runs.stored_config import stored_config
 from experiments.storage import metrics
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
+from experiments.storage.retention import Retention
 from experiments.storage.workdir import refuse_other_data, refuse_other_metadata
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
@@ -139,30 +140,34 @@ def open_run(
         refuse_other_data(path, record.get("data", now), now)
         refuse_other_metadata(path, run_data.metadata, experiment.task.metadata)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
-    output, count = config.training.output, average_last or 1
+    count = average_last or 1
     if average_last is None and checkpoint == "best":
         count = config.training.average_last
     best = experiment.config.training.output.best
     with Checkpoints(
         path / "checkpoints",
-        output.keep_last,
+        Retention.of(config.training),
         best,
         experiment.task.metrics[best].mode,
-        average_every=output.average_every,
-        last_step=config.training.steps,
         read_only=True,
+        print_line=_note,
     ) as saved:
         if average_last is None and count > 1 and len(saved.retention.counted(saved.steps())) < 2:
             line = (
                 f"fewer than 2 checkpoints to average (training.average_last = {count}); the best one is used instead"
             )
-            print(f"note: {line}", file=sys.stderr)
+            _note(line)
             count = 1
         if count > 1:
             mean = average(saved, example, count)
             return Run(experiment, mean.state.evaluated_params, mean.step, path, len(mean.extra["averaged"]))
         found = saved.restore(example, step)
     return Run(experiment, found.state.evaluated_params, found.step, path)
+
+
+def _note(line: str) -> None:
+    """Print a remark beside the answers, which may go to a file."""
+    print(f"note: {line}", file=sys.stderr)
 
 
 def refuse_other_vocabulary(path: Path, config: Any, size: int) -> None:

@@ -16,6 +16,7 @@ from experiments.runs.open_run import draw_run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
+from experiments.storage.retention import Retention
 from experiments.storage.workdir import open_workdir
 from experiments.training import signals
 from experiments.training.experiment import Experiment, set_up
@@ -62,12 +63,9 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
         signals.catch_stop_signals() as stop,
         Checkpoints(
             workdir / "checkpoints",
-            output.keep_last,
+            Retention.of(experiment.config.training),
             output.best,
             experiment.task.metrics[output.best].mode,
-            average_last=experiment.config.training.average_last,
-            average_every=output.average_every,
-            last_step=experiment.config.training.steps,
             print_line=notes.append,
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,

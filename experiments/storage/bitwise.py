@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments.storage import checkpoint_format, metrics
-from experiments.storage.checkpoint_format import READ_ERRORS
+from experiments.storage.checkpoint_format import DamagedError
 from transformer.errors import problem
 
 WALL_TIME = "seconds"
@@ -70,9 +70,9 @@ def read_saved(workdir: Path, step: int, name: str, next_batches: str = "") -> S
     path = workdir / "checkpoints" / str(step)
     try:
         record, arrays = checkpoint_format.read_record(path), checkpoint_format.read_arrays(path)
-    except READ_ERRORS as error:
-        raise problem(f"the checkpoint {path} cannot be read", got=f"{error}".partition("\n")[0]) from error
-    seed = record["extra"].pop("config")["seed"]
+        seed = record["extra"].pop("config")["seed"]
+    except (DamagedError, KeyError, TypeError) as error:
+        raise problem(f"the checkpoint {path} cannot be read", got=f"{error}") from error
     rest = {**record["extra"], "scores": record["metrics"]}
     return SavedRun(name, seed, step, metrics.read(workdir), arrays, rest, next_batches)
 

@@ -2,13 +2,16 @@
 
 The record has what the caller adds, the metrics, and the name, shape and type of each array, so that a checkpoint of
 another model is refused before its arrays are read. JSON keeps floats exactly (Python writes the shortest text that
-reads back to the same bits; NaN and the infinities included).
+reads back to the same bits; NaN and the infinities included). It holds its own CRC-32, so that a record which has lost
+the checksums of its files is still read as it was written, or not at all.
 """
 
+import contextlib
 import errno
 import json
 import shutil
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,48 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from transformer.errors import problem
+from experiments.data.stored_json import Checked, Table, misfit
+from transformer.errors import UserError, problem
+from transformer.schema import Check
 
-READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
-"""Errors that Orbax and TensorStore raise on damaged files."""
+
+def _is_array(pair: list) -> bool:
+    """Return whether this is the shape of an array and the name of its type."""
+    shape, kind = pair if len(pair) == 2 else (None, None)
+    return isinstance(kind, str) and isinstance(shape, list) and all(type(axis) is int for axis in shape)
+
+
+RECORD = Table(
+    {
+        "extra": dict,
+        "metrics": (Table({}, others=(float, None)), None),
+        "arrays": Table({}, others=Checked(list, Check(_is_array, "[shape, type]"))),
+    },
+    {"crc": int},
+)
+"""Shape of the record; those of earlier versions have no CRC-32."""
+
+
+class DamagedError(Exception):
+    """Error for a checkpoint whose files cannot be read; the message is one line."""
+
+
+@contextlib.contextmanager
+def damage_found() -> Iterator[None]:
+    """Raise every error of a reader of files as DamagedError: Orbax and TensorStore raise any kind on damaged ones."""
+    try:
+        yield
+    except (UserError, DamagedError, MemoryError):
+        raise
+    except Exception as error:
+        raise DamagedError(first_line(error)) from error
+
+
+def first_line(error: Exception) -> str:
+    """Shorten an exception to one line."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]
+
 
 OTHER_BYTES = 1 << 20
 """Space for files other than arrays: records, checksums, the metrics of the run."""
@@ -32,7 +73,13 @@ def save_arguments(
     """Build the arguments of Orbax's save."""
     record = {"extra": extra, "metrics": metrics, "arrays": shapes(state)}
     copy = json.loads(json.dumps(record))  # written in the background, when the caller may have changed its own
+    copy["crc"] = _crc(copy)
     return ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(copy))
+
+
+def _crc(record: Mapping[str, Any]) -> int:
+    """Compute the CRC-32 of a record as JSON with sorted keys."""
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
 def require_space(directory: Path, state: Any) -> None:
@@ -56,30 +103,36 @@ def require_space(directory: Path, state: Any) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read {"extra", "metrics", "arrays"} of the checkpoint at `path`; raise one of READ_ERRORS if it is damaged."""
-    record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
-    return {key: record[key] for key in ("extra", "metrics", "arrays")}
+    """Read {"extra", "metrics", "arrays"} of the checkpoint at `path`; raise DamagedError if it is damaged."""
+    with damage_found():
+        record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
+        why = misfit(record, RECORD)
+        if why is None and "crc" in record and record.pop("crc") != _crc(record):
+            why = "it has changed since it was saved"
+    if why is not None:
+        raise DamagedError(f"extra: {why}")
+    return record
 
 
 def read_state(path: Path, example: Any) -> Any:
-    """Read the arrays of the checkpoint at `path`, placed as `example`; raise one of READ_ERRORS if it is damaged."""
-    with ocp.StandardCheckpointer() as reader:
+    """Read the arrays of the checkpoint at `path`, placed as `example`; raise DamagedError if it is damaged."""
+    with damage_found(), ocp.StandardCheckpointer() as reader:
         return reader.restore(path / "state", jax.tree.map(_target, example))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read every array of the checkpoint at `path` by its name in `shapes`, in the order of the saved tree.
 
-    It needs no example and no device: the arrays stay in the host's memory. Raises one of READ_ERRORS where the
-    checkpoint is damaged.
+    It needs no example and no device: the arrays stay in the host's memory. Raises DamagedError where the checkpoint is
+    damaged.
     """
-    with ocp.PyTreeCheckpointer() as reader:
+    with damage_found(), ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(path / "state").item_metadata.tree
         on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         state = reader.restore(path / "state", restore_args=on_host)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    found = {jax.tree_util.keystr(keys, simple=True, separator="."): leaf for keys, leaf in leaves}
-    return {name: np.asarray(found[name]) for name in read_record(path)["arrays"]}
+        leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+        found = {jax.tree_util.keystr(keys, simple=True, separator="."): leaf for keys, leaf in leaves}
+        return {name: np.asarray(found[name]) for name in read_record(path)["arrays"]}
 
 
 def shapes(state: Any) -> dict[str, list]:

@@ -1,12 +1,14 @@
 """Checkpoints by Orbax: written in the background, checked when read; the newest, the best and those to average stay.
 
     DIR/STEP/state, DIR/STEP/extra    the arrays, and a JSON record: what the caller adds, metrics, names and shapes
-    DIR/checksums/STEP.json           size and CRC-32 of every file of DIR/STEP
+    DIR/STEP/checksums.json           size and CRC-32 of every other file of DIR/STEP
+    DIR/checksums/STEP.json           the same, by which a checkpoint that was deleted is noticed
     DIR/damaged-STEP                  a checkpoint that could not be read, moved aside
 
 Orbax renames a finished checkpoint into place, so a run that is killed while it saves leaves the earlier ones whole.
-It does not notice a file that changes afterwards, hence the checksums. They are written once a save is complete; a
-checkpoint without them (the run was killed at that moment) is used if Orbax can read it.
+It does not notice a file that changes afterwards, hence the checksums, written once a save is complete; a checkpoint
+without them (the run was killed at that moment, or they are gone) is used if Orbax can read it, with a line about that.
+Checkpoints of earlier versions have those beside alone.
 """
 
 import concurrent.futures
@@ -21,7 +23,8 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 
 from experiments.storage import checkpoint_format, checksums, retention
-from experiments.storage.checkpoint_format import READ_ERRORS
+from experiments.storage.checkpoint_format import DamagedError
+from experiments.storage.retention import Retention
 from transformer.errors import problem
 
 
@@ -38,38 +41,33 @@ class Checkpoints:
 
     Args:
         directory: their directory; created if absent.
-        keep_last: number of newest checkpoints kept.
+        keep: number of newest checkpoints kept, or all settings of retention.
         best_metric: name of the metric that selects the best one.
         best_mode: "max" or "min".
-        average_last: number of newest ones at multiples of `average_every` kept too, to be averaged; 1: none.
-        average_every: interval (steps); None: all count.
-        last_step: of the run; it counts too, whether a multiple or not.
         read_only: for a reader beside a run that may be writing: nothing is created, moved or removed.
-        print_line: called with a line about each damaged or deleted checkpoint.
+        print_line: called with a line about each damaged or deleted checkpoint, and the first that is not verified.
     """
 
     def __init__(
         self,
         directory: str | os.PathLike,
-        keep_last: int,
+        keep: Retention | int,
         best_metric: str,
         best_mode: str = "max",
         *,
-        average_last: int = 1,
-        average_every: int | None = None,
-        last_step: int | None = None,
         read_only: bool = False,
         print_line: Callable[[str], None] = print,
     ) -> None:
         retention.keep_orbax_quiet()
         self.directory = Path(directory).absolute()
-        self.retention = retention.Retention(keep_last, average_last, average_every, last_step)
+        self.retention = Retention(keep) if isinstance(keep, int) else keep
         self.best_metric, self.best_mode = best_metric, best_mode
         self.read_only, self.print_line = read_only, print_line
         self._manager: ocp.CheckpointManager | None = None
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: tuple[int, concurrent.futures.Future] | None = None
         self._failure: OSError | None = None
+        self._unverified: int | None = None
         self._scores = {step: self._read_score(step) for step in self.steps()}
         self._report_deleted()
 
@@ -77,10 +75,10 @@ class Checkpoints:
         """List the steps that are on disk, oldest first."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdecimal() and p.is_dir())
+        return sorted(int(p.name) for p in self.directory.iterdir() if _is_step(p.name) and p.is_dir())
 
     def latest_step(self) -> int | None:
-        """Return the newest step on disk, None if there is no checkpoint."""
+        """Return the newest step on disk; None: no checkpoint."""
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
@@ -203,18 +201,20 @@ class Checkpoints:
             UserError: it is of another model.
         """
         path = self.directory / str(step)
-        damage = checksums.damage(path, self._checksums(step))
+        sums = [file for file in self._checksums(step) if os.path.lexists(file)]
+        damage = checksums.damage(path, sums)
         if damage is not None:
             return damage
         try:
             record = checkpoint_format.read_record(path)
-        except READ_ERRORS as error:
-            return _first_line(error)
-        checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
-        try:
-            return Restored(step, checkpoint_format.read_state(path, example), record["extra"])
-        except READ_ERRORS as error:
-            return _first_line(error)
+            checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
+            state = checkpoint_format.read_state(path, example)
+        except DamagedError as error:
+            return str(error)
+        if not sums and self._unverified is None:
+            self._unverified = step
+            self.print_line(f"checkpoint {step} has no checksums: it is used, but damage to its files would not show")
+        return Restored(step, state, record["extra"])
 
     def set_aside(self, step: int, why: str, instead: str) -> None:
         """Report that `step` is damaged and what is done instead; move it aside, so that it can be saved again."""
@@ -226,7 +226,7 @@ class Checkpoints:
                 count += 1
                 aside = self.directory / f"damaged-{step}-{count}"
             os.rename(self.directory / str(step), aside)
-            self._checksums(step).unlink(missing_ok=True)
+            self._forget(step)
             self._scores.pop(step, None)
             self._manager = None
             line += f". The damaged one is now {aside}"
@@ -240,7 +240,7 @@ class Checkpoints:
                 before = f"the newest is now {steps[-1]}" if steps else "none is left"
                 self.print_line(f"checkpoint {step} has been deleted from {self.directory}; {before}")
             if step not in steps and not self.read_only:
-                self._checksums(step).unlink()
+                self._forget(step)
 
     def _complete(self, manager: ocp.CheckpointManager, step: int) -> None:
         """Wait for Orbax in the background, write the checksums, and remove those of checkpoints that Orbax removed."""
@@ -253,7 +253,12 @@ class Checkpoints:
         kept = self.steps()
         for other in self._checksummed():
             if other not in kept:
-                self._checksums(other).unlink()
+                self._forget(other)
+
+    def _forget(self, step: int) -> None:
+        """Remove the checksums beside a checkpoint that is gone."""
+        _, beside = self._checksums(step)
+        shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
 
     def _abandon(self, step: int) -> None:
         """Wait for the threads of a failed save that still write (one may even finish), and remove its files.
@@ -270,7 +275,7 @@ class Checkpoints:
         self._scores.pop(step, None)
         self._manager = None
         number = error.errno if isinstance(error, OSError) else None
-        what = f"the checkpoint could not be written: {_first_line(error)}"
+        what = f"the checkpoint could not be written: {checkpoint_format.first_line(error)}"
         self._failure = OSError(number, what, str(self.directory / str(step)))
         return self._failure
 
@@ -278,18 +283,18 @@ class Checkpoints:
         try:
             metrics = checkpoint_format.read_record(self.directory / str(step))["metrics"]
             return metrics and float(metrics[self.best_metric])
-        except READ_ERRORS:  # a damaged one is reported when it is restored
+        except (DamagedError, KeyError, TypeError):  # a damaged one is reported when it is restored
             return None
 
-    def _checksums(self, step: int) -> Path:
-        return self.directory / "checksums" / f"{step}.json"
+    def _checksums(self, step: int) -> list[Path]:
+        """Return the files that hold the checksums of a step: within it, and beside."""
+        return [self.directory / str(step) / checksums.NAME, self.directory / "checksums" / f"{step}.json"]
 
     def _checksummed(self) -> list[int]:
         """List the steps that have checksums, oldest first."""
-        return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if p.stem.isdecimal())
+        return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if _is_step(p.stem))
 
 
-def _first_line(error: Exception) -> str:
-    """Shorten an exception to one line."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
+def _is_step(name: str) -> bool:
+    """Return whether this is the name of a step as a checkpoint has it: digits, without zeros before them."""
+    return name.isascii() and name.isdecimal() and str(int(name)) == name

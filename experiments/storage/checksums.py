@@ -1,50 +1,65 @@
-"""Size and CRC-32 of every file of a directory, in a JSON file beside it, to find damage that readers do not notice."""
+"""Size and CRC-32 of every file of a directory, in JSON files, to find damage that readers do not notice."""
 
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.data.stored_json import Checked, Table, read_json
 from experiments.storage.workdir import write_text_atomically
+from transformer.errors import UserError
+from transformer.schema import Check
+
+NAME = "checksums.json"
+"""The file within a directory that holds its sums, of every other file."""
+
+TWO_NUMBERS = Check(
+    lambda pair: len(pair) == 2 and all(type(part) is int and part >= 0 for part in pair), "[size in bytes, CRC-32]"
+)
+
+SUMS = Table({}, others=Checked(list, TWO_NUMBERS))
+"""Shape of a file of sums."""
 
 
 def measure(directory: Path) -> dict[str, list[int]]:
-    """Compute, for each file, relative path -> [size in bytes, CRC-32]."""
+    """Compute, for each file but the sums themselves, relative path -> [size in bytes, CRC-32]."""
     found = {}
     for path in sorted(directory.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path != directory / NAME:
             found[path.relative_to(directory).as_posix()] = _size_and_crc(path)
     return found
 
 
-def write(directory: Path, path: Path) -> None:
-    """Measure `directory` and write the result to `path`.
+def write(directory: Path, paths: Sequence[Path]) -> None:
+    """Measure `directory` and write the result to each of `paths`.
 
     Raises:
-        OSError: a file could not be read, or `path` not written.
+        OSError: a file could not be read, or one of `paths` not written.
     """
-    path.parent.mkdir(exist_ok=True)
-    write_text_atomically(path, json.dumps(measure(directory), indent=0) + "\n")
+    text = json.dumps(measure(directory), indent=0) + "\n"
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        write_text_atomically(path, text)
 
 
-def damage(directory: Path, path: Path) -> str | None:
-    """Describe the first damage to the files of `directory` by the checksums in `path`; None: none, or no checksums.
+def damage(directory: Path, paths: Sequence[Path]) -> str | None:
+    """Describe the first damage to the files of `directory` by the sums in each of `paths`; None: there is none.
 
     Files that were added later are no damage.
     """
-    if not path.exists():
-        return None
     try:
-        expected = dict(json.loads(path.read_text(encoding="utf-8")))
-        found = measure(directory)
-    except (OSError, ValueError, TypeError) as error:
-        return f"{path.name}: {error}"
-    for name, (size, crc) in sorted(expected.items()):
-        if name not in found:
-            return f"{name} is missing"
-        if found[name][0] != size:
-            return f"{name} has {found[name][0]} bytes of {size}"
-        if found[name][1] != crc:
-            return f"{name} has changed since it was saved"
+        expected = [read_json(path, SUMS, surrogates=True) for path in paths]
+        found = measure(directory) if expected else {}
+    except (OSError, UserError) as error:
+        return str(error)
+    for sums in expected:
+        for name, (size, crc) in sorted(sums.items()):
+            if name not in found:
+                return f"{name} is missing"
+            if found[name][0] != size:
+                return f"{name} has {found[name][0]} bytes of {size}"
+            if found[name][1] != crc:
+                return f"{name} has changed since it was saved"
     return None
 
 

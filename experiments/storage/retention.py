@@ -25,6 +25,12 @@ class Retention:
     every: int | None = None
     last: int | None = None
 
+    @classmethod
+    def of(cls, training: Any) -> "Retention":
+        """Return the settings of a run, from its section `training`."""
+        output = training.output
+        return cls(output.keep_last, training.average_last, output.average_every, training.steps)
+
     def kept(self, steps: Sequence[int]) -> set[int]:
         """Select the steps that are kept; `steps` are oldest first."""
         averaged = self.counted(steps)[-self.averaged :] if self.averaged > 1 else []

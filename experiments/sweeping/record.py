@@ -13,6 +13,7 @@ from experiments import settings
 from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
+from experiments.storage.retention import Retention
 from experiments.storage.workdir import open_workdir
 from experiments.sweeping.groups import Trial
 from experiments.training.early_stopping import EarlyStopping
@@ -150,17 +151,14 @@ def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
     """
     experiment, workdir = lane.trial.experiment, lane.trial.workdir
     config, task = settings.to_json_dict(experiment.config), experiment.task
-    output, best_metric = experiment.config.training.output, lane.early_stopping.metric
+    best_metric = lane.early_stopping.metric
     with (
         open_workdir(workdir, config, differences=settings.differences, devices=devices, data=task.splits.fingerprint),
         Checkpoints(
             workdir / "checkpoints",
-            output.keep_last,
+            Retention.of(experiment.config.training),
             best_metric,
             lane.mode,
-            average_last=experiment.config.training.average_last,
-            average_every=output.average_every,
-            last_step=experiment.config.training.steps,
         ) as checkpoints,
     ):
         write_run_data(workdir, task)

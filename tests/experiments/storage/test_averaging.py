@@ -19,9 +19,9 @@ def state_of(step: int, moving: bool = False) -> State:
     return State(jnp.int32(step), params, {"m": jnp.full(7, float(step))}, other if moving else None)
 
 
-def open_at(directory, lines=None, **options) -> Checkpoints:
+def open_at(directory, lines=None, read_only=False, **kept) -> Checkpoints:
     print_line = lines.append if lines is not None else pytest.fail
-    return Checkpoints(directory, 2, "loss", "min", print_line=print_line, **options)
+    return Checkpoints(directory, Retention(2, **kept), "loss", "min", print_line=print_line, read_only=read_only)
 
 
 def save(checkpoints: Checkpoints, *steps: int, moving: bool = False) -> None:
@@ -36,7 +36,7 @@ def mean_of(*steps: int, moving: bool = False) -> np.ndarray:
 
 @pytest.mark.parametrize("moving", [False, True])
 def test_the_newest_state_comes_with_the_mean_of_what_is_evaluated(tmp_path, moving):
-    with open_at(tmp_path, average_last=3, average_every=5) as checkpoints:
+    with open_at(tmp_path, averaged=3, every=5) as checkpoints:
         save(checkpoints, 5, 10, 15, 20, 23, moving=moving)
         found = average(checkpoints, jax.eval_shape(lambda: state_of(0, moving)), 3)
     np.testing.assert_allclose(found.state.evaluated_params["w"], mean_of(10, 15, 20, moving=moving), rtol=1e-6)
@@ -49,7 +49,7 @@ def test_the_newest_state_comes_with_the_mean_of_what_is_evaluated(tmp_path, mov
 
 
 def test_what_is_averaged_is_kept_beside_the_newest_and_the_best(tmp_path):
-    options = dict(average_last=3, average_every=5)
+    options = dict(averaged=3, every=5)
     with open_at(tmp_path, **options) as checkpoints:
         save(checkpoints, 4, 5, 7, 10, 13, 15, 18)
         assert checkpoints.steps() == [4, 5, 10, 15, 18]
@@ -75,7 +75,7 @@ def test_the_runs_last_step_counts_whether_a_multiple_or_not():
 
 
 def test_the_mean_is_over_the_last_step_too(tmp_path):
-    with open_at(tmp_path, average_last=2, average_every=5, last_step=13) as checkpoints:
+    with open_at(tmp_path, averaged=2, every=5, last=13) as checkpoints:
         save(checkpoints, 5, 10, 12, 13)
         assert checkpoints.steps() == [5, 10, 12, 13]  # 5 is the best
         found = average(checkpoints, state_of(0), 2)
@@ -85,14 +85,14 @@ def test_the_mean_is_over_the_last_step_too(tmp_path):
 
 def test_fewer_are_averaged_with_a_line_and_none_is_an_error(tmp_path):
     lines = []
-    with open_at(tmp_path, lines, average_every=5) as checkpoints:
+    with open_at(tmp_path, lines, every=5) as checkpoints:
         with pytest.raises(UserError, match=r"no checkpoint in .* to average at multiples of 5 steps; got none"):
             average(checkpoints, state_of(0), 4)
         save(checkpoints, 10, 12)
         found = average(checkpoints, state_of(0), 4)
         np.testing.assert_array_equal(found.state.params["w"], state_of(10).params["w"])
     with (
-        open_at(tmp_path, average_every=7, read_only=True) as checkpoints,
+        open_at(tmp_path, every=7, read_only=True) as checkpoints,
         pytest.raises(UserError, match="at multiples of 7 steps; got 10, 12"),
     ):
         average(checkpoints, state_of(0), 4)
@@ -103,10 +103,10 @@ def test_fewer_are_averaged_with_a_line_and_none_is_an_error(tmp_path):
 
 def test_a_damaged_checkpoint_is_not_averaged_and_the_one_before_takes_its_place(tmp_path):
     lines = []
-    with open_at(tmp_path, lines, average_last=3, average_every=5) as checkpoints:
+    with open_at(tmp_path, lines, averaged=3, every=5) as checkpoints:
         save(checkpoints, 5, 10, 15)
         (tmp_path / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
-        with open_at(tmp_path, lines, average_every=5, read_only=True) as reader:
+        with open_at(tmp_path, lines, every=5, read_only=True) as reader:
             assert average(reader, state_of(0), 2).extra["averaged"] == [5, 15]
             assert reader.steps() == [5, 10, 15]
         found = average(checkpoints, state_of(0), 2)

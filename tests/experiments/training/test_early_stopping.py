@@ -15,6 +15,7 @@ from experiments import settings
 from experiments.runs import session
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
+from experiments.storage.retention import Retention
 from experiments.training import loop
 from experiments.training.early_stopping import EarlyStopping
 from experiments.training.loop import restore_or_start
@@ -128,7 +129,7 @@ def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, lis
             stop(15, None)
 
     with (
-        Checkpoints(workdir / "checkpoints", 2, "exact_match", average_last=3, average_every=4) as checkpoints,
+        Checkpoints(workdir / "checkpoints", Retention(2, averaged=3, every=4), "exact_match") as checkpoints,
         Metrics(workdir, False) as metrics,
         progress(60, 0, Console(quiet=True)) as shown,
     ):
