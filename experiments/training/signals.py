@@ -101,7 +101,7 @@ class CommandSignals:
 
     @contextlib.contextmanager
     def owning(self, acquire: Callable[[], T], release: Callable[[T], object]) -> Iterator[T]:
-        """See `owned`. Where the process ends at once, the lock stays taken, so that nothing more is acquired."""
+        """Do what `owned` does; once the process is ending, the lock stays taken, so that nothing more is acquired."""
         with self._lock:
             owned = acquire()
             own_release = functools.partial(release, owned)
