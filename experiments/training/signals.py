@@ -37,8 +37,8 @@ SAME_REQUEST_SECONDS = 0.25
 OUTPUT_SECONDS = 1.0
 """Longest wait for the reader of the output, where a command ends at once."""
 
-SHOW_CURSOR = b"\r\n\x1b[?25h"
-"""Written to a terminal, whose cursor a progress bar hides."""
+SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"
+"""Written to a terminal: clears the line of a progress bar, and shows the cursor, which the bar hides."""
 
 
 class StopRequest:
@@ -124,12 +124,14 @@ class CommandSignals:
     def _end(self, number: int) -> None:
         """End the process: print one line, release what is owned, the newest first, leave."""
         printing = threading.Thread(target=self._print, args=(number,), daemon=True)
-        printing.start()
+        with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter ends
+            printing.start()
         self._lock.acquire(timeout=OUTPUT_SECONDS)
         for release in reversed(self._releases):
             with contextlib.suppress(Exception):
                 release()
-        printing.join(OUTPUT_SECONDS)
+        with contextlib.suppress(RuntimeError):
+            printing.join(OUTPUT_SECONDS)
         os._exit(exit_code(number))
 
     def _print(self, number: int) -> None:
@@ -137,8 +139,8 @@ class CommandSignals:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         with contextlib.suppress(OSError):
-            if os.isatty(2):
-                os.write(2, SHOW_CURSOR)
+            for terminal in filter(os.isatty, (1, 2)):
+                os.write(terminal, SHOW_CURSOR)
             if not self.stopped:
                 again = " again, so nothing more is saved" if self.request and self.request.received else ""
                 os.write(2, f"Interrupted by {signal.Signals(number).name}{again}\n".encode())

@@ -27,9 +27,11 @@ from tests.fixtures.processes import (
 
 pytestmark = pytest.mark.more
 
-STEPS = 120
+STEPS = 100
 FLAGS = (
     f"--config.training.steps={STEPS}",
+    "--config.data.num_buckets=1",
+    "--config.decoding.max_new_tokens=1",
     "--config.training.output.checkpoint_seconds=0.02",
 )
 SWEPT = ("--config.training.steps=60", "--config.training.output.evaluate_every=5", "--heartbeat=1", "--keep=all")
@@ -160,7 +162,7 @@ def test_a_command_that_is_interrupted_ends_with_one_line(words, trained, tmp_pa
 
 def processes_of(folder: Path) -> list[int]:
     """List the processes whose command names a folder."""
-    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in found.splitlines() if str(folder) in line]
 
 
