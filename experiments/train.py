@@ -18,7 +18,8 @@ class TrainFlags:
 
     python -m experiments.train --config=configs/dates.py --workdir=runs/dates
 
-    The same command again continues from the newest checkpoint, and ends with the same bits. To prove it:
+    Ctrl-C or SIGTERM stops after the step and saves; Ctrl-C again ends at once. The same command again continues from
+    the newest checkpoint, and ends with the same bits. To prove it:
 
     python -m experiments.train --config=configs/dates.py --verify_resume
     """

@@ -38,6 +38,7 @@ hypothesis.settings.load_profile("tests")
 
 
 FIRST = (
+    "test_kills.py",
     "test_resume.py",
     "test_tables.py",
     "test_update.py",

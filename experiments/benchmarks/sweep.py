@@ -7,8 +7,9 @@ arithmetic: calls from Python, starting, compiling. Lanes and single trials take
 import concurrent.futures
 import multiprocessing
 import platform
+import shutil
+import signal
 import statistics
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -27,6 +28,8 @@ from experiments.storage.workdir import versions
 from experiments.sweeping.groups import Experiments
 from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, started, use_cores
 from experiments.sweeping.space import DATA_SEED
+from experiments.training import signals
+from experiments.training.processes import child
 from experiments.training.progress import devices_in_words, final_table, print_line
 
 FETCH_EVERY = 50
@@ -90,8 +93,24 @@ def _line(what: str, seconds: list[float], trials: int, base: float) -> dict[str
 def _in_a_process(measure: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a new process, with a JAX of its own; return its result."""
     spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(measure, *arguments).result()
+
+    def start() -> tuple[concurrent.futures.ProcessPoolExecutor, concurrent.futures.Future]:
+        pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: its parent ends it
+        try:
+            return pool, pool.submit(measure, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    with signals.owned(start, _kill_children) as (pool, future):
+        result = future.result()
+        pool.shutdown()
+        return result
+
+
+def _kill_children(_: Any) -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def _experiments(trials: int, steps: int) -> list[Any]:
@@ -151,14 +170,16 @@ def _one_after_another(trials: int, steps: int) -> tuple[float, str]:
 
 def _train_in_a_process(steps: int) -> float:
     """Time one trial by `experiments.train`, from the command to its end; return seconds."""
-    with tempfile.TemporaryDirectory() as folder:
+    with signals.owned(tempfile.mkdtemp, shutil.rmtree) as folder:
         path = Path(folder) / "small.py"
         path.write_text(
             f"from experiments.benchmarks import sweep\n\n\ndef get_config():\n    return sweep.recipe({steps})\n"
         )
         command = [sys.executable, "-m", "experiments.train", f"--config={path}", f"--workdir={folder}/run"]
         began = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
+        with child(command, Path(folder) / "output") as process:
+            if process.wait() != 0:
+                raise RuntimeError((Path(folder) / "output").read_text(errors="replace"))
         return time.perf_counter() - began
 
 

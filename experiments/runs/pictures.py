@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
 
+from experiments.training import signals
+
 FIRST = "DejaVu Sans"
 NOT_FOR_TEXT = ("Last Resort", "cm", "STIX")
 """Beginnings of the names of fonts that have boxes for glyphs, or mathematical signs in the places of letters."""
@@ -52,11 +54,9 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with signals.owned(lambda: temporary, lambda path: path.unlink(missing_ok=True)):
             figure.savefig(temporary, format="png", dpi=dpi)
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, f"the picture could not be written: {error.strerror}", str(path)) from error
 

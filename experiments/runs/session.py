@@ -60,7 +60,6 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
             devices=devices,
             data=experiment.task.splits.fingerprint,
         ),
-        signals.catch_stop_signals() as stop,
         Checkpoints(
             workdir / "checkpoints",
             Retention.of(experiment.config.training),
@@ -79,19 +78,20 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
         task = experiment.task
         for line in (*notes, *task.splits.notes, *task.notes, *described(experiment, parameters, devices)):
             print_line(console, line)
-        loop = Loop(experiment, config_dict, checkpoints, metrics, stop, lambda line: print_line(console, line))
         began = time.monotonic()
-        try:
-            with progress(experiment.config.training.steps, first, console) as shown:
-                state = loop.run(state, recent_metrics, early_stopping, shown)
-        except NotFiniteError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        checkpoints.wait()
-        if stop.received is not None:
-            print_line(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
-            print_line(console, f"  {command_line(command[0], *command[1:])}")
-            return signals.exit_code(stop.received)
+        with signals.catch_stop_signals() as stop:
+            loop = Loop(experiment, config_dict, checkpoints, metrics, stop, lambda line: print_line(console, line))
+            try:
+                with progress(experiment.config.training.steps, first, console) as shown:
+                    state = loop.run(state, recent_metrics, early_stopping, shown)
+            except NotFiniteError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
+            checkpoints.wait()
+            if stop.received is not None:
+                print_line(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
+                print_line(console, f"  {command_line(command[0], *command[1:])}")
+                return signals.exit_code(stop.received)
         pictures = draw_run(experiment, state.evaluated_params, int(state.step), workdir)
     print_results(console, experiment, workdir, int(state.step), time.monotonic() - began, pictures)
     return 0

@@ -11,26 +11,29 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from experiments import settings
 from experiments.cli.terminal import terminal
 from experiments.runs.run_data import require_run_data
 from experiments.runs.stored_config import stored_config
-from experiments.storage import bitwise, metrics, retention
+from experiments.storage import bitwise, retention
 from experiments.training import signals
 from experiments.training.experiment import set_up
+from experiments.training.processes import child
 from experiments.training.progress import duration, final_table, print_line
-from transformer.errors import UserError, problem
+from transformer.errors import UserError, problem, shorten
 
 DIFFERENT = 1
 """The exit code where the bits differ."""
@@ -39,6 +42,9 @@ SMALLER = {"data.evaluation_examples": "64", "decoding.max_new_tokens": "1"}
 """Settings that make evaluations fast, where the experiment reads them and no flag gives them."""
 
 POLL_SECONDS = 0.01
+TERMINAL_SECONDS, LINE_SECONDS = 1.0, 10.0
+"""Intervals at which the progress is shown: on a terminal, and as lines elsewhere."""
+
 ATTEMPTS = 5
 """The number of runs to kill, where one ends before it is killed."""
 
@@ -53,13 +59,11 @@ class Trainer:
     Args:
         words: words of the command, without its working directory.
         steps: steps of a training.
-        stop: read while waiting.
         console: where lines and the status are printed.
     """
 
     words: Sequence[str]
     steps: int
-    stop: signals.StopRequest
     console: Console
 
     def run(self, workdir: Path, doing: str, until: int) -> int:
@@ -75,33 +79,34 @@ class Trainer:
 
         Raises:
             UserError: the process ended with an error.
-            SystemExit: this process was requested to stop; the other is killed first.
         """
         log, began = workdir.with_suffix(".log"), time.monotonic()
         command = [sys.executable, "-m", "experiments.train", *self.words, f"--workdir={workdir}"]
-        with open(log, "w") as file:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            with self.console.status(doing) as status:
-                for tick in itertools.count():
-                    if process.poll() is not None or newest_saved(workdir) >= until:
-                        break
-                    if self.stop.received is not None:
-                        raise SystemExit(signals.exit_code(self.stop.received))
-                    if tick % 200 == 0:
-                        status.update(f"{doing}: step {newest_line(workdir)} of {self.steps}")
-                    time.sleep(POLL_SECONDS)
-        finally:
-            process.kill()  # one that has ended already is left as it is
-            code = process.wait()
-        if code not in (0, -signal.SIGKILL):
-            lines = log.read_text(errors="replace").strip().splitlines()
-            raise problem(f"training failed ({doing})", got=f"exit code {code}: {lines[-1] if lines else ''}")
+        with child(command, log) as process:
+            self._wait(process, doing, log, lambda: newest_saved(workdir) >= until)
+        if process.returncode not in (0, -signal.SIGKILL):
+            raise problem(f"training failed ({doing})", got=f"exit code {process.returncode}: {newest_line(log)}")
         saved = newest_saved(workdir)
         print_line(
             self.console, f"{doing}: {duration(time.monotonic() - began)}, killed with checkpoint {saved} complete"
         )
         return saved
+
+    def _wait(self, process: subprocess.Popen, doing: str, log: Path, reached: Callable[[], bool]) -> None:
+        """Wait until a process has ended or reached its goal; show how far it is, as a line where no terminal is."""
+        began, is_terminal = time.monotonic(), self.console.is_terminal
+        due = every = TERMINAL_SECONDS if is_terminal else LINE_SECONDS
+        with self.console.status(doing) as status:
+            while process.poll() is None and not reached():
+                seconds = time.monotonic() - began
+                if seconds >= due:
+                    due = seconds + every
+                    line = f"{doing}, {duration(seconds)}: {newest_line(log)}"
+                    if is_terminal:
+                        status.update(Text(line))
+                    else:
+                        print_line(self.console, line)
+                time.sleep(POLL_SECONDS)
 
 
 def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
@@ -117,13 +122,12 @@ def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
 
     Raises:
         UserError: mistakes in the settings, or training that fails or ends before step 2n.
-        SystemExit: a stop was requested.
     """
     console, flags = terminal(), flags_of(recipe, overrides, n)
     retention.keep_orbax_quiet()
     print_line(console, f"The recipe with {' '.join(flags)}")
-    with tempfile.TemporaryDirectory(prefix="verify_resume_") as directory, signals.catch_stop_signals() as stop:
-        trainer = Trainer([f"--config={recipe}", *flags], 2 * n, stop, console)
+    with signals.owned(lambda: tempfile.mkdtemp(prefix="verify_resume_"), shutil.rmtree) as directory:
+        trainer = Trainer([f"--config={recipe}", *flags], 2 * n, console)
         at_once = Path(directory) / "at_once"
         last = trainer.run(at_once, f"at once, {2 * n} steps", until=2 * n)
         if last != 2 * n:
@@ -195,9 +199,10 @@ def newest_saved(workdir: Path) -> int:
     return max((int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*") if p.name.isdecimal()), default=0)
 
 
-def newest_line(workdir: Path) -> int:
-    """Return the step of the newest line of metrics; 0 without one."""
-    return max((line["step"] for line in metrics.read(workdir)), default=0)
+def newest_line(log: Path) -> str:
+    """Return the last line of a process's output, at most 200 characters of it; "starting" before the first."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return shorten(lines[-1], 200) if lines else "starting"
 
 
 def next_batches(workdir: Path, step: int) -> str:

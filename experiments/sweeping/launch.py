@@ -1,32 +1,48 @@
 """Start of workers: as processes of this machine, or as Slurm jobs through submitit."""
 
+import contextlib
+import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import submitit
 
+from experiments.training import signals
+from experiments.training.processes import child
 from transformer.errors import problem
 
 LAUNCHING = ("--workers", "--slurm", "--slurm_options")
 """Flags that start workers and that the workers themselves do not get."""
 
 MINUTES = 60 * 24
-"""The time limit of a worker (minutes), unless an option gives another."""
+"""The time limit of a Slurm job (minutes), unless an option gives another."""
+
+POLL_SECONDS = 0.1
 
 
 def submit(flags: Any, argv: Sequence[str]) -> int:
     """Start workers with the same flags, and wait for those that run on this machine.
 
     Raises:
-        UserError: options that submitit does not have, or no Slurm on this machine.
+        UserError: options that submitit does not have or that nobody reads, or no Slurm on this machine.
     """
     folder = Path(flags.workdir).absolute() / "workers"
-    cluster = "slurm" if flags.slurm else "local"
+    command = [sys.executable, "-m", "experiments.sweep", *_without_launching(argv)]
+    if flags.slurm:
+        return _submit_jobs(flags, command, folder)
+    if flags.slurm_options is not None:
+        raise problem("--slurm_options are read with --slurm alone", do="Add --slurm, or leave them out.")
+    return _run_here(flags.workers, command, folder)
+
+
+def _submit_jobs(flags: Any, command: list[str], folder: Path) -> int:
+    """Submit Slurm jobs, and leave them to Slurm."""
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
     except RuntimeError as error:
         raise problem(f"there is no Slurm here: {error}", do="Leave --slurm out: workers then run here.") from error
     options = _options(flags.slurm_options)
@@ -35,17 +51,44 @@ def submit(flags: Any, argv: Sequence[str]) -> int:
     except (NameError, TypeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise problem(f"--slurm_options: {first}", do="See submitit's AutoExecutor for the names.") from error
-    command = [sys.executable, "-m", "experiments.sweep", *_without_launching(argv)]
-    jobs = [executor.submit(submitit.helpers.CommandFunction(command)) for _ in range(flags.workers or 1)]
-    print(f"{len(jobs)} workers by {cluster}, their output in {folder}: " + ", ".join(job.job_id for job in jobs))
-    print(f"each runs: {shlex.join(command)}")
-    if flags.slurm:
-        return 0
-    failed = [job for job in jobs if job.exception() is not None]
-    for job in failed:
-        print(f"worker {job.job_id} failed, see {job.paths.stderr}", file=sys.stderr)
-    print((jobs[0].result() if jobs[0] not in failed else "").strip())
+    function = submitit.helpers.CommandFunction(command)
+    jobs = [executor.submit(function) for _ in range(flags.workers or 1)]
+    _print_workers("slurm", [job.job_id for job in jobs], command, folder)
+    return 0
+
+
+def _run_here(count: int, command: list[str], folder: Path) -> int:
+    """Run workers as processes of this machine; a request to stop is passed on to them.
+
+    Each is in a process group of its own, so that Ctrl-C does not reach it a second time, past this process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{os.getpid()}-{number}" for number in range(count)]
+    with contextlib.ExitStack() as stack, signals.catch_stop_signals() as stop:
+        workers = {
+            name: stack.enter_context(child(command, folder / f"{name}.out", folder / f"{name}.err")) for name in names
+        }
+        _print_workers("local", names, command, folder)
+        while stop.received is None and any(worker.poll() is None for worker in workers.values()):
+            time.sleep(POLL_SECONDS)
+        if stop.received is not None:
+            for worker in workers.values():
+                worker.terminate()
+            for worker in workers.values():
+                worker.wait()
+            print("Stopped; saved. The same command goes on.")
+            return signals.exit_code(stop.received)
+    failed = [name for name, worker in workers.items() if worker.returncode]
+    for name in failed:
+        print(f"worker {name} failed, see {folder / name}.err", file=sys.stderr)
+    print("" if names[0] in failed else (folder / f"{names[0]}.out").read_text(errors="replace").strip())
     return 1 if failed else 0
+
+
+def _print_workers(where: str, names: list[str], command: list[str], folder: Path) -> None:
+    """Print the number of workers, their names, and what each runs."""
+    print(f"{len(names)} workers by {where}, their output in {folder}: " + ", ".join(names), flush=True)
+    print(f"each runs: {shlex.join(command)}", flush=True)
 
 
 def _options(text: str | None) -> dict[str, Any]:

@@ -92,8 +92,7 @@ class LanesRun:
                     jax.block_until_ready(self.pending[-1])
                 self.pending.append(metrics)
                 self._after_step(step, progress)
-                size = batch_size_of(batch)
-                progress.update(step, examples=size["examples"], tokens=size["tokens"])
+                progress.update(step, **batch_size_of(batch))
             self._copy_to_host(step)
             self._save(step)
         for lane in self.lanes:

@@ -122,10 +122,11 @@ class Loop:
             recent_metrics.add(metrics)
             if before is not None:  # one step behind, so that the device always has work
                 self._check(step - 1, before)
-                progress.update(step - 1, loss=float(before["loss"]), **batch_size_of(batch))
+                evaluated = (step - 1) % self.training.output.evaluate_every == 0
+                progress.update(step - 1, loss=float(before["loss"]), evaluated=evaluated, **batch_size_of(batch))
             before = metrics
             if self._boundary(step, state, recent_metrics):
-                progress.update(step, loss=float(metrics["loss"]), **batch_size_of(batch))
+                progress.update(step, loss=float(metrics["loss"]), evaluated=True, **batch_size_of(batch))
                 break
         return state
 
@@ -206,10 +207,10 @@ class Loop:
         )
 
 
-def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, int]:
-    """Count the examples of a batch, and its tokens that are not padding."""
+def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return the number of examples of a batch, that of its tokens without padding, and the shapes of its arrays."""
     tokens = 0
     for side in ("source", "target"):
         if side in batch:
             tokens += int(batch[f"{side}_lengths"].sum()) if f"{side}_lengths" in batch else batch[side].size
-    return {"examples": len(batch["labels"]), "tokens": tokens}
+    return {"examples": len(batch["labels"]), "tokens": tokens, "shape": tuple(x.shape for x in batch.values())}

@@ -6,7 +6,7 @@ In a log file or on a CI machine a bar would be escape codes, so there it is a p
 import collections
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,11 +16,15 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+STEADY = 2
+"""Number of steady intervals between updates before a speed is shown."""
+
 
 class Progress:
     """Loss, speed and time left of a run; `update` it after each step or every few.
 
-    Speeds and time left are means over the last `seconds`, so that compilation and evaluations soon drop out.
+    Speeds and time left are means over the last `seconds` that are known to be steady: an interval between two updates
+    in which a program ran for the first time, and so was compiled, does not count, nor do its steps.
     """
 
     def __init__(
@@ -33,10 +37,19 @@ class Progress:
     ) -> None:
         self.total_steps, self.step, self.loss = total_steps, start_step, None
         self._show, self._clock, self._seconds = show, clock, seconds
-        self._examples = self._tokens = 0
-        self._samples = collections.deque([(clock(), start_step, 0, 0)])
+        self._updated_at, self._ran = clock(), set[Hashable]()
+        self._samples = collections.deque([(0.0, 0, 0, 0)])
 
-    def update(self, step: int, *, loss: float | None = None, examples: int = 0, tokens: int = 0) -> None:
+    def update(
+        self,
+        step: int,
+        *,
+        loss: float | None = None,
+        examples: int = 0,
+        tokens: int = 0,
+        shape: Hashable = None,
+        evaluated: bool = False,
+    ) -> None:
         """Show the state after `step`.
 
         Args:
@@ -44,20 +57,25 @@ class Progress:
             loss: nats per token, as a Python float; None: the last value is kept.
             examples: number of examples since the last call.
             tokens: number of tokens since the last call.
+            shape: shape of the batch of the update that began since the last call; each has a program of its own.
+            evaluated: whether there was an evaluation since the last call.
         """
         now = self._clock()
-        self.step, self.loss = step, self.loss if loss is None else loss
-        self._examples += examples
-        self._tokens += tokens
-        self._samples.append((now, step, self._examples, self._tokens))
-        while len(self._samples) > 2 and self._samples[1][0] <= now - self._seconds:
-            self._samples.popleft()
+        interval = (now - self._updated_at, step - self.step, examples, tokens)
+        self.step, self.loss, self._updated_at = step, self.loss if loss is None else loss, now
+        programs = {("update", shape), *(["evaluation"] if evaluated else [])}
+        if programs <= self._ran:
+            last = self._samples[-1]
+            self._samples.append(tuple(before + added for before, added in zip(last, interval, strict=True)))
+            while len(self._samples) > STEADY + 1 and self._samples[1][0] <= self._samples[-1][0] - self._seconds:
+                self._samples.popleft()
+        self._ran |= programs
         self._show(self)
 
     def _per_second(self, column: int) -> float | None:
         first, last = self._samples[0], self._samples[-1]
         seconds = last[0] - first[0]
-        return (last[column] - first[column]) / seconds if seconds > 0 else None
+        return (last[column] - first[column]) / seconds if len(self._samples) > STEADY and seconds > 0 else None
 
     @property
     def examples_per_second(self) -> float | None:
@@ -69,7 +87,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the present speed; None before the first step."""
+        """Estimate from the present speed; None before enough intervals are steady."""
         speed = self._per_second(1)
         return (self.total_steps - self.step) / speed if speed else None
 

@@ -203,6 +203,27 @@ def test_time_left_is_of_the_present_speed_not_of_compilation():
         assert shown.seconds_left == pytest.approx(450.0)
 
 
+def test_no_time_left_is_shown_before_two_intervals_in_which_nothing_was_compiled():
+    clock, console = Clock(), Console(file=io.StringIO())
+    with progress(1000, 0, console, every_seconds=0.0, clock=clock) as shown:
+        steps = iter(range(1, 1000))
+
+        def update(seconds: float, shape: int, evaluated: bool = False) -> float | None:
+            clock.now += seconds
+            shown.update(next(steps), examples=8, tokens=80, shape=shape, evaluated=evaluated)
+            return shown.seconds_left
+
+        assert update(600.0, 16) is None  # the first step compiles
+        assert update(0.5, 16) is None
+        assert update(300.0, 32) is None  # so does the first batch of another shape
+        assert update(0.5, 32) == pytest.approx(0.5 * 996)
+        assert update(0.5, 16) == pytest.approx(0.5 * 995)
+        assert update(100.0, 16, evaluated=True) == pytest.approx(0.5 * 994)  # and the first evaluation
+        assert update(3.5, 16, evaluated=True) == pytest.approx(1.25 * 993)  # which counts once it is compiled
+    lines = console.file.getvalue().splitlines()
+    assert [("left" in line, "tokens/s" in line) for line in lines] == [(False, False)] * 3 + [(True, True)] * 4
+
+
 def test_paths_and_commands_stay_whole_and_a_table_has_every_column():
     console = Console(file=io.StringIO(), width=40)
     path = "/" + "long/" * 20 + "[bold].png"

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from experiments.storage.workdir import (
     refuse_other_metadata,
     write_text_atomically,
 )
-from experiments.training.signals import catch_stop_signals, exit_code
 from transformer.errors import UserError
 
 CONFIG = {"model": {"width": 128, "dtype": "float32"}, "seed": 0, "training": {"log_every": 50}}
@@ -177,22 +175,6 @@ def test_the_error_of_reading_the_config_of_no_run_names_what_to_do(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=r"config.json cannot be read"):
             read_config(tmp_path)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_signal_is_noted_once_and_the_old_handlers_come_back(number, code):
-    before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
-    with catch_stop_signals() as stop:
-        assert stop.received is None
-        os.kill(os.getpid(), number)
-        time.sleep(0.01)
-        assert stop.received == number
-        assert exit_code(stop.received) == code
-        with pytest.raises(KeyboardInterrupt):  # Ctrl-C again: at once
-            os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.received == number
-    assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_facts_that_have_changed_are_refused_by_name(tmp_path):

@@ -1,0 +1,42 @@
+"""`train` called by a program of the user's: in another thread, and where it fails."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from experiments import settings
+from experiments.runs import session
+from experiments.storage.metrics import read
+
+TINY = Path(__file__).parents[2] / "fixtures" / "tiny_recipe.py"
+SMALL = {"training.steps": "2", "data.num_buckets": "1", "training.output.tensorboard": "false"}
+
+
+def train_in_another_thread(workdir: Path) -> list:
+    """Train in a thread that is not the main one; return the exit code, or the error."""
+    config, notes = settings.resolve(settings.load_recipe(str(TINY)), SMALL.items())
+    found = []
+
+    def work() -> None:
+        try:
+            found.append(session.train(config, workdir, notes, ["experiments.train"]))
+        except RuntimeError as error:
+            found.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return found
+
+
+@pytest.mark.more
+def test_training_in_another_thread_trains_and_a_failure_releases_the_lock(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no state")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "restore_or_start", fail)
+        assert train_in_another_thread(tmp_path / "run") == ["no state"]
+    assert train_in_another_thread(tmp_path / "run") == [0]
+    assert [line["step"] for line in read(tmp_path / "run")][-1] == 2
