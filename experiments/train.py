@@ -50,7 +50,7 @@ class VerifyFlags:
     verify_resume: bool = setting(
         True, "proof of resuming, in place of training", check=Check(bool, "true, or left out")
     )
-    verify_steps: int = setting(10, "number n of steps before the kill, and after it", check=at_least(1))
+    verify_steps: int = setting(10, "number n of steps before the kill, and after it", check=at_least(1, 2**30 - 1))
     workdir: str | None = setting(
         None,
         "working directory",
