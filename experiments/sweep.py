@@ -63,6 +63,7 @@ class SweepFlags:
     heartbeat: int = setting(
         15, "heartbeat interval (seconds); a worker that misses 4 counts as dead", check=at_least(1, 86_400)
     )
+    force: bool = setting(False, "training though the memory is too small for what the trials need")
     workers: int | None = setting(
         None, "number of workers to start; none: this process alone", check=at_least(1, 10_000)
     )

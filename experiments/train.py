@@ -28,6 +28,7 @@ class TrainFlags:
     verify_resume: bool = setting(
         False, "proof that a killed run continues exactly, in place of training; see --verify_resume --help"
     )
+    force: bool = setting(False, "training though the memory is too small for what the run needs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         return verify(flags.config, overrides, flags.verify_steps)
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    return train(config, Path(flags.workdir), notes, ["experiments.train", *argv])
+    return train(config, Path(flags.workdir), notes, ["experiments.train", *argv], force=flags.force)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def at_least(low: float, high: float = LARGEST) -> Check:
     return Check(lambda value: True, f"a number from {in_words(low)} to {in_words(high)}", (low, high))
 
 
-def above(low: float, high: float) -> Check:
+def above(low: float, high: float = 1e6) -> Check:
     """Return the check for a number above `low`, up to `high`."""
     words = f"a number above {in_words(low)}, at most {in_words(high)}"
     return Check(lambda value: value > low, words, (math.nextafter(low, math.inf), high))
