@@ -8,7 +8,8 @@ from experiments.benchmarks.sweep import print_lanes_benchmark
 from experiments.benchmarks.train import print_speeds
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.sweeping.lanes import MODES
+from experiments.costs.needed import refuse_too_large
+from experiments.sweeping.lanes import MODES, MOST_DEVICES
 from experiments.training.experiment import set_up
 from transformer.schema import at_least, setting
 
@@ -21,7 +22,8 @@ class BenchFlags:
     """
 
     config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
-    steps: int = setting(50, "number of updates that are timed, after as many that are not", check=at_least(1))
+    steps: int = setting(50, "number of updates that are timed, after as many that are not", check=at_least(1, 100_000))
+    force: bool = setting(False, "timing though the memory is too small for what the run needs")
     batches: int = setting(2000, "number of batches for the time of the input pipeline alone", check=at_least(2))
 
 
@@ -29,15 +31,15 @@ class BenchFlags:
 class SweepBenchFlags:
     """Time many small trials in one program against one after another: python -m experiments.bench sweep"""
 
-    trials: int = setting(16, "number of trials, each a lane", check=at_least(1))
+    trials: int = setting(16, "number of trials, each a lane", check=at_least(1, 1024))
     steps: int = setting(200, "steps per trial", check=at_least(1))
-    rounds: int = setting(3, "number of measurements of lanes and of single trials, in turn", check=at_least(1))
-    processes: int = setting(3, "number of trials that are timed in a process of their own", check=at_least(0))
+    rounds: int = setting(3, "number of measurements of lanes and of single trials, in turn", check=at_least(1, 10_000))
+    processes: int = setting(3, "number of trials that are timed in a process of their own", check=at_least(0, 10_000))
     mode: str = setting(
         "auto", "computation of lanes on a device; auto: map on a CPU, vmap elsewhere", allowed=("auto", *MODES)
     )
     devices: int | None = setting(
-        None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1)
+        None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1, MOST_DEVICES)
     )
 
 
@@ -49,7 +51,10 @@ def main(argv: Sequence[str]) -> None:
     flags, overrides = parse(argv, BenchFlags)
     config, _ = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    print_speeds(set_up(config), flags.config, batches=flags.batches, steps=flags.steps)
+    experiment = set_up(config)
+    if not flags.force:
+        refuse_too_large(experiment)
+    print_speeds(experiment, flags.config, batches=flags.batches, steps=flags.steps)
 
 
 if __name__ == "__main__":

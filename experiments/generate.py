@@ -9,7 +9,7 @@ from experiments.cli.texts import read_texts
 from experiments.runs.generation import answer_texts
 from experiments.runs.open_run import open_run
 from transformer.decoding.strategies import STRATEGIES, probability
-from transformer.schema import above, at_least, setting
+from transformer.schema import a_seed, above, at_least, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +31,16 @@ class GenerateFlags:
         None, "maximum length of an answer (tokens); none: decoding.max_new_tokens", check=at_least(1)
     )
     strategy: str | None = setting(None, "decoding strategy; none: decoding.strategy", allowed=STRATEGIES)
-    temperature: float | None = setting(None, "temperature of sampling; none: decoding.temperature", check=above(0.0))
+    temperature: float | None = setting(
+        None, "temperature of sampling; none: decoding.temperature", check=above(0.0, 1e6)
+    )
     top_k: int | None = setting(
         None, "number of likeliest tokens to sample from; none: decoding.top_k", check=at_least(1)
     )
     top_p: float | None = setting(
         None, "total probability of the likeliest tokens to sample from; none: decoding.top_p", check=probability
     )
-    seed: int | None = setting(None, "seed of sampling; none: the run's seed", check=at_least(0))
+    seed: int | None = setting(None, "seed of sampling; none: the run's seed", check=a_seed)
     trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 

@@ -10,7 +10,7 @@ from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
 from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
-from experiments.sweeping.lanes import use_cores
+from experiments.sweeping.lanes import MOST_TRIALS, use_cores
 from experiments.sweeping.planning import print_sweep_plan
 from experiments.sweeping.session import make_sweep
 from experiments.training.experiment import set_up
@@ -27,13 +27,17 @@ class PlanFlags:
 
     config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
     probe_steps: int = setting(
-        10, "number of steps that are timed, after as many that are not; 0: no estimate of time", check=at_least(0)
+        10,
+        "number of steps that are timed, after as many that are not; 0: no estimate of time",
+        check=at_least(0, 100_000),
     )
     trials: int | None = setting(
-        None, "number of combinations of settings in a sweep; none: all of a finite space", check=at_least(1)
+        None,
+        "number of combinations of settings in a sweep; none: all of a finite space",
+        check=at_least(1, MOST_TRIALS),
     )
     lanes: int | None = setting(
-        None, "number of trials of a sweep at once; none: as many as memory holds", check=at_least(1)
+        None, "number of trials of a sweep at once; none: as many as memory holds", check=at_least(1, MOST_TRIALS)
     )
 
 

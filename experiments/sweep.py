@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.sweeping.grammar import split_flags
-from experiments.sweeping.lanes import MODES
+from experiments.sweeping.lanes import MODES, MOST_DEVICES, MOST_TRIALS
 from experiments.sweeping.launch import submit
 from experiments.sweeping.session import DATA, run_sweep
 from experiments.sweeping.study import SAMPLERS
@@ -39,7 +39,7 @@ class SweepFlags:
     )
     study: str | None = setting(None, "name of the study in the storage; none: the recipe's name")
     trials: int | None = setting(
-        None, "number of combinations of settings to train; none: all of a finite space", check=at_least(1)
+        None, "number of combinations of settings to train; none: all of a finite space", check=at_least(1, MOST_TRIALS)
     )
     sampler: str | None = setting(
         None,
@@ -47,23 +47,26 @@ class SweepFlags:
         allowed=("grid", *SAMPLERS),
     )
     lanes: int | None = setting(
-        None, "number of trials at once; none: as many as memory holds, at most 32", check=at_least(1)
+        None, "number of trials at once; none: as many as memory holds, at most 32", check=at_least(1, MOST_TRIALS)
     )
     mode: str = setting(
         "auto", "computation of lanes on a device; auto: map on a CPU, vmap elsewhere", allowed=("auto", *MODES)
     )
     devices: int | None = setting(
-        None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1)
+        None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1, MOST_DEVICES)
     )
     data: str = setting("shared", "seed of the data: one shared by all trials, or each trial's own", allowed=DATA)
     halvings: int = setting(
-        0, "number of times that the worse half of the trials in a program stops", check=at_least(0)
+        0, "number of times that the worse half of the trials in a program stops", check=at_least(0, 30)
     )
     keep: str = setting("best", "trials whose checkpoints are written at the end", allowed=KEEP)
     heartbeat: int = setting(
-        15, "heartbeat interval (seconds); a worker that misses 4 counts as dead", check=at_least(1)
+        15, "heartbeat interval (seconds); a worker that misses 4 counts as dead", check=at_least(1, 86_400)
     )
-    workers: int | None = setting(None, "number of workers to start; none: this process alone", check=at_least(1))
+    force: bool = setting(False, "training though the memory is too small for what the trials need")
+    workers: int | None = setting(
+        None, "number of workers to start; none: this process alone", check=at_least(1, 10_000)
+    )
     slurm: bool = setting(False, "start of the workers as Slurm jobs; false: as processes of this machine")
     slurm_options: str | None = setting(
         None, "options of sbatch by submitit's names, such as partition=gpu,timeout_min=60; none: submitit's defaults"

@@ -29,6 +29,7 @@ class TrainFlags:
     verify_resume: bool = setting(
         False, "proof that a killed run continues exactly, in place of training; see --verify_resume --help"
     )
+    force: bool = setting(False, "training though the memory is too small for what the run needs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class VerifyFlags:
     verify_resume: bool = setting(
         True, "proof of resuming, in place of training", check=Check(bool, "true, or left out")
     )
-    verify_steps: int = setting(10, "number n of steps before the kill, and after it", check=at_least(1))
+    verify_steps: int = setting(10, "number n of steps before the kill, and after it", check=at_least(1, 2**30 - 1))
     workdir: str | None = setting(
         None,
         "working directory",
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         return verify(flags.config, overrides, flags.verify_steps)
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    return train(config, Path(flags.workdir), notes, ["experiments.train", *argv])
+    return train(config, Path(flags.workdir), notes, ["experiments.train", *argv], force=flags.force)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +13,13 @@ LONGEST_VALUE = 300
 
 LONGEST_MESSAGE = 2000
 """Maximum length of a message (characters)."""
+
+
+LONGEST_NAME = 300
+"""Maximum length of a name that is compared with others (characters)."""
+
+MOST_NAMES = 2000
+"""Maximum number of names that one is compared with; more would take seconds."""
 
 
 class UserError(ValueError):
@@ -45,9 +53,14 @@ def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None 
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that `name` was most likely meant to be, or None if none is close."""
-    spelled = {plain_spelling(n): n for n in names}
+    """Return the one of `names` that `name` was most likely meant to be, or None if none is close.
+
+    Of more than `MOST_NAMES` only the first are compared, and none that is longer than `LONGEST_NAME`.
+    """
+    spelled = {plain_spelling(n): n for n in itertools.islice(names, MOST_NAMES) if len(n) <= LONGEST_NAME}
     name = plain_spelling(name)
+    if len(name) > LONGEST_NAME:
+        return None
     close = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
     if not close and len(name) > 3:  # num_layer -> num_layers is close as a whole; layers -> num_layers only as a part
         close = [n for n in spelled if n and (name in n or n in name)]

@@ -6,13 +6,11 @@ Temporary are activations kept for the backward pass, gradients, and buffers of 
 """
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
-MEMORY_OF_THE_MACHINE = Path("/proc/meminfo")
+from experiments.data.machine import free_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +54,11 @@ def bytes_of(tree: Any) -> int:
 
 
 def available(device: jax.Device) -> int | None:
-    """Read how many bytes a program may use on this device: the allocator's limit, or the machine's free memory.
+    """Read how many bytes a program may use on this device: its allocator's limit, or what the machine leaves.
 
     None where the platform gives neither.
     """
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return None if device.platform != "cpu" else _free_of_the_machine()
-
-
-def _free_of_the_machine() -> int | None:
-    """Read how many bytes programs can still use without swapping."""
-    if MEMORY_OF_THE_MACHINE.exists():
-        for line in MEMORY_OF_THE_MACHINE.read_text().splitlines():
-            name, _, rest = line.partition(":")
-            if name == "MemAvailable":
-                return 1024 * int(rest.split()[0])
-    names = os.sysconf_names
-    if {"SC_AVPHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    return None if device.platform != "cpu" else free_memory()

@@ -8,22 +8,24 @@ from rich.console import Console
 
 from experiments.costs.components import parameters_by_component
 from experiments.costs.flops import Count, operations
-from experiments.costs.memory import Memory, available, bytes_of, memory_of
+from experiments.costs.memory import Memory, available, memory_of
+from experiments.costs.needed import state_memory, update_memory, what_to_lower
 from experiments.costs.summary import described
 from experiments.costs.time import TimeEstimate, estimate_time
+from experiments.data.machine import size
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import devices_in_words, duration, final_table, print_line
 
 
 def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> None:
-    """Print the plan of a run.
+    """Print the plan of a run; of one that cannot fit, without compiling it.
 
     Args:
         timed_steps: number of steps to time; 0: print no time.
     """
     free = available(jax.devices()[0])  # before anything is put there
-    state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
+    state = experiment.state_shapes
     devices = devices_in_words()
     parameters = parameters_by_component(state.params)
     for line in described(experiment, sum(parameters.values()), devices):
@@ -35,11 +37,18 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Non
     counts = operations(update, *arguments).by_component
     title = f"an update on a batch of {' x '.join(map(str, shape))}"
     console.print(final_table(component_rows(parameters, counts), title=title))
+    parts = update_memory(experiment)
+    if free is not None and sum(parts.values()) > free:
+        rows = [{"part": name, "memory": size(count)} for name, count in (*parts.items(), ("sum", sum(parts.values())))]
+        console.print(final_table(rows, title="memory of that update, at least"))
+        print_line(console, f"does not fit: {size(sum(parts.values()))} or more are needed, {size(free)} are free.")
+        print_line(console, what_to_lower(parts))
+        return
     memory = memory_of(update.lower(*arguments).compile())
     if memory is not None:
         console.print(final_table(memory_rows(state, memory), title="memory of that update"))
         print_line(console, fit(memory, free))
-    if timed_steps:
+    if timed_steps and (memory is None or free is None or memory.peak <= free):
         print_line(console, time_of_run(experiment, estimate_time(experiment, timed_steps), timed_steps))
 
 
@@ -75,8 +84,7 @@ def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list
 
 def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
     """Build a row for each part of the state, one of temporary values, and one of the peak."""
-    named = {"parameters": state.params, "optimizer state": state.optimizer, "averaged parameters": state.average}
-    sizes = {name: bytes_of(tree) for name, tree in named.items()}
+    sizes = state_memory(state)
     sizes["activations, gradients and the like"] = memory.temporary
     sizes["peak"] = memory.peak
     return [{"part": name, "memory": megabytes(size)} for name, size in sizes.items()]

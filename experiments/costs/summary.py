@@ -32,7 +32,7 @@ def described(experiment: Experiment, parameters: int, devices: str) -> list[str
 
 def flops_per_example(experiment: Experiment) -> float:
     """Count the operations of matrix products in a training step, per example: a mean over the commonest shapes."""
-    parameters = jax.eval_shape(experiment.initial_state, experiment.hyperparameters).params
+    parameters = experiment.state_shapes.params
     gradient = jax.grad(lambda params, batch: token_sums(experiment.model, params, batch)[0])
     operations = examples = 0
     commonest = sorted(experiment.task.plan.census.values(), key=lambda census: -census[1])[:MOST_SHAPES]

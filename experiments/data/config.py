@@ -29,6 +29,9 @@ LENGTHS = tasks("text_to_text", "classification", objectives=("continuation",))
 """Condition of settings for examples with lengths of their own; windows of a stream have one."""
 
 
+a_year = at_least(datetime.MINYEAR, datetime.MAXYEAR)
+
+
 def _locales_check(names: Sequence[str]) -> str | None:
     try:
         find_locales(names)
@@ -40,14 +43,6 @@ def _locales_check(names: Sequence[str]) -> str | None:
 def formats_check(names: Sequence[str]) -> str | None:
     """Check the names of CLDR's formats: return the expected ones, or None where all are valid."""
     return None if names and set(names) <= set(FORMATS) else "one or more of " + ", ".join(FORMATS)
-
-
-def _year_check(year: int) -> str | None:
-    return (
-        None
-        if datetime.MINYEAR <= year <= datetime.MAXYEAR
-        else f"a year from {datetime.MINYEAR} to {datetime.MAXYEAR}"
-    )
 
 
 def a_name(text: str) -> str | None:
@@ -63,8 +58,8 @@ class DatesConfig:
     formats: tuple[str, ...] = setting(
         FORMATS[:3], "CLDR formats: full, long, medium; short is ambiguous between locales", check=formats_check
     )
-    first_year: int = setting(1950, "first year of the days (from 1 January)", check=_year_check)
-    last_year: int = setting(2049, "last year of the days (to 31 December)", check=_year_check)
+    first_year: int = setting(1950, "first year of the days (from 1 January)", check=a_year)
+    last_year: int = setting(2049, "last year of the days (to 31 December)", check=a_year)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +140,7 @@ class DataConfig:
     num_buckets: int = setting(
         2,
         "number of fixed lengths to which batches are padded; each compiles once",
-        check=at_least(1),
+        check=at_least(1, 10_000),
         read_by=LENGTHS,
     )
     length_multiple: int = setting(

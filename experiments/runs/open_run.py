@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from experiments.costs.needed import refuse_answers, refuse_state
 from experiments.data.examples import Document, Pair
 from experiments.data.tokenizers.tokens import REPLACEMENT
 from experiments.runs.attention_maps import attention_map
@@ -69,6 +69,7 @@ class Run:
         """
         task, config = self.experiment.task, self.experiment.config.model
         answer = answer or self.experiment.config.decoding.max_new_tokens or task.max_answer_length
+        refuse_answers(self.experiment, answer, len(texts))
         tokenizer = task.tokenizers.source
         read = texts if task.mask_marker is None else [text.replace(task.mask_marker, "") for text in texts]
         known = {c: tokenizer.unknown not in tokenizer.encode(c) for c in set("".join(read))}
@@ -135,11 +136,12 @@ def open_run(
     run_data = require_run_data(path)
     refuse_other_vocabulary(path, config, run_data.tokenizers.size)
     experiment = set_up(config, run_data, read_data=read_data)
+    refuse_state(experiment)
     if read_data:
         now = experiment.task.splits.fingerprint
         refuse_other_data(path, record.get("data", now), now)
         refuse_other_metadata(path, run_data.metadata, experiment.task.metadata)
-    example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
+    example = experiment.state_shapes
     count = average_last or 1
     if average_last is None and checkpoint == "best":
         count = config.training.average_last

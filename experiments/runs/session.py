@@ -11,6 +11,7 @@ from rich.console import Console
 
 from experiments import settings
 from experiments.cli.terminal import terminal
+from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import described
 from experiments.runs.open_run import draw_run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
@@ -32,13 +33,14 @@ from experiments.training.progress import (
 )
 
 
-def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> int:
+def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, force: bool = False) -> int:
     """Train until the last step or until a stop is requested.
 
     Args:
         config: resolved from a recipe and flags.
         notes: lines about settings of the recipe that are left out.
         command: the module and the words of the command line, for "continue with".
+        force: train though the memory is too small for what the run needs.
 
     Returns:
         The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
@@ -49,6 +51,8 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str]) -> i
     console = terminal()
     notes = [*notes]
     experiment = set_up(config, read_run_data(workdir))
+    if not force:
+        refuse_too_large(experiment)
     config_dict = settings.to_json_dict(experiment.config)
     output = experiment.config.training.output
     devices = devices_in_words()

@@ -17,6 +17,8 @@ import transformer
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
+    MOST,
+    MOST_STEPS,
     SHAPE_ONLY,
     Claim,
     Numbers,
@@ -63,10 +65,12 @@ class AblationSettings(StudySettings):
 
     data: str | None = setting(None, pairs.FLAG)
     rows: tuple[str, ...] = setting(tuple(ROWS), "rows of the table that are trained", allowed=ROWS, check=with_base)
-    examples: int = setting(1000, "largest number of training pairs", check=at_least(1))
-    held_out: int = setting(512, "largest number of held-out pairs; dates: of other days", check=at_least(4))
-    batch: int = setting(32, "pairs per update", check=at_least(1))
-    steps: int = setting(400, "updates per row", check=at_least(2))
+    examples: int = setting(1000, "largest number of training pairs", check=at_least(1, MOST_STEPS))
+    held_out: int = setting(
+        512, "largest number of held-out pairs; dates: of other days", check=at_least(4, MOST_STEPS)
+    )
+    batch: int = setting(32, "pairs per update", check=at_least(1, MOST))
+    steps: int = setting(400, "updates per row", check=at_least(2, MOST_STEPS))
 
 
 def measure(settings: AblationSettings) -> Numbers:

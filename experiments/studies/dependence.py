@@ -14,7 +14,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys
+from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, StudySettings, judge_cases, random_keys
 from experiments.studies.frame.pictures import matrix, panels
 from transformer import Model
 from transformer.ops import masks
@@ -31,9 +31,9 @@ TARGET = "cross, target X'"
 class DependenceSettings(StudySettings):
     """Dependence of each output on each input: python -m experiments.studies dependence"""
 
-    target_length: int = setting(9, "rows of X' (T)", check=at_least(2))
-    source_length: int = setting(12, "rows of X (S)", check=at_least(2))
-    width: int = setting(16, "width D, a multiple of 2", check=at_least(2))
+    target_length: int = setting(9, "rows of X' (T)", check=at_least(2, MOST))
+    source_length: int = setting(12, "rows of X (S)", check=at_least(2, MOST))
+    width: int = setting(16, "width D, a multiple of 2", check=at_least(2, MOST))
 
 
 def layer(key: Array, source_SD: Array, target_TD: Array, mask: masks.Mask | None = None) -> Float[Array, "T D"]:

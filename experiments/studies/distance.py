@@ -22,6 +22,8 @@ import transformer
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
+    MOST,
+    MOST_STEPS,
     SHAPE_ONLY,
     Claim,
     Numbers,
@@ -36,12 +38,12 @@ from experiments.studies.frame.training import Sample, best_rate, held_out, scor
 from experiments.studies.parts.rungs import ATTENDING, RNN, TRANSFORMER
 from experiments.training.update import Batch
 from transformer.nn.positions import POSITIONS
-from transformer.schema import Check, at_least, setting
+from transformer.schema import at_least, each, setting
 
 RECALLED = 0.9
 """Accuracy from which on a token counts as recalled."""
 RATES = (1e-3, 3e-3)
-positive = Check(lambda d: len(d) > 1 and min(d) > 0 and list(d) == sorted(set(d)), "two or more numbers that rise")
+positive = each(1, MOST, "two or more numbers that rise", lambda d: len(d) > 1 and list(d) == sorted(set(d)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +53,11 @@ class DistanceSettings(StudySettings):
     distance: tuple[int, ...] = setting(
         (1, 4, 16, 32), "distances d from a token to its label (tokens)", check=positive
     )
-    length: int = setting(48, "tokens per sequence (T), more than each d", check=at_least(2))
-    vocabulary: int = setting(16, "different tokens (V)", check=at_least(2))
-    width: int = setting(32, "model width D, a multiple of 4", check=at_least(4))
-    batch: int = setting(16, "sequences per update", check=at_least(1))
-    steps: int = setting(400, "updates per model", check=at_least(2))
+    length: int = setting(48, "tokens per sequence (T), more than each d", check=at_least(2, MOST))
+    vocabulary: int = setting(16, "different tokens (V)", check=at_least(2, MOST))
+    width: int = setting(32, "model width D, a multiple of 4", check=at_least(4, MOST))
+    batch: int = setting(16, "sequences per update", check=at_least(1, MOST))
+    steps: int = setting(400, "updates per model", check=at_least(2, MOST_STEPS))
 
 
 COPIERS: Mapping[str, Mapping[str, Any]] = {

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.studies.frame.claim import (
+    MOST,
+    MOST_STEPS,
     Claim,
     Numbers,
     Study,
@@ -30,7 +32,7 @@ from experiments.studies.parts import projections, text
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy
-from transformer.schema import Check, at_least, setting
+from transformer.schema import at_least, each, setting
 
 RATES = (1e-3, 3e-3)
 LAYERS, FORWARD = 2, 128
@@ -39,7 +41,7 @@ CONCATENATED = (12, 64)
 WEIGHTS = "decoder.*.self.weights"
 DIFFERENT = 0.5
 """Overlap below which two heads count as attending to different things."""
-counts = Check(lambda n: len(n) > 1 and min(n) > 0 and list(n) == sorted(set(n)), "two or more numbers that rise")
+counts = each(1, MOST, "two or more numbers that rise", lambda n: len(n) > 1 and list(n) == sorted(set(n)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +49,10 @@ class HeadsSettings(StudySettings):
     """Number of heads at one width: python -m experiments.studies heads --heads=1,4,16"""
 
     heads: tuple[int, ...] = setting((1, 2, 4, 8, 16), "numbers of heads N, each of which divides D", check=counts)
-    width: int = setting(64, "model width D", check=at_least(1))
-    way_heads: int = setting(4, "heads of the models with different projections", check=at_least(1))
-    steps: int = setting(300, "updates per model", check=at_least(2))
-    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1))
+    width: int = setting(64, "model width D", check=at_least(1, MOST))
+    way_heads: int = setting(4, "heads of the models with different projections", check=at_least(1, MOST))
+    steps: int = setting(300, "updates per model", check=at_least(2, MOST_STEPS))
+    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
 
 

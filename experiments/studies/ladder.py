@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import Numbers, Study, StudySettings
+from experiments.studies.frame.claim import MOST, MOST_STEPS, Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import bars, curve, finish, panels
 from experiments.studies.frame.training import Trained, best_rate, number_of_parameters, train_lanes
 from experiments.studies.parts import pairs
@@ -23,24 +23,26 @@ from experiments.studies.parts.rungs import ROWS, TRANSFORMER, of_size
 from experiments.training.bleu import bleu
 from transformer import Model
 from transformer.errors import problem
-from transformer.schema import Check, above, at_least, setting
+from transformer.schema import above, at_least, each, setting
 
 SMOOTH = 20
 """Updates over which the training loss is averaged."""
 QUARTERS = 4
 """Groups of the held-out pairs by source length."""
-some_rates = Check(
-    lambda rates: len(rates) > 0 and min(rates) > 0 and len(set(rates)) == len(rates), "different numbers above 0"
-)
+some_rates = each(1e-12, 1e6, "different numbers", lambda rates: 0 < len(rates) == len(set(rates)))
 
 
 @dataclasses.dataclass(frozen=True)
 class RungSettings(StudySettings):
     """Settings of both ladders."""
 
-    held_out: int = setting(512, "largest number of held-out pairs; dates: of other days", check=at_least(4))
-    longest: int = setting(48, "most tokens of a source or a target; longer pairs are left out", check=at_least(2))
-    batch: int = setting(32, "pairs per update", check=at_least(1))
+    held_out: int = setting(
+        512, "largest number of held-out pairs; dates: of other days", check=at_least(4, MOST_STEPS)
+    )
+    longest: int = setting(
+        48, "most tokens of a source or a target; longer pairs are left out", check=at_least(2, MOST)
+    )
+    batch: int = setting(32, "pairs per update", check=at_least(1, MOST))
     rates: tuple[float, ...] = setting((2e-3, 5e-3), "learning rates; the best one counts", check=some_rates)
 
 
@@ -49,12 +51,14 @@ class LadderSettings(RungSettings):
     """Ladder from RNN to Transformer at one size, on dates: python -m experiments.studies ladder --locales=de,fi"""
 
     locales: tuple[str, ...] = setting(pairs.LOCALES, "CLDR locales of the dates")
-    examples: int = setting(20_000, "largest number of training pairs", check=at_least(1))
+    examples: int = setting(20_000, "largest number of training pairs", check=at_least(1, MOST_STEPS))
     width: int = setting(
-        48, "width D of the Transformer, even; the other rungs get its number of parameters", check=at_least(2)
+        48, "width D of the Transformer, even; the other rungs get its number of parameters", check=at_least(2, MOST)
     )
-    steps: int = setting(600, "updates per model", check=at_least(2))
-    goal: float = setting(0.3, "training loss up to which the time is measured (nats per token)", check=above(0.0))
+    steps: int = setting(600, "updates per model", check=at_least(2, MOST_STEPS))
+    goal: float = setting(
+        0.3, "training loss up to which the time is measured (nats per token)", check=above(0.0, 100.0)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +66,14 @@ class TranslationSettings(RungSettings):
     """Ladder from RNN to Transformer at one size, on sentences: python -m experiments.studies translation --data=DIR"""
 
     data: str | None = setting(None, "folder with train.de and train.en, aligned by line, plain or .gz; must be given")
-    examples: int = setting(29_000, "largest number of training pairs", check=at_least(1))
+    examples: int = setting(29_000, "largest number of training pairs", check=at_least(1, MOST_STEPS))
     width: int = setting(
-        64, "width D of the Transformer, even; the other rungs get its number of parameters", check=at_least(2)
+        64, "width D of the Transformer, even; the other rungs get its number of parameters", check=at_least(2, MOST)
     )
-    steps: int = setting(1000, "updates per model", check=at_least(2))
-    goal: float = setting(4.0, "training loss up to which the time is measured (nats per token)", check=above(0.0))
+    steps: int = setting(1000, "updates per model", check=at_least(2, MOST_STEPS))
+    goal: float = setting(
+        4.0, "training loss up to which the time is measured (nats per token)", check=above(0.0, 100.0)
+    )
 
 
 def measure_dates(settings: LadderSettings) -> Numbers:

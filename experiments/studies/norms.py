@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments.studies.frame.claim import Numbers, Study, StudySettings
+from experiments.studies.frame.claim import MOST, MOST_STEPS, Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import curve, finish, matrix, panels
 from experiments.studies.frame.training import Sample, best_rate, held_out, train_lanes
 from experiments.studies.parts.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
@@ -23,30 +23,28 @@ from experiments.training.update import Batch
 from transformer import Model
 from transformer.models.config import ModelConfig, model_config
 from transformer.ops.losses import cross_entropy, weighted_sum
-from transformer.schema import Check, at_least, setting
+from transformer.schema import at_least, each, setting
 
 RATES = (1e-3, 3e-3)
 BACK = 2
 """Positions from a token to the position whose label it is."""
-shares = Check(
-    lambda x: len(x) > 0 and min(x) > 0 and max(x) <= 1 and list(x) == sorted(set(x))[::-1], "falling, 0 to 1"
-)
-longer = Check(lambda x: len(x) > 0 and min(x) > 1 and list(x) == sorted(set(x)), "rising, all above 1")
+shares = each(1e-6, 1.0, "falling numbers", lambda x: len(x) > 0 and list(x) == sorted(set(x))[::-1])
+longer = each(1.01, 100.0, "rising numbers", lambda x: len(x) > 0 and list(x) == sorted(set(x)))
 
 
 @dataclasses.dataclass(frozen=True)
 class NormsSettings(StudySettings):
     """Layer norm and batch norm: python -m experiments.studies norms --shortest=1,0.2"""
 
-    length: int = setting(16, "longest sequence in training (T, tokens)", check=at_least(2 * BACK + 2))
+    length: int = setting(16, "longest sequence in training (T, tokens)", check=at_least(2 * BACK + 2, MOST))
     shortest: tuple[float, ...] = setting(
         (1.0, 0.5, 0.2), "lengths of the shortest sequence / T; lengths are drawn evenly", check=shares
     )
     longer: tuple[float, ...] = setting((2.0, 4.0), "lengths at test / T", check=longer)
-    vocabulary: int = setting(16, "different tokens (V)", check=at_least(2))
-    width: int = setting(32, "model width D, a multiple of 4", check=at_least(4))
-    batch: int = setting(8, "sequences per update", check=at_least(2))
-    steps: int = setting(400, "updates per model", check=at_least(2))
+    vocabulary: int = setting(16, "different tokens (V)", check=at_least(2, MOST))
+    width: int = setting(32, "model width D, a multiple of 4", check=at_least(4, MOST))
+    batch: int = setting(8, "sequences per update", check=at_least(2, MOST))
+    steps: int = setting(400, "updates per model", check=at_least(2, MOST_STEPS))
 
 
 def model_of(settings: NormsSettings, name: str, *, causal: bool = False) -> Model:

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys
+from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, StudySettings, judge_cases, random_keys
 from experiments.studies.frame.pictures import matrix, panels
 from transformer.inspection.plots import COLOURS
 from transformer.ops import masks
@@ -36,9 +36,9 @@ FULL, PADDED, EMPTY = range(3)
 class PaddingSettings(StudySettings):
     """Ways to keep padding out of attention: python -m experiments.studies padding"""
 
-    length: int = setting(8, "rows of each source (S)", check=at_least(4))
-    padding: int = setting(3, "rows of padding in the padded source", check=at_least(1))
-    width: int = setting(16, "width D, which is also the head width H", check=at_least(2))
+    length: int = setting(8, "rows of each source (S)", check=at_least(4, MOST))
+    padding: int = setting(3, "rows of padding in the padded source", check=at_least(1, MOST))
+    width: int = setting(16, "width D, which is also the head width H", check=at_least(2, MOST))
 
 
 def plain_softmax(x_BSD: Array, real_BS: Array, scores_BTS: Array) -> Array:

@@ -17,7 +17,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import Claim, Numbers, Study, StudySettings, judge_cases, random_keys, spread
+from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, StudySettings, judge_cases, random_keys, spread
 from experiments.studies.frame.pictures import bars, finish, panels
 from transformer import Model
 from transformer.schema import at_least, setting
@@ -48,8 +48,8 @@ READINGS = {
 class PermutationSettings(StudySettings):
     """Effect of shuffling the input on the output: python -m experiments.studies permutation"""
 
-    length: int = setting(12, "tokens per sequence (T)", check=at_least(4))
-    width: int = setting(32, "model width D, a multiple of 8", check=at_least(8))
+    length: int = setting(12, "tokens per sequence (T)", check=at_least(4, MOST))
+    width: int = setting(32, "model width D, a multiple of 8", check=at_least(8, MOST))
 
 
 def measure(settings: PermutationSettings) -> Numbers:

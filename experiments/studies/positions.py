@@ -22,6 +22,8 @@ import transformer
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
+    MOST,
+    MOST_STEPS,
     SHAPE_ONLY,
     Claim,
     Numbers,
@@ -37,7 +39,7 @@ from experiments.studies.parts import text
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy
-from transformer.schema import Check, at_least, setting
+from transformer.schema import at_least, multiple, setting
 
 FURTHER = 4
 """Length at test / trained length."""
@@ -46,8 +48,8 @@ STAYS = 0.01
 """Share by which a loss may rise and count as unchanged."""
 BINS = 4
 """Bins of positions within the trained length; those beyond it are as wide."""
-bins = Check(lambda length: length >= BINS and length % BINS == 0, f"a multiple of {BINS}")
-eights = Check(lambda width: width > 0 and width % 8 == 0, "a multiple of 8")
+bins = multiple(BINS, BINS, MOST)
+eights = multiple(8, 8, MOST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +58,8 @@ class PositionsSettings(StudySettings):
 
     length: int = setting(64, "bytes per training window (T); test windows are four times as long", check=bins)
     width: int = setting(64, "model width D", check=eights)
-    steps: int = setting(300, "updates per model", check=at_least(2))
-    batch: int = setting(16, "windows per update", check=at_least(1))
+    steps: int = setting(300, "updates per model", check=at_least(2, MOST_STEPS))
+    batch: int = setting(16, "windows per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
 
 

@@ -25,6 +25,8 @@ import transformer
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
+    MOST,
+    MOST_STEPS,
     Claim,
     Numbers,
     Study,
@@ -49,11 +51,11 @@ TIMED = 20
 class PrefixesSettings(StudySettings):
     """One masked pass against all prefixes: python -m experiments.studies prefixes --length=16"""
 
-    length: int = setting(16, "tokens of the passes that are compared (T)", check=at_least(2))
-    batch: int = setting(16, "windows per update", check=at_least(1))
-    width: int = setting(64, "model width D, a multiple of 4", check=at_least(4))
-    steps: int = setting(300, "updates per model", check=at_least(2))
-    rate: float = setting(3e-3, "learning rate", check=at_least(0))
+    length: int = setting(16, "tokens of the passes that are compared (T)", check=at_least(2, MOST))
+    batch: int = setting(16, "windows per update", check=at_least(1, MOST))
+    width: int = setting(64, "model width D, a multiple of 4", check=at_least(4, MOST))
+    steps: int = setting(300, "updates per model", check=at_least(2, MOST_STEPS))
+    rate: float = setting(3e-3, "learning rate", check=at_least(0.0, 1e3))
     text: str | None = setting(None, text.FLAG)
 
 

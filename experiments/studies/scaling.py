@@ -19,6 +19,8 @@ import transformer
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
+    MOST,
+    MOST_STEPS,
     SHAPE_ONLY,
     Claim,
     Numbers,
@@ -33,14 +35,14 @@ from experiments.studies.frame.pictures import curve, finish, panels, powers
 from experiments.studies.frame.training import best_rate
 from experiments.studies.parts import text
 from transformer.ops.attend import attention_weights, raw_scores
-from transformer.schema import Check, at_least, setting
+from transformer.schema import at_least, each, setting
 
 SCORES = ("dot", "scaled_dot")
 NAMES = {"dot": "q·k", "scaled_dot": "q·k / √H"}
 RATES = (1e-3, 3e-3)
 SMALL = 0.5
 """Largest share of another gradient at which a gradient counts as small beside it."""
-widths = Check(lambda widths: all(w >= 2 for w in widths), "whole numbers of at least 2")
+widths = each(2, MOST, "whole numbers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +50,13 @@ class ScalingSettings(StudySettings):
     """Effect of 1/sqrt(H) on scores, softmax and training: python -m experiments.studies scaling --width=16,32,64"""
 
     width: tuple[int, ...] = setting((16, 32, 64, 128, 256), "head widths H at which scores are drawn", check=widths)
-    keys: int = setting(64, "keys per query (S)", check=at_least(2))
-    queries: int = setting(512, "queries per seed (T)", check=at_least(2))
+    keys: int = setting(64, "keys per query (S)", check=at_least(2, MOST))
+    queries: int = setting(512, "queries per seed (T)", check=at_least(2, MOST_STEPS))
     train_width: tuple[int, ...] = setting(
         (16, 64, 256), "head widths H of the models that are trained; empty: none is", check=widths
     )
-    steps: int = setting(300, "updates per model", check=at_least(2))
-    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1))
+    steps: int = setting(300, "updates per model", check=at_least(2, MOST_STEPS))
+    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
 
 

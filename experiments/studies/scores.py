@@ -21,6 +21,8 @@ import transformer
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
+    MOST,
+    MOST_STEPS,
     Claim,
     Numbers,
     Study,
@@ -37,7 +39,7 @@ from transformer.models.config import RelativeConfig
 from transformer.nn.parameters import parse_axes
 from transformer.ops import scores as ours
 from transformer.ops.attend import attend, attention_weights
-from transformer.schema import Check, at_least, setting
+from transformer.schema import at_least, each, setting
 
 RATES = (1e-3, 3e-3)
 OFTEN = 0.05
@@ -55,7 +57,7 @@ SCORES = {
 """Value of the setting model.score, by name in the figure."""
 CONTENT = ("dot", "scaled dot", "cosine")
 """Scores that learn at most a factor, so that they can be compared without training."""
-increasing = Check(lambda x: len(x) > 1 and x[0] > 0 and list(x) == sorted(set(x)), "two or more numbers that rise")
+increasing = each(1e-6, 1e6, "two or more numbers that rise", lambda x: len(x) > 1 and list(x) == sorted(set(x)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +67,12 @@ class ScoresSettings(StudySettings):
     lengths: tuple[float, ...] = setting(
         (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), "lengths of the unrelated key; the others have 1", check=increasing
     )
-    head_width: int = setting(16, "head width H", check=at_least(2))
-    keys: int = setting(8, "keys per query (S): one related, one long, the others neither", check=at_least(2))
-    draws: int = setting(512, "draws per seed", check=at_least(1))
-    rounds: int = setting(5, "rounds in which each score is timed", check=at_least(1))
-    steps: int = setting(300, "updates per model; 0: none is trained", check=at_least(0))
-    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1))
+    head_width: int = setting(16, "head width H", check=at_least(2, MOST))
+    keys: int = setting(8, "keys per query (S): one related, one long, the others neither", check=at_least(2, MOST))
+    draws: int = setting(512, "draws per seed", check=at_least(1, MOST_STEPS))
+    rounds: int = setting(5, "rounds in which each score is timed", check=at_least(1, 10_000))
+    steps: int = setting(300, "updates per model; 0: none is trained", check=at_least(0, MOST_STEPS))
+    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
 
 

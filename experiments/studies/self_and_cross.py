@@ -23,6 +23,8 @@ from experiments.data.sources.dates import ceiling, every_day, split_days
 from experiments.studies.frame.claim import (
     DIFFERS,
     HOLDS,
+    MOST,
+    MOST_STEPS,
     Claim,
     Numbers,
     Study,
@@ -61,12 +63,12 @@ class SelfAndCrossSettings(StudySettings):
         ("de", "en_GB", "fi", "cs", "hu", "lt", "ja", "ko", "zh_Hans"), "CLDR locales of the dates", check=some
     )
     formats: tuple[str, ...] = setting(("long", "medium"), "CLDR formats of the dates", check=some)
-    width: int = setting(64, f"model width D, a multiple of {HEADS}", check=at_least(HEADS))
-    steps: int = setting(800, "updates per model", check=at_least(2))
-    rate: float = setting(3e-3, "learning rate", check=at_least(0))
-    batch: int = setting(64, "dates per update", check=at_least(1))
-    examples: int = setting(20_000, "training dates", check=at_least(1))
-    checked: int = setting(1000, "held-out dates, of other days; an even number", check=at_least(2))
+    width: int = setting(64, f"model width D, a multiple of {HEADS}", check=at_least(HEADS, MOST))
+    steps: int = setting(800, "updates per model", check=at_least(2, MOST_STEPS))
+    rate: float = setting(3e-3, "learning rate", check=at_least(0.0, 1e3))
+    batch: int = setting(64, "dates per update", check=at_least(1, MOST))
+    examples: int = setting(20_000, "training dates", check=at_least(1, MOST_STEPS))
+    checked: int = setting(1000, "held-out dates, of other days; an even number", check=at_least(2, MOST_STEPS))
 
 
 def measure(settings: SelfAndCrossSettings) -> Numbers:

@@ -10,10 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.studies.frame.claim import DIFFERS, HOLDS, HOLDS_IF, Claim, Numbers, Study, StudySettings, judge_cases
+from experiments.studies.frame.claim import (
+    DIFFERS,
+    HOLDS,
+    HOLDS_IF,
+    MOST,
+    Claim,
+    Numbers,
+    Study,
+    StudySettings,
+    judge_cases,
+)
 from experiments.studies.frame.pictures import curve, finish, panels
 from transformer.ops.positions import sinusoidal
-from transformer.schema import Check, at_least, setting
+from transformer.schema import at_least, each, setting
 
 APART = 1e-3
 """Largest difference of an entry up to which two codes count as the same."""
@@ -22,14 +32,14 @@ ALIKE = 1e-3
 ROUNDING = 1e-6
 DRAWN = 128
 """Positions whose codes are drawn; of the widths, the one nearest to this is drawn."""
-even = Check(lambda widths: all(w > 0 and w % 2 == 0 for w in widths), "even numbers")
+even = each(2, MOST, "even numbers", lambda widths: all(w % 2 == 0 for w in widths))
 
 
 @dataclasses.dataclass(frozen=True)
 class SinusoidsSettings(StudySettings):
     """Sinusoidal codes of positions, and their similarity: python -m experiments.studies sinusoids --length=2048"""
 
-    length: int = setting(2048, "positions (T)", check=at_least(8))
+    length: int = setting(2048, "positions (T)", check=at_least(8, MOST))
     width: tuple[int, ...] = setting((8, 32, 128, 512), "widths D of the code", check=even)
 
 

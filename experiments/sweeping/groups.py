@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments import settings
 from experiments.costs.memory import Memory
+from experiments.costs.needed import refuse_too_large
 from experiments.sweeping.lanes import Programs, lane_structs, padded
 from experiments.sweeping.space import DATA_SEED
 from experiments.training.experiment import Experiment, set_up
@@ -114,25 +114,32 @@ def grouped(trials: Sequence[Trial], *, shared: bool) -> list[list[Trial]]:
     return list(groups.values())
 
 
-def lanes_for(programs: Programs, trials: Sequence[Trial], requested: int | None, *, shared: bool) -> int:
+def lanes_for(
+    programs: Programs, trials: Sequence[Trial], requested: int | None, *, shared: bool, force: bool = False
+) -> int:
     """Choose how many trials of a group train at once, and compile the program of that many lanes.
 
     Args:
         requested: number of lanes by a flag; None: as many as memory holds.
+        force: take as many as are requested, and at least one on each device, though they do not fit.
 
     Raises:
         UserError: so many do not fit, or not even one on each device.
     """
+    if not force:
+        refuse_too_large(trials[0].experiment, lanes=padded(requested or 1, programs.mesh.size))
     mesh, experiment = programs.mesh, trials[0].experiment
     most = min(len(trials), requested or len(trials))
     size = padded(most, mesh.size)
-    state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
+    state = experiment.state_shapes
     batch = experiment.task.batches.at(experiment.largest_batch()[1])
     arguments = (state, np.ones((), bool), batch, experiment.hyperparameters)
     many = [lane_structs(tree, size, mesh) for tree in arguments]
     many[2] = batch if shared else many[2]
     memory, free = programs.memory(*many), programs.free()
     fit = lanes_that_fit(memory, free, size, mesh.size)
+    if force:
+        return most if requested is not None else min(most, max(fit, mesh.size))
     if fit < (size if requested is not None else mesh.size):
         raise too_many(memory, free, size, fit)
     return min(most, fit)

@@ -25,6 +25,12 @@ from transformer.errors import problem
 
 AXIS = "lanes"
 
+MOST_TRIALS = 1_000_000
+"""Largest number of trials, and of lanes; the memory allows fewer."""
+
+MOST_DEVICES = 1024
+"""Largest number of parts of a CPU that compute side by side."""
+
 Update = Callable[[Any, Any, Any], tuple[Any, dict[str, Array]]]
 """(state, batch, hyperparameters) -> (state, metrics), of one trial."""
 

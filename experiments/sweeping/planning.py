@@ -57,7 +57,7 @@ def _group_plan(group: Sequence[Trial], lanes: int | None, timed_steps: int) -> 
     most = lanes_for(programs, group[:MOST_LANES], lanes, shared=True)
     size = lane_counts(len(group), max(most, mesh.size), mesh.size)[0]
     memory = memory_of(next(iter(programs.compiled.values())))
-    state = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
+    state = experiment.state_shapes
     row = {
         "model": ", ".join(_sizes(experiment)),
         "trials": str(len(group)),

@@ -15,12 +15,13 @@ from rich.console import Console
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
+from experiments.costs.needed import refuse_too_large
 from experiments.runs.pictures import save
 from experiments.storage.workdir import refuse_other_config
 from experiments.sweeping import pictures, summary
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.groups import Experiments
-from experiments.sweeping.lanes import mode_of, use_cores
+from experiments.sweeping.lanes import lanes_mesh, mode_of, padded, use_cores
 from experiments.sweeping.space import DATA_SEED, SEED, Point, Space, overrides
 from experiments.sweeping.storage import (
     CONNECTION_ERRORS,
@@ -164,6 +165,8 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     use_cores(flags.devices)
     experiments = Experiments()
     first = experiments.of(sweep.first())
+    if not flags.force:
+        refuse_too_large(first, lanes=padded(flags.lanes or 1, lanes_mesh().size))
     metric = first.config.training.output.best
     workdir = Path(flags.workdir)
     url = flags.storage or f"sqlite:///{(workdir / 'study.db').absolute()}"
@@ -193,7 +196,8 @@ def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Ex
     console, workdir = terminal(), Path(flags.workdir)
     devices = devices_in_words()
     mode = mode_of(flags.mode)
-    options = Options(workdir, flags.lanes, mode, flags.data == "shared", flags.halvings, flags.keep, devices)
+    shared = flags.data == "shared"
+    options = Options(workdir, flags.lanes, mode, shared, flags.halvings, flags.keep, devices, flags.force)
     name, left, seeds = study.study.study_name, study.left(), len(study.space.seeds)
     print_line(console, f"study {name} in {without_password(url)}: {study.points} trials of {seeds} seeds, {left} left")
     for line in study.space.to_lines():

@@ -55,6 +55,7 @@ class Options:
         halvings: number of times that the worse half of the points that are trained together stops.
         keep: trials whose checkpoints are written: a row of KEEP.
         devices: the platform and its devices, in words.
+        force: train though the memory is too small.
     """
 
     workdir: Path
@@ -64,6 +65,7 @@ class Options:
     halvings: int
     keep: str
     devices: str
+    force: bool = False
 
 
 class Worker:
@@ -163,7 +165,8 @@ class Worker:
 
     def _parts(self, group: list[Trial]) -> Iterator[list[Trial]]:
         """Divide a group into parts that fit in memory, with the seeds of a point together where they fit."""
-        most = lanes_for(self._programs_of(group[0]), group, self.options.lanes, shared=self.options.shared)
+        shared, force = self.options.shared, self.options.force
+        most = lanes_for(self._programs_of(group[0]), group, self.options.lanes, shared=shared, force=force)
         parts = math.ceil(len(group) / most)
         size = math.ceil(len(group) / parts)
         for first in range(0, len(group), size):

@@ -12,7 +12,7 @@ import dataclasses
 
 from transformer.errors import problem
 from transformer.read_by import Condition
-from transformer.schema import Check, above, at_least, setting
+from transformer.schema import above, at_least, setting, share
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 
@@ -32,8 +32,6 @@ PREFIX_READERS = ("decoder_only",)
 
 BLEU_TOKENIZERS = ("off", "13a", "none", "char", "intl", "zh")
 """Tokenizers of sacreBLEU that need no other package and no download."""
-
-share = Check(lambda value: 0.0 < value < 1.0, "a number above 0 and below 1")
 
 
 def objective_of(config: "TaskConfig", architecture: str) -> str:
@@ -98,7 +96,7 @@ class TaskConfig:
         read_by=tasks(objectives=("masked", "span")),
     )
     mean_span: float = setting(
-        3.0, "mean length of a hidden span (tokens)", check=above(1.0), read_by=tasks(objectives=("span",))
+        3.0, "mean length of a hidden span (tokens)", check=above(1.0, 1e6), read_by=tasks(objectives=("span",))
     )
     segments: bool = setting(
         True,

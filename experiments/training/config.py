@@ -3,7 +3,7 @@
 import dataclasses
 
 from transformer.read_by import Condition
-from transformer.schema import above, at_least, fraction, setting
+from transformer.schema import at_least, fraction, setting
 
 STOPPING = ("training.output.evaluate_every", "training.output.best")
 """Settings that decide when training.patience ends a run; with it, they may not differ on resume."""
@@ -25,7 +25,7 @@ class OutputConfig:
     checkpoint_seconds: float = setting(
         120.0,
         "interval between checkpoints (seconds); the first one comes within the first minute",
-        check=above(0.0),
+        check=at_least(0.001, 1e9),
         changes_result=False,
     )
     keep_last: int = setting(
@@ -73,7 +73,9 @@ class TrainingConfig:
     label_smoothing: float | None = setting(
         None, "fraction of the target spread over all tokens; none: no smoothing", check=fraction
     )
-    initial_scale: float = setting(1.0, "factor on the initial values of matrices and embeddings", check=above(0.0))
+    initial_scale: float = setting(
+        1.0, "factor on the initial values of matrices and embeddings", check=at_least(1e-6, 1e6)
+    )
     ema_decay: float | None = setting(
         None, "decay of the moving average of the parameters; none: no average", check=fraction
     )

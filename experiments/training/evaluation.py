@@ -11,7 +11,7 @@ from experiments.data.examples import Pair
 from experiments.tasks.task import Task
 from experiments.training.bleu import bleu
 from experiments.training.update import token_sums
-from transformer import Model
+from transformer import Model, ModelConfig
 from transformer.decoding import DecodingConfig, generate
 
 BATCH_SIZE = 256
@@ -32,7 +32,7 @@ class Evaluation:
 
     def __init__(self, model: Model, task: Task, decoding: DecodingConfig, seed: int = 0):
         self.task, self.seed = task, seed
-        self._last = model.config.vocab_size if task.classes is None else model.config.width
+        self._model = model.config
         self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
         steps = self._steps = decoding.max_new_tokens or task.max_answer_length
         strategy = decoding.chosen()
@@ -92,12 +92,18 @@ class Evaluation:
 
     def rows(self, longest: int) -> int:
         """Choose the examples per batch for sequences of at most `longest` tokens."""
-        return int(min(max(LOGITS_BYTES // (4 * longest * self._last), 1), BATCH_SIZE))
+        return rows_of_evaluation(self._model, longest, self.task.classes is not None)
 
     def _longest_read(self, texts: Sequence, least: int) -> int:
         """Measure the longest sequence of a user's own texts, which may be longer than the data's."""
         own = self.task.read([text for text in texts if isinstance(text, str)])
         return max([least, *(self.task.sequence_length(tokens, self._steps) for tokens in own)])
+
+
+def rows_of_evaluation(config: ModelConfig, longest: int, is_classifier: bool) -> int:
+    """Choose the examples per batch of a model for sequences of at most `longest` tokens."""
+    last = config.width if is_classifier else config.vocab_size
+    return int(min(max(LOGITS_BYTES // (4 * longest * last), 1), BATCH_SIZE))
 
 
 def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """A config made concrete: data, tokenizer, task, model and hyperparameters, before anything compiles."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -37,6 +38,11 @@ class Experiment:
         """Build the state before the first update."""
         training = self.config.training
         return initial_state(self.model, self.config.optimizer, hyperparameters, training.ema_decay)
+
+    @functools.cached_property
+    def state_shapes(self) -> State:
+        """The shapes and types of `initial_state`; nothing is computed."""
+        return jax.eval_shape(self.initial_state, self.hyperparameters)
 
     def update(self) -> Any:
         """Return the jitted update; it donates the state."""
@@ -90,7 +96,7 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
     training = dataclasses.replace(config.training, output=output)
     config = dataclasses.replace(config, model=model, training=training)
     experiment = Experiment(config, task, build(model), hyperparameters(config))
-    jax.eval_shape(experiment.initial_state, experiment.hyperparameters)  # a score of the user's own may fail here
+    _ = experiment.state_shapes  # a score of the user's own may fail here
     return experiment
 
 

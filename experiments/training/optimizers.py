@@ -19,7 +19,7 @@ from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.schedules import SCHEDULES
 from transformer.nn.parameters import Axes
 from transformer.read_by import when
-from transformer.schema import above, at_least, fraction, setting
+from transformer.schema import at_least, fraction, setting
 
 Transformation = optax.GradientTransformation
 
@@ -102,13 +102,13 @@ class OptimizerConfig:
     """Optimizer, learning rate and schedule."""
 
     name: str = setting("adamw", "optimizer of the parameters", allowed=OPTIMIZERS)
-    learning_rate: float = setting(1e-3, "peak learning rate", check=above(0.0))
+    learning_rate: float = setting(1e-3, "peak learning rate", check=at_least(1e-12, 1e6))
     schedule: str = setting("cosine", "learning-rate schedule after warm-up", allowed=SCHEDULES)
     warmup_steps: int = setting(100, "steps of linear warm-up to the peak learning rate", check=at_least(0))
     final_fraction: float = setting(
         0.1,
         "final learning rate as a fraction of the peak",
-        check=at_least(0.0),
+        check=at_least(0.0, 1.0),
         read_by=when("optimizer.schedule", "linear", "cosine", "wsd"),
     )
     decay_fraction: float = setting(
@@ -117,7 +117,7 @@ class OptimizerConfig:
         check=fraction,
         read_by=when("optimizer.schedule", "wsd"),
     )
-    weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0))
+    weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0, 1e6))
     beta1: float = setting(
         0.9,
         "decay rate of the mean gradient, or momentum; not read by adafactor",
@@ -133,10 +133,12 @@ class OptimizerConfig:
     epsilon: float = setting(
         1e-8,
         "constant added to the root of the mean squared gradient",
-        check=above(0.0),
+        check=at_least(1e-15, 1e3),
         read_by=when("optimizer.name", "adamw", "adafactor", "muon"),
     )
-    clip_norm: float | None = setting(1.0, "maximum global norm of the gradient; none: no clipping", check=above(0.0))
+    clip_norm: float | None = setting(
+        1.0, "maximum global norm of the gradient; none: no clipping", check=at_least(1e-12, 1e12)
+    )
 
 
 def optimizer(config: OptimizerConfig, hyperparameters: Hyperparameters, parameter_axes: Any) -> Transformation:

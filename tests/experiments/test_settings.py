@@ -181,7 +181,7 @@ def test_a_setting_at_none_can_be_given_a_number_in_a_recipe_and_unset_again():
         (lambda c: setattr(c, "model", 3), ["model is a section", "3"]),
         (lambda c: c.model.update(width="wide"), ["model.width has the wrong type", "'wide' (str)", "int"]),
         (lambda c: c.model.update(width={}), ["model.width has the wrong type"]),
-        (lambda c: c.training.update(steps=0), ["training.steps is out of range", "at least 1"]),
+        (lambda c: c.training.update(steps=0), ["training.steps is out of range", "from 1 to 2^31 - 1"]),
     ],
 )
 def test_a_wrong_setting_of_a_recipe_is_not_taken_for_a_flags(change, parts):
@@ -255,7 +255,7 @@ def test_what_a_recipe_leaves_out_takes_its_default():
         ("model.width", "wide", ["model.width has the wrong type", "'wide'", "int"]),
         ("model.width", "none", ["model.width has the wrong type", "'none'", "int"]),
         ("model.bias", "maybe", ["model.bias", "'maybe'", "true or false"]),
-        ("model.dropout", "1.0", ["model.dropout is out of range", "1.0", "0 to below 1"]),
+        ("model.dropout", "1.0", ["model.dropout is out of range", "1.0", "0 to 0.999999"]),
         ("model.score", "no_such_package:cosine", ["model.score", "No module named 'no_such_package'"]),
         ("model.norm", "lyaer", ["model.norm", "'lyaer'", "layer, rms", "Did you mean 'layer'?"]),
         ("model.width", "130", ["width 130", "num_heads 4", "model.head_width"]),
@@ -337,8 +337,8 @@ def test_help_of_a_section_lists_all_of_each_setting_within_100_columns(section)
 
 def test_help_lists_ranges_paths_and_what_may_differ_on_resume():
     text = settings.help_text("model")
-    assert "at least 1" in text
-    assert "from 0 to below 1" in " ".join(text.split())
+    assert "from 1 to 2^31 - 1" in " ".join(text.split())
+    assert "from 0 to 0.999999" in " ".join(text.split())
     assert "package.module:attribute" in text
     assert "may differ on resume" in " ".join(text.split())
 

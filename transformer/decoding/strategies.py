@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from transformer.errors import problem
 from transformer.read_by import Condition, when
-from transformer.schema import Check, above, at_least, setting
+from transformer.schema import above, at_least, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _strategies_with(name: str) -> Condition:
     return when("decoding.strategy", *(row for row, strategy in STRATEGIES.items() if name in settings_of(strategy)))
 
 
-probability = Check(lambda value: 0.0 < value <= 1.0, "a number above 0, at most 1")
+probability = at_least(1e-6, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ class DecodingConfig:
     temperature: float = setting(
         1.0,
         "sampling: divisor of the logits; below 1: sharper, above 1: flatter",
-        check=above(0.0),
+        check=above(0.0, 1e6),
         read_by=_strategies_with("temperature"),
     )
     top_k: int | None = setting(

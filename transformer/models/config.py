@@ -28,7 +28,7 @@ from transformer.ops.attend import KERNELS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
 from transformer.read_by import unread
-from transformer.schema import above, at_least, fraction, setting
+from transformer.schema import WIDEST, above, at_least, fraction, setting
 
 __all__ = [
     "AttentionConfig",
@@ -53,28 +53,28 @@ class ModelConfig:
     max_length: int | None = setting(
         None, "P, maximum sequence length of learned positions (tokens); none: the data's", check=at_least(1)
     )
-    num_layers: int = setting(2, "L, number of layers of each stack", check=at_least(1))
+    num_layers: int = setting(2, "L, number of layers of each stack", check=at_least(1, 10_000))
     num_encoder_layers: int | None = setting(
-        None, "number of encoder layers; none: num_layers", check=at_least(1), read_by=reads.TWO_STACKS
+        None, "number of encoder layers; none: num_layers", check=at_least(1, 10_000), read_by=reads.TWO_STACKS
     )
     num_decoder_layers: int | None = setting(
-        None, "number of decoder layers; none: num_layers", check=at_least(1), read_by=reads.TWO_STACKS
+        None, "number of decoder layers; none: num_layers", check=at_least(1, 10_000), read_by=reads.TWO_STACKS
     )
-    width: int = setting(128, "D, width of the hidden states", check=at_least(1))
-    num_heads: int = setting(4, "N, number of query heads", check=at_least(1), read_by=reads.ATTENTION)
+    width: int = setting(128, "D, width of the hidden states", check=at_least(1, WIDEST))
+    num_heads: int = setting(4, "N, number of query heads", check=at_least(1, WIDEST), read_by=reads.ATTENTION)
     num_kv_heads: int | None = setting(
         None,
         "K, number of key/value heads, a divisor of num_heads; none: num_heads",
-        check=at_least(1),
+        check=at_least(1, WIDEST),
         read_by=reads.ATTENTION,
     )
     head_width: int | None = setting(
-        None, "H, width of a head; none: width / num_heads", check=at_least(1), read_by=reads.ATTENTION
+        None, "H, width of a head; none: width / num_heads", check=at_least(1, WIDEST), read_by=reads.ATTENTION
     )
     feed_forward_width: int | None = setting(
         None,
         "F, hidden width of the feed-forward; none: 4 x width; 0: no feed-forward",
-        check=at_least(0),
+        check=at_least(0, 4 * WIDEST),
         read_by=reads.TRANSFORMERS,
     )
     score: str = setting(
@@ -88,13 +88,13 @@ class ModelConfig:
     rotary_base: float | tuple[float, ...] = setting(
         10_000.0,
         "base of the wavelengths of rotary positions, one value or one per layer",
-        check=above(1.0),
+        check=above(1.0, 1e12),
         read_by=(reads.TRANSFORMERS, reads.ROTARY),
     )
     rotary_scale: float = setting(
         1.0,
         "factor on the longest wavelength of rotary positions (NTK-aware scaling)",
-        check=at_least(1),
+        check=at_least(1.0, 1e6),
         read_by=(reads.TRANSFORMERS, reads.ROTARY),
     )
     window: int | tuple[int | None, ...] | None = setting(
@@ -108,7 +108,7 @@ class ModelConfig:
         "pre", "norm before each sublayer, after it, or both", allowed=NORM_PLACEMENTS, read_by=reads.TRANSFORMERS
     )
     norm_epsilon: float = setting(
-        1e-5, "constant that norms add to the variance", check=above(0.0), read_by=reads.TRANSFORMERS
+        1e-5, "constant that norms add to the variance", check=at_least(1e-20, 1e3), read_by=reads.TRANSFORMERS
     )
     activation: str = setting(
         "relu",

@@ -9,7 +9,7 @@ from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
-from transformer.schema import Check, above, at_least, setting
+from transformer.schema import WIDEST, at_least, even, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class AttentionConfig:
 
     query_key_norm: str | None = setting(None, "norm of each head's queries and keys; none: no norm", allowed=NORMS)
     soft_cap: float | None = setting(
-        None, "bound c of attention scores, c tanh(score / c); none: no bound", check=above(0)
+        None, "bound c of attention scores, c tanh(score / c); none: no bound", check=at_least(1e-6, 1e6)
     )
     sink: bool = setting(False, "attention sink: learned logit of each head that takes weight and has no value")
     differential: bool = setting(False, "differential attention: difference of two softmax maps, one per half head")
@@ -88,7 +88,7 @@ class RelativeConfig:
     buckets: int = setting(
         32,
         "M, number of distance buckets of position relative and score position_only",
-        check=Check(lambda value: value >= 4 and value % 2 == 0, "an even number of at least 4"),
+        check=even(4, WIDEST),
         read_by=reads.BUCKETS,
     )
     max_distance: int | None = setting(

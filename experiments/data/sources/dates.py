@@ -7,17 +7,21 @@ one day only (`ceiling` measures it, a test holds it), so a model can reach an e
 """
 
 import collections
+import dataclasses
 import datetime
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import overload
 
 import numpy as np
 from babel import Locale
 from babel.dates import DateTimeFormat, get_date_format
+from jaxtyping import Int64
 
 from experiments.data.config import DataConfig, DatesConfig, formats_check
 from experiments.data.examples import Pair, Splits
+from experiments.data.machine import free_memory, too_large
 from experiments.data.sources.locales import find_locales
 from transformer.errors import problem
 
@@ -26,6 +30,9 @@ HELD_OUT = 0.05
 
 Writer = tuple[Locale, str]
 """Locale, and one of its formats."""
+EXAMPLE = 200
+"""Least number of bytes that an example takes: its texts, and their tokens."""
+
 FIELD = re.compile(r"%\((\w+)\)s")
 """One field of a CLDR pattern, as Babel keeps it."""
 PARTS: dict[str, Callable[[datetime.date], int]] = {
@@ -55,6 +62,9 @@ def dates(config: DataConfig, seed: int) -> Splits:
 def draw_splits(config: DataConfig, seed: int, make: Callable[[str, datetime.date, Locale], Pair]) -> Splits:
     """Draw as `dates`; `make` builds the pair of a written day. Raises UserError as `dates`."""
     among, parts = writers(config.dates), split_days(config.dates, seed)
+    needed, free = EXAMPLE * (config.examples + 2 * config.evaluation_examples), free_memory()
+    if free is not None and needed > free:
+        raise too_large("the drawn data", needed, free, "Lower data.examples and data.evaluation_examples.")
     counts = (config.examples, config.evaluation_examples, config.evaluation_examples)
     return Splits(
         *(
@@ -64,16 +74,35 @@ def draw_splits(config: DataConfig, seed: int, make: Callable[[str, datetime.dat
     )
 
 
-def split_days(config: DatesConfig, seed: int) -> tuple[list[datetime.date], ...]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Days(Sequence[datetime.date]):
+    """A sequence of days, held as their numbers: ten thousand years have 3.65 million."""
+
+    ordinals: Int64[np.ndarray, "days"]
+
+    def __len__(self) -> int:
+        return len(self.ordinals)
+
+    @overload
+    def __getitem__(self, i: int) -> datetime.date: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> "Days": ...
+
+    def __getitem__(self, i: int | slice) -> "datetime.date | Days":
+        return Days(self.ordinals[i]) if isinstance(i, slice) else datetime.date.fromordinal(int(self.ordinals[i]))
+
+
+def split_days(config: DatesConfig, seed: int) -> tuple[Days, ...]:
     """Split the days into training, validation and test, none in two of them: a function of the arguments alone."""
-    days = every_day(config)
-    order = np.random.default_rng((seed, 0)).permutation(len(days))
-    held_out = max(1, round(HELD_OUT * len(days)))
+    ordinals = every_day(config).ordinals
+    order = np.random.default_rng((seed, 0)).permutation(len(ordinals))
+    held_out = max(1, round(HELD_OUT * len(ordinals)))
     validation, test, train = np.split(order, (held_out, 2 * held_out))
-    return tuple([days[i] for i in part] for part in (train, validation, test))
+    return tuple(Days(ordinals[part]) for part in (train, validation, test))
 
 
-def every_day(config: DatesConfig) -> list[datetime.date]:
+def every_day(config: DatesConfig) -> Days:
     """List the days of the config's years, in order.
 
     Raises:
@@ -86,7 +115,7 @@ def every_day(config: DatesConfig) -> list[datetime.date]:
             expected="first_year <= last_year",
         )
     first, last = datetime.date(config.first_year, 1, 1), datetime.date(config.last_year, 12, 31)
-    return [datetime.date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
+    return Days(np.arange(first.toordinal(), last.toordinal() + 1))
 
 
 def ceiling(config: DatesConfig, days: Iterable[datetime.date]) -> float:
@@ -125,7 +154,7 @@ def write(days: Sequence[datetime.date], writer: Writer) -> list[str]:
 
 
 def _draw(
-    days: list[datetime.date],
+    days: Days,
     among: list[Writer],
     count: int,
     rng: np.random.Generator,

@@ -9,14 +9,23 @@ import gzip
 import hashlib
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
+from experiments.data.machine import free_memory, too_large
 from transformer.errors import UserError, nearest, problem
 
 HEAD = 8192
 """Number of bytes at the beginning of a file among which a NUL marks it as binary."""
+
+PIECE = 2**20
+"""Number of bytes that are read at a time."""
+
+COPIES = 4
+"""Number of copies of a text that are held while it is read and encoded: its bytes, its characters and its tokens."""
 
 KINDS_OF_FILE = {
     b"\x1f\x8b": "data compressed by gzip, whose name has to end in .gz here",
@@ -132,7 +141,7 @@ def fingerprint(files: Iterable[File]) -> str:
     return total.hexdigest()
 
 
-def decode(data: bytes, path: str) -> str:
+def decode(data: bytes | bytearray, path: str) -> str:
     """Decode UTF-8 bytes to text, with \\n between lines.
 
     Raises:
@@ -151,22 +160,41 @@ def decode(data: bytes, path: str) -> str:
     return text.removeprefix("\N{BYTE ORDER MARK}").replace("\r\n", "\n")
 
 
-def kind_of(data: bytes) -> str | None:
+def kind_of(data: bytes | bytearray) -> str | None:
     """Name the kind of a file that is no text, by its first bytes; None if they are of no known kind."""
     return next((kind for start, kind in KINDS_OF_FILE.items() if data.startswith(start)), None)
 
 
 def _text(path: str) -> str:
+    free = free_memory()
+    most = sys.maxsize if free is None else free // COPIES
     try:
-        data = Path(_expanded(path)).read_bytes()
+        with open(_expanded(path), "rb") as file:
+            data = _decompressed(file, most, path) if path.lower().endswith(".gz") else _at_most(file, most, path)
     except OSError as error:
         raise _cannot_read(path, error) from error
-    return decode(_decompressed(data, path) if path.lower().endswith(".gz") else data, path)
+    return decode(data, path)
 
 
-def _decompressed(data: bytes, path: str) -> bytes:
+def _at_most(file: IO[bytes], most: int, path: str) -> bytearray:
+    """Read a file piece by piece, so that what has more than `most` bytes is refused before it is held.
+
+    Raises:
+        UserError: it has more.
+    """
+    data = bytearray()
+    while piece := file.read(PIECE):
+        data += piece
+        if len(data) > most:
+            unpacked = " once it is unpacked" if isinstance(file, gzip.GzipFile) else ""
+            raise too_large(f"{path}{unpacked}", len(data), most, "Take a part of it, or a machine with more memory.")
+    return data
+
+
+def _decompressed(file: IO[bytes], most: int, path: str) -> bytearray:
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            return _at_most(unpacked, most, path)
     except EOFError as error:
         raise problem(f"{path} is cut short: its gzip data has no end", do="Copy or compress it again.") from error
     except (OSError, zlib.error) as error:

@@ -53,13 +53,15 @@ class BytePairs(Subwords, ByteLevel):
         library = Tokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         library.decoder = decoders.ByteLevel()
+        texts = [SURROGATE.sub(" ", text) for text in texts]
+        most = len(BYTE_OF) + 2 * sum(map(len, texts))  # a character has 4 bytes at most, and a merge takes 2 of them
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size - FIRST,
+            vocab_size=min(vocab_size - FIRST, most),  # the library takes memory for all of it at once
             min_frequency=2,
             initial_alphabet=sorted(BYTE_OF),
             show_progress=False,
         )
-        library.train_from_iterator((SURROGATE.sub(" ", text) for text in texts), trainer)
+        library.train_from_iterator(texts, trainer)
         return cls(library.to_str())
 
     @staticmethod

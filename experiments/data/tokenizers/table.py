@@ -53,7 +53,7 @@ class TokenizerConfig:
     vocab_size: int | None = setting(
         None,
         f"largest vocabulary (tokens) of bpe and words; none: {DEFAULT_SIZE:,}, or all words that occur twice",
-        check=at_least(FIRST + 1),
+        check=at_least(FIRST + 1, 2**24),
         read_by=_kinds_with("vocab_size"),
     )
     path: str | None = setting(

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments.comparing.statistics import Estimate, as_text, estimate
 from transformer.errors import problem
-from transformer.schema import Check, setting
+from transformer.schema import each, setting
 
 HOLDS, HOLDS_IF, SHAPE_ONLY, DIFFERS = VERDICTS = ("holds", "holds if", "shape only", "differs")
 PREVIEW = "preview"
@@ -31,10 +31,13 @@ ENOUGH = 3
 Numbers = Mapping[str, Any]
 """A number, a text, an array or such a mapping by name; the name ends with the axes of its array, R the seed."""
 
-some_seeds = Check(
-    lambda seeds: len(seeds) > 0 and len(set(seeds)) == len(seeds) and all(0 <= s < 2**32 for s in seeds),
-    "one or more different whole numbers from 0 to 2^32 - 1",
-)
+some_seeds = each(0, 2**32 - 1, "one or more different whole numbers", lambda seeds: 0 < len(seeds) == len(set(seeds)))
+
+MOST = 4096
+"""Largest length, width or batch of a study."""
+
+MOST_STEPS = 1_000_000
+"""Largest number of updates, and of examples."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_values_may_be_negative_empty_or_absent():
         (["--workdir"], ["--workdir needs a value", "--workdir=VALUE"]),
         (["--workdir="], ["--workdir needs a value"]),
         (["--count=many"], ["--count has the wrong type", "'many'", "int"]),
-        (["--count=0"], ["--count is out of range", "0", "at least 1"]),
+        (["--count=0"], ["--count is out of range", "0", "from 1 to 2^31 - 1"]),
         (["--overwrite=maybe"], ["--overwrite has the wrong type", "'maybe'", "true or false"]),
         (["--workdir=a", "--workdir=b"], ["--workdir is given twice"]),
         (["--config.seed=1", "--config.seed=1"], ["--config.seed is given twice"]),
@@ -201,7 +201,7 @@ def test_help_lists_own_flags_and_sections_whatever_else_is_given(words, capsys)
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("Does a thing.")
-    for part in ("--workdir", "required", "folder of the results", "at least 1", "optimizer", "--help=SECTION"):
+    for part in ("--workdir", "required", "folder of the results", "from 1 to 2^31 - 1", "optimizer", "--help=SECTION"):
         assert part in text
     assert max(map(len, text.splitlines())) <= 100
 

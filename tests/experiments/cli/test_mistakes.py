@@ -25,7 +25,7 @@ MISTAKES = {
     "unknown setting": (["--config.model.num_layer=3"], ["model.num_layer", "model.num_layers"]),
     "wrong type": (["--config.model.width=wide"], ["model.width", "'wide'", "int"]),
     "wrong row": (["--config.model.score=cosin"], ["model.score", "scaled_dot"]),
-    "out of range": (["--config.model.dropout=1.5"], ["model.dropout", "1.5", "below 1"]),
+    "out of range": (["--config.model.dropout=1.5"], ["model.dropout", "1.5", "0.999999"]),
     "width and heads": (["--config.model.width=13"], ["width 13", "num_heads 3", "Try width 15"]),
     "heads and kv heads": (["--config.model.num_kv_heads=2"], ["num_heads 3", "num_kv_heads 2"]),
     "unread": (

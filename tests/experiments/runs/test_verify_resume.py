@@ -133,7 +133,7 @@ def test_a_run_that_is_another_in_each_process_fails_with_the_first_line_that_di
     ("flags", "message"),
     [
         (["--workdir=runs/x"], "expected none, since --verify_resume trains in a temporary one"),
-        (["--verify_steps=0"], "at least 1"),
+        (["--verify_steps=0"], "from 1 to 2^30 - 1"),
         (["--config.model.widht=3"], "Did you mean model.width?"),
     ],
 )

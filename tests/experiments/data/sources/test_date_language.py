@@ -57,7 +57,7 @@ def test_labels_serve_as_pairs_and_are_a_function_of_the_seed():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_days_of_training_validation_and_test_are_all_days_and_disjoint(seed):
     train, validation, test = split_days(FEW, seed)
-    assert sorted(train + validation + test) == every_day(FEW)
+    assert sorted([*train, *validation, *test]) == [*every_day(FEW)]
     assert len(validation) == len(test) == round(0.05 * len(every_day(FEW)))
 
 

@@ -43,7 +43,7 @@ def test_an_unknown_kind_is_an_error():
         ({"too_long": "drop"}, "refuse"),
         ({"files": {"format": "csv"}}, "tsv"),
         ({"files": {"split": "start"}}, "tail"),
-        ({"files": {"test_share": 1.0}}, "below 1"),
+        ({"files": {"test_share": 1.0}}, "0.999999"),
     ],
 )
 def test_settings_are_checked_by_the_schema(wrong, message):

@@ -1,0 +1,152 @@
+"""Memory that a run needs at least, from shapes alone: nothing is computed, compiled or written.
+
+    update      state + gradients + activations of a batch
+    evaluation  state + logits of a batch, and the cache of answers
+
+Of the activations, what no compiler can leave out is counted: the logits, the hidden states between layers, which the
+backward pass starts from, and the attention weights of plain attention. The compiled program's own plan (`memory`)
+is larger.
+"""
+
+import math
+from typing import Any
+
+import jax
+
+from experiments.costs.memory import available, bytes_of
+from experiments.data.machine import size, too_large
+from experiments.training.evaluation import rows_of_evaluation
+from experiments.training.experiment import Experiment
+from transformer.errors import UserError
+
+FORCE = "--force goes on all the same."
+
+Parts = dict[str, int]
+"""Part -> bytes."""
+
+
+def state_memory(state: Any) -> Parts:
+    """Compute the memory of each part of a state (arrays, or their shapes)."""
+    named = {"parameters": state.params, "optimizer state": state.optimizer, "averaged parameters": state.average}
+    return {name: bytes_of(tree) for name, tree in named.items()}
+
+
+def update_memory(experiment: Experiment) -> Parts:
+    """Compute the memory that an update needs at least, by part."""
+    state = state_memory(experiment.state_shapes)
+    (examples, *lengths), _ = experiment.largest_batch()
+    rows = max(examples // experiment.config.training.accumulation, 1)
+    model = experiment.config.model
+    activations = _logits(experiment, rows, lengths[-1]) + _layers(model, rows, lengths, kept=True)
+    return {**state, "gradients": state["parameters"], "activations": activations}
+
+
+def evaluation_memory(experiment: Experiment) -> Parts:
+    """Compute the memory that an evaluation of losses needs at least, by part."""
+    task, model = experiment.task, experiment.config.model
+    longest = task.max_sequence_length()
+    rows = rows_of_evaluation(model, longest, task.classes is not None)
+    activations = _logits(experiment, rows, longest) + _layers(model, rows, [longest], kept=False)
+    return {"parameters": bytes_of(experiment.state_shapes.params), "activations": activations}
+
+
+def answers_memory(experiment: Experiment, steps: int, texts: int) -> Parts:
+    """Compute the memory that answers of `steps` tokens to so many texts need at least, by part."""
+    task, model = experiment.task, experiment.config.model
+    rows = min(rows_of_evaluation(model, task.max_sequence_length(steps), task.classes is not None), texts)
+    cache = 0
+    if model.architecture in ("decoder_only", "seq2seq"):
+        layers = model.num_decoder_layers if model.architecture == "seq2seq" else model.num_layers
+        cache = 2 * layers * rows * steps * model.num_kv_heads * model.head_width * model.compute_dtype.itemsize
+    return {"parameters": bytes_of(experiment.state_shapes.params), "cache and tokens": cache + 4 * rows * steps}
+
+
+def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
+    """Check that updates, evaluations and answers of an experiment can fit in the memory of the device.
+
+    Args:
+        lanes: number of trials at once; accelerators divide them, the cores of a CPU share its memory.
+
+    Raises:
+        UserError: they cannot.
+    """
+    device = jax.devices()[0]
+    free = available(device)
+    if free is None:
+        return
+    at_once = lanes if device.platform == "cpu" else math.ceil(lanes / jax.local_device_count())
+    parts = update_memory(experiment)
+    if at_once * sum(parts.values()) > free:
+        raise update_too_large(parts, free, at_once)
+    needed = sum(evaluation_memory(experiment).values())
+    if needed > free:
+        raise too_large("an evaluation", needed, free, f"Lower model.width or the length of sequences. {FORCE}")
+    if experiment.task.generates:
+        refuse_answers(experiment, experiment.config.decoding.max_new_tokens, len(experiment.task.splits.validation))
+
+
+def refuse_answers(experiment: Experiment, steps: int | None, texts: int) -> None:
+    """Check that answers of `steps` tokens (None: the longest of training) to so many texts can fit in the memory.
+
+    Raises:
+        UserError: they cannot.
+    """
+    free, task = available(jax.devices()[0]), experiment.task
+    if free is None or task.classes is not None:
+        return
+    steps = steps or task.max_answer_length
+    needed = sum(answers_memory(experiment, steps, texts).values())
+    if needed > free:
+        do = "Lower decoding.max_new_tokens (of generate: --max_new_tokens)."
+        raise too_large(f"an answer of {steps:,} tokens", needed, free, do)
+
+
+def refuse_state(experiment: Experiment) -> None:
+    """Check that the state of an experiment can fit in the memory of the device.
+
+    Raises:
+        UserError: it cannot.
+    """
+    free, needed = available(jax.devices()[0]), bytes_of(experiment.state_shapes)
+    if free is not None and needed > free:
+        raise too_large("the model", needed, free, "Free some memory, or take a larger machine.")
+
+
+def update_too_large(parts: Parts, free: int, lanes: int = 1) -> UserError:
+    """Build the error for an update that needs more memory than is free."""
+    total = lanes * sum(parts.values())
+    listed = ", ".join(f"{name} {size(lanes * count)}" for name, count in parts.items() if count)
+    what = "this run" if lanes == 1 else f"a program of {lanes} trials"
+    return too_large(f"{what} ({listed})", total, free, f"{what_to_lower(parts)} {FORCE}")
+
+
+def what_to_lower(parts: Parts) -> str:
+    """Return what to do where an update does not fit."""
+    if 2 * parts["activations"] > sum(parts.values()):
+        return "Lower training.batch_size, raise training.accumulation, or set model.remat=true."
+    return "Lower model.width or model.num_layers, or take an optimizer with a smaller state (adafactor, lion)."
+
+
+def _logits(experiment: Experiment, rows: int, length: int) -> int:
+    """Compute the bytes of the logits: one row for each position, or one for each example of a classifier."""
+    model = experiment.config.model
+    outputs = length * model.vocab_size if experiment.task.classes is None else model.class_head.classes
+    return rows * outputs * model.compute_dtype.itemsize
+
+
+def _layers(model: Any, rows: int, lengths: list[int], *, kept: bool) -> int:
+    """Compute the bytes of hidden states and of plain attention's weights; `kept` for the backward pass, or of a layer.
+
+    Args:
+        lengths: of the source and of the target, or of the one sequence.
+    """
+    two = model.architecture in ("seq2seq", "rnn_seq2seq")
+    depths = [model.num_encoder_layers, model.num_decoder_layers] if two else [model.num_layers]
+    stacks = list(zip(depths, [lengths[0], lengths[-1]], strict=False))
+    states = sum((depth if kept else 1) * length * model.width for depth, length in stacks)
+    weights = 0
+    if model.architecture != "rnn_seq2seq" and model.kernels == "plain" and model.self_attention:
+        counts = [depth if kept and not model.remat else 1 for depth in depths]
+        each = [model.num_heads * length**2 for _, length in stacks]
+        weights = sum(map(math.prod, zip(counts, each, strict=True))) if kept else max(each)
+    return rows * (states + weights) * model.compute_dtype.itemsize
