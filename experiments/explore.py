@@ -6,7 +6,8 @@ from pathlib import Path
 
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.runs.open_run import NO_EXAMPLE, draw_attention, example_text, open_run
+from experiments.runs.drawing import draw_attention
+from experiments.runs.open_run import NO_EXAMPLE, answer_text, example_text, open_run
 from transformer.errors import problem
 from transformer.schema import at_least, setting
 
@@ -18,14 +19,18 @@ class ExploreFlags:
     workdir: str = setting(REQUIRED, "working directory of the training")
     input: str | None = setting(None, "text to answer; none: an example of the data")
     layer: int = setting(-1, "index of the layer to draw; -1: the last", check=at_least(-10_000, 9_999))
-    output: str | None = setting(None, "path of the PNG; none: plots/explore.png in the working directory")
+    output: str | None = setting(
+        None,
+        "path of the PNG; none: plots/explore.png in the working directory, or plots/explore_layer_0.png for --layer=0",
+    )
     checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
     trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 
 def main(argv: Sequence[str]) -> None:
     flags, _ = parse(argv, ExploreFlags, overridable=False)
-    path = Path(flags.output) if flags.output else Path(flags.workdir) / "plots" / "explore.png"
+    name = "explore.png" if flags.layer == -1 else f"explore_layer_{flags.layer}.png"
+    path = Path(flags.output) if flags.output else Path(flags.workdir) / "plots" / name
     if path.suffix != ".png":
         raise problem("--output is not a PNG", got=str(path), expected="a name that ends in .png")
     use_compilation_cache()
@@ -34,8 +39,9 @@ def main(argv: Sequence[str]) -> None:
     if source is None:
         raise problem(NO_EXAMPLE, do="Give --input=TEXT.")
     opened.check([source])
-    answer = draw_attention(opened, source, path, flags.layer)
-    print(f"{source} -> {answer}")
+    ids, answer = answer_text(opened, source)
+    print(f"{source} -> {answer}", flush=True)  # before the picture, which may be large
+    draw_attention(opened, source, ids, path, flags.layer)
     print(f"picture: {path}")
 
 

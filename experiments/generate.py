@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.texts import read_texts
-from experiments.runs.generation import answer_texts
+from experiments.runs.generation import answer_lines, answer_texts
 from experiments.runs.open_run import open_run
 from transformer.decoding.strategies import STRATEGIES, probability
 from transformer.schema import a_seed, above, at_least, setting
@@ -17,7 +17,8 @@ class GenerateFlags:
     """Write a model's answers: python -m experiments.generate --workdir=runs/dates --input="20. November 2026"
 
     Without --input and --file, each line of standard input is one text. A language model continues a text, or fills its
-    gaps, each written <mask>; a classifier writes the likeliest labels.
+    gaps, each written <mask>; a classifier writes the likeliest labels. A blank line has a blank answer; --input=""
+    lets a language model write from its start token.
     """
 
     workdir: str = setting(REQUIRED, "working directory of the training")
@@ -53,8 +54,10 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, read_data=False, trust_code=flags.trust_code)
     given = {name: value for name in DECODING if (value := getattr(flags, name)) is not None}
-    for answer in answer_texts(opened, read_texts(flags.input, flags.file), given, flags.seed):
-        print(answer.encode("utf-8", "replace").decode("utf-8"))  # a model of bytes can write bytes that are no text
+    texts = read_texts(flags.input, flags.file)
+    answer = answer_lines if flags.input is None else answer_texts
+    for text in answer(opened, texts, given, flags.seed):
+        print(text)
 
 
 if __name__ == "__main__":

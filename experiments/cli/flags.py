@@ -26,6 +26,7 @@ from typing import Any, NoReturn, TypeVar
 
 from experiments import settings
 from experiments.cli.help import table
+from experiments.cli.terminal import escape_unknown_characters
 from transformer import schema
 from transformer.errors import UserError, nearest, problem
 from transformer.schema import Setting
@@ -220,8 +221,10 @@ def command_help(own_flags: type, overridable: bool = True, words: str | None = 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit.
 
-    A mistake that the user can correct prints one line, and the code is 2; a bug keeps its traceback.
+    A mistake that the user can correct prints one line, and the code is 2; a bug keeps its traceback. What the encoding
+    of the terminal cannot show is escaped.
     """
+    escape_unknown_characters()
     try:
         code = main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -1,5 +1,7 @@
 """The terminal that commands print on: what is printed is the data itself, and all of it where nobody watches."""
 
+import io
+import sys
 from typing import IO
 
 from rich.console import Console
@@ -18,3 +20,10 @@ def terminal(file: IO[str] | None = None) -> Console:
     if not console.is_terminal:
         console = Console(file=file, markup=False, emoji=False, highlight=False, width=WIDE)
     return console
+
+
+def escape_unknown_characters() -> None:
+    r"""Let both outputs write a character that their encoding lacks, or half a surrogate pair, as \xe9 or \ud800."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -2,8 +2,10 @@
 
 import sys
 
-from experiments.data.sources.reading import File, read_file
+from experiments.data.sources.reading import File, decode, read_file
 from transformer.errors import problem
+
+NAME = "standard input"
 
 
 def read_texts(text: str | None, file: str | None) -> list[str]:
@@ -29,10 +31,7 @@ def read_standard_input() -> list[str]:
     """
     if sys.stdin.isatty():
         print("one text a line, then Ctrl-D", file=sys.stderr)
-    try:
-        texts = File("", "standard input", sys.stdin.read().replace("\r\n", "\n")).lines()
-    except UnicodeDecodeError as error:
-        raise problem(f"standard input is not UTF-8: {error}", do="Convert it, with iconv for instance.") from error
+    texts = File("", NAME, decode(sys.stdin.buffer.read(), NAME)).lines()
     if not texts:
         raise problem("there is nothing to read", do="Give --input=TEXT, --file=PATH, or lines on standard input.")
     return texts

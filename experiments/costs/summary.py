@@ -18,13 +18,13 @@ def described(experiment: Experiment, parameters: int, devices: str) -> list[str
         devices: their description.
     """
     config, task = experiment.config, experiment.task
-    sizes = [len(split) for split in (task.splits.train, task.splits.validation, task.splits.test)]
+    sizes = [task.training_size, task.size(task.splits.validation), task.size(task.splits.test)]
     shapes = ", ".join(" x ".join(map(str, shape)) for shape in task.plan.shapes)
     generation = ", 2 of generation" if task.generates else ""
     return [
         f"{config.model.architecture}, {parameters:,} parameters, {flops_per_example(experiment) / 1e6:.1f} MFLOPs per"
         f" example and step, {config.model.vocab_size:,} tokens, on {devices}",
-        f"{sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test examples; batches of {shapes};"
+        f"{sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test {task.unit}; batches of {shapes};"
         f" {task.plan.padding:.1%} padding",
         f"programs that compile: 1 of the start, {task.num_programs} of the update, 1 of losses{generation}",
     ]

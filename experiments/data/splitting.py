@@ -87,7 +87,8 @@ def _not_empty(parts: Parts, shares: tuple[Fraction, Fraction], unit: str, by_li
     do = "Change data.files.validation_share and data.files.test_share, or give own files (data.validation_path)"
     raise problem(
         f"a split left empty: {' and '.join(empty)}",
-        got=f"{given}, of {sum(sizes):,} {unit}",
+        got=f"{given}, of {sum(sizes):,} {unit}; data.files.validation_share={float(shares[0]):g} and "
+        f"data.files.test_share={float(shares[1]):g}",
         expected="more than none",
         do=f"{do}{', or set data.files.split=tail, which cuts within a line' if by_lines else ''}.",
     )

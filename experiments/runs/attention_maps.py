@@ -19,6 +19,8 @@ class AttentionMap:
     answer_tokens: list[str]
     source_tokens: list[str]
     activation: str
+    all_keys: bool
+    """False where the queries attend to other keys too, so that the rows shown need not add up to 1."""
 
 
 def attention_map(model: Model, params: Any, task: Task, source: str, answer_ids: np.ndarray) -> AttentionMap:
@@ -34,8 +36,8 @@ def attention_map(model: Model, params: Any, task: Task, source: str, answer_ids
     view = task.attention_view(source, answer_ids)
     batch = {key: np.asarray(value, np.int32)[None] for key, value in view.batch.items()}
     outputs = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(view.activation,)))(params, batch)
-    weights_LNTS = np.asarray(outputs["captured"][view.activation])[:, 0, :, view.rows, view.columns]
-    tokenizers = task.tokenizers
-    return AttentionMap(
-        weights_LNTS, tokenizers.target.tokens(view.queries), tokenizers.source.tokens(view.keys), view.activation
-    )
+    whole_LNTS = np.asarray(outputs["captured"][view.activation])[:, 0]
+    weights_LNTS = whole_LNTS[:, :, view.rows, view.columns]
+    queries = task.labels(view.queries, task.tokenizers.target)
+    keys = task.labels(view.keys, task.tokenizers.source)
+    return AttentionMap(weights_LNTS, queries, keys, view.activation, weights_LNTS.shape[3] == whole_LNTS.shape[3])

@@ -1,7 +1,7 @@
 """Answers of a trained model to texts of the user: an answer, a continuation, filled gaps, or labels."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.runs.open_run import Run, labels_in_words
@@ -10,18 +10,31 @@ from transformer.decoding.strategies import STRATEGIES, settings_of
 from transformer.errors import problem
 
 
-def answer_texts(run: Run, texts: list[str], flags: Mapping[str, Any], seed: int | None) -> list[str]:
+def answer_lines(run: Run, lines: list[str], flags: Mapping[str, Any], seed: int | None) -> list[str]:
+    """Generate the answer to each line of a file; a blank line has a blank answer. For the arguments, see below."""
+    numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    answers = answer_texts(run, [lines[number - 1] for number in numbers], flags, seed, numbers)
+    by_number = dict(zip(numbers, answers, strict=True))
+    return [by_number.get(number, "") for number in range(1, len(lines) + 1)]
+
+
+def answer_texts(
+    run: Run, texts: list[str], flags: Mapping[str, Any], seed: int | None, numbers: Sequence[int] | None = None
+) -> list[str]:
     """Generate the answer to each text.
 
     Args:
         flags: settings of decoding given by flags, name -> value.
         seed: seed of sampling; None: the run's.
+        numbers: number of each text, for messages; None: 1, 2, ...
 
     Raises:
         UserError: a text that the model cannot read, or a flag that is not read.
     """
     task, decoding = run.experiment.task, decoding_config(run, flags, seed)
-    run.check(texts, decoding.max_new_tokens)
+    if not texts:
+        return []
+    run.check(texts, decoding.max_new_tokens, numbers)
     if task.classes is not None:
         probabilities = run.evaluation().probabilities(run.params, texts)
         return [labels_in_words(task.classes, row) for row in probabilities]

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from rich.console import Console
 
 from experiments.data.examples import Pair
 from experiments.runs.open_run import Run
-from experiments.runs.pictures import font_for, save
+from experiments.runs.pictures import attempt, font_for, readable_tokens, save
 from experiments.training.evaluation import Evaluation
+from experiments.training.progress import print_line
 from transformer.inspection.plots import confusion
 
 
@@ -26,20 +27,34 @@ def print_answer_mistakes(
     correct = evaluation.matches(answers, pairs)
     groups = np.array([pair.group for pair in pairs])
     if len(set(groups)) > 1:
-        hardest = sorted((correct[groups == group].mean(), group, (groups == group).sum()) for group in set(groups))
-        shown = ", ".join(f"{name} {share:.0%} of {size}" for share, name, size in hardest[:5])
-        console.print(f"hardest groups: {shown}", markup=False)
+        print_line(console, groups_line(correct, groups))
     for i in np.flatnonzero(~correct)[:count]:
-        predicted, reference = evaluation.task.decode(answers[i]), pairs[i].target
+        predicted, reference = evaluation.task.answer(pairs[i].source, answers[i]), pairs[i].target
         group = f" ({pairs[i].group})" if pairs[i].group else ""
-        line = f"  {pairs[i].source!r}{group}: predicted {predicted!r}, reference {reference!r}"
-        console.print(line, markup=False)
+        print_line(console, f"  {pairs[i].source!r}{group}: predicted {predicted!r}, reference {reference!r}")
+
+
+def groups_line(correct: Bool[np.ndarray, "I"], groups: np.ndarray, most: int = 5) -> str:
+    """Write a line about the groups with the smallest shares of correct answers; groups of one share are tied.
+
+    Args:
+        groups: name of each example's group.
+        most: number of groups that are named.
+    """
+    shares = {group: correct[groups == group].mean() for group in sorted(set(groups.tolist()))}
+    if len(set(shares.values())) == 1:
+        return f"no group is harder than another: all {len(shares)} at {correct.mean():.0%}"
+    hardest = sorted(shares, key=shares.__getitem__)
+    shown = ", ".join(f"{group} {shares[group]:.0%} of {(groups == group).sum()}" for group in hardest[:most])
+    last = shares[hardest[:most][-1]]
+    tied = sum(shares[group] == last for group in hardest[most:])
+    return f"hardest groups: {shown}" + (f", and {tied} more at {last:.0%}" if tied else "")
 
 
 def print_label_mistakes(
     console: Console, run: Run, pairs: Sequence[Pair], predicted: Int[np.ndarray, "I"], count: int, split: str
 ) -> None:
-    """Draw the picture of confusions, and print the most frequent ones and some wrong labels.
+    """Print the most frequent confusions and some wrong labels, and draw the picture of all.
 
     Args:
         predicted: index of the class that the model gives to each text.
@@ -49,16 +64,28 @@ def print_label_mistakes(
     labels = np.array([classes.index(pair.target) for pair in pairs])
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (labels, predicted), 1)
+    for line in confusion_lines(counts, classes):
+        print_line(console, line)
+    for i in np.flatnonzero(predicted != labels)[:count]:
+        print_line(console, f"  {pairs[i].source!r}: predicted {classes[predicted[i]]}, label {pairs[i].target}")
     path = Path(run.workdir) / "plots" / f"confusion_{split}.png"
     title = f"{split} split, step {run.step}: {(predicted == labels).mean():.1%} of {len(pairs):,}"
-    save(confusion(counts, classes, title=title, font_family=font_for("".join(classes))), path)
-    off_diagonal = counts - np.diag(np.diag(counts))
-    for index in np.argsort(-off_diagonal, axis=None)[:5]:
-        i, j = np.unravel_index(index, off_diagonal.shape)
-        if off_diagonal[i, j]:
-            line = f"  {classes[i]} predicted as {classes[j]}: {off_diagonal[i, j]} of {counts[i].sum()}"
-            console.print(line, markup=False)
-    for i in np.flatnonzero(predicted != labels)[:count]:
-        line = f"  {pairs[i].source!r}: predicted {classes[predicted[i]]}, label {pairs[i].target}"
-        console.print(line, markup=False)
-    console.print(f"picture: {path}", markup=False, soft_wrap=True)
+
+    def draw() -> None:
+        save(confusion(counts, readable_tokens(classes), title=title, font_family=font_for("".join(classes))), path)
+
+    if attempt(draw, path):
+        print_line(console, f"picture: {path}")
+
+
+def confusion_lines(counts_CC: Int[np.ndarray, "C C"], classes: Sequence[str], most: int = 5) -> list[str]:
+    """Write a line for each of the most frequent confusions, and one about those that are as frequent as the last."""
+    wrong_CC = counts_CC - np.diag(np.diag(counts_CC))
+    order = np.argsort(-wrong_CC, axis=None, kind="stable")[: min(most, np.count_nonzero(wrong_CC))]
+    frequent = [np.unravel_index(index, wrong_CC.shape) for index in order]
+    lines = [f"  {classes[i]} predicted as {classes[j]}: {wrong_CC[i, j]} of {counts_CC[i].sum()}" for i, j in frequent]
+    if not lines:
+        return []
+    least = wrong_CC[frequent[-1]]
+    tied = (wrong_CC == least).sum() - sum(wrong_CC[pair] == least for pair in frequent)
+    return lines + ([f"  and {tied:,} more as frequent as the last"] if tied else [])

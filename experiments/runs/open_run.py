@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,19 @@ import numpy as np
 
 from experiments.costs.needed import refuse_answers, refuse_state
 from experiments.data.examples import Document, Pair
-from experiments.data.tokenizers.tokens import REPLACEMENT
-from experiments.runs.attention_maps import attention_map
-from experiments.runs.pictures import easy_to_read, font_for, readable_tokens, save
+from experiments.data.tokenizers.tokens import REPLACEMENT, SPACE, visible
+from experiments.runs.pictures import easy_to_read
 from experiments.runs.run_data import require_run_data
 from experiments.runs.stored_config import stored_config
-from experiments.storage import metrics
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
 from experiments.storage.workdir import refuse_other_data, refuse_other_metadata
+from experiments.tasks.task import Task
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
 from transformer.decoding import DecodingConfig
-from transformer.errors import problem
-from transformer.inspection.plots import attention_maps, curves
+from transformer.errors import problem, shorten
 from transformer.nn.positions import POSITIONS
 
 LONGEST = 16
@@ -61,27 +60,23 @@ class Run:
         rows = self.evaluation(decoding, seed).answers(self.params, texts)
         return [self.experiment.task.up_to_end(row) for row in rows]
 
-    def check(self, texts: list[str], answer: int | None = None) -> None:
-        """Raise a UserError for a text that the model cannot read; warn of characters that training never contained.
+    def check(self, texts: list[str], answer: int | None = None, numbers: Sequence[int] | None = None) -> None:
+        """Raise a UserError for a text that the model cannot read; warn of what is read as unknown.
 
         Args:
             answer: maximum length of the answer (tokens); None: by the run's settings.
+            numbers: number of each text, for messages; None: 1, 2, ...
         """
         task, config = self.experiment.task, self.experiment.config.model
         answer = answer or self.experiment.config.decoding.max_new_tokens or task.max_answer_length
         refuse_answers(self.experiment, answer, len(texts))
-        tokenizer = task.tokenizers.source
-        read = texts if task.mask_marker is None else [text.replace(task.mask_marker, "") for text in texts]
-        known = {c: tokenizer.unknown not in tokenizer.encode(c) for c in set("".join(read))}
-        unknown = sorted(c for c, is_known in known.items() if not is_known)
-        if unknown:
-            shown = " ".join(unknown[:20])
-            line = f"these characters were in no training text and are read as unknown: {shown}"
-            print(f"warning: {line}", file=sys.stderr)
-        for number, text in enumerate(texts, start=1):
-            if not text.strip():
+        numbers = range(1, len(texts) + 1) if numbers is None else numbers
+        if unknown := unknown_line(task, texts):
+            print(f"warning: {unknown}", file=sys.stderr)
+        for number, text in zip(numbers, texts, strict=True):
+            if not text.strip() and not task.starts_blank:
                 raise problem(f"text {number} is empty", expected="at least one character that is no space")
-        for number, tokens in enumerate(task.read(texts), start=1):
+        for number, tokens in zip(numbers, task.read(texts), strict=True):
             length = task.sequence_length(tokens, answer)
             if length > LONGEST * task.max_sequence_length():
                 raise problem(
@@ -97,6 +92,25 @@ class Run:
                     expected=f"at most model.max_length = {config.max_length}",
                     do="Shorten it, or write fewer new tokens.",
                 )
+
+
+def unknown_line(task: Task, texts: Sequence[str], most: int = 20) -> str | None:
+    """Write a line about the characters, words or parts of texts that are read as unknown; None where all are known.
+
+    Args:
+        most: number of them that are named.
+    """
+    tokenizer, unknown = task.tokenizers.source, set()
+    for text in texts:
+        pieces = [text] if task.mask_marker is None else tokenizer.around_gaps(text.split(task.mask_marker))
+        unknown = unknown.union(*map(tokenizer.unknown_parts, pieces))
+    if not unknown:
+        return None
+    named = [shorten(visible(part) or "'' (between two spaces)", 40) for part in sorted(unknown)[:most]]
+    if tokenizer.unit == "characters":
+        return f"these characters were in no training text and are read as unknown: {' '.join(named)}"
+    others = f" and {len(unknown) - most:,} others" if len(unknown) > most else ""
+    return f"these {tokenizer.unit} are not in the vocabulary and are read as unknown: {', '.join(named)}{others}"
 
 
 def open_run(
@@ -206,10 +220,19 @@ def _prompt(experiment: Experiment, example: Pair | Document) -> str | None:
     for count in range(min(len(tokens), SHOWN, task.settings.config.context // 2), 0, -1):
         text = task.tokenizers.source.decode(tokens[:count]).rstrip(REPLACEMENT)  # of a character that is cut
         if task.mask_marker is not None:
-            text = f"{text[: len(text) // 2]}{task.mask_marker}{text[len(text) // 2 + 1 :]}"
+            text = _with_gap(text, task)
         if text.strip() and _fits(experiment, text):
             return text
     return None
+
+
+def _with_gap(text: str, task: Task) -> str:
+    """Put a gap in the place of the middle word, where tokens hold spaces, or of the middle character."""
+    words = text.split(SPACE)
+    if task.tokenizers.source.space_before and len(words) > 1:
+        words[len(words) // 2] = task.mask_marker
+        return SPACE.join(words)
+    return f"{text[: len(text) // 2]}{task.mask_marker}{text[len(text) // 2 + 1 :]}"
 
 
 def _fits(experiment: Experiment, text: str) -> bool:
@@ -219,44 +242,6 @@ def _fits(experiment: Experiment, text: str) -> bool:
     (tokens,) = task.read([text])
     fillable = len(tokens) <= answer or task.mask_marker is None or not task.fixed_answer_length
     return fillable and (limit is None or task.sequence_length(tokens, answer) <= limit)
-
-
-def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> dict[str, Path]:
-    """Draw the pictures at the end of training: learning curves, and the attention weights of an example."""
-    pictures = {"curves": workdir / "plots" / "curves.png"}
-    task = experiment.task
-    loss, score = task.names["loss"], experiment.config.training.output.best
-    score = score if score != loss else task.names["accuracy"]
-    save(
-        curves(
-            series(workdir, loss),
-            series(workdir, score),
-            loss_label=f"{loss} ({task.metrics[loss].unit})",
-            score_label=f"{score} ({task.metrics[score].unit})",
-        ),
-        pictures["curves"],
-    )
-    stacks = experiment.model.stacks
-    if len(stacks) == 2 and "cross" not in stacks["decoder"]:
-        return pictures
-    text = example_text(experiment)
-    if text is None:
-        print(f"no picture of the attention: {NO_EXAMPLE}")
-        return pictures
-    pictures["attention"] = workdir / "plots" / "attention.png"
-    draw_attention(Run(experiment, params, step, workdir), text, pictures["attention"])
-    return pictures
-
-
-def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
-    """Read a metric's curves: split -> (steps, values)."""
-    found: dict[str, tuple[list[int], list[float]]] = {}
-    for line in metrics.read(workdir):
-        if metric in line and line["split"] in ("train", "validation"):
-            steps, values = found.setdefault(line["split"], ([], []))
-            steps.append(line["step"])
-            values.append(line[metric])
-    return found
 
 
 def answer_text(run: Run, text: str) -> tuple[Any, str]:
@@ -273,25 +258,3 @@ def labels_in_words(classes: tuple[str, ...], probabilities: np.ndarray, most: i
     """Format the likeliest labels with their probabilities, the likeliest first."""
     order = np.argsort(-probabilities)[:most]
     return ", ".join(f"{classes[i]} {probabilities[i]:.1%}" for i in order)
-
-
-def draw_attention(run: Run, source: str, path: Path, layer: int = -1) -> str:
-    """Draw the attention weights of the answer to `source` as a PNG; return the answer in words."""
-    ids, answer = answer_text(run, source)
-    task = run.experiment.task
-    drawn = attention_map(run.experiment.model, run.params, task, source, ids)
-    layers = len(drawn.weights_LNTS)
-    if not -layers <= layer < layers:
-        raise problem("no such layer", got=layer, expected=f"{-layers} to {layers - 1}; -1 is the last")
-    number = layer % layers
-    figure = attention_maps(
-        drawn.weights_LNTS[number],
-        readable_tokens(drawn.answer_tokens),
-        readable_tokens(drawn.source_tokens),
-        title=f"{drawn.activation.replace('*', str(number))}, step {run.step}",
-        query_label="answer" if task.generates else "query",
-        key_label="source" if task.generates else "key",
-        font_family=font_for("".join(drawn.answer_tokens + drawn.source_tokens)),
-    )
-    save(figure, path)
-    return answer

@@ -5,8 +5,9 @@ Armenian, Georgian, ...) comes with matplotlib. A character that no font covers 
 """
 
 import os
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
 
 from experiments.training import signals
+from transformer.errors import shorten
 
 FIRST = "DejaVu Sans"
 NOT_FOR_TEXT = ("Last Resort", "cm", "STIX")
@@ -59,6 +61,17 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
             os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, f"the picture could not be written: {error.strerror}", str(path)) from error
+
+
+def attempt(draw: Callable[[], None], path: Path) -> bool:
+    """Draw a picture; where that fails, print why to standard error and return False."""
+    try:
+        draw()
+    except Exception as error:  # whatever it is, the run has its result
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"warning: no picture {path}: {shorten(why)}", file=sys.stderr)
+        return False
+    return True
 
 
 def _code(character: str) -> str:

@@ -10,6 +10,7 @@ from experiments.data.examples import Document
 from experiments.runs.mistakes import print_answer_mistakes, print_label_mistakes
 from experiments.runs.open_run import Run
 from experiments.training.bleu import signature
+from experiments.training.progress import print_line
 from transformer.errors import problem
 
 
@@ -32,9 +33,10 @@ def print_scores(run: Run, split: str | None, most: int | None, mistakes: int) -
     evaluation = run.evaluation()
     answers = evaluation.answers(run.params, examples) if task.generates else None
     scores = evaluation.score(run.params, examples, answers)
-    console = terminal()
+    console, count = terminal(), task.size(examples)
+    size = f"{count:,} {task.unit if count != 1 else task.unit.removesuffix('s')}"
     mean = f", mean of the last {run.averaged} checkpoints" if run.averaged > 1 else ""
-    console.print(f"{split} split, {len(examples):,} examples, checkpoint of step {run.step}{mean}")
+    print_line(console, f"{split} split, {size}, checkpoint of step {run.step}{mean}")
     table = Table("metric", "value")
     for name, metric in task.metrics.items():
         table.add_row(name, f"{scores[name]:.4f} {metric.unit}")
@@ -45,7 +47,7 @@ def print_scores(run: Run, split: str | None, most: int | None, mistakes: int) -
     console.print(table)
     if "bleu" in scores:
         settings = signature(task.settings.config.bleu)
-        console.print(f"BLEU {scores['bleu']:.2f}, sacreBLEU {settings}", markup=False, soft_wrap=True)
+        print_line(console, f"BLEU {scores['bleu']:.2f}, sacreBLEU {settings}")
     if answers is not None:
         print_answer_mistakes(console, evaluation, examples, answers, mistakes)
     if task.classes is not None:

@@ -13,7 +13,8 @@ from experiments import settings
 from experiments.cli.terminal import terminal
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import described
-from experiments.runs.open_run import draw_run, example_text
+from experiments.runs.drawing import draw_run
+from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
@@ -96,8 +97,9 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
                 print_line(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
                 print_line(console, f"  {command_line(command[0], *command[1:])}")
                 return signals.exit_code(stop.received)
-        pictures = draw_run(experiment, state.evaluated_params, int(state.step), workdir)
-    print_results(console, experiment, workdir, int(state.step), time.monotonic() - began, pictures)
+        print_scores(console, experiment, workdir, int(state.step), time.monotonic() - began)
+        pictures = draw_run(Run(experiment, state.evaluated_params, int(state.step), workdir))
+    print_files(console, experiment, workdir, pictures)
     return 0
 
 
@@ -118,10 +120,8 @@ def start_line(step: int, steps: int, finished: bool, workdir: Path) -> str:
     return f"Starting at step 0 of {steps} in {workdir}"
 
 
-def print_results(
-    console: Console, experiment: Experiment, workdir: Path, step: int, seconds: float, pictures: dict[str, Path]
-) -> None:
-    """Print a short table of results, the paths of files, and the commands to try next."""
+def print_scores(console: Console, experiment: Experiment, workdir: Path, step: int, seconds: float) -> None:
+    """Print a short table of results."""
     last = {line["split"]: line for line in read(workdir)}
     task = experiment.task
     splits = [split for split in ("train", "validation", "test") if split in last]
@@ -133,6 +133,10 @@ def print_results(
         unit = "at most: some texts have several answers"
         rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": unit})
     console.print(final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
+
+
+def print_files(console: Console, experiment: Experiment, workdir: Path, pictures: dict[str, Path]) -> None:
+    """Print the paths of files, and the commands to try next."""
     print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", "TensorBoard": workdir / "tensorboard"})
     example = example_text(experiment)
     modules = [] if example is None else ["experiments.explore", "experiments.generate"]

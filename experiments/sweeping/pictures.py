@@ -13,6 +13,7 @@ from experiments.comparing.statistics import Estimate
 from experiments.sweeping.space import Dimension, Range, Space
 from experiments.sweeping.summary import PointResult
 from transformer import schema
+from transformer.inspection.layout import short_label
 from transformer.inspection.plots import COLOURS
 
 COLOURED = 5
@@ -78,7 +79,8 @@ def _positions(axes: Axes, dimension: Dimension, keys: Sequence[Any]) -> np.ndar
             axes.set_xscale("log")
         return np.array(keys, float)
     names = [schema.show(choice) for choice in dimension.choices]
-    axes.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 8 else 0)
+    rotation = 20 if max(map(len, names)) > 8 else 0
+    axes.set_xticks(range(len(names)), [short_label(name) for name in names], rotation=rotation, parse_math=False)
     axes.set_xlim(-0.5, len(names) - 0.5)
     return np.array([names.index(schema.show(key)) for key in keys], float)
 

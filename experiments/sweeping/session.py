@@ -16,7 +16,7 @@ from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
 from experiments.costs.needed import refuse_too_large
-from experiments.runs.pictures import save
+from experiments.runs.pictures import attempt, save
 from experiments.storage.workdir import refuse_other_config
 from experiments.sweeping import pictures, summary
 from experiments.sweeping.grammar import make_space
@@ -239,8 +239,11 @@ def print_results(console: Console, study: SweepStudy, workdir: Path, metric: st
     if loss != metric:
         scores[f"{loss} ({task.metrics[loss].unit})"] = [result.validation(loss) for result in results]
     if study.space.dimensions:
-        save(pictures.against_settings(results, study.space, importances, scores), paths["settings"])
-    save(pictures.learning_curves(results, label=label), paths["curves"])
+        attempt(
+            lambda: save(pictures.against_settings(results, study.space, importances, scores), paths["settings"]),
+            paths["settings"],
+        )
+    attempt(lambda: save(pictures.learning_curves(results, label=label), paths["curves"]), paths["curves"])
     print_paths(console, {**paths, "results": workdir / "results.jsonl"})
     if results[0].values:
         print_line(console, f"best: {summary.best_flags(results[0])}")

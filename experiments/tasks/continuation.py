@@ -52,7 +52,8 @@ class Continuation(PairTask):
 
     def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
         """Return the text with its continuation."""
-        return text + self.tokenizers.source.decode(ids)
+        tokenizer = self.tokenizers.source
+        return text + tokenizer.decode_after(tokenizer.encode(text), ids)
 
 
 def halves(documents: Sequence[Document], tokenizers: TokenizerPair, context: int) -> Ids:

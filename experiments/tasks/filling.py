@@ -4,6 +4,9 @@ text            "a <mask> c"
 tokens          a, <mask> or a sentinel, c
 predicted       masked: one token for each of the text's; span: a sentinel, then the tokens of its gap
 filled          "a b c"
+
+A gap between spaces reads as training read a hidden token, which may hold the space before it. The text around the gaps
+comes back as it was written.
 """
 
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, Int32
 
-from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
+from experiments.data.tokenizers.tokens import SPACE, SpecialTokens, Tokenizer
 from transformer.errors import problem
 
 MASK_MARKER = "<mask>"
@@ -30,21 +33,49 @@ def read(text: str, tokenizer: Tokenizer, gap_ids: Sequence[int], *, ends: bool)
         )
     if len(pieces) - 1 > len(gap_ids):
         raise problem("the text has too many gaps", got=len(pieces) - 1, expected=f"at most {len(gap_ids)}")
-    ids = [tokenizer.encode(pieces[0])]
-    for gap, piece in zip(gap_ids, pieces[1:], strict=False):
-        ids += [np.array([gap], np.int32), tokenizer.encode(piece)]
+    first, *others = tokenizer.encode_around_gaps(pieces)
+    ids = [first]
+    for gap, piece in zip(gap_ids, others, strict=False):
+        ids += [np.array([gap], np.int32), piece]
     return np.concatenate([*ids, np.full(int(ends), SpecialTokens.end, np.int32)])
 
 
-def fill_masks(tokens: Int[np.ndarray, "S"], predicted: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> str:
-    """Decode a text with the token that was predicted for each gap."""
-    return tokenizer.decode(np.where(tokens == SpecialTokens.mask, predicted[: len(tokens)], tokens))
+def fill(text: str, gaps: Sequence[Sequence[int]], tokenizer: Tokenizer) -> str:
+    """Write what was predicted for each gap into the text; a space that the text has already is not written twice.
+
+    Args:
+        gaps: tokens of each gap.
+    """
+    pieces = text.split(MASK_MARKER)
+    first, *others = tokenizer.encode_around_gaps(pieces)
+    filled, before, gap = pieces[0], first.tolist(), []
+    for number, (predicted, piece, ids) in enumerate(zip(gaps, pieces[1:], others, strict=True), start=1):
+        gap += map(int, predicted)
+        if not piece and number < len(gaps):  # gaps next to each other are decoded as one
+            continue
+        added = tokenizer.decode_after(before, gap)
+        if tokenizer.space_before and filled.endswith(SPACE):
+            added = added.removeprefix(SPACE)
+        before += gap
+        filled += added
+        joined = gap and tokenizer.decode_after(before, ids).startswith(SPACE)
+        filled += SPACE * bool(joined and not piece.startswith(SPACE) and not filled.endswith(SPACE)) + piece
+        before, gap = before + ids.tolist(), []
+    return filled
 
 
-def fill_spans(
-    tokens: Int[np.ndarray, "S"], predicted: Int[np.ndarray, "T"], tokenizer: Tokenizer, first_sentinel: int
-) -> str:
-    """Decode a text with the tokens predicted behind each gap's sentinel; without its sentinel, a gap stays empty."""
+def fill_masks(text: str, predicted: Int[np.ndarray, "T"], tokenizer: Tokenizer, tokens: Int[np.ndarray, "S"]) -> str:
+    """Fill each gap of a text with the token that was predicted in its place.
+
+    Args:
+        tokens: the text as it was read.
+    """
+    places = np.flatnonzero(np.asarray(tokens) == SpecialTokens.mask)
+    return fill(text, [[predicted[place]] for place in places], tokenizer)
+
+
+def fill_spans(text: str, predicted: Int[np.ndarray, "T"], tokenizer: Tokenizer, first_sentinel: int) -> str:
+    """Fill each gap with the tokens predicted behind its sentinel; without its sentinel, a gap stays empty."""
     spans: dict[int, list[int]] = {}
     current: list[int] = []
     for token in map(int, predicted):
@@ -52,7 +83,4 @@ def fill_spans(
             current = spans.setdefault(token, [])
         else:
             current.append(token)
-    filled = [
-        other for token in map(int, tokens) for other in (spans.get(token, []) if token >= first_sentinel else [token])
-    ]
-    return tokenizer.decode(np.array(filled, np.int64))
+    return fill(text, [spans.get(first_sentinel + i, []) for i in range(text.count(MASK_MARKER))], tokenizer)

@@ -48,6 +48,7 @@ class LanguageModelling(Task):
     """Name of a label, for the units of the metrics."""
     side: ClassVar[str] = "source"
     """Key of the batch under which a text is read: "source" or "target"."""
+    unit = "windows"
     padded: ClassVar[bool] = True
     """True where a window may reach beyond the end of the documents."""
     mask_marker = MASK_MARKER
@@ -118,6 +119,14 @@ class LanguageModelling(Task):
 
     def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
         return max(len(tokens), self.max_answer_length)
+
+    @property
+    def training_size(self) -> int:
+        return self.plan.windows_per_epoch
+
+    def size(self, examples: Sequence[Document]) -> int:
+        tokens = int(self.tokenizers.source.lengths([document.text for document in examples]).sum())
+        return -(-(tokens + len(examples)) // self.settings.config.context)
 
     def segments(self, stream: Stream, rows: np.ndarray) -> Batch:
         """Return the document of each token, where a stream has several that do not attend to each other."""

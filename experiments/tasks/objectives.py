@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from experiments.data.streams import Stream
-from experiments.data.tokenizers.tokens import SpecialTokens
+from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from experiments.tasks import filling
 from experiments.tasks.collating import AttentionView, Example, join
 from experiments.tasks.corruption import Spans, mask_tokens
@@ -33,6 +33,7 @@ class Causal(LanguageModelling):
     token = "token"
     side = "target"
     mask_marker = None
+    starts_blank = True
 
     @property
     def max_answer_length(self) -> int:
@@ -56,7 +57,7 @@ class Causal(LanguageModelling):
 
     def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
         """Return the text with its continuation."""
-        return text + self.tokenizers.source.decode(self.up_to_end(ids))
+        return text + self.tokenizers.source.decode_after(self.read_one(text), self.up_to_end(ids))
 
     def attention_view(self, text: str, answer: Int[np.ndarray, "T"]) -> AttentionView:
         """Find the self-attention within the text."""
@@ -112,7 +113,7 @@ class Masked(LanguageModelling):
 
     def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
         """Return the text with its gaps filled."""
-        return filling.fill_masks(self.read_one(text), ids, self.tokenizers.source)
+        return filling.fill_masks(text, ids, self.tokenizers.source, self.read_one(text))
 
     def attention_view(self, text: str, answer: Int[np.ndarray, "T"]) -> AttentionView:
         """Find the self-attention within the text."""
@@ -174,14 +175,18 @@ class Span(LanguageModelling):
         sentinels = range(self.tokenizers.size, self.tokenizers.size + self.extra_tokens)
         return filling.read(text, self.tokenizers.source, sentinels, ends=True)
 
+    def labels(self, ids: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> list[str]:
+        """Return a label for each id; the sentinels are <s0>, <s1> and so on."""
+        first = self.tokenizers.size
+        sentinels = {first + i: f"<s{i}>" for i in range(self.extra_tokens)}
+        return [sentinels.get(int(i)) or label for i, label in zip(ids, super().labels(ids, tokenizer), strict=True)]
+
     def prompt(self, tokens: Int32[np.ndarray, "S"]) -> Example:
         return {**super().prompt(tokens), "target": join(SpecialTokens.begin), "target_lengths": 1}
 
     def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
         """Return the text with its gaps filled."""
-        return filling.fill_spans(
-            self.read_one(text), self.up_to_end(ids), self.tokenizers.source, self.tokenizers.size
-        )
+        return filling.fill_spans(text, self.up_to_end(ids), self.tokenizers.source, self.tokenizers.size)
 
     def attention_view(self, text: str, answer: Int[np.ndarray, "T"]) -> AttentionView:
         """Find the cross-attention from each token of the answer to what is left of the text."""

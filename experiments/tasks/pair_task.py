@@ -39,8 +39,6 @@ class PairTask(Task):
 
     ends: ClassVar[bool] = True
     """True where targets end with a token of their own."""
-    unit: ClassVar[str] = "examples"
-    """Name of the examples of an evaluation, for errors."""
 
     @classmethod
     @abc.abstractmethod
@@ -62,6 +60,13 @@ class PairTask(Task):
         if cls.generates:
             notes += [answer_note(ids, frame, settings, what) for ids, what in named[1:]]
         return cls(tokenizers, splits, settings, plan, sum(notes, ()), frame, every[0])
+
+    def size(self, examples: Sequence) -> int:
+        return len(self.ids_of(examples, self.settings, self.tokenizers))
+
+    @property
+    def training_size(self) -> int:
+        return len(self.ids)
 
     # The keys of task.json are those of the first runs, so that these open: slots, longest_source, whole.
 

@@ -22,7 +22,7 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, evaluation_batches
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.data.tokenizers.tokens import SpecialTokens
+from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from experiments.tasks.collating import AttentionView
 from experiments.tasks.config import TaskConfig
 from transformer.errors import UserError, problem
@@ -127,8 +127,13 @@ class Task(abc.ABC):
     """Longest answer (tokens), unless decoding.max_new_tokens sets another limit."""
     fixed_answer_length: ClassVar[bool] = False
     """True where no answer can be longer than `max_answer_length`."""
+    unit: ClassVar[str] = "examples"
+    """Name of what a batch is made of, for lines and errors."""
     mask_marker: ClassVar[str | None] = None
     """Marker of each gap that a text leaves to be filled; None: texts have no gaps."""
+
+    starts_blank: ClassVar[bool] = False
+    """True where a blank text can be answered: the model begins from its start token."""
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -144,6 +149,15 @@ class Task(abc.ABC):
     def num_programs(self) -> int:
         """Number of shapes of training batches: as many programs compile for `update`."""
         return len(self.plan.shapes)
+
+    @property
+    def training_size(self) -> int:
+        """Number of `unit`s in an epoch of training."""
+        return len(self.splits.train)
+
+    def size(self, examples: Sequence) -> int:
+        """Count the `unit`s that an evaluation of these examples has."""
+        return len(examples)
 
     def training_batches(self, start_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of steps `start_step`, `start_step` + 1, ..., without end."""
@@ -168,6 +182,10 @@ class Task(abc.ABC):
     def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
         """Decode the tokens that were generated for a text, as they are printed."""
         raise self.no_writer()
+
+    def labels(self, ids: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> list[str]:
+        """Return a label for each id of a tokenizer or of the task itself, for the axes of a picture."""
+        return tokenizer.tokens(ids)
 
     def no_writer(self) -> UserError:
         """Build the error for a task that writes no text."""

@@ -63,7 +63,7 @@ class TextToText(PairTask):
         return self.tokenizers.target.decode(self.up_to_end(ids))
 
     def answer(self, text: str, ids: Int[np.ndarray, "T"]) -> str:
-        return self.decode(ids)
+        return self.tokenizers.target.decode_after([], self.up_to_end(ids))
 
     def exact_match(self, predicted_BT: Int[np.ndarray, "B T"], targets: Sequence[str]) -> Bool[np.ndarray, "B"]:
         """Compare each answer with its target: True where they agree token by token, with the end token right after.

@@ -64,7 +64,7 @@ class Evaluation:
         answers = self.answers(params, examples) if answers is None else answers
         scores["exact_match"] = float(np.mean(self.matches(answers, examples)))
         if "bleu" in self.task.metrics:
-            outputs = [self.task.answer(pair.source, row) for pair, row in zip(examples, answers, strict=True)]
+            outputs = [self.task.decode(row) for row in answers]
             scores["bleu"] = bleu(outputs, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
         return scores
 

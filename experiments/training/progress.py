@@ -13,6 +13,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -174,8 +175,8 @@ def print_next(console: Console, commands: Iterable[str]) -> None:
 
 
 def print_line(console: Console, line: str) -> None:
-    """Print a line unchanged: not wrapped (a path or command stays whole), without markup and colours."""
-    console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
+    """Print a line unchanged: not wrapped (a path or command stays whole), without markup, no tab of it expanded."""
+    console.print(Segments([Segment(f"{line}\n")]), soft_wrap=True, end="")
 
 
 def devices_in_words() -> str:

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from transformer.errors import UserError
-from transformer.inspection.plots import attention_maps, curves, token_label
+from transformer.inspection.layout import LARGEST, LONGEST_LABEL
+from transformer.inspection.plots import attention_maps, confusion, curves, token_label
 
 
 def weights_of(heads: int, T: int, S: int) -> np.ndarray:
@@ -124,3 +125,33 @@ def test_curves_without_points_or_with_a_loss_of_zero_are_drawn_on_a_plain_axis(
     assert len(figure.axes) == 1
     assert figure.axes[0].get_yscale() == "linear"
     FigureCanvasAgg(figure).draw()
+
+
+@pytest.mark.parametrize(
+    ("heads", "T", "S", "token"), [(4, 60, 60, "a"), (4, 1000, 1000, "a"), (1, 3, 5000, "x" * 99), (300, 4, 4, "word")]
+)
+def test_a_figure_of_many_tokens_has_a_bound_and_its_title_states_what_is_left_out(heads, T, S, token):
+    weights = np.broadcast_to(np.float32(1 / S), (heads, T, S))
+    figure = attention_maps(weights, [token] * T, [token] * S, "$title$")
+    assert max(figure.get_size_inches()) < LARGEST + 1.5
+    (panel, *_) = panels_of(figure)
+    rows, columns = panel.images[0].get_array().shape
+    expected = ["$title$"]
+    left_out = [
+        f"the first {n:,} of {N:,} {what}" for n, N, what in ((rows, T, "queries"), (columns, S, "keys")) if n < N
+    ]
+    assert figure.get_suptitle() == "\n".join([*expected, *([", ".join(left_out)] if left_out else [])])
+    assert bool(left_out) == (max(T, S) >= 1000)
+    assert len(panel.get_xticks()) <= columns
+    assert max(map(len, labels_of(panel.xaxis))) <= LONGEST_LABEL
+
+
+def test_a_confusion_of_many_labels_has_a_bound():
+    counts = np.ones((3000, 3000), int)
+    figure = confusion(counts, [f"$x_{i}$ {'y' * 99}" for i in range(3000)], title="$title$")
+    assert max(figure.get_size_inches()) < LARGEST + 1.5
+    shown = len(figure.axes[0].images[0].get_array())
+    assert figure.get_suptitle() == f"$title$\nthe first {shown:,} of 3,000 labels"
+    small = confusion(counts[:6, :6], list("$a^_$$"), title="$title$")
+    assert labels_of(small.axes[0].xaxis) == list("$a^_$$")
+    FigureCanvasAgg(small).draw()

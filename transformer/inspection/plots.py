@@ -18,6 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from transformer.errors import problem
+from transformer.inspection.layout import (
+    CELL,
+    LETTER,
+    label_step,
+    lay_out,
+    lay_out_square,
+    short_label,
+    shown_line,
+)
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("", "o", "s", "^", "D", "v", "P")
@@ -66,7 +75,7 @@ def curves(
         lines = {line.get_label(): line for axes in all_axes for line in axes.get_lines()}
         all_axes[0].legend(lines.values(), lines.keys(), frameon=False)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 
@@ -110,8 +119,12 @@ def attention_maps(
 ) -> Figure:
     """Draw a panel for each head and one for their mean, all on one scale: queries are rows, keys are columns.
 
+    A figure has at most `layout.LARGEST` inches: many tokens have smaller cells and fewer labels; of very many, the
+    first are drawn, as the title then states.
+
     Args:
-        weights_NTS: attention weights; rows add up to 1, or to 0 for a query that may see no key.
+        weights_NTS: attention weights; rows add up to 1, or to 0 for a query that may see no key, or to less where the
+            query attends to keys that are not among these.
         query_tokens: T texts, usually characters.
         key_tokens: S texts.
         title: above the figure.
@@ -129,16 +142,25 @@ def attention_maps(
             raise problem(f"{what} do not fit the weights", got=f"{len(tokens)} tokens", expected=expected)
     if not heads * T * S:
         raise problem("there are no weights to draw", got=f"N T S = {heads} {T} {S}", expected="at least one of each")
-    panels = [(f"head {n}", weights_NTS[n]) for n in range(heads)]
+    queries, keys = ([short_label(token_label(token)) for token in tokens] for tokens in (query_tokens, key_tokens))
+    layout = lay_out(heads + (heads > 1), T, S, (max(map(len, queries)), max(map(len, keys))))
+    queries, keys = queries[: layout.queries], keys[: layout.keys]
+    left_out = [*shown_line("queries", len(queries), T), *shown_line("keys", len(keys), S)]
+    title = "\n".join(part for part in (title, ", ".join(left_out)) if part)
+    weights_NTS = weights_NTS[:, : len(queries), : len(keys)]
+    panels = [(f"head {n}", weights_NTS[n]) for n in range(heads)] if layout.panels >= heads else []
     panels += [("mean of the heads", weights_NTS.mean(0))] if heads > 1 else []
-    figure, grid = _grid(len(panels), T, S, [*query_tokens], [*key_tokens])
+    figure = Figure(
+        figsize=(layout.columns * layout.width + 0.9, layout.rows * layout.height + 0.5), layout="constrained"
+    )
+    grid = figure.subplots(layout.rows, layout.columns, squeeze=False)
     top = float(np.nanmax(weights_NTS, initial=0.0)) or 1.0
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (name, weights_TS) in zip(grid.flat, panels, strict=False):
         image = axes.imshow(weights_TS, cmap="viridis", vmin=0.0, vmax=top, aspect="equal", interpolation="nearest")
         axes.set_title(name, fontsize=9, loc="left")
-        _tick_tokens(axes, query_tokens, key_tokens, font_family)
+        _tick_tokens(axes, queries, keys, font_family, layout.cell)
     for axes in grid[:, 0]:
         axes.set_ylabel(query_label, fontsize=9)
     for column in range(grid.shape[1]):
@@ -163,7 +185,7 @@ def confusion(
     """Draw a confusion matrix: row i, column j is the number of examples of label i that were predicted as j.
 
     Colours are shares of the row, so that rare labels show as well as frequent ones; the numbers are counts, which are
-    left out where there are more than 25 labels.
+    left out where there are more than 25 labels. A figure has at most `layout.LARGEST` inches, as `attention_maps`.
 
     Args:
         counts_CC: true labels by rows, predicted ones by columns.
@@ -178,14 +200,18 @@ def confusion(
     if counts_CC.shape != (len(labels), len(labels)):
         raise problem("counts do not fit the labels", got=f"shape {counts_CC.shape}", expected=f"{len(labels)} labels")
     shares = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
-    cell = 0.5 if len(labels) <= 25 else 0.2  # inches
-    margin = 0.9 + 0.085 * max(map(len, labels), default=0)
-    figure = Figure(figsize=(cell * len(labels) + margin + 1.0, cell * len(labels) + margin), layout="constrained")
+    names = [short_label(label) for label in labels]
+    letters = max(map(len, names), default=0)
+    cell, shown = lay_out_square(len(names), letters)
+    title = "\n".join(part for part in (title, *shown_line("labels", shown, len(names))) if part)
+    shares, step = shares[:shown, :shown], label_step(cell, 0.1)
+    margin = 0.9 + LETTER * letters
+    figure = Figure(figsize=(cell * shown + margin + 1.0, cell * shown + margin), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="viridis", vmin=0.0, vmax=1.0, interpolation="nearest")
     style = {"fontsize": 8 if len(labels) <= 25 else 6, "fontfamily": font_family, "parse_math": False}
-    axes.set_xticks(range(len(labels)), labels, rotation=90, minor=False, **style)
-    axes.set_yticks(range(len(labels)), labels, minor=False, **style)
+    axes.set_xticks(range(0, shown, step), names[:shown:step], rotation=90, minor=False, **style)
+    axes.set_yticks(range(0, shown, step), names[:shown:step], minor=False, **style)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
     for (row, column), count in np.ndenumerate(counts_CC) if len(labels) <= 25 else ():
@@ -193,31 +219,20 @@ def confusion(
         axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true label's examples")
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=10, parse_math=False)
     return figure
 
 
-def _grid(panels: int, T: int, S: int, query_tokens: list[str], key_tokens: list[str]) -> tuple[Figure, np.ndarray]:
-    """Make a figure whose cells have room for a character each, at most about 15 inches wide."""
-    cell, letter = 0.165, 0.085  # inches
-    width = S * cell + 0.45 + letter * max(map(len, query_tokens))
-    height = T * cell + 0.45 + letter * max(map(len, key_tokens))
-    columns = max(1, min(panels, int(15.0 // width)))
-    rows = -(-panels // columns)
-    columns = -(-panels // rows)  # no emptier than need be: 5 panels in 2 rows are 3 and 2, not 4 and 1
-    figure = Figure(figsize=(columns * width + 0.9, rows * height + 0.5), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
 def _tick_tokens(
-    axes: Axes, query_tokens: Sequence[str], key_tokens: Sequence[str], font_family: Sequence[str] | None
+    axes: Axes, queries: Sequence[str], keys: Sequence[str], font_family: Sequence[str] | None, cell: float
 ) -> None:
-    """Draw a tick for each token; long ones stand upright."""
+    """Draw a tick for each token, or for some where cells are small; long ones stand upright."""
     style = {"fontsize": 8, "fontfamily": font_family, "parse_math": False}
-    axes.set_xticks(range(len(key_tokens)), [token_label(t) for t in key_tokens], minor=False, **style)
-    for label, token in zip(axes.get_xticklabels(), key_tokens, strict=True):
-        label.set_rotation(90 if len(token) > 2 else 0)
-    axes.set_yticks(range(len(query_tokens)), [token_label(t) for t in query_tokens], minor=False, **style)
+    step = label_step(cell, 0.12)
+    axes.set_xticks(range(0, len(keys), step), keys[::step], minor=False, **style)
+    for label, token in zip(axes.get_xticklabels(), keys[::step], strict=True):
+        label.set_rotation(90 if len(token) > 2 or cell < CELL else 0)
+    axes.set_yticks(range(0, len(queries), step), queries[::step], minor=False, **style)
     axes.tick_params(length=2, pad=2)
 
 

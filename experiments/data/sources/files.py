@@ -58,6 +58,8 @@ def files(config: DataConfig, seed: int, kind: str) -> Splits:
     notes = [part.note for part in (train, *own.values())]
     if any(shares):
         notes.append(_split_note(parts, config.files.split, seed))
+    if kind == LABELS:
+        notes += _similar_labels({pair.target for part in parts for pair in part})
     read = [file for part in (train, *own.values()) for file in part.files]
     return Splits(*parts, tuple(notes + _repeated(parts)), fingerprint(read))
 
@@ -167,6 +169,18 @@ def _split_note(parts: Parts, method: str, seed: int) -> str:
     learn, validation, test = (f"{size:,}" for size in sizes)
     unit = "characters" if by_text else "examples"
     return f"split ({method}): {learn} {unit} to learn from, {validation} for validation, {test} for the test"
+
+
+def _similar_labels(labels: set[str], most: int = 5) -> list[str]:
+    """Write a line about labels that are the same but for spaces or case, if there are any."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault("".join(label.split()).casefold(), []).append(label)
+    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    others = f", and {len(alike) - most:,} more" if len(alike) > most else ""
+    return [f"labels that differ by spaces or case alone, each a class of its own: {', '.join(alike[:most])}{others}"]
 
 
 def _repeated(parts: Parts) -> list[str]:

@@ -20,6 +20,11 @@ from transformer.errors import nearest, problem
 
 Read = tuple[list, str]
 """Examples, and a note on those left out ("": none)."""
+HEADER = (
+    *("answer", "category", "class", "context", "input", "label", "labels", "output", "question", "review"),
+    *("sentence", "source", "src", "target", "text", "tgt"),
+)
+"""Names of columns; a first line of two of them looks like a header."""
 SHOWN = 40
 """Number of characters of a line that a message shows."""
 
@@ -74,7 +79,7 @@ def tsv_pairs(files: list[File], config: FilesConfig) -> Read:
                 expected="source<TAB>target, one tab",
             )
         pairs.append(Pair(_not_blank(source, where, "source"), _not_blank(target, where, "target")))
-    return pairs, ""
+    return pairs, _header_note(pairs and (pairs[0].source, pairs[0].target))
 
 
 def tsv_labels(files: list[File], config: FilesConfig) -> Read:
@@ -87,7 +92,7 @@ def tsv_labels(files: list[File], config: FilesConfig) -> Read:
     for where, line in _numbered(files):
         label, text = _at_tab(line, where, "LABEL<TAB>text")
         pairs.append(_labelled(_not_blank(text, where, "text"), _not_blank(label, where, "label")))
-    return pairs, ""
+    return pairs, _header_note(pairs and (pairs[0].target, pairs[0].source))
 
 
 def jsonl_documents(files: list[File], config: FilesConfig) -> Read:
@@ -132,6 +137,14 @@ ENDINGS = {".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl
 
 def _labelled(text: str, label: str) -> Pair:
     return Pair(text, label, label)
+
+
+def _header_note(columns: tuple[str, str] | list) -> str:
+    """Write a note where the first line of a table looks like the names of its columns."""
+    if not columns or not {column.strip().lower() for column in columns} <= set(HEADER):
+        return ""
+    shown = "<TAB>".join(column.strip() for column in columns)
+    return f"its first line, {shown}, looks like a header, but is read as an example; delete it if it is one"
 
 
 def _numbered(files: list[File]) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ PIECE = 2**20
 
 COPIES = 4
 """Number of copies of a text that are held while it is read and encoded: its bytes, its characters and its tokens."""
+UTF_16, UTF_32 = "text in UTF-16", "text in UTF-32"
 
 KINDS_OF_FILE = {
     b"\x1f\x8b": "data compressed by gzip, whose name has to end in .gz here",
@@ -43,8 +44,10 @@ KINDS_OF_FILE = {
     b"\x93NUMPY": "a NumPy array",
     b"SQLite format 3\x00": "an SQLite database",
     b"\x7fELF": "a compiled program",
-    b"\xff\xfe": "text in UTF-16",
-    b"\xfe\xff": "text in UTF-16",
+    b"\xff\xfe\x00\x00": UTF_32,
+    b"\x00\x00\xfe\xff": UTF_32,
+    b"\xff\xfe": UTF_16,
+    b"\xfe\xff": UTF_16,
 }
 """First bytes -> kind of file; applied only to files that are no UTF-8 text."""
 
@@ -149,20 +152,31 @@ def decode(data: bytes | bytearray, path: str) -> str:
     """
     if b"\x00" in data[:HEAD]:
         got = kind_of(data) or f"a NUL byte at byte offset {data.index(0)}"
-        raise problem(f"{path} is a binary file", got=got, expected="text in UTF-8")
+        raise problem(f"{path} is a binary file", got=got, expected="text in UTF-8", do=_conversion(got))
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line, kind = data.count(b"\n", 0, error.start) + 1, kind_of(data)
         got = f"byte 0x{data[error.start]:02x} at byte offset {error.start}" + (f" of {kind}" if kind else "")
-        do = None if kind else "Convert it, for instance: iconv -f latin1 -t utf-8"
+        do = _conversion(kind) if kind else "Convert it, for instance: iconv -f latin1 -t utf-8"
         raise problem(f"{path}, line {line}: not UTF-8", got=got, expected="text in UTF-8", do=do) from error
     return text.removeprefix("\N{BYTE ORDER MARK}").replace("\r\n", "\n")
 
 
 def kind_of(data: bytes | bytearray) -> str | None:
     """Name the kind of a file that is no text, by its first bytes; None if they are of no known kind."""
-    return next((kind for start, kind in KINDS_OF_FILE.items() if data.startswith(start)), None)
+    found = next((kind for start, kind in KINDS_OF_FILE.items() if data.startswith(start)), None)
+    if found is None and len(data) > 3:
+        even, odd = data[:HEAD:2], data[1:HEAD:2]
+        if min(even.count(0), odd.count(0)) == 0 and max(even.count(0), odd.count(0)) > 0.9 * len(odd):
+            return UTF_16  # without a mark: every other byte of Latin letters is NUL
+    return found
+
+
+def _conversion(kind: str) -> str | None:
+    """Return how text in another encoding is converted."""
+    encoding = {UTF_16: "utf-16", UTF_32: "utf-32"}.get(kind)
+    return f"Convert it, for instance: iconv -f {encoding} -t utf-8" if encoding else None
 
 
 def _text(path: str) -> str:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from experiments.data.ragged import Ragged
 from experiments.data.tokenizers.bytes import BYTE_OF, ByteLevel, token_bytes
-from experiments.data.tokenizers.subwords import SURROGATE, Subwords
+from experiments.data.tokenizers.subwords import SURROGATE, Subwords, starts_with_space
 from experiments.data.tokenizers.tokens import FIRST
 from transformer.errors import problem
 
@@ -73,6 +73,11 @@ class BytePairs(Subwords, ByteLevel):
                 got=vocab_size,
                 expected=f"{SMALLEST} or more",
             )
+
+    @functools.cached_property
+    def space_before(self) -> bool:
+        """True where a merge holds a space and what follows it."""
+        return starts_with_space(self.library)
 
     def encode_all(self, texts: Sequence[str]) -> Ragged:
         """Encode each text, on all cores."""

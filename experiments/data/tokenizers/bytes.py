@@ -56,6 +56,10 @@ class ByteLevel(Tokenizer):
         except UnicodeDecodeError:
             return joined.decode("utf-8", "replace")
 
+    def unknown_parts(self, text: str) -> set[str]:
+        """Return the empty set: every text can be written."""
+        return set()
+
     @property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
         """Number of bytes of UTF-8 for which each id stands; 0 for special ids."""

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Int, Int64
+import tokenizers
+from jaxtyping import Int, Int32, Int64
 
 from experiments.data.stored_json import read_text
 from experiments.data.tokenizers.bytes import token_bytes
-from experiments.data.tokenizers.subwords import Subwords
-from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT
+from experiments.data.tokenizers.subwords import SPACES, Subwords, encoded, starts_with_space
+from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, SPACE
 from transformer.errors import UserError, nearest, problem
 
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 """Name of a token of one byte in a model with `byte_fallback`."""
+
+ANCHOR = "a"
+"""Text before a space, to find out how a file reads what stands behind one."""
 
 
 class TokenizerFile(Subwords):
@@ -35,6 +39,7 @@ class TokenizerFile(Subwords):
     """
 
     name: ClassVar[str] = "file"
+    unit: ClassVar[str] = "parts of the text"
 
     @classmethod
     def fit(cls, texts: Iterable[str], path: str | None = None) -> "TokenizerFile":
@@ -80,6 +85,53 @@ class TokenizerFile(Subwords):
         return np.array([0] * FIRST + lengths, np.int64)
 
     @functools.cached_property
+    def space_before(self) -> bool:
+        """True unless a space between words is a token of its own."""
+        text, normalizer, splitter = ANCHOR + SPACE + ANCHOR, self.library.normalizer, self.library.pre_tokenizer
+        text = text if normalizer is None else normalizer.normalize_str(text)
+        try:
+            parts = encoded(self.library, [text])[0].tokens if splitter is None else _parts(splitter, text)
+        except UserError:  # of a model that lacks the letter
+            return True
+        if any(part[:1] in SPACES for part in parts):
+            return SPACES.isdisjoint(parts) and starts_with_space(self.library)
+        return True  # no token has it
+
+    def encode_around_gaps(self, pieces: Sequence[str]) -> list[Int32[np.ndarray, "_"]]:
+        """Encode the pieces of a text between its gaps; one behind a gap and a space is no beginning of a text."""
+        first, *others = self.around_gaps(pieces)
+        return [self.encode(first), *(self._encode_behind(piece) for piece in others)]
+
+    def _encode_behind(self, piece: str) -> Int32[np.ndarray, "T"]:
+        """Encode a text that starts with a space, as behind another one."""
+        if piece.startswith(SPACE):
+            anchor, whole = self.encode_all([ANCHOR, ANCHOR + piece])
+            if np.array_equal(whole[: len(anchor)], anchor):
+                return whole[len(anchor) :]
+        return self.encode(piece)
+
+    def unknown_parts(self, text: str) -> set[str]:
+        """Collect the parts of a text for which the file has its unknown token alone."""
+        unknown = self._unknown_id
+        if unknown is None:
+            return set()
+        text = self._legal(text)
+        (encoding,) = encoded(self.library, [text], offsets=True)
+        return {
+            text[a:b].strip() for token, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if token == unknown
+        }
+
+    @functools.cached_property
+    def _unknown_id(self) -> int | None:
+        """Id of the file's unknown token, if it has one."""
+        model = json.loads(self.description)["model"]
+        name = model.get("unk_token")
+        return model.get("unk_id") if name is None else self.library.token_to_id(name)
+
+    def _owns(self, token: int) -> bool:
+        return token - FIRST in self._own
+
+    @functools.cached_property
     def _own(self) -> frozenset[int]:
         """Ids of the file, which may leave some out."""
         return frozenset(self.library.get_vocab().values())
@@ -113,6 +165,11 @@ class TokenizerFile(Subwords):
         if self._byte_level:
             return self._token_bytes(token).decode("utf-8", "backslashreplace")
         return self.library.id_to_token(token - FIRST) or REPLACEMENT
+
+
+def _parts(splitter: tokenizers.pre_tokenizers.PreTokenizer, text: str) -> list[str]:
+    """Split a text as the file does before its model reads it."""
+    return [part for part, _ in splitter.pre_tokenize_str(text)]
 
 
 def _types(part: Any) -> set[str]:

@@ -50,9 +50,9 @@ class OffsetTokenizer(Tokenizer):
         """Decode all ids; those that are not of this tokenizer become U+FFFD."""
         return self.tokenizer.decode(self._down(ids))
 
-    def tokens(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> list[str]:
-        """Return a label for each id, for the axes of a picture."""
-        return self.tokenizer.tokens(self._down(ids))
+    def unknown_parts(self, text: str) -> set[str]:
+        """Collect the parts of a text that are read as unknown."""
+        return self.tokenizer.unknown_parts(text)
 
     @property
     def byte_lengths(self) -> Int64[np.ndarray, "V"]:
@@ -62,6 +62,9 @@ class OffsetTokenizer(Tokenizer):
 
     def _label(self, token: int) -> str:
         return self.tokenizer._label(token - self.offset)
+
+    def _owns(self, token: int) -> bool:
+        return token >= FIRST + self.offset and self.tokenizer._owns(token - self.offset)
 
     def _up(self, ids: Int32[np.ndarray, "T"]) -> Int32[np.ndarray, "T"]:
         return np.where(ids < FIRST, ids, ids + np.int32(self.offset))

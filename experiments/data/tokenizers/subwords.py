@@ -20,6 +20,9 @@ from transformer.errors import problem
 SURROGATE = re.compile("([\ud800-\udfff])")
 """Half of a surrogate pair of UTF-16, which a string of Python can hold; UTF-8, so the library, cannot."""
 
+SPACES = frozenset({" ", "\N{LOWER ONE EIGHTH BLOCK}", "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"})
+"""Space as the library's tokens write it: itself, as in SentencePiece, as in GPT-2's alphabet of bytes."""
+
 TOGETHER = 4096
 """Number of texts that the library encodes at a time: it takes far more memory for a token than `Ragged` does."""
 
@@ -56,10 +59,7 @@ class Subwords(Tokenizer):
         texts = [text if text.isascii() or not SURROGATE.search(text) else self._legal(text) for text in texts]
         rows = []
         for at in range(0, len(texts), TOGETHER):
-            try:
-                encodings = self.library.encode_batch_fast(texts[at : at + TOGETHER], add_special_tokens=False)
-            except Exception as error:  # the library raises Exception itself
-                raise problem(f"the tokenizer cannot encode a text: {_line(error)}") from error
+            encodings = encoded(self.library, texts[at : at + TOGETHER])
             rows += [np.array(encoding.ids, np.int32) for encoding in encodings]
         ids = Ragged.of(rows)
         return Ragged(ids.tokens + np.int32(FIRST), ids.offsets)
@@ -82,6 +82,27 @@ class Subwords(Tokenizer):
 
     def __hash__(self) -> int:
         return hash(self.to_json())
+
+
+def encoded(library: tokenizers.Tokenizer, texts: Sequence[str], *, offsets: bool = False) -> list[tokenizers.Encoding]:
+    """Encode texts by the library, without special tokens around them.
+
+    Args:
+        offsets: adds to each token the part of the text from which it was made.
+
+    Raises:
+        UserError: the model has no token for a text, not even an unknown one.
+    """
+    try:
+        encode = library.encode_batch if offsets else library.encode_batch_fast
+        return encode(list(texts), add_special_tokens=False)
+    except Exception as error:  # the library raises Exception itself
+        raise problem(f"the tokenizer cannot encode a text: {_line(error)}") from error
+
+
+def starts_with_space(library: tokenizers.Tokenizer) -> bool:
+    """Return whether some tokens are a space with more behind it."""
+    return any(len(token) > 1 and token[0] in SPACES for token in library.get_vocab())
 
 
 def library_of(description: str) -> tokenizers.Tokenizer:

@@ -10,15 +10,15 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64
 
 from experiments.data.stored_json import Table
-from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, Tokenizer, described
+from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, SPACE, Tokenizer, described
 from transformer.errors import problem
 
-SPACE = " "
 LEAST = 2
 """Smallest count of a known word in training, so that there are unknown words to learn from."""
 
@@ -31,6 +31,10 @@ class Words(Tokenizer):
     """
 
     words: tuple[str, ...]
+
+    unit: ClassVar[str] = "words"
+    space_before: ClassVar[bool] = True
+    space_after: ClassVar[bool] = True
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int | None = None) -> "Words":
@@ -68,6 +72,10 @@ class Words(Tokenizer):
         """Return the ids of a text's words; an empty text has none."""
         words = text.split(SPACE) if text else []
         return np.fromiter((self._ids.get(word, self.unknown) for word in words), np.int32, len(words))
+
+    def unknown_parts(self, text: str) -> set[str]:
+        """Collect the unknown words of a text."""
+        return set(text.split(SPACE) if text else []) - self._ids.keys()
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
         """Join the words by spaces: special tokens are left out, unknown ones become U+FFFD."""

@@ -29,7 +29,8 @@ def test_each_line_of_standard_input_is_a_text(monkeypatch):
     [
         (b"a\n", "a", "b", "--input and --file are both given"),
         (b"", None, None, "--input=TEXT"),
-        (b"\xff\xfe", None, None, "standard input is not UTF-8"),
+        (b"a\n\xe9", None, None, "standard input, line 2: not UTF-8; got byte 0xe9"),
+        ("\ufeffab\n".encode("utf-16"), None, None, "text in UTF-16.*iconv -f utf-16"),
         (b"a\n", None, "nowhere.txt", "nowhere.txt"),
     ],
 )
@@ -37,3 +38,10 @@ def test_what_cannot_be_read_is_an_error(content, text, file, part, monkeypatch)
     standard_input(monkeypatch, content)
     with pytest.raises(UserError, match=part):
         read_texts(text, file)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_standard_input_is_utf_8_whatever_the_terminal_and_a_byte_order_mark_is_no_text(encoding, monkeypatch):
+    content = io.BytesIO("\ufeffä b\r\nд\n".encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(content, encoding=encoding, newline=""))
+    assert read_texts(None, None) == ["ä b", "д"]

@@ -407,13 +407,12 @@ def test_gaps_are_read_one_after_another():
 
 def test_masks_are_filled_in_their_places_alone():
     tokens = filling.read("a<mask>c<mask>", TOKENIZER, [MASK, MASK], ends=False)
-    assert filling.fill_masks(tokens, np.array([*ids("nmlk"), 0, 0]), TOKENIZER) == "amck"
+    assert filling.fill_masks("a<mask>c<mask>", np.array([*ids("nmlk"), 0, 0]), TOKENIZER, tokens) == "amck"
 
 
 def test_spans_are_filled_where_their_sentinels_stand_whatever_their_order():
-    tokens = filling.read("a<mask>c<mask>e<mask>", TOKENIZER, [91, 92, 93], ends=True)
-    predicted = np.array([*ids("n"), 92, *ids("ij"), 91, *ids("k"), END])
-    assert filling.fill_spans(tokens, predicted, TOKENIZER, 91) == "akcije"
+    predicted = np.array([*ids("n"), 92, *ids("ij"), 91, *ids("k")])
+    assert filling.fill_spans("a<mask>c<mask>e<mask>", predicted, TOKENIZER, 91) == "akcije"
 
 
 def test_a_causal_prompt_starts_with_begin_and_its_answer_stops_at_the_end():

@@ -92,7 +92,7 @@ def test_an_unseen_character_is_unknown_on_both_sides_and_a_source_id_is_no_targ
     assert pair.source.encode("ac").tolist() == [6, 5]
     assert pair.target.encode("acd").tolist() == [5, 8, 9]
     assert pair.target.decode([6, 8, 7, 9, 10]) == "\ufffdc\ufffdd\ufffd"
-    assert pair.target.tokens([6, 8, 2]) == ["\ufffd", "c", "<end>"]
+    assert pair.target.tokens([6, 8, 2]) == ["<id 6>", "c", "<end>"]
 
 
 def test_the_tokenizer_of_an_earlier_run_is_a_shared_one():

@@ -1,0 +1,86 @@
+"""Pictures of a run: its learning curves, and the attention weights of an answer.
+
+A picture is drawn after the result is printed; at the end of training, one that fails is a line and no end of the run.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.runs.attention_maps import attention_map
+from experiments.runs.open_run import NO_EXAMPLE, Run, answer_text, example_text
+from experiments.runs.pictures import attempt, font_for, readable_tokens, save
+from experiments.storage import metrics
+from transformer.errors import problem
+from transformer.inspection.plots import attention_maps, curves
+
+
+def draw_run(run: Run) -> dict[str, Path]:
+    """Draw the pictures at the end of training; return the path of each that could be drawn."""
+    folder = Path(run.workdir) / "plots"
+    pictures = {"curves": (_draw_curves, folder / "curves.png")}
+    stacks = run.experiment.model.stacks
+    if len(stacks) == 1 or "cross" in stacks["decoder"]:
+        if example_text(run.experiment) is None:
+            print(f"no picture of the attention: {NO_EXAMPLE}")
+        else:
+            pictures["attention"] = (_draw_example, folder / "attention.png")
+    return {name: path for name, (draw, path) in pictures.items() if attempt(lambda d=draw, p=path: d(run, p), path)}
+
+
+def _draw_curves(run: Run, path: Path) -> None:
+    task = run.experiment.task
+    loss, score = task.names["loss"], run.experiment.config.training.output.best
+    score = score if score != loss else task.names["accuracy"]
+    figure = curves(
+        series(run.workdir, loss),
+        series(run.workdir, score),
+        loss_label=f"{loss} ({task.metrics[loss].unit})",
+        score_label=f"{score} ({task.metrics[score].unit})",
+    )
+    save(figure, path)
+
+
+def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
+    """Read a metric's curves: split -> (steps, values)."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for line in metrics.read(workdir):
+        if metric in line and line["split"] in ("train", "validation"):
+            steps, values = found.setdefault(line["split"], ([], []))
+            steps.append(line["step"])
+            values.append(line[metric])
+    return found
+
+
+def _draw_example(run: Run, path: Path) -> None:
+    text = example_text(run.experiment)
+    ids, _ = answer_text(run, text)
+    draw_attention(run, text, ids, path)
+
+
+def draw_attention(run: Run, source: str, answer_ids: np.ndarray, path: Path, layer: int = -1) -> None:
+    """Draw the attention weights of the answer to `source` as a PNG.
+
+    Raises:
+        UserError: no such layer, or the model has no attention that could be drawn.
+        OSError: the file could not be written.
+    """
+    task = run.experiment.task
+    drawn = attention_map(run.experiment.model, run.params, task, source, answer_ids)
+    layers = len(drawn.weights_LNTS)
+    if not -layers <= layer < layers:
+        raise problem("no such layer", got=layer, expected=f"{-layers} to {layers - 1}; -1 is the last")
+    number = layer % layers
+    title = f"{drawn.activation.replace('*', str(number))}, step {run.step}"
+    if not drawn.all_keys:
+        title += "\nrows need not add up to 1: the weights of other keys, such as the answer's own tokens, are left out"
+    figure = attention_maps(
+        drawn.weights_LNTS[number],
+        readable_tokens(drawn.answer_tokens),
+        readable_tokens(drawn.source_tokens),
+        title=title,
+        query_label="answer" if task.generates else "query",
+        key_label="source" if task.generates else "key",
+        font_family=font_for("".join(drawn.answer_tokens + drawn.source_tokens)),
+    )
+    save(figure, path)

@@ -1,0 +1,76 @@
+"""Claims about the texts of a user: blank ones, unknown parts, and the numbers by which messages name them."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from experiments.data.examples import Document, Splits
+from experiments.data.tokenizers.pair import TokenizerPair
+from experiments.data.tokenizers.words import Words
+from experiments.runs.generation import answer_lines, answer_texts
+from experiments.runs.open_run import Run, unknown_line
+from experiments.tasks.build import build_task
+from experiments.tasks.config import TaskConfig
+from experiments.tasks.task import TaskSettings
+from transformer.decoding import DecodingConfig
+from transformer.errors import UserError
+
+WORDS = Words.fit(["the cat sat on a mat"] * 2)
+TEXTS = [Document("the cat sat on a mat " * 9)] * 2
+
+
+class Answering(Run):
+    """A run whose model answers every text with the first word of its vocabulary."""
+
+    def answers(self, texts, decoding=None, seed=None):
+        return [WORDS.encode("cat") for _ in texts]
+
+
+def run_of(architecture: str, **config) -> Run:
+    settings = TaskSettings(TaskConfig("language_modelling", context=8, **config), architecture, batch_size=2)
+    task = build_task(settings, Splits(TEXTS, TEXTS, []), TokenizerPair.of(WORDS))
+    model = SimpleNamespace(max_length=None, position="rotary")
+    return Answering(
+        SimpleNamespace(task=task, config=SimpleNamespace(model=model, decoding=DecodingConfig())), None, 0, None
+    )
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_a_language_model_answers_a_blank_text_from_its_start_token(prefix):
+    run = run_of("decoder_only", bidirectional_prefix=prefix)
+    assert answer_texts(run, [""], {}, None) == ["cat"]
+    (batch,) = run.experiment.task.prompts([""])
+    assert batch["target"][0, :2].tolist() == [WORDS.begin, 0]
+    assert batch["target_lengths"].tolist() == [1]
+
+
+@pytest.mark.parametrize(("architecture", "config"), [("encoder_only", {}), ("seq2seq", {"objective": "continuation"})])
+def test_other_models_refuse_a_blank_text(architecture, config):
+    with pytest.raises(UserError, match="text 1 is empty; expected at least one character that is no space"):
+        answer_texts(run_of(architecture, **config), [" "], {}, None)
+
+
+def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsys):
+    run = run_of("decoder_only")
+    assert answer_lines(run, ["the", "", " ", "the cat"], {}, None) == ["the cat", "", "", "the cat cat"]
+    assert answer_lines(run, ["", " "], {}, None) == ["", ""]
+    assert not capsys.readouterr().err
+    with pytest.raises(UserError, match="text 3 is far longer than anything in training"):
+        answer_lines(run, ["the", "", "cat " * 999], {}, None)
+    with pytest.raises(UserError, match="--seed is not read by"):
+        answer_lines(run, [""], {}, 3)
+    gaps = run_of("encoder_only")
+    assert answer_lines(gaps, ["", "the <mask> sat"], {}, None)[0] == ""
+
+
+def test_unknown_words_are_named_and_known_ones_never():
+    task = run_of("decoder_only").experiment.task
+    assert unknown_line(task, ["the cat", "a mat on the mat"]) is None
+    line = unknown_line(task, ["the dog", "the [red] fox\n"])
+    assert line == "these words are not in the vocabulary and are read as unknown: [red], dog, fox␣"
+    assert unknown_line(task, ["the  cat"]).endswith("unknown: '' (between two spaces)")
+    many = unknown_line(task, [" ".join(map(str, range(50)))])
+    assert many.endswith(" and 30 others")
+    assert len(unknown_line(task, ["x" * 9999])) < 200
+    gaps = run_of("encoder_only").experiment.task
+    assert unknown_line(gaps, ["the cat <mask> on a mat", "<mask> cat <mask>"]) is None
