@@ -8,7 +8,7 @@ from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.runs.open_run import NO_EXAMPLE, draw_attention, example_text, open_run
 from transformer.errors import problem
-from transformer.schema import setting
+from transformer.schema import not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,9 @@ class ExploreFlags:
     workdir: str = setting(REQUIRED, "working directory of the training")
     input: str | None = setting(None, "text to answer; none: an example of the data")
     layer: int = setting(-1, "index of the layer to draw; -1: the last")
-    output: str | None = setting(None, "path of the PNG; none: plots/explore.png in the working directory")
+    output: str | None = setting(
+        None, "path of the PNG; none: plots/explore.png in the working directory", check=not_empty
+    )
     checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
 
 

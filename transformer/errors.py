@@ -2,14 +2,24 @@
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from transformer.synonyms import SYNONYMS
 
 LONGEST_VALUE = 300
 """Maximum length of a value within a message (characters)."""
 
 LONGEST_MESSAGE = 2000
 """Maximum length of a message (characters)."""
+
+
+DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+"""The hyphen, and the characters that text editors and web pages put in its place."""
+
+QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e"
+"""The quotes of a shell, and the typographic ones."""
 
 
 class UserError(ValueError):
@@ -44,17 +54,34 @@ def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that `name` was most likely meant to be, or None if none is close."""
+    names = list(names)
     spelled = {plain_spelling(n): n for n in names}
     name = plain_spelling(name)
+    if name not in spelled and (match := synonym(name, names)) is not None:
+        return match
     close = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
     if not close and len(name) > 3:  # num_layer -> num_layers is close as a whole; layers -> num_layers only as a part
         close = [n for n in spelled if n and (name in n or n in name)]
     return spelled[close[0]] if close else None
 
 
+def synonym(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that other libraries call `name`, or None."""
+    known = set(names)
+    return next((ours for ours in SYNONYMS.get(plain_spelling(name), ()) if ours in known), None)
+
+
 def plain_spelling(name: str) -> str:
     """Spell a name as this project does: RoPE and Pre-Norm become rope and pre_norm."""
-    return name.lower().replace("-", "_")
+    return re.sub(f"[{DASHES} ]", "_", name.strip(f" {QUOTES}").lower())
+
+
+def typographic(text: str) -> str | None:
+    """Return what to do about quotes or dashes that a text editor or a web page has replaced; None without any."""
+    found = [character for character in f"{DASHES}{QUOTES}" if not character.isascii() and character in text]
+    return (
+        f"It holds {' '.join(found)}, perhaps pasted from a text: type - and ' or \" in its place." if found else None
+    )
 
 
 def unknown(what: str, name: str, names: Iterable[str]) -> UserError:

@@ -46,6 +46,7 @@ def _meaning(leaf: Setting, default: str) -> str:
         parts.append(leaf.check.expected.removeprefix("a number ").removeprefix("of "))
     if default == "(below)":
         parts.append(f"default: {schema.show(leaf.default).replace(',', ', ')}")
+    parts += [f"only with {condition.expected}" for condition in leaf.read_by]
     if not leaf.changes_result:
         parts.append("may differ on resume")
     return "; ".join(parts)

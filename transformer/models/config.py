@@ -51,9 +51,16 @@ class ModelConfig:
         None, "V, number of tokens in the vocabulary; none: the tokenizer's", check=at_least(1)
     )
     max_length: int | None = setting(
-        None, "P, maximum sequence length of learned positions (tokens); none: the data's", check=at_least(1)
+        None,
+        "P, maximum sequence length, and size of the table of learned positions (tokens); none: the data's",
+        check=at_least(1),
     )
-    num_layers: int = setting(2, "L, number of layers of each stack", check=at_least(1))
+    num_layers: int = setting(
+        2,
+        "L, number of layers of each stack, where its own number is none",
+        check=at_least(1),
+        read_by=reads.ONE_OF_BOTH_STACKS,
+    )
     num_encoder_layers: int | None = setting(
         None, "number of encoder layers; none: num_layers", check=at_least(1), read_by=reads.TWO_STACKS
     )
@@ -105,7 +112,10 @@ class ModelConfig:
     )
     norm: str = setting("layer", "layer norm or RMS norm", allowed=NORMS, read_by=reads.TRANSFORMERS)
     norm_placement: str = setting(
-        "pre", "norm before each sublayer, after it, or both", allowed=NORM_PLACEMENTS, read_by=reads.TRANSFORMERS
+        "pre",
+        "place of the norm: before each sublayer (pre), after it (post), or both (sandwich)",
+        allowed=NORM_PLACEMENTS,
+        read_by=reads.TRANSFORMERS,
     )
     norm_epsilon: float = setting(
         1e-5, "constant that norms add to the variance", check=above(0.0), read_by=reads.TRANSFORMERS
@@ -126,17 +136,20 @@ class ModelConfig:
     cross_attention: bool = setting(
         True, "cross-attention; false: the decoder reads nothing of the source (a control)", read_by=reads.SEQ2SEQ
     )
-    tie_embeddings: bool = setting(True, "one embedding table for source, target and output")
+    tie_embeddings: bool = setting(True, "one embedding table for source, target and output; false: one each")
     dtype: str = setting("float32", "type of the computation; parameters stay float32", allowed=("float32", "bfloat16"))
     kernels: str = setting(
         "plain",
-        "implementation of attention: plain definition, or fused",
+        "implementation of attention: the definition (plain), or fused kernels where they compute the same (fast)",
         allowed=KERNELS,
         changes_result=False,
         read_by=reads.TRANSFORMERS,
     )
     unroll: bool = setting(
-        False, "unrolled scan over layers, unless remat; checkpoints stay the same", changes_result=False
+        False,
+        "unrolled scan over layers: faster steps, slower compiling, the same checkpoints; not read with remat",
+        changes_result=False,
+        read_by=reads.NO_REMAT,
     )
     remat: bool = setting(
         False,
@@ -167,7 +180,7 @@ class ModelConfig:
 
     @functools.cached_property
     def _resolved(self) -> "ModelConfig":
-        return model_config(changed(self))
+        return _whole(changed(self), quiet=True)
 
     @property
     def as_settings(self) -> reads.WholeSettings:
@@ -226,11 +239,21 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
     Raises:
         UserError: an unknown, mistyped, contradictory or unread setting.
     """
+    return _whole(values, quiet=False)
+
+
+def _whole(values: Mapping[str, Any], *, quiet: bool) -> ModelConfig:
+    """Build the resolved config of a dict of fields.
+
+    Args:
+        quiet: True where settings may be given beside others that are read in their place, as in a config that was
+            resolved before; see `transformer.read_by.Condition`.
+    """
     config = schema.from_dict(ModelConfig, values, "model")
     given = schema.flatten(values, "model.")
     for name, found in unread(config, "model").items():
-        if name in given:
-            raise found.error()
+        if name in given and not (quiet and found.quiet):
+            raise found.error(given[name])
     config = config._derived()
     reads.check(config.as_settings)
     return _mark(config)

@@ -14,7 +14,7 @@ from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import mask_function, score_modifier
 from transformer.ops.scores import Score, find
-from transformer.read_by import Condition, when
+from transformer.read_by import Condition, unless, when
 
 Parts = dict[str, int]
 """Residual and sublayers of a stack's layers -> in how many of them, from the first on."""
@@ -119,6 +119,7 @@ def _has_axis(score: Score, letter: str) -> bool:
 
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
 TWO_STACKS = only("seq2seq", "rnn_seq2seq")
+ONE_OF_BOTH_STACKS = unless("model.num_encoder_layers", "model.num_decoder_layers", quiet=True)
 SEQ2SEQ = only("seq2seq")
 RECURRENT = only("rnn_seq2seq")
 SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model.self_attention true")
@@ -127,6 +128,7 @@ ATTENTION = with_choice(
 )
 FEED_FORWARD = with_choice("model.feed_forward_width", lambda value: value != 0, "another model.feed_forward_width")
 ROTARY = with_choice("model.position", lambda value: POSITIONS[value].rotates, "model.position=rotary")
+NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
 RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
 BUCKETS = with_choice(
     "model.position",

@@ -19,7 +19,7 @@ class EmbeddingConfig:
     scale: bool | None = setting(
         None, "embeddings times sqrt(width); none: true with sinusoidal positions and for rnn_seq2seq, else false"
     )
-    norm: bool = setting(False, "norm of embeddings plus positions, as in BERT", read_by=reads.TRANSFORMERS)
+    norm: bool = setting(False, "norm of the sum of embeddings and positions, as in BERT", read_by=reads.TRANSFORMERS)
     types: int = setting(
         0,
         "number of token types (BERT's sentences A and B); 0: no types",
