@@ -26,7 +26,8 @@ from transformer import schema
 from transformer.decoding import DecodingConfig
 from transformer.errors import UserError, nearest, problem, synonym
 from transformer.models.config import ModelConfig
-from transformer.read_by import conditions, unread
+from transformer.models.reads import STRUCTURES
+from transformer.read_by import Condition, conditions, unread
 from transformer.schema import Setting, setting
 
 __all__ = [
@@ -35,12 +36,24 @@ __all__ = [
     "differences",
     "find",
     "from_json_dict",
+    "from_stored",
     "help_text",
     "load_recipe",
     "nearest_setting",
     "resolve",
     "to_json_dict",
 ]
+
+
+TIED = Condition(
+    ("task.name", "model.architecture"),
+    holds=lambda task, architecture: task != "classification" or len(STRUCTURES[architecture].stacks) > 1,
+    who=lambda task, architecture: f"a classifier of architecture {architecture!r}, which has one table of embeddings",
+    expected="an output of tokens, or two stacks",
+    do="Leave it out.",
+    part="tie_embeddings",
+)
+"""Condition of a table shared by source, target and output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +63,7 @@ class Config:
     model: ModelConfig = setting(
         ModelConfig,
         "architecture, sizes, attention, positions, norms",
-        read_by=tasks("classification").of("class_head"),
+        read_by=(tasks("classification").of("class_head"), TIED),
     )
     task: TaskConfig = setting(TaskConfig, "task that the model learns")
     data: DataConfig = setting(DataConfig, "source of examples, splits and batches")
@@ -152,13 +165,18 @@ def _leave_out_unread(config: Config, given: Mapping[str, Any]) -> tuple[Config,
     """Reset settings that the config does not read to their defaults; raise the error of one that a flag gave."""
     not_read = unread(config)
     for name, value in given.items():
-        if name in not_read:
+        if name in not_read and not not_read[name].noted:
             raise not_read[name].error(value)
     old, default = (schema.flatten(to_json_dict(each)) for each in (config, Config()))
     changed = [name for name, found in not_read.items() if old[name] != default[name] and not found.quiet]
     notes = [
         f"{name} = {schema.show(old[name])} of the recipe is left out: {not_read[name].who} does not read it."
         for name in changed
+    ]
+    notes += [
+        f"{name} = {schema.show(old[name])} changes nothing: it is not read by {not_read[name].who}."
+        for name in given
+        if name in not_read and old[name] != default[name]
     ]
     values = {name: operator.attrgetter(name)(Config()) for name in changed}
     return schema.with_values(config, values), notes
@@ -223,6 +241,15 @@ def from_json_dict(values: Mapping[str, Any]) -> Config:
     return schema.from_dict(Config, values)
 
 
+def from_stored(values: Mapping[str, Any]) -> Config:
+    """Build the config of a run that is stored; what is not read, which other versions allowed, is left out.
+
+    Raises:
+        UserError: a setting that this version does not have or allow.
+    """
+    return _leave_out_unread(from_json_dict(values), {})[0]
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
     """List the settings in which two configs differ: (full name, old, new, whether it can change the result).
 
@@ -244,7 +271,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 
 
 def _not_read(values: Mapping[str, Any]) -> set[str]:
-    """Collect the settings that a config does not read; none are known of one that this version cannot read."""
+    """Collect the settings that a config does not read.
+
+    None are known of a config that this version cannot read, or whose model has code of a user's own, which is not
+    imported here.
+    """
+    model = schema.flatten(values.get("model", {}))
+    if any(isinstance(value, str) and ":" in value for value in model.values()):
+        return set()
     try:
         return set(unread(from_json_dict(values)))
     except UserError:

@@ -27,6 +27,7 @@ class Condition:
         part: the part of a section that alone has this condition; "": all of it.
         gives_way: True where `names` of a recipe are reset to none once a flag gives the setting.
         quiet: True where a recipe may give the setting beside `names`, for its other choices: it is kept, unread.
+        noted: True where the setting is a wish: one that a flag gives in vain is kept with a note, and is no error.
     """
 
     names: tuple[str, ...]
@@ -37,6 +38,7 @@ class Condition:
     part: str = ""
     gives_way: bool = False
     quiet: bool = False
+    noted: bool = False
 
     def of(self, part: str) -> "Condition":
         """Return the condition for one part of the section that it is given for."""
@@ -81,7 +83,7 @@ class Unread:
     """A setting that is not read: its full name, and the parts of the error of a config that sets it.
 
     Attributes:
-        quiet: True where a recipe may set it all the same; see `Condition`.
+        quiet, noted: see `Condition`.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Unread:
     expected: str
     do: str
     quiet: bool = False
+    noted: bool = False
 
     def error(self, got: Any) -> UserError:
         """Return the error to raise; `got` is the value that was given."""
@@ -116,7 +119,8 @@ def unread(instance: Any, name: str = "") -> dict[str, Unread]:
                 continue
             values = [_value(instance, other.removeprefix(name).removeprefix(".")) for other in condition.names]
             if not condition.holds(*values):
-                return Unread(leaf, condition.who(*values), condition.expected, condition.do, condition.quiet)
+                found = Unread(leaf, condition.who(*values), condition.expected, condition.do)
+                return dataclasses.replace(found, quiet=condition.quiet, noted=condition.noted)
         return None
 
     return {leaf: found for leaf in by_setting if (found := failed(leaf)) is not None}

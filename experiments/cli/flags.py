@@ -46,7 +46,8 @@ REQUIRED = Required()
 
 BAD_INPUT = 2
 VALUES = """overrides a setting of the recipe; `none` unsets an optional one.
-    A list is written A,B, or in JSON where a value holds a comma: '["a,b.txt"]'."""
+    A list is written A,B, or in JSON where a value holds a comma: '["a,b.txt"]'.
+    Of a flag that is given twice, the last value counts."""
 """The values of overrides, in words."""
 
 INTERRUPTED = 130

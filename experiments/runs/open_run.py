@@ -111,7 +111,7 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
             has changed.
     """
     record = read_record(workdir)
-    config = settings.from_json_dict(record["config"])
+    config = settings.from_stored(record["config"])
     path = Path(workdir)
     step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":

@@ -32,7 +32,7 @@ from experiments.sweeping.storage import (
     without_password,
 )
 from experiments.sweeping.study import Search, SweepStudy, open_study
-from experiments.sweeping.worker import Options, Worker
+from experiments.sweeping.worker import MOST_LANES, Options, Worker
 from experiments.tasks.task import Task
 from experiments.training import signals
 from experiments.training.experiment import Experiment
@@ -94,6 +94,12 @@ def make_sweep(
     """
     base, _ = settings.resolve(recipe, given)
     space = make_space(varied, base.seed)
+    if data == "own" and base.data.seed is not None and not any(DATA_SEED in d.names for d in space.dimensions):
+        raise problem(
+            "--data=own is not read where data.seed is set",
+            got=f"data.seed {base.data.seed}",
+            do="Give --config.data.seed=none, or leave --data out.",
+        )
     resolve = _resolver(recipe, given, base.data_seed if data == "shared" else None)
     notes = _check(space, resolve, {name for name, _ in given})
     sampler, points = _points(space, sampler, trials)
@@ -180,6 +186,8 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     """
     recipe, own = load_recipe_and_sweep(flags.config)
     sweep = make_sweep(recipe, given, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
+    if flags.halvings:
+        _check_halvings(flags, sweep.search)
     use_cores(flags.devices)
     experiments = Experiments()
     first = experiments.of(sweep.first())
@@ -201,6 +209,19 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
         raise connection_lost(error, url, f"What was trained is checkpointed in {workdir}.") from error
     finally:
         close(storage)
+
+
+def _check_halvings(flags: Any, search: Search) -> None:
+    """Raise a UserError where no program trains two points, of which one could stop."""
+    seeds = len(search.space.seeds)
+    together = min(len(search.points), (flags.lanes or MOST_LANES) // seeds)
+    if together < 2:
+        raise problem(
+            "--halvings is not read where a program trains one combination of settings",
+            got=f"{len(search.points)} combinations of {seeds} seeds, {flags.lanes or MOST_LANES} lanes",
+            expected="lanes for two combinations",
+            do="Leave it out, or raise --lanes.",
+        )
 
 
 def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Experiments, first: Experiment) -> int:

@@ -109,9 +109,8 @@ def folder(tmp_path_factory) -> Path:
     """The user's files: texts, pairs and labels, each with two sets of fields, and tokenizers."""
     made = tmp_path_factory.mktemp("files")
     for name in ("a", "b"):
-        rows = [
-            {"text": f"{name} {i}", "label": f"l{i % 3}", "source": f"{name} {i}", "target": f"t{i}"} for i in range(60)
-        ]
+        text = [f"{name} {i} " * 4 for i in range(60)]
+        rows = [{"text": text[i], "label": f"l{i % 3}", "source": f"{name} {i}", "target": f"t{i}"} for i in range(60)]
         rows = [{**row, **{f"x{key}": f"x{value}" for key, value in row.items()}} for row in rows]
         (made / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         words = tokenizers.models.WordLevel({"<unk>": 0, name: 1, "cat": 2}, unk_token="<unk>")

@@ -488,7 +488,7 @@ def test_help_of_a_section_lists_all_of_each_setting_within_100_columns(section)
     inside = [leaf for leaf in LEAVES.values() if leaf.name.startswith(section + ".")]
     assert inside
     for leaf in inside:
-        row = next(line for line in text.splitlines() if line.split()[:1] == [leaf.name])
+        row = next(line for line in text.splitlines() if line.startswith(f"  {leaf.name} "))
         assert leaf.type_name in row
         for part in (leaf.meaning, schema.show(leaf.default), ",".join(leaf.allowed or ())):
             assert "".join(part.split()) in words

@@ -143,7 +143,7 @@ class ModelConfig:
         "implementation of attention: the definition (plain), or fused kernels where they compute the same (fast)",
         allowed=KERNELS,
         changes_result=False,
-        read_by=reads.TRANSFORMERS,
+        read_by=(reads.TRANSFORMERS, reads.FUSED),
     )
     unroll: bool = setting(
         False,
@@ -252,7 +252,7 @@ def _whole(values: Mapping[str, Any], *, quiet: bool) -> ModelConfig:
     config = schema.from_dict(ModelConfig, values, "model")
     given = schema.flatten(values, "model.")
     for name, found in unread(config, "model").items():
-        if name in given and not (quiet and found.quiet):
+        if name in given and not found.noted and not (quiet and found.quiet):
             raise found.error(given[name])
     config = config._derived()
     reads.check(config.as_settings)

@@ -117,6 +117,21 @@ def _has_axis(score: Score, letter: str) -> bool:
     return any(letter in row.axes.split() for row in score.parameters.values())
 
 
+UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
+"""Settings of attention with which no fused kernel computes it."""
+
+
+def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
+    """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
+    cap, sink, differential, modifier = unfused
+    of_self = POSITIONS[position].bias is None and modifier is None
+    return (
+        find(score).dot_scale is not None
+        and not (cap or sink or differential)
+        and (of_self or architecture == "seq2seq")
+    )
+
+
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
 TWO_STACKS = only("seq2seq", "rnn_seq2seq")
 ONE_OF_BOTH_STACKS = unless("model.num_encoder_layers", "model.num_decoder_layers", quiet=True)
@@ -129,6 +144,15 @@ ATTENTION = with_choice(
 FEED_FORWARD = with_choice("model.feed_forward_width", lambda value: value != 0, "another model.feed_forward_width")
 ROTARY = with_choice("model.position", lambda value: POSITIONS[value].rotates, "model.position=rotary")
 NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
+FUSED = Condition(
+    ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
+    holds=_has_kernel,
+    who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
+    expected="scores dot and scaled_dot, positions without a bias, and none of " + ", ".join(UNFUSED),
+    do="Leave it out.",
+    quiet=True,
+    noted=True,
+)
 RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
 BUCKETS = with_choice(
     "model.position",
