@@ -351,6 +351,39 @@ def test_a_flag_that_another_one_overrides_is_refused(flags):
     assert "is not read" not in " ".join(resolve(defaults(), pairs[:-1])[1])
 
 
+def test_fused_kernels_in_vain_are_noted_and_a_recipe_may_ask_for_them():
+    wish = ("model.kernels", "fast")
+    for name, text in [
+        ("model.score", "additive"),
+        ("model.attention.sink", "true"),
+        ("model.attention.soft_cap", "3"),
+    ]:
+        config, (note,) = resolve(defaults(), [wish, (name, text)])
+        assert config.model.kernels == "fast"
+        assert note.startswith("model.kernels = fast changes nothing: it is not read by attention of this score")
+    alibi = [wish, ("model.position", "alibi")]
+    assert resolve(defaults(), alibi)[1] == []  # cross-attention has no bias
+    assert len(resolve(defaults(), [*alibi, ("model.architecture", "encoder_only")])[1]) == 1
+    recipe = defaults()
+    recipe.model.kernels = "fast"
+    assert resolve(recipe, [("model.score", "additive")])[1] == []
+
+
+def test_a_stored_config_loses_what_this_version_does_not_read():
+    stored = settings.to_json_dict(Config())
+    stored["model"].update(remat=True, unroll=True)
+    stored["task"]["name"], stored["data"]["source"] = "classification", "date_language"
+    stored["model"].update(architecture="encoder_only", tie_embeddings=False)
+    config = settings.from_stored(stored)
+    assert (config.model.unroll, config.model.remat, config.model.tie_embeddings) == (False, True, True)
+    assert settings.differences(stored, settings.to_json_dict(config)) == []
+    assert "model.tie_embeddings is not read by a classifier" in override_error(
+        ("task.name", "classification"), ("model.architecture", "encoder_only"), ("model.tie_embeddings", "false")
+    )
+    classifier = [("task.name", "classification"), ("model.tie_embeddings", "false")]
+    assert not resolve(defaults(), classifier)[0].model.tie_embeddings  # source and target have a table each
+
+
 def test_a_path_may_hold_a_comma():
     for text, paths in [("a,b", ("a", "b")), ('["a,b"]', ("a,b",)), ('["a,b", "c"]', ("a,b", "c")), ("[a]", ("[a]",))]:
         config, _ = resolve(defaults(), [("data.source", "files"), ("data.validation_path", text)])

@@ -124,12 +124,9 @@ UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
 def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
     cap, sink, differential, modifier = unfused
-    of_self = POSITIONS[position].bias is None and modifier is None
-    return (
-        find(score).dot_scale is not None
-        and not (cap or sink or differential)
-        and (of_self or architecture == "seq2seq")
-    )
+    if find(score).dot_scale is None or cap or sink or differential:
+        return False
+    return architecture == "seq2seq" or (POSITIONS[position].bias is None and modifier is None)
 
 
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
