@@ -114,7 +114,7 @@ OURS = {
     "mask_rate": "mlm_probability mask_prob masking_rate mask_probability noise_density",
     "mean_span": "mean_noise_span_length span_length mean_span_length",
     "shared": "share_vocab joint_vocab joint_dictionary share_dictionary",
-    "max_new_tokens": "max_gen_len max_tokens max_generation_length max_output_length num_tokens",
+    "max_new_tokens": "max_gen_len max_tokens max_generation_length max_output_length num_tokens max_length",
     "strategy": "do_sample decoding sampler sampling_method",
     "top_k": "k",
     "top_p": "nucleus p nucleus_p",

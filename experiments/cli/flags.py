@@ -185,6 +185,8 @@ def _flag(name: str, own: dict[str, Setting], overridable: bool, receiver: Setti
 
 
 def _guess(name: str, own: dict[str, Setting], overridable: bool) -> str:
+    if name.startswith("sweep."):
+        return "experiments.sweep varies settings; --help lists the flags of this command."
     match = synonym(name, own) or nearest(name, [*own, "help"])
     leaves = schema.settings(settings.Config)
     if overridable and (match is None or synonym(name, dict.fromkeys(map(settings.last_part, leaves)))):

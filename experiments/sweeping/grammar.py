@@ -37,6 +37,8 @@ def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     left = list(argv)
     while left:
         word = left.pop(0)
+        if word.partition("=")[0] == FLAG.removesuffix("."):
+            raise problem("--sweep names no setting", do=f"Write {FLAG}SETTING=VALUES; see --help.")
         if not word.startswith(FLAG):
             words.append(word)
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from experiments.settings import Config, defaults, resolve
+from experiments.settings import Config, defaults, load_recipe, resolve
 from tests.experiments.test_unread_settings import another
 from tests.fixtures.effects import Effects, difference
 from transformer import schema
@@ -218,6 +218,49 @@ def test_a_setting_that_is_read_changes_what_is_trained(folder):
 @pytest.mark.more
 def test_every_setting_that_is_read_changes_what_is_trained(folder):
     assert [found for name in TRACED if (found := in_vain(name, folder)) is not None] == []
+
+
+def in_vain_over_a_recipe(name: str) -> str | None:
+    """Return a setting that a flag gives over a recipe in vain: without an error, a note or a change."""
+    recipe, tried = load_recipe(DATES), []
+    base = recipe_effects()
+    before = schema.show(schema.flatten(schema.to_dict(base.config))[name])
+    for text in candidates(name):
+        try:
+            config, notes = resolve(recipe, [*SHORT.items(), (name, text)])
+            if text == before:
+                continue
+            if any(note.startswith(f"{name} = ") for note in notes):
+                return None
+            if difference(base, Effects(config), name.partition(".")[0]) is not None:
+                return None
+            tried.append(text)
+        except UserError:
+            continue
+    return f"{name}: {tried} change nothing" if tried else None
+
+
+DATES = ROOT / "configs" / "dates.py"
+SHORT = {"data.examples": "60", "data.evaluation_examples": "8", "data.dates.locales": "en,de,ja", "model.width": "12"}
+"""Flags that make the recipe quick to trace."""
+
+
+@functools.cache
+def recipe_effects() -> Effects:
+    return Effects(resolve(load_recipe(DATES), SHORT.items())[0])
+
+
+SIZES = ("model.num_layers", "model.num_encoder_layers", "model.num_heads")
+
+
+def test_a_size_that_is_given_over_a_recipe_changes_the_model_or_is_refused():
+    assert [found for name in SIZES if (found := in_vain_over_a_recipe(name)) is not None] == []
+
+
+@pytest.mark.more
+def test_every_setting_of_the_model_given_over_a_recipe_changes_it_or_is_refused():
+    names = [name for name in LEAVES if name.startswith("model.") and name not in ("model.width", "model.max_length")]
+    assert [found for name in names if (found := in_vain_over_a_recipe(name)) is not None] == []
 
 
 def test_every_setting_of_outputs_has_a_test_of_what_it_changes():

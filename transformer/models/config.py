@@ -57,30 +57,30 @@ class ModelConfig:
     )
     num_layers: int = setting(
         2,
-        "L, number of layers of each stack, where its own number is none",
+        "L, number of layers of each stack",
         check=at_least(1),
         read_by=reads.ONE_OF_BOTH_STACKS,
     )
     num_encoder_layers: int | None = setting(
-        None, "number of encoder layers; none: num_layers", check=at_least(1), read_by=reads.TWO_STACKS
+        None, "number of encoder layers; none: model.num_layers", check=at_least(1), read_by=reads.TWO_STACKS
     )
     num_decoder_layers: int | None = setting(
-        None, "number of decoder layers; none: num_layers", check=at_least(1), read_by=reads.TWO_STACKS
+        None, "number of decoder layers; none: model.num_layers", check=at_least(1), read_by=reads.TWO_STACKS
     )
     width: int = setting(128, "D, width of the hidden states", check=at_least(1))
     num_heads: int = setting(4, "N, number of query heads", check=at_least(1), read_by=reads.ATTENTION)
     num_kv_heads: int | None = setting(
         None,
-        "K, number of key/value heads, a divisor of num_heads; none: num_heads",
+        "K, number of key/value heads, a divisor of model.num_heads; none: the same",
         check=at_least(1),
         read_by=reads.ATTENTION,
     )
     head_width: int | None = setting(
-        None, "H, width of a head; none: width / num_heads", check=at_least(1), read_by=reads.ATTENTION
+        None, "H, width of a head; none: model.width / model.num_heads", check=at_least(1), read_by=reads.ATTENTION
     )
     feed_forward_width: int | None = setting(
         None,
-        "F, hidden width of the feed-forward; none: 4 x width; 0: no feed-forward",
+        "F, hidden width of the feed-forward; none: 4 x model.width; 0: no feed-forward",
         check=at_least(0),
         read_by=reads.TRANSFORMERS,
     )
@@ -110,7 +110,9 @@ class ModelConfig:
         check=at_least(1),
         read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION),
     )
-    norm: str = setting("layer", "layer norm or RMS norm", allowed=NORMS, read_by=reads.TRANSFORMERS)
+    norm: str = setting(
+        "layer", "kind of norm: layer norm, or RMS norm without a mean", allowed=NORMS, read_by=reads.TRANSFORMERS
+    )
     norm_placement: str = setting(
         "pre",
         "place of the norm: before each sublayer (pre), after it (post), or both (sandwich)",
@@ -147,7 +149,7 @@ class ModelConfig:
     )
     unroll: bool = setting(
         False,
-        "unrolled scan over layers: faster steps, slower compiling, the same checkpoints; not read with remat",
+        "unrolled scan over layers: faster steps, slower compiling, the same checkpoints",
         changes_result=False,
         read_by=reads.NO_REMAT,
     )

@@ -136,9 +136,11 @@ SEQ2SEQ = only("seq2seq")
 RECURRENT = only("rnn_seq2seq")
 SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model.self_attention true")
 ATTENTION = with_choice(
-    "model.recurrent.attention", lambda value: value != NO_ATTENTION, "another model.recurrent.attention"
+    "model.recurrent.attention", lambda value: value != NO_ATTENTION, "model.recurrent.attention other than none"
 )
-FEED_FORWARD = with_choice("model.feed_forward_width", lambda value: value != 0, "another model.feed_forward_width")
+FEED_FORWARD = with_choice(
+    "model.feed_forward_width", lambda value: value != 0, "model.feed_forward_width other than 0"
+)
 ROTARY = with_choice("model.position", lambda value: POSITIONS[value].rotates, "model.position=rotary")
 NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
 FUSED = Condition(

@@ -136,6 +136,7 @@ def test_values_may_be_negative_empty_or_absent():
         (["--text=20", "May"], ["'May' belongs to no flag", "quotes"]),
         (["--"], ["'--' belongs to no flag"]),
         (["--lr=1"], ["unknown flag --lr", "Did you mean --config.optimizer.learning_rate?"]),
+        (["--sweep.seed=0:3"], ["unknown flag --sweep.seed", "experiments.sweep varies settings"]),
         (["--epochs=1"], ["Did you mean --config.training.steps?"]),
         (["--output_dir=x"], ["Did you mean --workdir?"]),
         (["--config.model.n_head=2"], ["unknown setting model.n_head. Did you mean model.num_heads?"]),

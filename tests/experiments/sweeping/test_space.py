@@ -154,6 +154,8 @@ def test_conditions_that_depend_on_each_other_are_an_error():
 def test_a_flag_of_a_space_without_values_is_an_error_and_of_two_the_last_counts(capsys):
     with pytest.raises(UserError, match=r"--sweep\.seed needs values"):
         split_flags(["--sweep.seed"])
+    with pytest.raises(UserError, match="--sweep names no setting"):
+        split_flags(["--sweep=seed"])
     assert split_flags(["--sweep.seed=0:2", "--sweep.seed=0:3"]) == ([], {"seed": "0:3"})
     assert capsys.readouterr().err == "note: --sweep.seed is given twice; the last value counts: 0:3\n"
 
