@@ -49,7 +49,9 @@ def main(argv: Sequence[str]) -> None:
         print_lanes_benchmark(**dataclasses.asdict(sweep))
         return
     flags, overrides = parse(argv, BenchFlags)
-    config, _ = settings.resolve(settings.load_recipe(flags.config), overrides)
+    config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
+    for note in notes:
+        print(note)
     use_compilation_cache()
     experiment = set_up(config)
     if not flags.force:

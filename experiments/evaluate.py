@@ -23,7 +23,9 @@ class EvaluateFlags:
         None, "number of last checkpoints to average instead; none: training.average_last", check=at_least(1)
     )
     examples: int | None = setting(None, "number of examples, the first of the split; none: all", check=at_least(1))
-    mistakes: int = setting(5, "number of mistakes to print", check=at_least(0))
+    mistakes: int | None = setting(
+        None, "number of mistakes to print, of a model that writes answers or labels; none: 5", check=at_least(0)
+    )
     trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 

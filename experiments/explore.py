@@ -9,7 +9,7 @@ from experiments.cli.flags import REQUIRED, parse, run
 from experiments.runs.drawing import draw_attention
 from experiments.runs.open_run import NO_EXAMPLE, answer_text, example_text, open_run
 from transformer.errors import problem
-from transformer.schema import at_least, setting
+from transformer.schema import at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ExploreFlags:
     output: str | None = setting(
         None,
         "path of the PNG; none: plots/explore.png in the working directory, or plots/explore_layer_0.png for --layer=0",
+        check=not_empty,
     )
     checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
     trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")

@@ -9,7 +9,7 @@ from experiments.cli.texts import read_texts
 from experiments.runs.generation import answer_lines, answer_texts
 from experiments.runs.open_run import open_run
 from transformer.decoding.strategies import STRATEGIES, probability
-from transformer.schema import a_seed, above, at_least, setting
+from transformer.schema import a_seed, above, at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class GenerateFlags:
 
     workdir: str = setting(REQUIRED, "working directory of the training")
     input: str | None = setting(None, "text to answer; none: the lines of --file or of standard input")
-    file: str | None = setting(None, "file with one text a line, plain or .gz; none: standard input")
+    file: str | None = setting(None, "file with one text a line, plain or .gz; none: standard input", check=not_empty)
     checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
     average_last: int | None = setting(
         None, "number of last checkpoints to average instead; none: training.average_last", check=at_least(1)

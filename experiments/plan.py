@@ -15,6 +15,7 @@ from experiments.sweeping.planning import print_sweep_plan
 from experiments.sweeping.session import make_sweep
 from experiments.training.experiment import set_up
 from experiments.training.progress import print_line
+from transformer.errors import problem
 from transformer.schema import at_least, setting
 
 
@@ -50,9 +51,16 @@ def main(argv: Sequence[str]) -> None:
     if space or varied:
         swept = make_sweep(recipe, overrides, {**space, **varied}, data="shared", sampler=None, trials=flags.trials)
         use_cores(None)
+    elif flags.trials is not None or flags.lanes is not None:
+        name = "lanes" if flags.trials is None else "trials"
+        raise problem(
+            f"--{name} is not read without a sweep",
+            got=getattr(flags, name),
+            do="Leave it out, or add --sweep.SETTING=VALUES.",
+        )
     use_compilation_cache()
     console = terminal()
-    for note in notes:
+    for note in dict.fromkeys([*notes, *(swept.notes if swept is not None else ())]):
         print_line(console, note)
     show_plan(console, set_up(config), flags.probe_steps)
     if swept is not None:

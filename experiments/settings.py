@@ -8,6 +8,7 @@ anything compiles or is written.
 import copy
 import dataclasses
 import difflib
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,9 +24,10 @@ from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import DecodingConfig
-from transformer.errors import UserError, nearest, problem
+from transformer.errors import UserError, nearest, problem, synonym
 from transformer.models.config import ModelConfig
-from transformer.read_by import unread, within
+from transformer.models.reads import STRUCTURES
+from transformer.read_by import Condition, conditions, unread
 from transformer.schema import Setting, setting
 
 __all__ = [
@@ -34,12 +36,24 @@ __all__ = [
     "differences",
     "find",
     "from_json_dict",
+    "from_stored",
     "help_text",
     "load_recipe",
     "nearest_setting",
     "resolve",
     "to_json_dict",
 ]
+
+
+TIED = Condition(
+    ("task.name", "model.architecture"),
+    holds=lambda task, architecture: task != "classification" or len(STRUCTURES[architecture].stacks) > 1,
+    who=lambda task, architecture: f"a classifier of architecture {architecture!r}, which has one table of embeddings",
+    expected="an output of tokens, or two stacks",
+    do="Leave it out.",
+    part="tie_embeddings",
+)
+"""Condition of a table shared by source, target and output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +63,7 @@ class Config:
     model: ModelConfig = setting(
         ModelConfig,
         "architecture, sizes, attention, positions, norms",
-        read_by=tasks("classification").of("class_head"),
+        read_by=(tasks("classification").of("class_head"), TIED),
     )
     task: TaskConfig = setting(TaskConfig, "task that the model learns")
     data: DataConfig = setting(DataConfig, "source of examples, splits and batches")
@@ -86,20 +100,20 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
 
     Args:
         recipe: nested settings; an absent one takes its default. The recipe is not changed.
-        overrides: full names, such as "model.width", and the text given for each.
+        overrides: full names, such as "model.width", and the text given for each; the last one of a name counts.
 
     Raises:
-        UserError: an unknown, mistyped or contradictory setting, or one given by an override that the
-            architecture does not read.
+        UserError: an unknown, mistyped or contradictory setting, or one given by an override that is not read.
     """
     _check_recipe(recipe)
     merged = copy.deepcopy(recipe)
-    given = [(name, schema.parse(text, find(name))) for name, text in overrides]
-    for name, value in given:
+    given = {name: schema.parse(text, find(name)) for name, text in overrides}
+    for name, value in given.items():
         _put(merged, name, value)
     config = schema.from_dict(Config, merged.to_dict())
     schema.import_code(config)
-    config, notes = _leave_out_unread(config, {name for name, _ in given})
+    config, replaced = _make_way(config, given)
+    config, left_out = _leave_out_unread(config, given)
     config.model.resolved()
     tokenizers.check(config.tokenizer)
     training = config.training
@@ -109,7 +123,7 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
             got=f"batch_size {training.batch_size}, accumulation {training.accumulation}",
             expected="parts of equal size",
         )
-    return config, notes
+    return config, replaced + left_out
 
 
 def _check_recipe(recipe: ConfigDict) -> None:
@@ -135,33 +149,38 @@ def _put(config: ConfigDict, name: str, value: Any) -> None:
         config[last] = value
 
 
-def _leave_out_unread(config: Config, given: set[str]) -> tuple[Config, list[str]]:
+def _make_way(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Reset settings of the recipe that are read in place of a given one; return a line for each."""
+    not_read, conditions_of = unread(config), dict(conditions(config))
+    notes: dict[str, str] = {}
+    for name in given:
+        for other in (other for found in conditions_of[name] if found.gives_way for other in found.names):
+            before = operator.attrgetter(other)(config)
+            if other not in given and other not in not_read and before is not None:
+                what = f"{other} = {schema.show(before)} of the recipe is left out"
+                notes[other] = f"{what}: {name} is given in its place."
+    return schema.with_values(config, dict.fromkeys(notes)), list(notes.values())
+
+
+def _leave_out_unread(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
     """Reset settings that the config does not read to their defaults; raise the error of one that a flag gave."""
-    # `tokenizers.check` refuses those of the tokenizer, in a recipe too.
-    not_read = {name: found for name, found in unread(config).items() if not within(name, "tokenizer")}
-    for name in not_read:
-        if name in given:
-            raise not_read[name].error()
-    values = to_json_dict(config)
-    old, default = schema.flatten(values), schema.flatten(to_json_dict(Config()))
-    changed = [name for name in not_read if old[name] != default[name]]
-    if not changed:
-        return config, []
-    for name in changed:
-        _remove(values, name)
+    not_read = unread(config)
+    for name, value in given.items():
+        if name in not_read and not not_read[name].noted:
+            raise not_read[name].error(value)
+    old, default = (schema.flatten(to_json_dict(each)) for each in (config, Config()))
+    changed = [name for name, found in not_read.items() if old[name] != default[name] and not found.quiet]
     notes = [
         f"{name} = {schema.show(old[name])} of the recipe is left out: {not_read[name].who} does not read it."
         for name in changed
     ]
-    return from_json_dict(values), notes
-
-
-def _remove(values: dict[str, Any], name: str) -> None:
-    """Remove a setting from a nested dict, by its full name."""
-    *path, last = name.split(".")
-    for part in path:
-        values = values[part]
-    del values[last]
+    notes += [
+        f"{name} = {schema.show(old[name])} changes nothing: it is not read by {not_read[name].who}."
+        for name in given
+        if name in not_read and old[name] != default[name]
+    ]
+    values = {name: operator.attrgetter(name)(Config()) for name in changed}
+    return schema.with_values(config, values), notes
 
 
 def find(name: str) -> Setting:
@@ -190,20 +209,22 @@ def find(name: str) -> Setting:
 
 
 def nearest_setting(name: str, names: Iterable[str]) -> str | None:
-    """Find the full name that was most likely meant: a setting of another section, or another spelling."""
+    """Find the full name that was most likely meant: of another section or library, or of another spelling."""
     names = list(names)
     section, _, last = name.rpartition(".")
-    exact = [n for n in names if _last(n) == last]
+    exact = [n for n in names if last_part(n) == last]
     beside = [n for n in names if section and n.startswith(section + ".")]
-    for pool in (exact, beside, names):
-        match = nearest(last, dict.fromkeys(map(_last, pool)))
-        if match is not None:
-            same_end = [n for n in pool if _last(n) == match]
-            return max(same_end, key=lambda n: difflib.SequenceMatcher(None, name, n).ratio())
+    for search in (synonym, nearest):
+        for pool in (exact, beside, names):
+            match = search(last, dict.fromkeys(map(last_part, pool)))
+            if match is not None:
+                same_end = [n for n in pool if last_part(n) == match]
+                return max(same_end, key=lambda n: difflib.SequenceMatcher(None, name, n).ratio())
     return None
 
 
-def _last(name: str) -> str:
+def last_part(name: str) -> str:
+    """Return the last part of a full name."""
     return name.rpartition(".")[2]
 
 
@@ -221,22 +242,48 @@ def from_json_dict(values: Mapping[str, Any]) -> Config:
     return schema.from_dict(Config, values)
 
 
+def from_stored(values: Mapping[str, Any]) -> Config:
+    """Build the config of a run that is stored; what is not read, which other versions allowed, is left out.
+
+    Raises:
+        UserError: a setting that this version does not have or allow.
+    """
+    return _leave_out_unread(from_json_dict(values), {})[0]
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
     """List the settings in which two configs differ: (full name, old, new, whether it can change the result).
 
-    The configs are nested dicts. A setting that one lacks, since another version wrote it, counts as its default.
+    The configs are nested dicts. A setting that one lacks, since another version wrote it, counts as its default; one
+    that neither reads does not count.
     """
     leaves = schema.settings(Config)
     default = schema.flatten(to_json_dict(Config()))
+    neither_reads = _not_read(old) & _not_read(new)
     old, new = schema.flatten(old), schema.flatten(new)
     patient = any(values.get("training.patience") is not None for values in (old, new))
     found = []
     for name in dict.fromkeys([*default, *old, *new]):
         before, after = (values.get(name, default.get(name)) for values in (old, new))
-        if before != after:
+        if before != after and name not in neither_reads:
             changes = name not in leaves or leaves[name].changes_result or (patient and name in STOPPING)
             found.append((name, before, after, changes))
     return found
+
+
+def _not_read(values: Mapping[str, Any]) -> set[str]:
+    """Collect the settings that a config does not read.
+
+    None are known of a config that this version cannot read, or whose model has code of a user's own, which is not
+    imported here.
+    """
+    model = schema.flatten(values.get("model", {}))
+    if any(isinstance(value, str) and ":" in value for value in model.values()):
+        return set()
+    try:
+        return set(unread(from_json_dict(values)))
+    except UserError:
+        return set()
 
 
 def help_text(section: str | None = None) -> str:

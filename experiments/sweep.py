@@ -11,7 +11,8 @@ from experiments.sweeping.launch import submit
 from experiments.sweeping.session import DATA, run_sweep
 from experiments.sweeping.study import SAMPLERS
 from experiments.sweeping.worker import KEEP
-from transformer.schema import at_least, setting
+from transformer.errors import problem
+from transformer.schema import at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +23,14 @@ class SweepFlags:
         --sweep.optimizer.learning_rate=log:1e-4:1e-2 --sweep.model.num_layers=2,4 --sweep.seed=0:3 --trials=20
 
     Trials that differ in seed, learning rate, warm-up, weight decay, betas, dropout, label smoothing or initial scale
-    train side by side in one program. The same command again continues the sweep or joins it: any number of workers
-    share one --storage, and the trials of a worker that has ended are continued by others.
+    train side by side in one program, each as one of its lanes. The same command again continues the sweep or joins
+    it: any number of workers share one --storage, and the trials of a worker that has ended are continued by others.
 
     --sweep.SETTING=VALUES, where SETTING is as under --config, and VALUES one of
-      2,4,6               these values       LOW:HIGH           whole numbers from LOW to below HIGH
-      log:LOW:HIGH        by the logarithm   linear:LOW:HIGH    evenly
+      2,4,6             these values
+      LOW:HIGH          whole numbers from LOW to below HIGH
+      log:LOW:HIGH      numbers between, drawn evenly by their logarithm
+      linear:LOW:HIGH   numbers between, drawn evenly
     --sweep.A+B=1+2,3+4 changes two settings together; --sweep.A@B:VALUE=... varies A only where B has this value;
     --sweep.seed=0:5 trains every setting with each seed. A recipe's get_sweep() gives the same as a dict.
     """
@@ -35,9 +38,11 @@ class SweepFlags:
     config: str = setting(REQUIRED, "recipe: a Python file with get_config() and possibly get_sweep()")
     workdir: str = setting(REQUIRED, "working directory for trials, results and pictures")
     storage: str | None = setting(
-        None, "database that workers share: sqlite:///PATH or postgresql://...; none: WORKDIR/study.db"
+        None,
+        "database that workers share: sqlite:///PATH or postgresql://...; none: WORKDIR/study.db",
+        check=not_empty,
     )
-    study: str | None = setting(None, "name of the study in the storage; none: the recipe's name")
+    study: str | None = setting(None, "name of the study in the storage; none: the recipe's name", check=not_empty)
     trials: int | None = setting(
         None, "number of combinations of settings to train; none: all of a finite space", check=at_least(1, MOST_TRIALS)
     )
@@ -55,11 +60,17 @@ class SweepFlags:
     devices: int | None = setting(
         None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1, MOST_DEVICES)
     )
-    data: str = setting("shared", "seed of the data: one shared by all trials, or each trial's own", allowed=DATA)
-    halvings: int = setting(
-        0, "number of times that the worse half of the trials in a program stops", check=at_least(0, 30)
+    data: str = setting(
+        "shared",
+        "seed that draws and orders the data: the recipe's for all trials (shared), or each trial's own (own)",
+        allowed=DATA,
     )
-    keep: str = setting("best", "trials whose checkpoints are written at the end", allowed=KEEP)
+    halvings: int = setting(
+        0,
+        "number of times that the worse half of the trials in a program is stopped, the last at half of the steps",
+        check=at_least(0, 30),
+    )
+    keep: str = setting("best", "trials whose checkpoints are kept", allowed=KEEP)
     heartbeat: int = setting(
         15, "heartbeat interval (seconds); a worker that misses 4 counts as dead", check=at_least(1, 86_400)
     )
@@ -69,13 +80,18 @@ class SweepFlags:
     )
     slurm: bool = setting(False, "start of the workers as Slurm jobs; false: as processes of this machine")
     slurm_options: str | None = setting(
-        None, "options of sbatch by submitit's names, such as partition=gpu,timeout_min=60; none: submitit's defaults"
+        None,
+        "options of sbatch by submitit's names, such as partition=gpu,timeout_min=60; none: submitit's defaults",
+        check=not_empty,
     )
 
 
 def main(argv: Sequence[str]) -> int:
     words, space = split_flags(argv)
     flags, overrides = parse(words, SweepFlags)
+    if flags.slurm_options is not None and flags.workers is None and not flags.slurm:
+        do = "Add --slurm, or leave it out."
+        raise problem("--slurm_options is not read by this process alone", got=flags.slurm_options, do=do)
     if flags.workers is not None or flags.slurm:
         return submit(flags, argv)
     use_compilation_cache()

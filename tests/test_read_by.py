@@ -6,7 +6,7 @@ import pytest
 
 from transformer import schema
 from transformer.errors import UserError
-from transformer.read_by import Condition, refuse_unread, unread, when
+from transformer.read_by import Condition, refuse_unread, unless, unread, when
 from transformer.schema import setting
 
 WIDE = Condition(
@@ -38,7 +38,7 @@ class Whole:
 
 
 def errors(instance, name="") -> dict[str, str]:
-    return {leaf: str(found.error()) for leaf, found in unread(instance, name).items()}
+    return {leaf: str(found.error(None)) for leaf, found in unread(instance, name).items()}
 
 
 def test_a_setting_without_conditions_and_one_whose_conditions_hold_are_read():
@@ -48,7 +48,7 @@ def test_a_setting_without_conditions_and_one_whose_conditions_hold_are_read():
 
 def test_the_error_names_who_does_not_read_it_the_readers_and_what_to_do():
     assert errors(Whole(animal="fish", body=Body(kind="plain")))["body.width"] == (
-        "body.width is not read by animal 'fish'; expected it only with cat, dog."
+        "body.width is not read by animal 'fish'; got None; expected it only with cat, dog."
         " Leave it out, or set animal=cat or dog."
     )
     narrow = unread(Whole(body=Body(width=4)))["body.tail.length"]
@@ -93,3 +93,21 @@ def test_only_a_given_setting_whose_default_is_none_is_refused():
 def test_the_schema_keeps_the_conditions_of_a_leaf():
     assert schema.settings(Whole)["body.tail.length"].read_by == (WIDE,)
     assert schema.settings(Whole)["animal"].read_by == ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Legs:
+    count: int = setting(4, "legs", read_by=unless("front", "back", quiet=True))
+    front: int | None = setting(None, "front legs")
+    back: int | None = setting(None, "back legs", read_by=when("front", None, 1, 2))
+
+
+def test_a_setting_is_unread_once_all_are_set_that_are_read_in_its_place():
+    assert errors(Legs()) == errors(Legs(front=1)) == errors(Legs(back=1)) == {}
+    found = unread(Legs(front=1, back=2))["count"]
+    assert found.quiet
+    assert str(found.error(4)) == (
+        "count is not read by a config with front 1 and back 2; got 4; expected it only with front or back none."
+        " Leave it out, or set front=none."
+    )
+    assert errors(Legs(front=3, back=2)).keys() == {"back"}  # which decides nothing then

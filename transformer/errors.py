@@ -3,8 +3,11 @@
 import difflib
 import importlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
+
+from transformer.synonyms import SYNONYMS
 
 T = TypeVar("T")
 
@@ -20,6 +23,11 @@ LONGEST_NAME = 300
 
 MOST_NAMES = 2000
 """Maximum number of names that one is compared with; more would take seconds."""
+DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+"""The hyphen, and the characters that text editors and web pages put in its place."""
+
+QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e"
+"""The quotes of a shell, and the typographic ones."""
 
 
 class UserError(ValueError):
@@ -57,19 +65,36 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
     Of more than `MOST_NAMES` only the first are compared, and none that is longer than `LONGEST_NAME`.
     """
-    spelled = {plain_spelling(n): n for n in itertools.islice(names, MOST_NAMES) if len(n) <= LONGEST_NAME}
-    name = plain_spelling(name)
     if len(name) > LONGEST_NAME:
         return None
+    names = [known for known in itertools.islice(names, MOST_NAMES) if len(known) <= LONGEST_NAME]
+    spelled = {plain_spelling(known): known for known in names}
+    name = plain_spelling(name)
+    if name not in spelled and (match := synonym(name, names)) is not None:
+        return match
     close = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
     if not close and len(name) > 3:  # num_layer -> num_layers is close as a whole; layers -> num_layers only as a part
         close = [n for n in spelled if n and (name in n or n in name)]
     return spelled[close[0]] if close else None
 
 
+def synonym(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that other libraries call `name`, or None."""
+    known = set(names)
+    return next((ours for ours in SYNONYMS.get(plain_spelling(name), ()) if ours in known), None)
+
+
 def plain_spelling(name: str) -> str:
     """Spell a name as this project does: RoPE and Pre-Norm become rope and pre_norm."""
-    return name.lower().replace("-", "_")
+    return re.sub(f"[{DASHES} ]", "_", name.strip(f" {QUOTES}").lower())
+
+
+def typographic(text: str) -> str | None:
+    """Return what to do about quotes or dashes that a text editor or a web page has replaced; None without any."""
+    found = [character for character in f"{DASHES}{QUOTES}" if not character.isascii() and character in text]
+    return (
+        f"It holds {' '.join(found)}, perhaps pasted from a text: type - and ' or \" in its place." if found else None
+    )
 
 
 def unknown(what: str, name: str, names: Iterable[str]) -> UserError:

@@ -25,6 +25,9 @@ class Condition:
         expected: what reads it, in words.
         do: what a user should do who sets it nevertheless.
         part: the part of a section that alone has this condition; "": all of it.
+        gives_way: True where `names` of a recipe are reset to none once a flag gives the setting.
+        quiet: True where a recipe may give the setting beside `names`, for its other choices: it is kept, unread.
+        noted: True where the setting is a wish: one that a flag gives in vain is kept with a note, and is no error.
     """
 
     names: tuple[str, ...]
@@ -33,6 +36,9 @@ class Condition:
     expected: str
     do: str
     part: str = ""
+    gives_way: bool = False
+    quiet: bool = False
+    noted: bool = False
 
     def of(self, part: str) -> "Condition":
         """Return the condition for one part of the section that it is given for."""
@@ -56,19 +62,41 @@ def when(name: str, *values: Any, choice: str | None = None, do: str | None = No
     )
 
 
+def unless(*names: str, quiet: bool = False) -> Condition:
+    """Return the condition that one of the settings `names`, which are read in place of this one, is none.
+
+    Those of them that are set by a recipe give way to a flag; for `quiet`, see `Condition`.
+    """
+    return Condition(
+        names,
+        holds=lambda *values: None in values,
+        who=lambda *values: "a config with " + " and ".join(map("{} {}".format, names, values)),
+        expected=f"{' or '.join(names)} none",
+        do=f"Leave it out, or set {names[0]}=none.",
+        gives_way=True,
+        quiet=quiet,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Unread:
-    """A setting that is not read: its full name, and the parts of the error of a config that sets it."""
+    """A setting that is not read: its full name, and the parts of the error of a config that sets it.
+
+    Attributes:
+        quiet, noted: see `Condition`.
+    """
 
     name: str
     who: str
     expected: str
     do: str
+    quiet: bool = False
+    noted: bool = False
 
-    def error(self, got: Any = None) -> UserError:
-        """Return the error to raise; `got` is the value, where it is worth printing."""
+    def error(self, got: Any) -> UserError:
+        """Return the error to raise; `got` is the value that was given."""
         expected = f"it only with {self.expected}"
-        return problem(f"{self.name} is not read by {self.who}", got=got, expected=expected, do=self.do)
+        return problem(f"{self.name} is not read by {self.who}", got=repr(got), expected=expected, do=self.do)
 
 
 def unread(instance: Any, name: str = "") -> dict[str, Unread]:
@@ -91,7 +119,8 @@ def unread(instance: Any, name: str = "") -> dict[str, Unread]:
                 continue
             values = [_value(instance, other.removeprefix(name).removeprefix(".")) for other in condition.names]
             if not condition.holds(*values):
-                return Unread(leaf, condition.who(*values), condition.expected, condition.do)
+                found = Unread(leaf, condition.who(*values), condition.expected, condition.do)
+                return dataclasses.replace(found, quiet=condition.quiet, noted=condition.noted)
         return None
 
     return {leaf: found for leaf in by_setting if (found := failed(leaf)) is not None}
@@ -106,7 +135,7 @@ def refuse_unread(instance: Any, name: str) -> None:
     for leaf, found in unread(instance, name).items():
         path = leaf.removeprefix(f"{name}.")
         if _value(type(instance)(), path) is None and (value := _value(instance, path)) is not None:
-            raise found.error(got=repr(value))
+            raise found.error(value)
 
 
 def within(name: str, section: str) -> bool:

@@ -6,6 +6,7 @@ instance and `parse` turns the text of a flag into a value; both raise errors th
 """
 
 import dataclasses
+import json
 import math
 import re
 import types
@@ -13,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from transformer.errors import UserError, look_up, problem, unknown
+from transformer.errors import UserError, look_up, nearest, problem, typographic, unknown
 from transformer.read_by import Condition
 
 T = typing.TypeVar("T")
@@ -137,6 +138,10 @@ a_seed = Check(lambda value: True, "a whole number from 0 to 2^32 - 1", (0, 2**3
 """Check for one word of 32 bits."""
 
 
+not_empty = Check(bool, "at least one character")
+"""Check for a text that is not empty."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """One leaf of a schema, as `--help` and the checks take it."""
@@ -227,13 +232,26 @@ def parse(text: str, leaf: Setting) -> Any:
     if leaf.optional and text.strip().lower() == "none":
         return None
     try:
-        if leaf.listed and "," in text:
-            return tuple(parse(part, leaf.in_list) for part in text.split(",") if part.strip())
+        if leaf.listed and ("," in text or text.lstrip().startswith("[")):
+            return tuple(parse(part, leaf.in_list) for part in split(text) if part.strip())
         if leaf.is_tuple:
-            return tuple(_parse_part(part.strip(), leaf.part_type) for part in text.split(",") if part.strip())
+            return tuple(_parse_part(part.strip(), leaf.part_type) for part in split(text) if part.strip())
         return _parse_part(text, leaf.part_type)
     except (ValueError, KeyError, UserError) as error:
-        raise problem(f"{leaf.name} has the wrong type", got=repr(text), expected=leaf.expected_type) from error
+        got, do = repr(text), typographic(text)
+        raise problem(f"{leaf.name} has the wrong type", got=got, expected=leaf.expected_type, do=do) from error
+
+
+def split(text: str) -> list[str]:
+    """Split the text of a list: at its commas, or a list in JSON, whose values may hold commas."""
+    if text.lstrip().startswith("["):
+        try:
+            parts = json.loads(text)
+        except (ValueError, RecursionError):
+            parts = None
+        if isinstance(parts, list) and not any(isinstance(part, list | dict) for part in parts):
+            return [show(part) for part in parts]
+    return text.split(",")
 
 
 def _parse_part(text: str, kind: Any) -> Any:
@@ -249,7 +267,9 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
-        return ",".join(show(part) for part in value)
+        parts = [show(part) for part in value]
+        plain = not any("," in part or part != part.strip() or part.startswith("[") for part in parts)
+        return ",".join(parts) if plain else json.dumps(parts, ensure_ascii=False)
     return str(value)
 
 
@@ -317,7 +337,7 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
     made: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            raise unknown(f"setting of {name}" if name else "setting", str(key), known)
+            raise _unknown_setting(str(key), known, leaves, name)
         if key in parts:
             if isinstance(value, parts[key]):
                 value = to_dict(value)
@@ -359,6 +379,16 @@ def import_code(instance: Any, name: str = "") -> None:
             look_up(setting_name, {}, path)
 
 
+def _unknown_setting(key: str, known: Iterable[str], leaves: Iterable[str], name: str) -> UserError:
+    """Build the error for a key that a section does not have: a setting of a section within it may be meant."""
+    inside = {leaf.rpartition(".")[2]: leaf for leaf in leaves if "." in leaf}
+    if nearest(key, known) is None and (guess := nearest(key, inside)) is not None:
+        section, _, last = inside[guess].rpartition(".")
+        got = f'{{"{section}": {{"{last}": ...}}}}'
+        return problem(f"unknown setting of {name}", got=repr(key), do=f"Did you mean {got}?")
+    return unknown(f"setting of {name}" if name else "setting", key, known)
+
+
 def to_dict(instance: Any) -> dict[str, Any]:
     """Convert an instance to a nested dict; tuples become lists, as in JSON."""
     values = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
@@ -369,6 +399,16 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def with_values(instance: T, values: Mapping[str, Any]) -> T:
+    """Return an instance with other values of some settings, which are given by their full names within it."""
+    own = {name: value for name, value in values.items() if "." not in name}
+    for section in dict.fromkeys(name.partition(".")[0] for name in values if "." in name):
+        prefix = f"{section}."
+        inside = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+        own[section] = with_values(getattr(instance, section), inside)
+    return dataclasses.replace(instance, **own)  # type: ignore[type-var]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

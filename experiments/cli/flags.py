@@ -12,7 +12,8 @@ A command declares its own flags as a frozen dataclass of `setting`s, whose docs
         run(main)
 
 Flags are `--name=value` or `--name value`; one of type bool may stand alone. `--config.SECTION.NAME=value`
-overrides a setting of the recipe. A command may take words that belong to no flag, as `cat` does; see `parse`.
+overrides a setting of the recipe. Of a flag that is given several times the last value counts, so that flags may be
+added to a stored line. A command may take words that belong to no flag, as `cat` does; see `parse`.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ import errno
 import inspect
 import os
 import re
+import string
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -28,7 +30,7 @@ from experiments import settings
 from experiments.cli.help import table
 from experiments.cli.terminal import escape_unknown_characters
 from transformer import schema
-from transformer.errors import UserError, nearest, problem
+from transformer.errors import DASHES, UserError, nearest, problem, shorten, synonym, typographic
 from transformer.schema import Setting
 
 T = TypeVar("T")
@@ -44,6 +46,11 @@ class Required:
 REQUIRED = Required()
 
 BAD_INPUT = 2
+VALUES = """overrides a setting of the recipe; `none` unsets an optional one.
+    A list is written A,B, or in JSON where a value holds a comma: '["a,b.txt"]'.
+    Of a flag that is given twice, the last value counts."""
+"""The values of overrides, in words."""
+
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -80,22 +87,19 @@ def parse(
             flag itself; None: such words are errors.
 
     Raises:
-        UserError: an unknown, repeated or missing flag, a word that belongs to none, a flag without value.
+        UserError: an unknown or missing flag, a word that belongs to none, a flag without value.
     """
     own = schema.settings(own_flags)
     _answer_help(argv, own_flags, overridable, words)
     receiver = own.pop(words) if words is not None else None
-    values: dict[str, Any] = {}
-    overrides: dict[str, str] = {}
+    given: dict[str, str] = {}
     pairs, loose = _pairs(list(argv), own, overridable, receiver)
     for name, text in pairs:
-        if name in values or name in overrides:
-            raise problem(f"--{name} is given twice", do="Give it once.")
-        if name in own:
-            flag = dataclasses.replace(own[name], name=f"--{name}")
-            values[name] = schema.checked(schema.parse(text, flag), flag)
-        else:
-            overrides[name] = text
+        set_last(given, name, text, "--")
+    values: dict[str, Any] = {}
+    for name in own.keys() & given.keys():
+        flag = dataclasses.replace(own[name], name=f"--{name}")
+        values[name] = schema.checked(schema.parse(given[name], flag), flag)
     missing = [name for name, leaf in own.items() if leaf.default is REQUIRED and name not in values]
     if missing:
         listed = ", ".join(f"--{name} ({own[name].meaning})" for name in missing)
@@ -103,7 +107,15 @@ def parse(
         raise problem(f"{listed} must be given", do=do)
     if receiver is not None:
         values[receiver.name] = _checked_words(loose, receiver)
-    return own_flags(**values), [(name.removeprefix(OVERRIDE), text) for name, text in overrides.items()]
+    overrides = [(name.removeprefix(OVERRIDE), text) for name, text in given.items() if name not in own]
+    return own_flags(**values), overrides
+
+
+def set_last(given: dict[str, str], name: str, text: str, prefix: str) -> None:
+    """Set the text of a flag; where it had another one before, print a line on standard error."""
+    if given.get(name, text) != text:
+        print(f"note: {prefix}{name} is given twice; the last value counts: {shorten(text)}", file=sys.stderr)
+    given[name] = text
 
 
 def _pairs(
@@ -174,23 +186,28 @@ def _flag(name: str, own: dict[str, Setting], overridable: bool, receiver: Setti
 
 
 def _guess(name: str, own: dict[str, Setting], overridable: bool) -> str:
-    match = nearest(name, [*own, "help"])
-    if match is None and overridable:
-        override = settings.nearest_setting(name, schema.settings(settings.Config))
-        match = OVERRIDE + override if override else None
+    if name.startswith("sweep."):
+        return "experiments.sweep varies settings; --help lists the flags of this command."
+    match = synonym(name, own) or nearest(name, [*own, "help"])
+    leaves = schema.settings(settings.Config)
+    if overridable and (match is None or synonym(name, dict.fromkeys(map(settings.last_part, leaves)))):
+        override = settings.nearest_setting(name, leaves)
+        match = OVERRIDE + override if override else match
     return f"Did you mean --{match}? --help lists all." if match else "--help lists all."
 
 
 def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool) -> UserError:
     """Build the error for a word that is neither a flag nor a flag's value."""
-    name, equals, text = word.lstrip("-").partition("=")
-    known = name in own or name in schema.settings(settings.Config)
+    name, equals, text = word.lstrip(f"{DASHES}{string.whitespace}\u00a0").partition("=")
+    known = name in own or name.removeprefix(OVERRIDE) in schema.settings(settings.Config)
+    typed = typographic(word)
     if word.endswith(".py") and "config" in own and not equals:
         do = f"Did you mean --config={word}?"
     elif known and (name in own or overridable):
-        do = f"Did you mean --{'' if name in own else OVERRIDE}{name}={text or 'VALUE'}?"
+        full = name if name in own or name.startswith(OVERRIDE) else OVERRIDE + name
+        do = f"Did you mean --{full}={text or 'VALUE'}?" + (f" {typed}" if typed else "")
     else:
-        do = "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
+        do = typed or "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
     return problem(f"{word!r} belongs to no flag", do=do)
 
 
@@ -212,8 +229,7 @@ def command_help(own_flags: type, overridable: bool = True, words: str | None = 
     received = f"  {_shown(receiver)}  {receiver.meaning}" if receiver is not None else ""
     parts = [inspect.cleandoc(own_flags.__doc__ or ""), received, flags]
     if overridable:
-        unset = "`none` unsets what may be absent"
-        parts.append(f"  --{OVERRIDE}SECTION.NAME=VALUE  overrides a setting of the recipe; {unset}")
+        parts.append(f"  --{OVERRIDE}SECTION.NAME=VALUE  {VALUES}")
         parts.append(settings.help_text())
     return "\n\n".join(part for part in parts if part)
 

@@ -25,7 +25,8 @@ def table(leaves: Iterable[Setting], *, prefix: str = "", width: int = 100, requ
     lines = [_row(heads, ["meaning"], sizes)]
     available = width - len(GAP) * (len(heads) + 1) - sum(sizes)
     for row, leaf in zip(rows, leaves, strict=True):
-        text = [_meaning(leaf, row[2]), *_choices(leaf)]
+        readers = [f"only with {condition.expected}" for condition in leaf.read_by]
+        text = [_meaning(leaf, row[2]), *readers, *_choices(leaf)]
         lines.append(_row(row, [line for part in text for line in textwrap.wrap(part, max(available, 20))], sizes))
     return "\n".join(lines)
 

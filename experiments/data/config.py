@@ -14,8 +14,8 @@ from experiments.data.sources.locales import FORMATS, LOCALES, find_locales
 from experiments.data.splitting import RANDOM, SPLITS
 from experiments.tasks.config import tasks
 from transformer.errors import UserError
-from transformer.read_by import when
-from transformer.schema import a_seed, at_least, fraction, setting
+from transformer.read_by import Condition, when
+from transformer.schema import a_seed, at_least, fraction, not_empty, setting
 
 FILE_FORMATS = ("text", "aligned", "tsv", "jsonl")
 """Formats of `data.files.format`; `sources.formats` has a row for each."""
@@ -25,8 +25,49 @@ SOURCES = ("dates", "date_language", "source_code", "files")
 
 DRAWN = when("data.source", "dates", "date_language")
 FILES = when("data.source", "files")
+JSONL = (".jsonl", ".ndjson", ".json")
+"""Endings of the names of JSONL files, before .gz."""
+
 LENGTHS = tasks("text_to_text", "classification", objectives=("continuation",))
 """Condition of settings for examples with lengths of their own; windows of a stream have one."""
+
+LIMITED = Condition(
+    ("model.max_length",),
+    holds=lambda limit: limit is not None,
+    who=lambda limit: "a model without model.max_length",
+    expected="model.max_length",
+    do="Set model.max_length.",
+)
+"""Condition of settings for examples beyond the model's limit."""
+
+
+def unless_own(*paths: str) -> Condition:
+    """Return the condition of settings of a split: one of the held-out parts has no files of its own."""
+    return Condition(
+        paths,
+        holds=lambda *values: None in values,
+        who=lambda *values: f"held-out data of {' and '.join(paths)}",
+        expected=f"{' or '.join(paths)} none",
+        do=f"Leave it out, or set {paths[0]}=none.",
+    )
+
+
+def _is_jsonl(name: str | None, *paths: str | tuple[str, ...] | None) -> bool:
+    """Check that a file may be JSONL: by the format that is set, or by the names of the files."""
+    if name is not None:
+        return name == "jsonl"
+    given = [path for value in paths if value for path in ((value,) if isinstance(value, str) else value)]
+    return not given or any(path.lower().removesuffix(".gz").endswith(JSONL) for path in given)
+
+
+FIELDS = Condition(
+    ("data.files.format", "data.path", "data.source_path", "data.validation_path", "data.test_path"),
+    holds=_is_jsonl,
+    who=lambda name, *paths: "files that are no JSONL",
+    expected=f"data.files.format=jsonl, or a file that ends in {', '.join(JSONL)}",
+    do="Leave it out, or set data.files.format=jsonl.",
+)
+"""Condition of the names of fields."""
 
 
 a_year = at_least(datetime.MINYEAR, datetime.MAXYEAR)
@@ -43,11 +84,6 @@ def _locales_check(names: Sequence[str]) -> str | None:
 def formats_check(names: Sequence[str]) -> str | None:
     """Check the names of CLDR's formats: return the expected ones, or None where all are valid."""
     return None if names and set(names) <= set(FORMATS) else "one or more of " + ", ".join(FORMATS)
-
-
-def a_name(text: str) -> str | None:
-    """Check that a name is not empty."""
-    return None if text else "a name of at least one character"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,24 +106,35 @@ class FilesConfig:
     text_field: str = setting(
         "text",
         "JSONL field of a text, or of a text that has a label",
-        check=a_name,
-        read_by=tasks("language_modelling", "classification"),
+        check=not_empty,
+        read_by=(tasks("language_modelling", "classification"), FIELDS),
     )
-    label_field: str = setting("label", "JSONL field of a label", check=a_name, read_by=tasks("classification"))
-    source_field: str = setting("source", "JSONL field of a pair's source", check=a_name, read_by=tasks("text_to_text"))
-    target_field: str = setting("target", "JSONL field of a pair's target", check=a_name, read_by=tasks("text_to_text"))
+    label_field: str = setting(
+        "label", "JSONL field of a label", check=not_empty, read_by=(tasks("classification"), FIELDS)
+    )
+    source_field: str = setting(
+        "source", "JSONL field of a pair's source", check=not_empty, read_by=(tasks("text_to_text"), FIELDS)
+    )
+    target_field: str = setting(
+        "target", "JSONL field of a pair's target", check=not_empty, read_by=(tasks("text_to_text"), FIELDS)
+    )
     validation_share: float = setting(
         0.05,
-        "share of the data held out for validation; not applied where data.validation_path is given",
+        "share of the data held out for validation, where data.validation_path is none",
         check=fraction,
+        read_by=unless_own("data.validation_path"),
     )
     test_share: float = setting(
         0.05,
-        "share of the data held out for the test (0: no test); not applied where data.test_path is given",
+        "share of the data held out for the test, where data.test_path is none; 0: no test",
         check=fraction,
+        read_by=unless_own("data.test_path"),
     )
     split: str = setting(
-        RANDOM, "choice of the held-out part: by a permutation of the seed, or the end of the data", allowed=SPLITS
+        RANDOM,
+        "choice of the held-out part: by a permutation of the seed, or the end of the data",
+        allowed=SPLITS,
+        read_by=unless_own("data.validation_path", "data.test_path"),
     )
 
 
@@ -99,35 +146,41 @@ def _one_or_two(paths: tuple[str, ...]) -> str | None:
 class DataConfig:
     """Source of the examples, and their batches."""
 
-    source: str = setting("dates", "source of the examples", allowed=SOURCES)
+    source: str = setting(
+        "dates",
+        "source of the examples: dates and languages that are drawn, Python's source code, or files",
+        allowed=SOURCES,
+    )
     path: str | None = setting(
         None,
-        "file of texts (plain, .gz, JSONL), folder of text files, or TSV or JSONL file of pairs or labels",
-        check=a_name,
+        "training data: file of texts (plain, .gz, JSONL), folder of text files, or TSV or JSONL file of pairs or"
+        " labels",
+        check=not_empty,
         read_by=FILES,
     )
-    source_path: str | None = setting(None, "file whose lines are sources, plain or .gz", check=a_name, read_by=FILES)
+    source_path: str | None = setting(
+        None, "file whose lines are sources, plain or .gz", check=not_empty, read_by=FILES
+    )
     target_path: str | None = setting(
-        None, "file whose lines are the targets of data.source_path's", check=a_name, read_by=FILES
+        None, "file whose lines are the targets of data.source_path's", check=not_empty, read_by=FILES
     )
     validation_path: tuple[str, ...] | None = setting(
         None,
-        "own validation data: a file or folder, or the source's and the target's file, separated by a comma",
+        "validation data: a file or folder, or the source's and the target's file, separated by a comma; none: a share"
+        " of the training data",
         check=_one_or_two,
         read_by=FILES,
     )
     test_path: tuple[str, ...] | None = setting(
         None,
-        "own test data: a file or folder, or two files, as for data.validation_path",
+        "test data, as data.validation_path; none: a share of the training data",
         check=_one_or_two,
         read_by=FILES,
     )
-    examples: int = setting(
-        100_000, "training examples drawn from a source that generates them", check=at_least(1), read_by=DRAWN
-    )
+    examples: int = setting(100_000, "number of training examples that are drawn", check=at_least(1), read_by=DRAWN)
     evaluation_examples: int = setting(
         2_000,
-        "examples in each of validation and test, for a source that generates them",
+        "number of examples that are drawn for validation, and for the test",
         check=at_least(1),
         read_by=DRAWN,
     )
@@ -135,11 +188,11 @@ class DataConfig:
         "refuse",
         "treatment of examples longer than the model's limit: refuse them, or cut them and print how many",
         allowed=("refuse", "cut"),
-        read_by=LENGTHS,
+        read_by=(LENGTHS, LIMITED),
     )
     num_buckets: int = setting(
         2,
-        "number of fixed lengths to which batches are padded; each compiles once",
+        "number of lengths to which batches are padded: more of them, less padding, but a program to compile for each",
         check=at_least(1, 10_000),
         read_by=LENGTHS,
     )

@@ -13,19 +13,26 @@ from experiments.training.bleu import signature
 from experiments.training.progress import print_line
 from transformer.errors import problem
 
+MISTAKES = 5
+"""Number of mistakes to print, unless a flag gives another."""
 
-def print_scores(run: Run, split: str | None, most: int | None, mistakes: int) -> None:
+
+def print_scores(run: Run, split: str | None, most: int | None, mistakes: int | None) -> None:
     """Compute and print the scores of a run.
 
     Args:
         split: "train", "validation" or "test"; None: test, or validation where there is no test split.
         most: number of examples, the first of the split; None: all.
-        mistakes: number of mistakes to print.
+        mistakes: number of mistakes to print; None: MISTAKES.
 
     Raises:
-        UserError: the split is empty.
+        UserError: the split is empty, or mistakes are asked for of a task that has none.
     """
     task = run.experiment.task
+    if mistakes is not None and not task.generates and task.classes is None:
+        expected = "it only with text_to_text or classification"
+        raise problem("--mistakes is not read by language_modelling", got=mistakes, expected=expected)
+    mistakes = MISTAKES if mistakes is None else mistakes
     split = split or ("test" if task.splits.test else "validation")
     examples = getattr(task.splits, split)[:most]
     if not examples:

@@ -26,7 +26,7 @@ def stored_config(workdir: Path, *, trust_code: bool = False) -> tuple[Any, dict
     record = read_record(workdir)
     path = Path(workdir).absolute() / "config.json"
     try:
-        config = settings.from_json_dict(record["config"])
+        config = settings.from_stored(record["config"])
     except UserError as error:
         raise UserError(f"in {path}: {error}") from error
     require_consent(config, path, trust_code)

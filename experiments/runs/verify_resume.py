@@ -162,6 +162,9 @@ def flags_of(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> list[
         "training.output.tensorboard": "false",
     }
     loaded, flags = settings.load_recipe(recipe), {**dict(overrides), **own}
+    for name, text in overrides:
+        if own.get(name, text) != text:
+            print(f"note: --config.{name} = {text} is not read: --verify_resume sets {own[name]}", file=sys.stderr)
     settings.resolve(loaded, flags.items())
     for name, text in SMALLER.items():
         with contextlib.suppress(UserError):  # an experiment that does not read it

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import settings
+from experiments.cli import flags
 from experiments.sweeping.space import RANGES, SEED, Dimension, Range, Space
 from transformer import schema
 from transformer.errors import UserError, problem
@@ -20,17 +21,24 @@ from transformer.schema import Setting
 
 FLAG = "--sweep."
 
+MOST_VALUES = 10_000
+"""Most values that a sweep lists of one setting."""
+
 
 def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Split a command line into its other words and its `--sweep.` flags, name -> text.
 
+    One that is given twice has its last value, and a line on standard error says so.
+
     Raises:
-        UserError: one is given twice, or has no value.
+        UserError: one has no value.
     """
     words, given = [], {}
     left = list(argv)
     while left:
         word = left.pop(0)
+        if word.partition("=")[0] == FLAG.removesuffix("."):
+            raise problem("--sweep names no setting", do=f"Write {FLAG}SETTING=VALUES; see --help.")
         if not word.startswith(FLAG):
             words.append(word)
             continue
@@ -39,9 +47,7 @@ def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             text = left.pop(0)
         if not text:
             raise problem(f"{FLAG}{name} needs values", do=f"Write {FLAG}{name}=VALUES; see --help.")
-        if name in given:
-            raise problem(f"{FLAG}{name} is given twice", do="Give it once.")
-        given[name] = text
+        flags.set_last(given, name, text, FLAG)
     return words, given
 
 
@@ -53,7 +59,7 @@ def make_space(given: Mapping[str, Any], seed: int = 0) -> Space:
 
     Raises:
         UserError: a setting that does not exist, a value that it does not allow, an empty range, a log range through
-            zero, a setting varied twice, a condition on what the space does not vary.
+            zero, a setting varied twice, a condition on what the space does not vary, too many values.
     """
     seeds: tuple[int, ...] = (seed,)
     dimensions = []
@@ -81,7 +87,8 @@ def _dimension(key: str, values: Any) -> Dimension:
             raise problem(f"{leaf.name} is a list, which no sweep varies", do="Give it by --config.")
     parsed = _range(leaves[0], values) if len(names) == 1 else None
     if parsed is None:
-        parts = values.split(",") if isinstance(values, str) else list(values)
+        parts = schema.split(values) if isinstance(values, str) else list(values)
+        _refuse_many(key, len(parts))
         parsed = tuple(_choice(leaves, part) for part in parts if part != "")
         if not parsed:
             raise problem(f"the sweep of {key} is empty", expected="at least one value")
@@ -115,19 +122,24 @@ def _choice(leaves: list[Setting], part: Any) -> tuple[Any, ...]:
 def _range(leaf: Setting, values: Any) -> Any:
     """Parse a Range, or the whole numbers of LOW:HIGH; return None where `values` are choices."""
     if isinstance(values, range):
+        _refuse_many(leaf.name, len(values))
         values = f"{values.start}:{values.stop}" if values.step == 1 else list(values)
-    if isinstance(values, str):
+    is_number = leaf.plain_type in (int, float)
+    if isinstance(values, str) and "," not in values:
         kind, *ends = values.split(":")
         if kind in RANGES and len(ends) == 2:
-            values = RANGES[kind](*(_number(leaf, end) for end in ends))
-        elif leaf.plain_type is int and len(ends) == 1 and "," not in values:
-            low, high = (int(_number(leaf, end)) for end in (kind, *ends))
+            values = RANGES[kind](*(_end(leaf, end) for end in ends))
+        elif leaf.plain_type is int and len(ends) == 1 and kind not in RANGES:
+            low, high = _end(leaf, kind), _end(leaf, ends[0])
             if low >= high:
                 raise _empty(leaf, values)
+            _refuse_many(leaf.name, high - low)
             return tuple((schema.checked(number, leaf),) for number in range(low, high))
+        elif ends and is_number:
+            raise _no_range(leaf, values)
     if not isinstance(values, Range):
         return None
-    if leaf.plain_type not in (int, float):
+    if not is_number:
         raise problem(f"{leaf.name} has no numbers between others", expected="a list of values, a,b,c")
     if not (math.isfinite(values.low) and math.isfinite(values.high) and values.low < values.high):
         raise _empty(leaf, f"{values.low:g}:{values.high:g}")
@@ -138,15 +150,51 @@ def _range(leaf: Setting, values: Any) -> Any:
             expected="a low end above 0",
             do="Raise the low end, or take linear.",
         )
-    low, high = (schema.checked(leaf.plain_type(end), leaf) for end in values.ends)
+    low, high = (schema.checked(_end(leaf, schema.show(end)), leaf) for end in values.ends)
     return Range(low, high, values.log)
 
 
-def _number(leaf: Setting, text: str) -> float:
+def _end(leaf: Setting, text: str) -> Any:
+    """Parse an end of a range, a whole number where the setting is one."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError as error:
-        raise problem(f"the range of {leaf.name} has an end that is no number", got=repr(text)) from error
+        raise problem(
+            f"the range of {leaf.name} has an end that is no number", got=repr(text), expected=_ranges(leaf)
+        ) from error
+    return schema.parse(text, leaf) if leaf.plain_type is int and math.isfinite(number) else number
+
+
+def _no_range(leaf: Setting, text: str) -> UserError:
+    """Build the error for a text with a colon that is no range; it names the ranges from the first to the last part."""
+    numbers = [part for part in text.split(":") if _is_number(part)]
+    low, high = (numbers[0], numbers[-1]) if len(numbers) > 1 else ("LOW", "HIGH")
+    return problem(f"no range of {leaf.name}", got=repr(text), expected=_ranges(leaf, low, high))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _ranges(leaf: Setting, low: str = "LOW", high: str = "HIGH") -> str:
+    """List the ranges that a setting may have, in words."""
+    kinds = [f"{kind}:{low}:{high}" for kind in RANGES]
+    return " or ".join(kinds + ([f"{low}:{high} (whole numbers below {high})"] if leaf.plain_type is int else []))
+
+
+def _refuse_many(name: str, count: int) -> None:
+    """Raise a UserError for more values than a sweep lists."""
+    if count > MOST_VALUES:
+        raise problem(
+            f"the sweep of {name} has too many values",
+            got=f"{count:,}",
+            expected=f"at most {MOST_VALUES:,}",
+            do=None if name == SEED else f"Write --sweep.{name}=linear:LOW:HIGH for the numbers between two.",
+        )
 
 
 def _empty(leaf: Setting, text: str) -> UserError:

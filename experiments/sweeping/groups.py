@@ -6,6 +6,7 @@ order of their data. Data, tokenizers and the model are made once for all trials
 
 import dataclasses
 import json
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,15 +83,8 @@ class Experiments:
         if key not in self._made:
             self._made[key] = set_up(config)
         made = self._made[key]
-        values = settings.to_json_dict(made.config)
-        own = schema.flatten(settings.to_json_dict(config))
-        for name in FREE:
-            *path, last = name.split(".")
-            section = values
-            for part in path:
-                section = section[part]
-            section[last] = own[name]
-        config = settings.from_json_dict(values)
+        own = {name: operator.attrgetter(name)(config) for name in FREE}
+        config = schema.with_values(made.config, own)
         return dataclasses.replace(made, config=config, hyperparameters=hyperparameters(config))
 
 

@@ -91,4 +91,5 @@ def _seconds_of_a_step(trials: Sequence[Trial], size: int, programs: Programs, s
 
 def _sizes(experiment: Any) -> list[str]:
     model = experiment.config.model
-    return [model.architecture, f"{model.num_layers} layers", f"width {model.width}"]
+    layers = " + ".join(str(parts.get("residual", 0)) for parts in experiment.model.stacks.values())
+    return [model.architecture, f"{layers} layers", f"width {model.width}"]

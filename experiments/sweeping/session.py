@@ -4,6 +4,7 @@ Before anything compiles, the space, the points to be tried and the config of ea
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ from experiments.sweeping.storage import (
     without_password,
 )
 from experiments.sweeping.study import Search, SweepStudy, open_study
-from experiments.sweeping.worker import Options, Worker
+from experiments.sweeping.worker import MOST_LANES, Options, Worker
 from experiments.tasks.task import Task
 from experiments.training import signals
 from experiments.training.experiment import Experiment
@@ -41,6 +42,9 @@ from transformer.errors import UserError, problem
 
 MOST_CHECKED = 64
 """Combinations of a space that are checked before anything compiles; of a larger space, this many spread evenly."""
+
+MOST_POINTS = 100_000
+"""Most combinations of a space that is tried in full."""
 
 DATA = ("shared", "own")
 """The seed that decides the data of a trial: the recipe's, the same for all; or the trial's own."""
@@ -52,6 +56,7 @@ class Sweep:
 
     Attributes:
         base: the recipe with its flags, resolved.
+        notes: a line for each setting of the recipe that the sweep leaves out, and for --trials beyond the space.
         search: the space, its points and their sampler.
         resolve: (settings of a point, seed) -> the resolved config.
     """
@@ -59,6 +64,7 @@ class Sweep:
     base: Any
     search: Search
     resolve: Callable[[dict[str, Any], int], Any]
+    notes: tuple[str, ...]
 
     def first(self) -> Any:
         """Return the config of a corner of the space."""
@@ -89,22 +95,33 @@ def make_sweep(
     """
     base, _ = settings.resolve(recipe, given)
     space = make_space(varied, base.seed)
+    if data == "own" and base.data.seed is not None and not any(DATA_SEED in d.names for d in space.dimensions):
+        raise problem(
+            "--data=own is not read where data.seed is set",
+            got=f"data.seed {base.data.seed}",
+            do="Give --config.data.seed=none, or leave --data out.",
+        )
     resolve = _resolver(recipe, given, base.data_seed if data == "shared" else None)
-    _check(space, resolve, {name for name, _ in given})
+    notes = _check(space, resolve, {name for name, _ in given})
     sampler, points = _points(space, sampler, trials)
-    return Sweep(base, Search(space, sampler, points, base.seed), resolve)
+    if trials is not None and trials > len(points):
+        notes.append(f"--trials={trials} is more than the space has: its {len(points)} combinations are all trained.")
+    search = Search(space, sampler, points, base.seed)
+    return Sweep(base, search, lambda values, seed: resolve(values, seed)[0], tuple(notes))
 
 
-def _resolver(
-    recipe: ConfigDict, given: Sequence[tuple[str, str]], data_seed: int | None
-) -> Callable[[dict[str, Any], int], Any]:
-    """Build the function (settings of a point, seed) -> resolved config; a given seed of the data is that of all."""
+Resolve = Callable[[dict[str, Any], int], tuple[Any, list[str]]]
+"""The function (settings of a point, seed) -> resolved config, and a line for each setting of the recipe left out."""
 
-    def resolve(values: dict[str, Any], seed: int) -> Any:
+
+def _resolver(recipe: ConfigDict, given: Sequence[tuple[str, str]], data_seed: int | None) -> Resolve:
+    """Build the function that resolves a point; a given seed of the data is that of all."""
+
+    def resolve(values: dict[str, Any], seed: int) -> tuple[Any, list[str]]:
         more = overrides({**values, SEED: seed})
         if data_seed is not None and DATA_SEED not in values:
             more.append((DATA_SEED, str(data_seed)))
-        return settings.resolve(recipe, [*given, *more])[0]
+        return settings.resolve(recipe, [*given, *more])
 
     return resolve
 
@@ -113,21 +130,27 @@ def _points(space: Space, sampler: str | None, trials: int | None) -> tuple[str,
     """Choose the sampler, and the values of each point.
 
     Raises:
-        UserError: a space with ranges that is to be tried in full.
+        UserError: a space with ranges, or with very many combinations, that is to be tried in full.
     """
-    every = list(space.corners()) if space.finite else None
+    every = list(space.corners()) if space.finite and space.most_corners <= MOST_POINTS else None
     sampler = sampler or ("grid" if every is not None and (trials or len(every)) >= len(every) else "tpe")
+    endless = "ranges" if not space.finite else f"up to {space.most_corners:,} combinations"
     if sampler == "grid" and every is None:
-        raise problem("a space with ranges has no grid", do="Give lists of values, or another --sampler.")
+        raise problem(f"a space with {endless} has no grid", do="Give lists of fewer values, or another --sampler.")
     if sampler == "grid":
         return sampler, every[:trials]
     if trials is None:
-        raise problem("--trials must be given: the space has ranges, so its points have no end", do="Add --trials=20.")
+        why = f"the space has {endless}" if every is None else f"--sampler={sampler} draws as many points as it names"
+        raise problem(f"--trials must be given: {why}", do="Add --trials=20.")
     return sampler, [{}] * trials
 
 
-def _check(space: Space, resolve: Callable[..., Any], given: set[str]) -> None:
-    """Raise a UserError for a setting that the space varies and a flag fixes, or for values that exclude each other."""
+def _check(space: Space, resolve: Resolve, given: set[str]) -> list[str]:
+    """Check the configs of some corners of the space; return a line for each setting of the recipe left out.
+
+    Raises:
+        UserError: a setting that the space varies and a flag fixes, values that exclude each other, or nothing varied.
+    """
     if not space.dimensions and len(space.seeds) < 2:
         raise problem("nothing is varied", do="Add --sweep.SETTING=VALUES, or get_sweep() to the recipe; see --help.")
     for dimension in space.dimensions:
@@ -136,14 +159,16 @@ def _check(space: Space, resolve: Callable[..., Any], given: set[str]) -> None:
                 raise problem(
                     f"{name} is varied by the sweep and fixed by --config.{name}", do="Leave one of them out."
                 )
-    corners = list(space.corners())
-    for point in corners[:: max(1, len(corners) // MOST_CHECKED)]:
+    some = min(space.most_corners, MOST_POINTS)
+    notes: dict[str, None] = {}
+    for point in itertools.islice(space.corners(), 0, some, max(1, some // MOST_CHECKED)):
         values = space.settings_of(point)
         try:
-            resolve(values, space.seeds[0])
+            notes |= dict.fromkeys(resolve(values, space.seeds[0])[1])
         except UserError as error:
             where = ", ".join(f"{name}={value}" for name, value in overrides(values))
             raise UserError(f"in the sweep, at {where}: {error}") from error
+    return list(notes)
 
 
 def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str, Any]) -> int:
@@ -162,6 +187,8 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     """
     recipe, own = load_recipe_and_sweep(flags.config)
     sweep = make_sweep(recipe, given, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
+    if flags.halvings:
+        _check_halvings(flags, sweep.search)
     use_cores(flags.devices)
     experiments = Experiments()
     first = experiments.of(sweep.first())
@@ -187,6 +214,19 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
         close(storage)
 
 
+def _check_halvings(flags: Any, search: Search) -> None:
+    """Raise a UserError where no program trains two points, of which one could stop."""
+    seeds = len(search.space.seeds)
+    together = min(len(search.points), (flags.lanes or MOST_LANES) // seeds)
+    if together < 2:
+        raise problem(
+            "--halvings is not read where a program trains one combination of settings",
+            got=f"{len(search.points)} combinations of {seeds} seeds, {flags.lanes or MOST_LANES} lanes",
+            expected="lanes for two combinations",
+            do="Leave it out, or raise --lanes.",
+        )
+
+
 def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Experiments, first: Experiment) -> int:
     """Work on a study and print its results; return the exit code.
 
@@ -202,6 +242,8 @@ def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Ex
     print_line(console, f"study {name} in {without_password(url)}: {study.points} trials of {seeds} seeds, {left} left")
     for line in study.space.to_lines():
         print_line(console, f"  {line}")
+    for note in sweep.notes:
+        print_line(console, note)
     print_line(console, f"lanes by {mode} on {devices}; search algorithm: {study.search.sampler}")
     with signals.catch_stop_signals() as stop, Heartbeat(study.storage, flags.heartbeat, stop) as heartbeat:
         worker = Worker(study, experiments, sweep.resolve, options, heartbeat, stop, console)

@@ -7,8 +7,8 @@ A recipe's `get_sweep()` returns a dict of them, in the grammar of `grammar`:
 """
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from transformer import schema
@@ -87,7 +87,7 @@ class Dimension:
         if isinstance(self.values, Range):
             kind = "log" if self.values.log else "linear"
             return f"{self.name}={kind}:{self.values.low}:{self.values.high}"
-        return f"{self.name}=" + ",".join(schema.show(choice) for choice in self.choices)
+        return f"{self.name}={schema.show(self.choices)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +100,11 @@ class Space:
     @property
     def finite(self) -> bool:
         return not any(isinstance(dimension.values, Range) for dimension in self.dimensions)
+
+    @property
+    def most_corners(self) -> int:
+        """The number of combinations that `corners` yields, or more where some values are conditional."""
+        return math.prod(2 if isinstance(d.values, Range) else len(d.values) for d in self.dimensions)
 
     def settings_of(self, point: Point) -> dict[str, Any]:
         """Return the value of each setting at a point."""
@@ -116,16 +121,19 @@ class Space:
 
     def corners(self) -> Iterator[Point]:
         """Yield every combination of choices and ends of ranges, which is all of a finite space."""
-        points: Iterable[Point] = [{}]
-        for dimension in self.dimensions:
-            values = list(dimension.values.ends) if isinstance(dimension.values, Range) else dimension.choices
-            points = list(
-                itertools.chain.from_iterable(
-                    [{**point, dimension.name: value} for value in values] if self.active(dimension, point) else [point]
-                    for point in points
-                )
-            )
-        yield from points
+        return self._corners(self.dimensions, {})
+
+    def _corners(self, dimensions: Sequence[Dimension], point: Point) -> Iterator[Point]:
+        """Yield every combination of the values of some dimensions, with a point of those before them."""
+        if not dimensions:
+            yield point
+            return
+        first, *others = dimensions
+        if not self.active(first, point):
+            yield from self._corners(others, point)
+            return
+        for value in first.values.ends if isinstance(first.values, Range) else first.choices:
+            yield from self._corners(others, {**point, first.name: value})
 
     def to_lines(self) -> list[str]:
         """Return the space in words, by which two spaces are compared."""

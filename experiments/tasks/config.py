@@ -82,7 +82,10 @@ class TaskConfig:
         read_by=tasks("language_modelling"),
     )
     context: int = setting(
-        256, "window of language_modelling (tokens)", check=at_least(2), read_by=tasks("language_modelling")
+        256,
+        "length of the windows that the text is cut into (tokens)",
+        check=at_least(2),
+        read_by=tasks("language_modelling"),
     )
     bidirectional_prefix: bool = setting(
         False,
@@ -100,12 +103,12 @@ class TaskConfig:
     )
     segments: bool = setting(
         True,
-        "no attention between documents packed into one window",
+        "no attention between the documents of one window; false: attention across them",
         read_by=tasks(objectives=("causal", "masked", "span")),
     )
     bleu: str = setting(
         "off",
-        "tokenizer of sacreBLEU for BLEU as a score of text_to_text; off: no BLEU",
+        "BLEU as a further score, with this tokenizer of sacreBLEU; off: no BLEU",
         allowed=BLEU_TOKENIZERS,
         read_by=tasks("text_to_text"),
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from transformer.read_by import Condition
+from transformer.read_by import unless
 from transformer.schema import at_least, fraction, setting
 
 STOPPING = ("training.output.evaluate_every", "training.output.best")
@@ -33,7 +33,7 @@ class OutputConfig:
     )
     keep_every: int | None = setting(
         None,
-        "steps between checkpoints that training.average_last averages; none: output.evaluate_every",
+        "steps between checkpoints that training.average_last averages; none: training.output.evaluate_every",
         check=at_least(1),
         changes_result=False,
     )
@@ -54,24 +54,18 @@ class TrainingConfig:
         64,
         "examples per update",
         check=at_least(1),
-        read_by=Condition(
-            ("training.batch_tokens",),
-            holds=lambda tokens: tokens is None,
-            who=lambda tokens: f"training with training.batch_tokens = {tokens}",
-            expected="training.batch_tokens none",
-            do="Give one of them.",
-        ),
+        read_by=unless("training.batch_tokens"),
     )
     batch_tokens: int | None = setting(
         None,
-        "tokens per update, padding included, of the longer side; none: batch_size applies",
+        "tokens per update, padding included, of the longer side; none: training.batch_size examples",
         check=at_least(1),
     )
     accumulation: int = setting(
         1, "gradient accumulation: number of parts that a batch is computed in", check=at_least(1)
     )
     label_smoothing: float | None = setting(
-        None, "fraction of the target spread over all tokens; none: no smoothing", check=fraction
+        None, "share of each label's probability that is spread over all tokens; none: no smoothing", check=fraction
     )
     initial_scale: float = setting(
         1.0, "factor on the initial values of matrices and embeddings", check=at_least(1e-6, 1e6)
@@ -87,7 +81,7 @@ class TrainingConfig:
     )
     patience: int | None = setting(
         None,
-        "consecutive evaluations without a better output.best that end training; none: all steps",
+        "number of evaluations in a row without a better training.output.best that end training; none: all steps",
         check=at_least(1),
     )
     output: OutputConfig = setting(OutputConfig, "logging, evaluation and checkpoints")

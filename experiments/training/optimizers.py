@@ -113,20 +113,20 @@ class OptimizerConfig:
     )
     decay_fraction: float = setting(
         0.2,
-        "fraction of all steps in which schedule wsd decays",
+        "fraction of all steps, at their end, in which the learning rate decays",
         check=fraction,
         read_by=when("optimizer.schedule", "wsd"),
     )
     weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0, 1e6))
     beta1: float = setting(
         0.9,
-        "decay rate of the mean gradient, or momentum; not read by adafactor",
+        "decay rate of the mean gradient, or momentum",
         check=fraction,
         read_by=when("optimizer.name", "adamw", "lion", "muon", "sgd"),
     )
     beta2: float = setting(
         0.98,
-        "decay rate of the mean squared gradient, or of lion's mean; not read by sgd",
+        "decay rate of the mean squared gradient, or of lion's mean",
         check=fraction,
         read_by=when("optimizer.name", "adamw", "adafactor", "lion", "muon"),
     )

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from experiments import settings
 from experiments.settings import Config, defaults, resolve
-from transformer import schema
+from transformer import build, schema
 from transformer.errors import UserError
+from transformer.synonyms import OURS
 
 LEAVES = schema.settings(Config)
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -276,7 +277,198 @@ def test_contradictions_between_recipe_and_flag_are_seen():
     assert "not divisible" in error_of(resolve, recipe, [("model.width", "132")])
 
 
+# What a flag takes the place of
+
+DATES = next(path for path in RECIPES if path.name == "dates.py")
+LAYERS = ("num_layers", "num_encoder_layers", "num_decoder_layers")
+
+
+@pytest.mark.parametrize(
+    ("flags", "layers", "left_out"),
+    [
+        ({}, (4, 2, 2), []),
+        ({"num_layers": "6"}, (6, 6, 6), ["num_encoder_layers = 2", "num_decoder_layers = 2"]),
+        ({"num_layers": "6", "num_encoder_layers": "3"}, (6, 3, 6), ["num_decoder_layers = 2"]),
+        ({"num_encoder_layers": "3"}, (4, 3, 2), []),
+        ({"architecture": "rnn_seq2seq", "num_layers": "1"}, (1, 1, 1), [f"{name} = 2" for name in LAYERS[1:]]),
+    ],
+)
+def test_given_layers_take_the_place_of_the_recipes_two_depths(flags, layers, left_out):
+    config, notes = resolve(settings.load_recipe(DATES), [(f"model.{name}", text) for name, text in flags.items()])
+    assert tuple(getattr(config.model.resolved(), name) for name in LAYERS) == layers
+    assert notes == [
+        f"model.{what} of the recipe is left out: model.num_layers is given in its place." for what in left_out
+    ]
+
+
+def test_layers_beside_both_depths_are_refused_and_those_of_a_recipe_or_a_stored_config_kept():
+    flags = [(f"model.{name}", str(3 + number)) for number, name in enumerate(LAYERS)]
+    line = error_of(resolve, settings.load_recipe(DATES), flags)
+    assert line.startswith("model.num_layers is not read by a config with model.num_encoder_layers 4 and")
+    assert "; got 3; expected it only with model.num_encoder_layers or model.num_decoder_layers none" in line
+    assert "model.num_layers is not read by" in error_of(build, {"vocab_size": 9, **dict.fromkeys(LAYERS, 3)})
+    stored = settings.to_json_dict(resolve(settings.load_recipe(DATES))[0])
+    assert settings.from_json_dict(stored).model.resolved().num_layers == stored["model"]["num_layers"] == 4
+
+
+def test_a_given_batch_size_takes_the_place_of_the_recipes_tokens():
+    recipe = defaults()
+    recipe.training.update(batch_tokens=640, accumulation=5)
+    config, notes = resolve(recipe, [("training.batch_size", "50")])
+    assert (config.training.batch_size, config.training.batch_tokens) == (50, None)
+    assert notes == [
+        "training.batch_tokens = 640 of the recipe is left out: training.batch_size is given in its place."
+    ]
+    assert "training.batch_size is not read by" in error_of(
+        resolve, recipe, [("training.batch_size", "50"), ("training.batch_tokens", "640")]
+    )
+
+
+def test_of_the_tokenizer_too_only_what_a_flag_gives_is_refused():
+    recipe = defaults()
+    recipe.tokenizer.update(name="bpe", vocab_size=400)
+    config, notes = resolve(recipe, [("tokenizer.name", "characters")])
+    assert config.tokenizer.vocab_size is None
+    assert notes == ["tokenizer.vocab_size = 400 of the recipe is left out: tokenizer 'characters' does not read it."]
+    line = error_of(resolve, recipe, [("tokenizer.name", "characters"), ("tokenizer.vocab_size", "400")])
+    assert line.startswith("tokenizer.vocab_size is not read by tokenizer 'characters'; got 400; expected it only with")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "model.unroll=true model.remat=true",
+        "data.too_long=cut",
+        "data.source=files data.validation_path=v data.files.validation_share=0.1",
+        "data.source=files data.test_path=v data.files.test_share=0.1",
+        "data.source=files data.test_path=v data.validation_path=w data.files.split=tail",
+        "data.source=files data.path=a.tsv data.files.source_field=x",
+    ],
+)
+def test_a_flag_that_another_one_overrides_is_refused(flags):
+    pairs = [flag.split("=") for flag in flags.split()]
+    assert any(f"{name} is not read by " in override_error(*pairs) for name, _ in pairs)
+    assert "is not read" not in " ".join(resolve(defaults(), pairs[:-1])[1])
+
+
+def test_fused_kernels_in_vain_are_noted_and_a_recipe_may_ask_for_them():
+    wish = ("model.kernels", "fast")
+    for name, text in [
+        ("model.score", "additive"),
+        ("model.attention.sink", "true"),
+        ("model.attention.soft_cap", "3"),
+    ]:
+        config, (note,) = resolve(defaults(), [wish, (name, text)])
+        assert config.model.kernels == "fast"
+        assert note.startswith("model.kernels = fast changes nothing: it is not read by attention of this score")
+    alibi = [wish, ("model.position", "alibi")]
+    assert resolve(defaults(), alibi)[1] == []  # cross-attention has no bias
+    assert len(resolve(defaults(), [*alibi, ("model.architecture", "encoder_only")])[1]) == 1
+    recipe = defaults()
+    recipe.model.kernels = "fast"
+    assert resolve(recipe, [("model.score", "additive")])[1] == []
+
+
+def test_a_stored_config_loses_what_this_version_does_not_read():
+    stored = settings.to_json_dict(Config())
+    stored["model"].update(remat=True, unroll=True)
+    stored["task"]["name"], stored["data"]["source"] = "classification", "date_language"
+    stored["model"].update(architecture="encoder_only", tie_embeddings=False)
+    config = settings.from_stored(stored)
+    assert (config.model.unroll, config.model.remat, config.model.tie_embeddings) == (False, True, True)
+    assert settings.differences(stored, settings.to_json_dict(config)) == []
+    assert "model.tie_embeddings is not read by a classifier" in override_error(
+        ("task.name", "classification"), ("model.architecture", "encoder_only"), ("model.tie_embeddings", "false")
+    )
+    classifier = [("task.name", "classification"), ("model.tie_embeddings", "false")]
+    assert not resolve(defaults(), classifier)[0].model.tie_embeddings  # source and target have a table each
+
+
+def test_a_path_may_hold_a_comma():
+    for text, paths in [("a,b", ("a", "b")), ('["a,b"]', ("a,b",)), ('["a,b", "c"]', ("a,b", "c")), ("[a]", ("[a]",))]:
+        config, _ = resolve(defaults(), [("data.source", "files"), ("data.validation_path", text)])
+        assert config.data.validation_path == paths
+        again = schema.parse(schema.show(paths), LEAVES["data.validation_path"])
+        assert again == paths
+
+
+# Names of other libraries
+
+
+def test_every_synonym_stands_for_a_name_that_there_is():
+    parts = {part for name in LEAVES for part in name.split(".")}
+    values = {value for leaf in LEAVES.values() for value in (*(leaf.allowed or ()), "true", "false")}
+    flags = {"workdir", "config", "input", "checkpoint", "trials", "workers"}
+    assert set(OURS) - parts - values - flags == set()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("lr", "optimizer.learning_rate"),
+        ("model.lr", "optimizer.learning_rate"),
+        ("optimizer.b2", "optimizer.beta2"),
+        ("d_model", "model.width"),
+        ("model.hidden_size", "model.width"),
+        ("n_head", "model.num_heads"),
+        ("num_attention_heads", "model.num_heads"),
+        ("model.n_layer", "model.num_layers"),
+        ("d_ff", "model.feed_forward_width"),
+        ("position", "model.position"),
+        ("dropout_rate", "model.dropout"),
+        ("training.epochs", "training.steps"),
+        ("optimizer.eps", "optimizer.epsilon"),
+        ("rope_theta", "model.rotary_base"),
+    ],
+)
+def test_a_name_of_another_library_leads_to_ours_by_every_route(typed, meant):
+    assert f"Did you mean {meant}?" in override_error((typed, "1"))
+    recipe = ConfigDict()
+    section, _, last = f"config.{typed}".removeprefix("config.").rpartition(".")
+    recipe.update({section: {last: 1}} if section else {last: 1})
+    assert f"Did you mean {meant}?" in error_of(resolve, recipe)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "meant"),
+    [
+        ("model.position", "rope", "rotary"),
+        ("model.norm", "RMSNorm", "rms"),
+        ("model.norm", "'rms'", "rms"),
+        ("model.norm_placement", "Pre-LN", "pre"),
+        ("model.activation", "gelu_new", "gelu_tanh"),
+        ("model.score", "bahdanau", "additive"),
+        ("model.architecture", "gpt", "decoder_only"),
+        ("model.dtype", "bf16", "bfloat16"),
+        ("optimizer.name", "adam", "adamw"),
+        ("optimizer.schedule", "noam", "inverse_sqrt"),
+        ("task.name", "translation", "text_to_text"),
+        ("tokenizer.name", "char", "characters"),
+    ],
+)
+def test_a_value_of_another_library_leads_to_ours(name, typed, meant):
+    assert f"Did you mean '{meant}'?" in override_error((name, typed))
+
+
+@pytest.mark.parametrize(
+    ("key", "guess"),
+    [("d_model", "'width'"), ("dropout_rate", "'dropout'"), ("cell", '{"recurrent": {"cell": ...}}')],
+)
+def test_a_key_of_another_library_leads_to_ours_in_python(key, guess):
+    assert f"Did you mean {guess}?" in error_of(build, {"vocab_size": 9, key: 1})
+
+
 # Two configs
+
+
+def test_a_setting_that_neither_config_reads_is_no_difference():
+    old = settings.to_json_dict(resolve(settings.load_recipe(DATES))[0])
+    new = json.loads(json.dumps(old))
+    new["model"]["num_layers"] = 9  # the depths of both stacks are set
+    new["data"]["files"]["split"] = "tail"  # the source is dates
+    assert settings.differences(old, new) == []
+    new["model"]["num_decoder_layers"] = None
+    assert [name for name, *_ in settings.differences(old, new)] == ["model.num_layers", "model.num_decoder_layers"]
 
 
 def test_differences_are_named_with_both_values_and_whether_they_matter():
@@ -329,7 +521,7 @@ def test_help_of_a_section_lists_all_of_each_setting_within_100_columns(section)
     inside = [leaf for leaf in LEAVES.values() if leaf.name.startswith(section + ".")]
     assert inside
     for leaf in inside:
-        row = next(line for line in text.splitlines() if line.split()[:1] == [leaf.name])
+        row = next(line for line in text.splitlines() if line.startswith(f"  {leaf.name} "))
         assert leaf.type_name in row
         for part in (leaf.meaning, schema.show(leaf.default), ",".join(leaf.allowed or ())):
             assert "".join(part.split()) in words

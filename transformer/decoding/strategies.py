@@ -107,25 +107,29 @@ probability = at_least(1e-6, 1.0)
 class DecodingConfig:
     """Settings of generation."""
 
-    strategy: str = setting("greedy", "rule that chooses the next token", allowed=STRATEGIES)
+    strategy: str = setting(
+        "greedy",
+        "choice of the next token: the likeliest (greedy), or a random one by its probability (sampling)",
+        allowed=STRATEGIES,
+    )
     max_new_tokens: int | None = setting(
-        None, "most tokens generated; none: as many as the longest training target", check=at_least(1)
+        None, "maximum length of an answer (tokens); none: that of the longest training target", check=at_least(1)
     )
     temperature: float = setting(
         1.0,
-        "sampling: divisor of the logits; below 1: sharper, above 1: flatter",
+        "divisor of the logits: below 1 likely tokens are drawn more often, above 1 less often",
         check=above(0.0, 1e6),
         read_by=_strategies_with("temperature"),
     )
     top_k: int | None = setting(
         None,
-        "sampling: number of likeliest tokens to draw from; none: all",
+        "number of the likeliest tokens to draw from; none: all",
         check=at_least(1),
         read_by=_strategies_with("top_k"),
     )
     top_p: float | None = setting(
         None,
-        "sampling: probability of the likeliest tokens to draw from; none: 1, all tokens",
+        "total probability of the likeliest tokens to draw from; none: 1, all tokens",
         check=probability,
         read_by=_strategies_with("top_p"),
     )

@@ -210,6 +210,9 @@ def build(config: ModelConfig | Mapping[str, Any]) -> Model:
     config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
     if config.vocab_size is None:
         raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
+    if config.class_head.reads is not None and config.class_head.classes is None:
+        expected = "model.class_head.classes, the number of classes"
+        raise problem("model.class_head.reads is not read", got=config.class_head.reads, expected=expected)
     if POSITIONS[config.position].adds == "table" and config.max_length is None:
         raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")
     return Model(config, ARCHITECTURES[config.architecture](module_settings(config)))

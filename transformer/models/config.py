@@ -51,29 +51,39 @@ class ModelConfig:
         None, "V, number of tokens in the vocabulary; none: the tokenizer's", check=at_least(1)
     )
     max_length: int | None = setting(
-        None, "P, maximum sequence length of learned positions (tokens); none: the data's", check=at_least(1)
+        None,
+        "P, maximum sequence length, and size of the table of learned positions (tokens); none: the data's",
+        check=at_least(1),
     )
-    num_layers: int = setting(2, "L, number of layers of each stack", check=at_least(1, 10_000))
+    num_layers: int = setting(
+        2,
+        "L, number of layers of each stack",
+        check=at_least(1, 10_000),
+        read_by=reads.ONE_OF_BOTH_STACKS,
+    )
     num_encoder_layers: int | None = setting(
-        None, "number of encoder layers; none: num_layers", check=at_least(1, 10_000), read_by=reads.TWO_STACKS
+        None, "number of encoder layers; none: model.num_layers", check=at_least(1, 10_000), read_by=reads.TWO_STACKS
     )
     num_decoder_layers: int | None = setting(
-        None, "number of decoder layers; none: num_layers", check=at_least(1, 10_000), read_by=reads.TWO_STACKS
+        None, "number of decoder layers; none: model.num_layers", check=at_least(1, 10_000), read_by=reads.TWO_STACKS
     )
     width: int = setting(128, "D, width of the hidden states", check=at_least(1, WIDEST))
     num_heads: int = setting(4, "N, number of query heads", check=at_least(1, WIDEST), read_by=reads.ATTENTION)
     num_kv_heads: int | None = setting(
         None,
-        "K, number of key/value heads, a divisor of num_heads; none: num_heads",
+        "K, number of key/value heads, a divisor of model.num_heads; none: the same",
         check=at_least(1, WIDEST),
         read_by=reads.ATTENTION,
     )
     head_width: int | None = setting(
-        None, "H, width of a head; none: width / num_heads", check=at_least(1, WIDEST), read_by=reads.ATTENTION
+        None,
+        "H, width of a head; none: model.width / model.num_heads",
+        check=at_least(1, WIDEST),
+        read_by=reads.ATTENTION,
     )
     feed_forward_width: int | None = setting(
         None,
-        "F, hidden width of the feed-forward; none: 4 x width; 0: no feed-forward",
+        "F, hidden width of the feed-forward; none: 4 x model.width; 0: no feed-forward",
         check=at_least(0, 4 * WIDEST),
         read_by=reads.TRANSFORMERS,
     )
@@ -103,9 +113,14 @@ class ModelConfig:
         check=at_least(1),
         read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION),
     )
-    norm: str = setting("layer", "layer norm or RMS norm", allowed=NORMS, read_by=reads.TRANSFORMERS)
+    norm: str = setting(
+        "layer", "kind of norm: layer norm, or RMS norm without a mean", allowed=NORMS, read_by=reads.TRANSFORMERS
+    )
     norm_placement: str = setting(
-        "pre", "norm before each sublayer, after it, or both", allowed=NORM_PLACEMENTS, read_by=reads.TRANSFORMERS
+        "pre",
+        "place of the norm: before each sublayer (pre), after it (post), or both (sandwich)",
+        allowed=NORM_PLACEMENTS,
+        read_by=reads.TRANSFORMERS,
     )
     norm_epsilon: float = setting(
         1e-5, "constant that norms add to the variance", check=at_least(1e-20, 1e3), read_by=reads.TRANSFORMERS
@@ -126,17 +141,20 @@ class ModelConfig:
     cross_attention: bool = setting(
         True, "cross-attention; false: the decoder reads nothing of the source (a control)", read_by=reads.SEQ2SEQ
     )
-    tie_embeddings: bool = setting(True, "one embedding table for source, target and output")
+    tie_embeddings: bool = setting(True, "one embedding table for source, target and output; false: one each")
     dtype: str = setting("float32", "type of the computation; parameters stay float32", allowed=("float32", "bfloat16"))
     kernels: str = setting(
         "plain",
-        "implementation of attention: plain definition, or fused",
+        "implementation of attention: the definition (plain), or fused kernels where they compute the same (fast)",
         allowed=KERNELS,
         changes_result=False,
-        read_by=reads.TRANSFORMERS,
+        read_by=(reads.TRANSFORMERS, reads.FUSED),
     )
     unroll: bool = setting(
-        False, "unrolled scan over layers, unless remat; checkpoints stay the same", changes_result=False
+        False,
+        "unrolled scan over layers: faster steps, slower compiling, the same checkpoints",
+        changes_result=False,
+        read_by=reads.NO_REMAT,
     )
     remat: bool = setting(
         False,
@@ -167,7 +185,7 @@ class ModelConfig:
 
     @functools.cached_property
     def _resolved(self) -> "ModelConfig":
-        return model_config(changed(self))
+        return _whole(changed(self), quiet=True)
 
     @property
     def as_settings(self) -> reads.WholeSettings:
@@ -226,12 +244,22 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
     Raises:
         UserError: an unknown, mistyped, contradictory or unread setting.
     """
+    return _whole(values, quiet=False)
+
+
+def _whole(values: Mapping[str, Any], *, quiet: bool) -> ModelConfig:
+    """Build the resolved config of a dict of fields.
+
+    Args:
+        quiet: True where settings may be given beside others that are read in their place, as in a config that was
+            resolved before; see `transformer.read_by.Condition`.
+    """
     config = schema.from_dict(ModelConfig, values, "model")
     schema.import_code(config, "model")
     given = schema.flatten(values, "model.")
     for name, found in unread(config, "model").items():
-        if name in given:
-            raise found.error()
+        if name in given and not found.noted and not (quiet and found.quiet):
+            raise found.error(given[name])
     config = config._derived()
     reads.check(config.as_settings)
     return _mark(config)

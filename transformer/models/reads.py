@@ -14,7 +14,7 @@ from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import mask_function, score_modifier
 from transformer.ops.scores import Score, find
-from transformer.read_by import Condition, when
+from transformer.read_by import Condition, unless, when
 
 Parts = dict[str, int]
 """Residual and sublayers of a stack's layers -> in how many of them, from the first on."""
@@ -117,16 +117,41 @@ def _has_axis(score: Score, letter: str) -> bool:
     return any(letter in row.axes.split() for row in score.parameters.values())
 
 
+UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
+"""Settings of attention with which no fused kernel computes it."""
+
+
+def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
+    """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
+    cap, sink, differential, modifier = unfused
+    if find(score).dot_scale is None or cap or sink or differential:
+        return False
+    return architecture == "seq2seq" or (POSITIONS[position].bias is None and modifier is None)
+
+
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
 TWO_STACKS = only("seq2seq", "rnn_seq2seq")
+ONE_OF_BOTH_STACKS = unless("model.num_encoder_layers", "model.num_decoder_layers", quiet=True)
 SEQ2SEQ = only("seq2seq")
 RECURRENT = only("rnn_seq2seq")
 SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model.self_attention true")
 ATTENTION = with_choice(
-    "model.recurrent.attention", lambda value: value != NO_ATTENTION, "another model.recurrent.attention"
+    "model.recurrent.attention", lambda value: value != NO_ATTENTION, "model.recurrent.attention other than none"
 )
-FEED_FORWARD = with_choice("model.feed_forward_width", lambda value: value != 0, "another model.feed_forward_width")
+FEED_FORWARD = with_choice(
+    "model.feed_forward_width", lambda value: value != 0, "model.feed_forward_width other than 0"
+)
 ROTARY = with_choice("model.position", lambda value: POSITIONS[value].rotates, "model.position=rotary")
+NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
+FUSED = Condition(
+    ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
+    holds=_has_kernel,
+    who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
+    expected="scores dot and scaled_dot, positions without a bias, and none of " + ", ".join(UNFUSED),
+    do="Leave it out.",
+    quiet=True,
+    noted=True,
+)
 RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
 BUCKETS = with_choice(
     "model.position",

@@ -17,9 +17,11 @@ class EmbeddingConfig:
     """Embedding of tokens as vectors."""
 
     scale: bool | None = setting(
-        None, "embeddings times sqrt(width); none: true with sinusoidal positions and for rnn_seq2seq, else false"
+        None,
+        "multiplication of embeddings by sqrt(model.width); none: true with sinusoidal positions and for rnn_seq2seq,"
+        " else false",
     )
-    norm: bool = setting(False, "norm of embeddings plus positions, as in BERT", read_by=reads.TRANSFORMERS)
+    norm: bool = setting(False, "norm of the sum of embeddings and positions, as in BERT", read_by=reads.TRANSFORMERS)
     types: int = setting(
         0,
         "number of token types (BERT's sentences A and B); 0: no types",
@@ -93,7 +95,7 @@ class RelativeConfig:
     )
     max_distance: int | None = setting(
         None,
-        "distance from which all share one bucket (tokens), for position relative; none: 4 x buckets",
+        "distance from which all share one bucket (tokens), none: 4 x model.relative.buckets",
         check=at_least(1),
         read_by=reads.RELATIVE,
     )

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from experiments.data.config import FilesConfig
+from experiments.data.config import JSONL, FilesConfig
 from experiments.data.examples import LABELS, PAIRS, TEXT, Document, Pair
 from experiments.data.sources.reading import File
 from transformer.errors import nearest, problem
@@ -131,7 +131,7 @@ FORMATS: dict[str, Mapping[str, Callable[[list[File], FilesConfig], Read]]] = {
     "jsonl": {TEXT: jsonl_documents, PAIRS: jsonl_pairs, LABELS: jsonl_labels},
 }
 """Name -> {kind of data -> function (files, config) -> Read}; `aligned` takes two files, `text` any number."""
-ENDINGS = {".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+ENDINGS = {".tsv": "tsv", **dict.fromkeys(JSONL, "jsonl")}
 """Ending of a file's name (before .gz) -> its format."""
 
 

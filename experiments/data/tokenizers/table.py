@@ -24,7 +24,7 @@ from experiments.data.tokenizers.tokens import FIRST, SpecialTokens, Tokenizer, 
 from experiments.data.tokenizers.words import Words
 from transformer.errors import find_row, problem
 from transformer.read_by import Condition, refuse_unread, unread, when
-from transformer.schema import at_least, setting
+from transformer.schema import at_least, not_empty, setting
 
 __all__ = ["TOKENIZERS", "Characters", "SpecialTokens", "Tokenizer", "TokenizerConfig", "check", "fit", "from_json"]
 
@@ -49,19 +49,25 @@ def _kinds_with(name: str) -> Condition:
 class TokenizerConfig:
     """Kind of tokens, and the size of the vocabulary."""
 
-    name: str = setting("characters", "kind of token", allowed=TOKENIZERS)
+    name: str = setting(
+        "characters",
+        "kind of token: characters, bytes, words that occur twice, pieces learned from the text (bpe), or those of a"
+        " file",
+        allowed=TOKENIZERS,
+    )
     vocab_size: int | None = setting(
         None,
-        f"largest vocabulary (tokens) of bpe and words; none: {DEFAULT_SIZE:,}, or all words that occur twice",
+        f"maximum size of the vocabulary (tokens); none: {DEFAULT_SIZE:,} of bpe, all words that occur twice",
         check=at_least(FIRST + 1, 2**24),
         read_by=_kinds_with("vocab_size"),
     )
     path: str | None = setting(
-        None, "tokenizer.json in the format of Hugging Face, for tokenizer file", read_by=_kinds_with("path")
+        None, "path of a tokenizer.json in the format of Hugging Face", check=not_empty, read_by=_kinds_with("path")
     )
     target_path: str | None = setting(
         None,
-        "tokenizer.json of the targets, for tokenizer file with shared=false",
+        "path of the tokenizer.json of the targets",
+        check=not_empty,
         read_by=Condition(
             ("tokenizer.name", "tokenizer.shared"),
             holds=lambda name, shared: "path" in settings_of(TOKENIZERS[name]) and not shared,

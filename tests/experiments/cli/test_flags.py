@@ -87,6 +87,20 @@ def test_a_flag_of_type_bool_may_stand_alone(words, value):
     assert parse([*GIVEN, *words], Flags)[0].overwrite is value
 
 
+def test_of_a_flag_given_twice_the_last_value_counts_with_a_note(capsys):
+    own, overrides = parse([*GIVEN, "--config.seed=1", "--count=5", "--workdir=v", "--config.seed", "2"], Flags)
+    assert (own, overrides) == (Flags(config="c.py", workdir="v", count=5), [("seed", "2")])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "note: --workdir is given twice; the last value counts: v",
+        "note: --config.seed is given twice; the last value counts: 2",
+    ]
+    assert parse([*GIVEN, "--workdir=w"], Flags)[0].workdir == "w"
+    assert parse([*GIVEN, "--count=many", "--count=5"], Flags)[0].count == 5
+    assert "given twice" not in capsys.readouterr().err.partition("--count")[0]
+
+
 def test_values_may_be_negative_empty_or_absent():
     assert parse([*GIVEN, "--config.seed", "-1"], Flags)[1] == [("seed", "-1")]
     assert parse([*GIVEN, "--text="], Flags)[0].text == ""
@@ -116,13 +130,21 @@ def test_values_may_be_negative_empty_or_absent():
         (["--count=many"], ["--count has the wrong type", "'many'", "int"]),
         (["--count=0"], ["--count is out of range", "0", "from 1 to 2^31 - 1"]),
         (["--overwrite=maybe"], ["--overwrite has the wrong type", "'maybe'", "true or false"]),
-        (["--workdir=a", "--workdir=b"], ["--workdir is given twice"]),
-        (["--config.seed=1", "--config.seed=1"], ["--config.seed is given twice"]),
         (["configs/dates.py"], ["'configs/dates.py'", "Did you mean --config=configs/dates.py?"]),
         (["model.width=8"], ["'model.width=8'", "Did you mean --config.model.width=8?"]),
         (["-workdir=w"], ["'-workdir=w'", "Did you mean --workdir=w?"]),
         (["--text=20", "May"], ["'May' belongs to no flag", "quotes"]),
         (["--"], ["'--' belongs to no flag"]),
+        (["--lr=1"], ["unknown flag --lr", "Did you mean --config.optimizer.learning_rate?"]),
+        (["--sweep.seed=0:3"], ["unknown flag --sweep.seed", "experiments.sweep varies settings"]),
+        (["--epochs=1"], ["Did you mean --config.training.steps?"]),
+        (["--output_dir=x"], ["Did you mean --workdir?"]),
+        (["--config.model.n_head=2"], ["unknown setting model.n_head. Did you mean model.num_heads?"]),
+        (["config.model.width=8"], ["Did you mean --config.model.width=8?"]),
+        (["\u2013\u2013count=5"], ["Did you mean --count=5?", "It holds \u2013", "type -"]),
+        (["\u2014workdir=w"], ["Did you mean --workdir=w?", "It holds \u2014"]),
+        (["--count=\u201c5\u201d"], ["--count has the wrong type", "It holds \u201c \u201d"]),
+        (["--count", "5", "\u201cMay\u201d"], ["belongs to no flag", "It holds \u201c \u201d"]),
     ],
 )
 def test_the_error_of_a_wrong_command_line_names_what_was_meant(words, parts):

@@ -115,6 +115,17 @@ def test_flags_of_a_space_are_split_from_the_others():
         ({"optimizer.learning_rate": "log:a:1"}, "has an end that is no number; got 'a'"),
         ({"optimizer.learning_rate": "linear:-1:1"}, "optimizer.learning_rate is out of range; got -1.0"),
         ({"model.norm": "log:1:2"}, "model.norm has no numbers between others"),
+        ({"optimizer.learning_rate": "1e-4:1e-2"}, "expected log:1e-4:1e-2 or linear:1e-4:1e-2"),
+        ({"optimizer.learning_rate": "uniform:0:1"}, "got 'uniform:0:1'; expected log:0:1 or linear:0:1"),
+        ({"optimizer.learning_rate": "log:1"}, "got 'log:1'; expected log:LOW:HIGH or linear:LOW:HIGH"),
+        ({"model.num_layers": "linear:1.5:3.7"}, "model.num_layers has the wrong type; got '1.5'; expected int"),
+        ({"model.num_layers": linear(1, 3.5)}, "model.num_layers has the wrong type; got '3.5'; expected int"),
+        ({"model.num_layers": "1.5:4"}, "model.num_layers has the wrong type; got '1.5'; expected int"),
+        ({"model.num_layers": "1:9:2"}, "no range of model.num_layers; got '1:9:2'"),
+        ({"seed": "0:100000000"}, "the sweep of seed has too many values; got 100,000,000; expected at most 10,000"),
+        ({"seed": range(10**12)}, "the sweep of seed has too many values"),
+        ({"lr": "log:1e-4:1e-2"}, "unknown setting lr. Did you mean optimizer.learning_rate?"),
+        ({"model.position": "rope"}, "Did you mean 'rotary'?"),
         ({"model.norm": "layer,batch"}, "unknown value of model.norm"),
         ({"model.width": ""}, "the sweep of model.width is empty"),
         ({"model.width": "8,8"}, "has a value twice; got 8, 8"),
@@ -140,10 +151,22 @@ def test_conditions_that_depend_on_each_other_are_an_error():
         )
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [(["--sweep.seed"], "--sweep.seed needs values"), (["--sweep.seed=0:2"] * 2, "--sweep.seed is given twice")],
-)
-def test_a_flag_of_a_space_without_values_or_twice_is_an_error(words, message):
-    with pytest.raises(UserError, match=message):
-        split_flags(words)
+def test_a_flag_of_a_space_without_values_is_an_error_and_of_two_the_last_counts(capsys):
+    with pytest.raises(UserError, match=r"--sweep\.seed needs values"):
+        split_flags(["--sweep.seed"])
+    with pytest.raises(UserError, match="--sweep names no setting"):
+        split_flags(["--sweep=seed"])
+    assert split_flags(["--sweep.seed=0:2", "--sweep.seed=0:3"]) == ([], {"seed": "0:3"})
+    assert capsys.readouterr().err == "note: --sweep.seed is given twice; the last value counts: 0:3\n"
+
+
+def test_a_value_with_a_comma_is_written_in_json_and_read_back():
+    assert corners(**{"data.path": '["a,b.txt", "c.txt"]'}) == [{"data.path": "a,b.txt"}, {"data.path": "c.txt"}]
+    (line, _) = make_space({"data.path": ["a,b.txt", "c.txt"]}).to_lines()
+    assert make_space(dict([line.split("=", 1)])).to_lines()[0] == line
+
+
+def test_corners_of_many_ranges_are_made_one_by_one():
+    many = make_space({"seed": "0:3", "model.width": range(1, 9001), "training.steps": range(1, 9001)})
+    assert many.most_corners == 81_000_000
+    assert many.settings_of(next(many.corners())) == {"model.width": 1, "training.steps": 1}

@@ -90,6 +90,12 @@ def test_the_same_command_again_prints_the_same_and_trains_nothing(swept, capsys
         (["--sweep.seed=0:0"], "the range of seed is empty"),
         (["--storage=postgresql://me:pw@127.0.0.1:1/x"], "the storage cannot be reached"),
         (["--lanes=0"], "--lanes is out of range"),
+        (["--slurm_options=partition=gpu"], "--slurm_options is not read by this process alone; got partition=gpu"),
+        (["--halvings=1", "--lanes=2"], "--halvings is not read where a program trains one combination"),
+        (["--data=own", "--config.data.seed=3"], "--data=own is not read where data.seed is set; got data.seed 3"),
+        (["--sampler=tpe"], "--trials must be given: --sampler=tpe draws as many points as it names"),
+        (["--study="], "--study is out of range; got ''; expected at least one character"),
+        (["--sweep.optimizer.learning_rate=1e-4:1e-2"], "expected log:1e-4:1e-2 or linear:1e-4:1e-2"),
         (["--slurm=true"], "there is no Slurm here"),
     ],
 )

@@ -194,6 +194,29 @@ def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, m
     assert steps(tmp_path / "parts") == [30, 32, 36, 40]
 
 
+def test_intervals_decide_what_is_written(tmp_path, monkeypatch):
+    """Each interval of `output`: the steps of its lines, of its evaluations, or of the checkpoints."""
+    monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
+    saved = []
+    monkeypatch.setattr(loop.Loop, "_save", lambda run, step, *_: saved.append(step), raising=True)
+    found = {}
+    for name, other in (("log_every", 20), ("evaluate_every", 30), ("checkpoint_seconds", 1e-9)):
+        own = INTERVALS | {f"output.{name}": other, "steps": 60}
+        for key, given in (("before", INTERVALS | {"steps": 60}), (name, own)):
+            saved.clear()
+            train(Toy(**given), tmp_path / f"{name}_{key}")
+            written = lines(tmp_path / f"{name}_{key}")
+            by_split = [
+                tuple(line["step"] for line in written if line["split"] == of) for of in ("train", "validation")
+            ]
+            found[key] = (*by_split, tuple(saved))
+    before = found.pop("before")
+    assert found["log_every"] == ((20, 40, 60), *before[1:])
+    assert found["evaluate_every"][:2] == (before[0], (30, 60))
+    assert found["checkpoint_seconds"][:2] == before[:2]
+    assert len(found["checkpoint_seconds"][2]) > len(before[2])
+
+
 @pytest.mark.more
 def test_a_command_out_of_patience_is_finished_and_prints_so_again(tmp_path, monkeypatch, capsys):
     """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
