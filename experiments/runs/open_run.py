@@ -17,7 +17,7 @@ from experiments.runs.run_data import require_run_data
 from experiments.storage import metrics
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
-from experiments.storage.workdir import read_record, refuse_other_data, refuse_other_metadata
+from experiments.storage.workdir import read_record, refuse_other_data, refuse_other_metadata, unkept_trial
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
 from transformer.decoding import DecodingConfig
@@ -111,8 +111,11 @@ def open_run(workdir: str, checkpoint: str = "best", average_last: int | None = 
             has changed.
     """
     record = read_record(workdir)
-    config = settings.from_json_dict(record["config"])
     path = Path(workdir)
+    unkept = unkept_trial(path)
+    if unkept is not None:
+        raise unkept
+    config = settings.from_json_dict(record["config"])
     step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
         if not step.isdecimal():

@@ -8,7 +8,7 @@ from typing import Any
 
 import submitit
 
-from transformer.errors import problem
+from transformer.errors import counted, problem
 
 LAUNCHING = ("--workers", "--slurm", "--slurm_options")
 """Flags that start workers and that the workers themselves do not get."""
@@ -37,7 +37,7 @@ def submit(flags: Any, argv: Sequence[str]) -> int:
         raise problem(f"--slurm_options: {first}", do="See submitit's AutoExecutor for the names.") from error
     command = [sys.executable, "-m", "experiments.sweep", *_without_launching(argv)]
     jobs = [executor.submit(submitit.helpers.CommandFunction(command)) for _ in range(flags.workers or 1)]
-    print(f"{len(jobs)} workers by {cluster}, their output in {folder}: " + ", ".join(job.job_id for job in jobs))
+    print(f"{counted(len(jobs), 'worker')} by {cluster}, output in {folder}: " + ", ".join(job.job_id for job in jobs))
     print(f"each runs: {shlex.join(command)}")
     if flags.slurm:
         return 0

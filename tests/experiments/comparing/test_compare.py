@@ -125,7 +125,7 @@ def test_a_run_that_is_not_finished_is_marked_with_its_step_and_in_no_mean(capsy
     above, head = table(out, "scores")[:2]
     assert above[4:] == ["", "", "going"]
     assert head[4:] == ["s1", "s2", "not finished: step 1,500 of 2,000"]
-    assert table(out, "means")[1][4] == "0.5000 ± 0.0000 (2 seeds)"
+    assert table(out, "means")[1][4] == "0.5000 (2 seeds: 0.5000, 0.5000; no interval)"
     assert "in no mean: going\n" in out
 
 
@@ -149,7 +149,7 @@ def study(losses: dict[str, dict[int, float]], metric: str = "loss") -> list[str
 
 
 def test_groups_have_means_over_seeds_and_differences_paired_by_seed(capsys):
-    layer, rms = {0: 1.0, 1: 2.0, 2: 4.0, 5: 9.0}, {2: 3.5, 1: 1.625, 0: 0.5, 7: 0.0}
+    layer, rms = {0: 11.0, 1: 12.0, 2: 14.0, 5: 19.0}, {2: 13.5, 1: 11.625, 0: 10.5, 7: 10.0}
     out = succeed(capsys, *study({"layer": layer, "rms": rms}))
     head, cells = table(out, "means")
     assert head == ["split", "metric", "unit", "better", "group 1", "group 2", "group 2 - group 1, paired by seed"]
@@ -192,8 +192,8 @@ def test_diverged_runs_are_counted_and_not_averaged(capsys):
     cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 1.0, 2: math.inf}, "rms": {0: 2.0, 1: 2.0}})), "means")[
         1
     ]
-    assert cells[4] == "1.0000 ± 0.0000 (2 seeds, 1 diverged)"
-    assert cells[6].startswith("+1.0000 ± 0.0000 (2 seeds)")
+    assert cells[4] == "1.0000 (2 seeds: 1.0000, 1.0000; no interval, 1 diverged)"
+    assert cells[6].startswith("+1.0000 (2 seeds: +1.0000, +1.0000; no interval)")
 
 
 def test_without_several_seeds_there_is_no_table_of_means(capsys):
@@ -218,7 +218,7 @@ def test_the_same_experiment_in_another_directory_counts_once(capsys):
     runs = {"a": (1.0, 0), "b": (2.0, 1), "c": (9.0, 1)}
     names = [write(name, scores={"loss": loss}, seed=seed) for name, (loss, seed) in runs.items()]
     out = succeed(capsys, *names)
-    assert table(out, "means")[1][4].startswith("1.5000 ± ")
+    assert table(out, "means")[1][4].startswith("1.5000 (2 seeds: 1.0000, 2.0000; ")
     assert "left out, since group 1 has its seed already: c\n" in out
 
 
@@ -241,7 +241,7 @@ def test_where_some_metrics_are_shared_the_others_have_a_dash_and_no_difference(
         ["exact_match", "-", "-", "0.5000", "0.5000"],
     ]
     loss, bleu, exact_match = (row[4:] for row in table(out, "means")[1:])
-    assert loss[2] == "+0.0000 ± 0.0000 (2 seeds), includes 0"
+    assert loss[2] == "+0.0000 (2 seeds: +0.0000, +0.0000; no interval)"
     assert bleu[1:] == ["-", "-"]
     assert exact_match[0] == exact_match[2] == "-"
 
