@@ -31,6 +31,9 @@ LONGEST = 16
 SHOWN = 40
 """Maximum length of a document in the picture at the end of training: in characters, and in tokens."""
 
+CURVES = {"train": "train: mean since the last point, dropout on", "validation": "validation"}
+"""Split -> its name in the picture of the curves."""
+
 NO_EXAMPLE = "no text of the held-out data is short enough for the model with its answer"
 
 
@@ -238,11 +241,11 @@ def draw_run(experiment: Experiment, params: Any, step: int, workdir: Path) -> d
 
 
 def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
-    """Read a metric's curves: split -> (steps, values)."""
+    """Read a metric's curves: split, and what its values are -> (steps, values)."""
     found: dict[str, tuple[list[int], list[float]]] = {}
     for line in metrics.read(workdir):
-        if metric in line and line["split"] in ("train", "validation"):
-            steps, values = found.setdefault(line["split"], ([], []))
+        if metric in line and line["split"] in CURVES:
+            steps, values = found.setdefault(CURVES[line["split"]], ([], []))
             steps.append(line["step"])
             values.append(line[metric])
     return found

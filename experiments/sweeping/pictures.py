@@ -36,12 +36,15 @@ def against_settings(
     space: Space,
     importances: Mapping[str, float],
     scores: Mapping[str, Sequence[Estimate]],
+    *,
+    metric: str,
 ) -> Figure:
     """Draw the scores of each point against each dimension, with their spread, and each dimension's importance.
 
     Args:
         results: the best first.
         scores: name and unit of a score -> its estimate for each of `results`; a row of panels each.
+        metric: name of the score that the importances explain.
     """
     columns = len(space.dimensions) + bool(importances)
     figure = Figure(figsize=(1.0 + 3.6 * columns, 0.4 + 2.9 * len(scores)), layout="constrained")
@@ -54,7 +57,6 @@ def against_settings(
             axes.set_xlabel(textwrap.fill(names[dimension.name], LABEL))
         axes_of_row[0].set_ylabel(textwrap.fill(label, LABEL))
     if importances:
-        metric = next(iter(scores)).partition(" ")[0]
         _importance_panel(all_axes[0, -1], {names[name]: share for name, share in importances.items()}, metric)
         for axes in all_axes[1:, -1]:
             axes.set_visible(False)
@@ -133,8 +135,11 @@ def _positions(axes: Axes, dimension: Dimension, keys: Sequence[Any]) -> np.ndar
     """Return the place of each value on the axis: numbers of a range at their value, choices side by side."""
     if isinstance(dimension.values, Range):
         if dimension.values.log:
+            low, high = map(float, dimension.values.ends)
+            margin = (high / low) ** 0.04
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(log_ticks(*map(float, dimension.values.ends))))
+            axes.set_xlim(low / margin, high * margin)
+            axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -176,7 +181,9 @@ def log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
 def _importance_panel(axes: Axes, importances: Mapping[str, float], metric: str) -> None:
     names = list(importances)[::-1]
     axes.barh([textwrap.fill(name, NAME) for name in names], [importances[name] for name in names], color=COLOURS[2])
-    axes.set_xlabel(textwrap.fill(f"importance for {metric} (PED-ANOVA), a share of 1", LABEL + 6))
+    axes.set_xlabel(
+        textwrap.fill(f"importance for {metric} (PED-ANOVA), a share of 1", LABEL + 6, break_on_hyphens=False)
+    )
     axes.set_xlim(0.0, 1.0)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -208,7 +215,7 @@ def learning_curves(results: Sequence[PointResult], ranking: Ranking) -> Figure:
         elif len(curves) > 1:
             axes.plot(steps, values.T, color=colour, linewidth=0.5, alpha=0.6)
     axes.set_xlabel("step (updates)")
-    axes.set_ylabel(textwrap.fill(ranking.label, 2 * LABEL))
+    axes.set_ylabel(textwrap.fill(f"validation {ranking.label}", 2 * LABEL))
     axes.set_title(spread_in_words(results, "bands").replace("small:", "thin:"), fontsize=9)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.grid(alpha=0.3, linewidth=0.6)

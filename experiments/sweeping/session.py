@@ -236,12 +236,13 @@ def draw_results(study: SweepStudy, workdir: Path, ranking: Ranking, results: Se
     """Draw the pictures of a sweep; return their paths by what they show."""
     paths = {"settings": workdir / "plots" / "settings.png", "curves": workdir / "plots" / "curves.png"}
     importances = summary.importances(study, results)
-    scores = {ranking.label: [result.estimate for result in results]}
+    scores = {f"best validation {ranking.label}": [result.estimate for result in results]}
     if ranking.loss != ranking.metric:
         losses = [result.validation(ranking.loss, (0.0, math.inf)) for result in results]
-        scores[f"{ranking.loss} ({ranking.loss_unit})"] = losses
+        scores[f"last validation {ranking.loss} ({ranking.loss_unit})"] = losses
     if study.space.dimensions:
-        save(pictures.against_settings(results, study.space, importances, scores), paths["settings"])
+        figure = pictures.against_settings(results, study.space, importances, scores, metric=ranking.metric)
+        save(figure, paths["settings"])
     else:
         del paths["settings"]
     save(pictures.learning_curves(results, ranking), paths["curves"])

@@ -14,6 +14,7 @@ from experiments.compare import main
 from experiments.comparing.comparison import differing, group_runs
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import read_result, read_results
+from experiments.costs.summary import Costs, write_costs
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.settings import Config, differences, to_json_dict
@@ -294,6 +295,41 @@ def test_a_wrong_run_is_one_line_that_names_it(words, line, capsys):
     Path("nothing").mkdir()
     Path("link").symlink_to("runs/a")
     assert line_of_error(capsys, *words).startswith(line)
+
+
+def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_out(capsys):
+    for point, loss in enumerate((2.0, 3.0)):
+        for seed in range(3):
+            name = f"runs/sweep/trials/000{point}-seed{seed}"
+            write(name, scores={"loss": loss + seed}, seed=seed, model__width=8 << point)
+    Path("runs/sweep/trials/0002-seed0").mkdir()
+    Path("runs/sweep/trials/0002-seed0/metrics.jsonl").write_text("")
+    code, out, error = outcome(capsys, "runs/sweep")
+    assert code == 0
+    assert table(out, "scores")[0][4:] == [f"000{point}-seed{seed}" for point in range(2) for seed in range(3)]
+    assert table(out, "means")[1][6] == "+1.0000 ± 0.0000 (3 seeds), excludes 0: worse"
+    assert error.startswith("note: left out")
+    assert error.endswith(": 0002-seed0\n")
+
+
+def test_a_sweep_without_an_evaluated_trial_is_one_line(capsys):
+    Path("runs/sweep/trials/0000-seed0").mkdir(parents=True)
+    code, out, error = outcome(capsys, "runs/sweep")
+    assert (code, out) == (2, "")
+    assert "the sweep in runs/sweep has no trial that was evaluated" in error
+
+
+def test_costs_stand_below_the_scores_and_a_dash_where_they_were_not_written(capsys):
+    one, two = (write(f"runs/{name}", scores={"loss": 1.0}, seed=len(name)) for name in ("a", "bb"))
+    write_costs(Path(one), Costs(12_345, 6.78e6))
+    rows = table(succeed(capsys, one, two), "costs")
+    assert rows[0] == ["cost", "a", "bb"]
+    assert rows[1:3] == [
+        ["parameters", "12,345", "-"],
+        ["MFLOPs of matrix products per example and step", "6.8", "-"],
+    ]
+    assert rows[3][0].startswith("seconds")
+    assert all(float(cell) < 60.0 for cell in rows[3][1:])
 
 
 def test_help_names_the_runs(capsys):

@@ -5,47 +5,12 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from optuna.trial import TrialState
 
 from experiments.comparing.statistics import as_text
 from experiments.sweeping import pictures, summary
-from experiments.sweeping.grammar import make_space
-from experiments.sweeping.ranking import Ranking, best, ranked, search_value, worse_half
+from experiments.sweeping.ranking import best, ranked, search_value, worse_half
 from experiments.tasks.task import SHARE, Metric
-
-SPACE = make_space({"model.num_layers": "2,4", "optimizer.learning_rate": "log:1e-4:1e-2", "seed": "0:2"})
-
-
-RANKING = {
-    "min": Ranking("loss", "loss", Metric("min", "nats"), "nats"),
-    "max": Ranking("exact_match", "loss", Metric("max", "of answers", SHARE), "nats"),
-}
-
-
-def lane(seed, score, status="finished", loss=None):
-    """Return the record of a trial, as a study of an earlier version stores it unless there is a loss."""
-    curve = [[5, score], [10, score]] if score is not None else []
-    validation = {} if score is None else {"loss": score}
-    own = {} if loss is None else {"validation_loss": loss}
-    return {"seed": seed, "score": score, "status": status, "curve": curve, "validation": validation, "test": {}, **own}
-
-
-def study(*points):
-    """Build a study with points of (layers, rate, scores, status, losses)."""
-    trials = {
-        number: SimpleNamespace(
-            params={"model.num_layers": layers, "optimizer.learning_rate": rate},
-            user_attrs={"lanes": [lane(i, *row) for i, row in enumerate(rows_of(scores, status, *losses))]},
-            state=TrialState.COMPLETE,
-        )
-        for number, (layers, rate, scores, status, *losses) in enumerate(points)
-    }
-    return SimpleNamespace(results=lambda: trials, space=SPACE)
-
-
-def rows_of(scores, status, losses=None):
-    return [(score, status, None if losses is None else losses[i]) for i, score in enumerate(scores)]
-
+from tests.fixtures.sweep_records import RANKING, SPACE, lane, study
 
 POINTS = study(
     (2, 1e-4, (0.5, 0.7), "finished"),
@@ -134,7 +99,7 @@ def test_pictures_show_every_point_and_every_setting():
     assert best(results) is results[0]
     scores = {"loss (nats)": [result.estimate for result in results]}
     figure = pictures.against_settings(
-        results, SPACE, {"model.num_layers": 0.7, "optimizer.learning_rate": 0.3}, scores
+        results, SPACE, {"model.num_layers": 0.7, "optimizer.learning_rate": 0.3}, scores, metric="loss"
     )
     layers, rate, importance = figure.axes
     assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["num_layers", "learning_rate"]
