@@ -14,6 +14,8 @@ from transformer.schema import setting
 class CompareFlags:
     """Compare runs side by side: python -m experiments.compare runs/a runs/b runs/c
 
+    The working directory of a sweep stands for its trials. Each run's parameters, operations and seconds are listed.
+
     Runs that differ in their seed alone form a group, whose scores have a mean and a confidence interval. The
     difference of two groups is taken seed by seed.
     """

@@ -26,6 +26,11 @@ class SweepFlags:
     train side by side in one program, each as one of its lanes. The same command again continues the sweep or joins
     it: any number of workers share one --storage, and the trials of a worker that has ended are continued by others.
 
+    Trials are ranked by the mean over seeds of the best validation score that training.output.best names (none: the
+    task's first metric); ties by the validation loss of that evaluation, also for the search algorithm and halvings.
+    The exit code is 1 where no trial is the best, as where all diverged. The loss of a progress line is the mean over
+    the lanes that train of the loss of that step's batch, with dropout on.
+
     --sweep.SETTING=VALUES, where SETTING is as under --config, and VALUES one of
       2,4,6             these values
       LOW:HIGH          whole numbers from LOW to below HIGH

@@ -18,6 +18,9 @@ class TrainFlags:
 
     python -m experiments.train --config=configs/dates.py --workdir=runs/dates
 
+    The loss of a progress line is that of its step's batch; training lines of metrics.jsonl, and the curve in the
+    picture, are means over the steps since the line before. Both are with dropout on, evaluations without.
+
     Ctrl-C or SIGTERM stops after the step and saves; Ctrl-C again ends at once. The same command again continues from
     the newest checkpoint, and ends with the same bits. To prove it:
 

@@ -49,6 +49,15 @@ def shorten(text: str, most: int = LONGEST_VALUE) -> str:
     return f"{text[: most - len(middle) - left]}{middle}{text[len(text) - left :]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 trial", "2,500 trials".
+
+    Args:
+        noun: in the singular; the plural has an s.
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None = None) -> UserError:
     """Return the error to raise: `what`, then got (shortened), expected and do where they are given, on one line."""
     parts = [what]

@@ -30,7 +30,9 @@ from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, started,
 from experiments.sweeping.space import DATA_SEED
 from experiments.training import signals
 from experiments.training.processes import child
-from experiments.training.progress import devices_in_words, final_table, print_line
+from experiments.training.progress import devices_in_words, print_line
+from experiments.training.tables import final_table, print_table
+from transformer.errors import counted
 
 FETCH_EVERY = 50
 """Steps between reads of the metrics, as in a run that writes them."""
@@ -67,14 +69,19 @@ def print_lanes_benchmark(trials: int, steps: int, rounds: int, processes: int, 
     separate = [_train_in_a_process(steps) for _ in range(processes)]
     base = statistics.median(seconds for seconds, _ in lanes)
     rows = [
-        _line(f"{trials} lanes of one program", [seconds for seconds, _ in lanes], trials, base),
+        _line(f"{counted(trials, 'lane')} of one program", [seconds for seconds, _ in lanes], trials, base),
         _line(f"{trials} one after another, in a warm process", [seconds for seconds, _ in single], trials, base),
     ]
     if separate:
         rows.append(
             _line(f"a process for each, of {processes} timed", [trials * seconds for seconds in separate], trials, base)
         )
-    console.print(final_table(rows, title=f"{trials} trials of {steps} steps, medians of {rounds} rounds"))
+    print_table(
+        console,
+        final_table(
+            rows, title=f"{counted(trials, 'trial')} of {counted(steps, 'step')}, medians of {counted(rounds, 'round')}"
+        ),
+    )
     installed = versions()
     print_line(console, f"{lanes[0][1]}; alone: {single[0][1]}")
     print_line(console, f"{platform.machine()}, {_processor()}, Python {installed['python']}, JAX {installed['jax']}")

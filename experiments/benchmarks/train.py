@@ -9,7 +9,9 @@ import jax
 from experiments.cli.terminal import terminal
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
-from experiments.training.progress import devices_in_words, final_table
+from experiments.training.progress import devices_in_words
+from experiments.training.tables import final_table, print_table
+from transformer.errors import counted
 
 
 def print_speeds(experiment: Experiment, name: str, *, batches: int, steps: int) -> None:
@@ -31,8 +33,8 @@ def print_speeds(experiment: Experiment, name: str, *, batches: int, steps: int)
         },
         {"part": "update alone", "tokens/s": f"{update:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
     ]
-    title = f"{name}, median of {steps} steps, {devices_in_words()}"
-    terminal().print(final_table(rows, title=title))
+    title = f"{name}, median of {counted(steps, 'step')}, {devices_in_words()}"
+    print_table(terminal(), final_table(rows, title=title))
 
 
 def pipeline_speed(experiment: Experiment, count: int) -> float:

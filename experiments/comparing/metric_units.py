@@ -1,15 +1,16 @@
-"""The unit and direction of a metric by the ending of its name: `causal_loss` ends in `loss`, and so on.
+"""The unit, direction and bounds of a metric by the ending of its name: `causal_loss` ends in `loss`, and so on.
 
 A task has its own table (`Task.metrics`), but building one reads the data, which may be gone when runs are compared.
 """
 
-from experiments.tasks.task import TOKEN_UNITS, Metric, token_metrics
+from experiments.comparing.statistics import UNBOUNDED, Bounds
+from experiments.tasks.task import SHARE, TOKEN_UNITS, Metric, token_metrics
 
 ENDINGS: dict[str, Metric] = {
-    "exact_match": Metric("max", "of answers"),
-    "bleu": Metric("max", "BLEU"),
+    "exact_match": Metric("max", "of answers", SHARE),
+    "bleu": Metric("max", "BLEU", (0.0, 100.0)),
     "label_loss": Metric("min", "nats per label"),
-    "label_accuracy": Metric("max", "of labels"),
+    "label_accuracy": Metric("max", "of labels", SHARE),
     **token_metrics({key: f"masked_{key}" for key in TOKEN_UNITS}, "hidden token"),
     **token_metrics({key: f"span_{key}" for key in TOKEN_UNITS}, "hidden token"),
     **token_metrics({key: key for key in TOKEN_UNITS}),
@@ -20,3 +21,9 @@ ENDINGS: dict[str, Metric] = {
 def metric_of(name: str) -> Metric | None:
     """Return the metric that a name ends in; None where the table has none."""
     return next((metric for ending, metric in ENDINGS.items() if f"_{name}".endswith(f"_{ending}")), None)
+
+
+def bounds_of(name: str) -> Bounds:
+    """Return the least and the greatest value of a metric; infinities where the table has none of this name."""
+    metric = metric_of(name)
+    return UNBOUNDED if metric is None else metric.bounds

@@ -1,14 +1,16 @@
 """The result of a run, read from its working directory alone: config, fingerprint of the data, last scores."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import settings
 from experiments.comparing.metric_units import metric_of
+from experiments.costs.summary import Costs, read_costs
 from experiments.storage import metrics
-from experiments.storage.workdir import read_record
+from experiments.storage.workdir import TRIALS, read_record, unkept_trial
 from experiments.training.early_stopping import EarlyStopping
 from transformer.errors import UserError, nearest, problem
 
@@ -32,6 +34,10 @@ class Result:
     """The number of updates before the last evaluation."""
     finished: bool
     """True if training reached its last step, or stopped early."""
+    seconds: float = 0.0
+    """The running time up to the last line of metrics, earlier starts included."""
+    costs: Costs | None = None
+    """The parameters and operations; None for a run of a version that did not write them."""
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting by its full name; its default where an earlier version did not have it."""
@@ -63,7 +69,7 @@ def read_results(names: Sequence[str]) -> list[Result]:
     Raises:
         UserError: fewer than two runs, one of them twice, or an error of `read_result`.
     """
-    names = [str(Path(name)) for name in names]
+    names = [run for name in names for run in _runs_of(Path(name))]
     if len(names) < 2:
         raise problem("one run alone has nothing to be compared with", got=names[0], expected="two runs or more")
     known: dict[Path, str] = {}
@@ -76,6 +82,22 @@ def read_results(names: Sequence[str]) -> list[Result]:
     return [read_result(name) for name in names]
 
 
+def _runs_of(path: Path) -> list[str]:
+    """Return the path of a run; of a sweep, those of its trials that were evaluated, and print a note of the others."""
+    if (path / "config.json").exists() or not (path / TRIALS).is_dir():
+        return [str(path)]
+    trials = sorted(trial for trial in (path / TRIALS).iterdir() if trial.is_dir())
+    lines = {trial: metrics.read(trial) for trial in trials if (trial / "config.json").exists()}
+    evaluated = [str(trial) for trial, own in lines.items() if any(line["split"] in SPLITS for line in own)]
+    left_out = [trial.name for trial in trials if str(trial) not in evaluated]
+    if left_out:
+        why = "without an evaluation, or of a version that wrote no config.json"
+        print(f"note: left out, {why}: {', '.join(left_out)}", file=sys.stderr)
+    if not evaluated:
+        raise problem(f"the sweep in {path} has no trial that was evaluated", do="Wait for its first trials to end.")
+    return evaluated
+
+
 def read_result(name: str) -> Result:
     """Read the result of the run in a working directory.
 
@@ -86,6 +108,9 @@ def read_result(name: str) -> Result:
     if not path.is_dir():
         raise _no_directory(path)
     if not (path / "config.json").exists():
+        unkept = unkept_trial(path)
+        if unkept is not None:
+            raise unkept
         runs = any(path.glob("*/config.json"))
         do = f"There are runs in it: did you mean {path}/*?" if runs else "Name the --workdir of a training."
         raise problem(f"{path} holds no config.json, so no run was started in it", do=do)
@@ -102,6 +127,8 @@ def read_result(name: str) -> Result:
         {split: _scores(last[split]) for split in SPLITS if split in last},
         max(line["step"] for line in last.values()),
         finished=False,
+        seconds=lines[-1]["seconds"],
+        costs=read_costs(path),
     )
     return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))
 

@@ -7,6 +7,12 @@ n is the number of seeds and t the quantile of Student's distribution with n - 1
 normal over seeds, and near it for others. A paired difference is the same for the differences seed by seed: what a seed
 decides for both groups, such as the order of the data, drops out of it.
 
+Fewer than ENOUGH values have no interval: the s of two values says next to nothing (t is 12.7). Where a score has a
+range, such as a share in [0, 1], the interval is cut to it. The true mean lies in the range, so the part that is cut
+off never covered it, and the rest covers it as often as before (Mandelkern 2002, "Setting confidence intervals for
+bounded parameters", section 3). An interval by the logit would need no cut, but has no value for a seed with 0 or 1,
+which exact match has often.
+
 A run that diverged has no score to average: values that are not finite are counted, and no part of the mean or of the
 interval, which are then of the runs that did not diverge.
 """
@@ -22,6 +28,14 @@ from scipy import stats
 LEVEL = 0.95
 """The share of intervals that cover the truth."""
 
+ENOUGH = 3
+"""The number of seeds that an interval needs."""
+
+Bounds = tuple[float, float]
+"""The least and the greatest value that a score can have."""
+
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+
 DECIMALS, MOST_DECIMALS, PLAIN_BELOW = 4, 10, 1e6
 """Digits behind the point, at least and at most; from this size on, numbers have an exponent."""
 
@@ -33,11 +47,26 @@ class Estimate:
     mean: float
     """The mean of the finite values; NaN without any."""
     half_width: float | None
-    """The interval is mean ± this; None for fewer than two finite values, which have no spread."""
-    count: int
-    """The number of finite values."""
-    diverged: int
+    """The interval is mean ± this, cut to the bounds; None for fewer than ENOUGH finite values."""
+    values: tuple[float, ...]
+    """The finite values."""
+    diverged: int = 0
     """The number of values that are not finite."""
+    bounds: Bounds = UNBOUNDED
+    """The range of the score."""
+
+    @property
+    def count(self) -> int:
+        """The number of finite values."""
+        return len(self.values)
+
+    @property
+    def interval(self) -> Bounds | None:
+        """The ends of the interval, inside the bounds; None without one."""
+        if self.half_width is None:
+            return None
+        low, high = self.bounds
+        return max(self.mean - self.half_width, low), min(self.mean + self.half_width, high)
 
     @property
     def excludes_zero(self) -> bool | None:
@@ -45,31 +74,37 @@ class Estimate:
         return None if self.half_width is None else abs(self.mean) > self.half_width
 
 
-def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
+def estimate(values: Sequence[float], level: float = LEVEL, *, bounds: Bounds = UNBOUNDED) -> Estimate:
     """Estimate the mean of one value per seed, with its interval.
 
     Args:
         values: any number of them; those that are not finite are counted as diverged.
         level: share of intervals that cover the truth, between 0 and 1.
+        bounds: range of the score.
     """
     values = np.asarray(values, np.float64)
     finite = values[np.isfinite(values)]
-    diverged = len(values) - len(finite)
+    diverged, known = len(values) - len(finite), tuple(map(float, finite))
     if len(finite) < 2:
-        return Estimate(float(finite[0]) if len(finite) else math.nan, None, len(finite), diverged)
+        return Estimate(known[0] if known else math.nan, None, known, diverged, bounds)
     mean, half_width = interval(finite, level)
-    return Estimate(float(mean), float(half_width), len(finite), diverged)
+    return Estimate(float(mean), float(half_width) if len(known) >= ENOUGH else None, known, diverged, bounds)
 
 
-def paired_difference(first: Mapping[int, float], second: Mapping[int, float], level: float = LEVEL) -> Estimate:
+def paired_difference(
+    first: Mapping[int, float], second: Mapping[int, float], level: float = LEVEL, *, bounds: Bounds = UNBOUNDED
+) -> Estimate:
     """Estimate the mean of `second` - `first` over the seeds that both have, with its interval.
 
     Args:
         first: seed -> score; a seed is diverged where either score is not finite.
         second: likewise.
         level: as in `estimate`.
+        bounds: range of each score; that of a difference follows.
     """
-    return estimate([float(second[seed]) - float(first[seed]) for seed in first if seed in second], level)
+    width = bounds[1] - bounds[0]
+    differences = [float(second[seed]) - float(first[seed]) for seed in first if seed in second]
+    return estimate(differences, level, bounds=(-width, width))
 
 
 def interval(
@@ -89,13 +124,18 @@ def interval(
 def as_text(estimate: Estimate, *, signed: bool = False) -> str:
     """Format an estimate: "0.9312 ± 0.0041 (5 seeds)", "0.9312 (1 seed, no interval)".
 
-    The number of digits shows at least two digits of the interval.
+    The values stand in place of an interval where they are too few for one: "0.9312 (2 seeds: 0.9302, 0.9322; no
+    interval)". An interval that is cut has its ends: "0.0200, from 0.0000 to 0.0623 (5 seeds)". The number of digits
+    shows at least two digits of the interval.
 
     Args:
         signed: write + before a mean that is not negative, as for a difference.
     """
     notes = [f"{estimate.count} seed{'' if estimate.count == 1 else 's'}"]
-    notes += ["no interval"] if estimate.half_width is None else []
+    if estimate.interval is None and estimate.count > 1:
+        notes[0] += ": " + ", ".join(number(value, signed=signed) for value in estimate.values) + "; no interval"
+    elif estimate.interval is None:
+        notes += ["no interval"]
     notes += [f"{estimate.diverged} diverged"] if estimate.diverged else []
     if not estimate.count:
         return f"no finite value ({', '.join(notes[2:]) or notes[0]})"
@@ -103,6 +143,9 @@ def as_text(estimate: Estimate, *, signed: bool = False) -> str:
     if half:
         decimals = min(max(DECIMALS, 1 - math.floor(math.log10(half))), MOST_DECIMALS)
     spread = "" if half is None else f" ± {number(half, decimals)}"
+    if half is not None and half > min(estimate.mean - estimate.bounds[0], estimate.bounds[1] - estimate.mean):
+        low, high = (number(end, decimals, signed=signed) for end in estimate.interval)
+        spread = f", from {low} to {high}"
     return f"{number(estimate.mean, decimals, signed=signed)}{spread} ({', '.join(notes)})"
 
 

@@ -1,11 +1,10 @@
 """A comparison on the terminal: the settings that differ, the scores side by side, the means over seeds."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from experiments.cli.terminal import terminal
 from experiments.comparing.comparison import DATA, Differing, Group, differing, group_runs, rows
@@ -13,7 +12,9 @@ from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import Result
 from experiments.comparing.statistics import Estimate, as_text, number
 from experiments.training.progress import print_line
+from experiments.training.tables import add, print_table, short_names, text_table
 from transformer import schema
+from transformer.errors import counted
 
 NONE = "-"
 BETTER = {"max": "higher", "min": "lower"}
@@ -31,10 +32,11 @@ def print_comparison(results: Sequence[Result]) -> None:
         line = "the runs read different data, so their scores are of different data; see the fingerprints"
         print(f"warning: {line}", file=sys.stderr)
     if changes:
-        console.print(settings_table(changes, results))
+        print_table(console, settings_table(changes, results))
     else:
         print_line(console, "no setting differs")
-    console.print(scores_table(rows(results), results))
+    print_table(console, scores_table(rows(results), results))
+    print_table(console, costs_table(results))
     print_means(console, results)
 
 
@@ -50,25 +52,42 @@ def print_means(console: Console, results: Sequence[Result]) -> None:
         print_line(console, f"not finished (going on, stopped or diverged), so in no mean: {', '.join(left_out)}")
     for line in group_lines(groups):
         print_line(console, line)
-    console.print(means_table(rows(finished), groups))
+    print_table(console, means_table(rows(finished), groups))
 
 
 def settings_table(changes: Sequence[Differing], results: Sequence[Result]) -> Table:
     """Build a table with one row for each setting that not all runs share, one column for each run."""
-    table = _table("settings that differ", ["setting", *(result.name for result in results)])
+    table = text_table("settings that differ", ["setting", *_short(results)])
     for row in changes:
         name = row.name if row.decides else f"{row.name} (cannot change the result)"
-        _add(table, [name, *map(schema.show, row.values)])
+        add(table, [name, *map(schema.show, row.values)])
     return table
 
 
 def scores_table(scores: Rows, results: Sequence[Result]) -> Table:
     """Build the table of last scores: a dash where a run lacks the metric, the step of a run that is not finished."""
-    table = _table("scores at the end of each run", [*METRIC, *map(_heading, results)])
+    table = text_table("scores at the end of each run", [*METRIC, *map(_heading, results, _short(results))])
     for split, name in scores:
         values = [result.scores.get(split, {}).get(name) for result in results]
-        _add(table, [*_metric(split, name), *(NONE if value is None else number(value) for value in values)])
+        add(table, [*_metric(split, name), *(NONE if value is None else number(value) for value in values)])
     return table
+
+
+def costs_table(results: Sequence[Result]) -> Table:
+    """Build the table of what each run costs: a dash where a run of an earlier version did not write it."""
+    table = text_table("costs of each run", ["cost", *_short(results)])
+    known = [result.costs for result in results]
+    add(table, ["parameters", *(NONE if costs is None else f"{costs.parameters:,}" for costs in known)])
+    operations = [NONE if costs is None else f"{costs.operations / 1e6:,.1f}" for costs in known]
+    add(table, ["MFLOPs of matrix products per example and step", *operations])
+    add(table, ["seconds from the start to the last line of metrics", *map(_seconds, results)])
+    return table
+
+
+def _seconds(result: Result) -> str:
+    """Format the running time; lanes of one program have it in common."""
+    others = 0 if result.costs is None else result.costs.lanes - 1
+    return f"{result.seconds:,.1f}" + (f", beside {counted(others, 'other trial')}" if others else "")
 
 
 def means_table(scores: Rows, groups: Sequence[Group]) -> Table:
@@ -76,12 +95,13 @@ def means_table(scores: Rows, groups: Sequence[Group]) -> Table:
     first, *others = groups
     heads = [f"group {i}" for i in range(1, len(groups) + 1)]
     heads += [f"group {i} - group 1, paired by seed" for i in range(2, len(groups) + 1)]
-    table = _table("means over seeds, ± their 95 % confidence intervals (Student's t)", [*METRIC, *heads])
+    kind = "confidence intervals (Student's t, inside the range of the score)"
+    table = text_table(f"means over seeds, ± their 95 % {kind}", [*METRIC, *heads])
     for split, name in scores:
         means = [group.mean(split, name) for group in groups]
         differences = [_difference(name, group.difference(first, split, name)) for group in others]
         texts = [NONE if mean is None else as_text(mean) for mean in means]
-        _add(table, [*_metric(split, name), *texts, *differences])
+        add(table, [*_metric(split, name), *texts, *differences])
     return table
 
 
@@ -105,8 +125,13 @@ def _metric(split: str, name: str) -> list[str]:
     return [split, name, *((NONE, NONE) if metric is None else (metric.unit, BETTER[metric.mode]))]
 
 
-def _heading(result: Result) -> str:
-    return result.name if result.finished else f"{result.name}\nnot finished: step {result.step:,} of {result.steps:,}"
+def _short(results: Sequence[Result]) -> list[str]:
+    """Return the shortest distinct end of each run's path."""
+    return short_names([result.name for result in results], "/")
+
+
+def _heading(result: Result, name: str) -> str:
+    return name if result.finished else f"{name}\nnot finished: step {result.step:,} of {result.steps:,}"
 
 
 def _difference(name: str, found: Estimate | None) -> str:
@@ -123,15 +148,3 @@ def _difference(name: str, found: Estimate | None) -> str:
     metric = metric_of(name)
     verdict = "" if metric is None else ": better" if (found.mean > 0) == (metric.mode == "max") else ": worse"
     return f"{text}, excludes 0{verdict}"
-
-
-def _table(title: str, heads: Iterable[str]) -> Table:
-    """Build an empty table, whose cells are wrapped where they are too long for the terminal."""
-    table = Table(title=title, title_justify="left")
-    for head in heads:
-        table.add_column(Text(head), overflow="fold")
-    return table
-
-
-def _add(table: Table, cells: Iterable[str]) -> None:
-    table.add_row(*map(Text, cells))

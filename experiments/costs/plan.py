@@ -10,12 +10,14 @@ from experiments.costs.components import parameters_by_component
 from experiments.costs.flops import Count, operations
 from experiments.costs.memory import Memory, available, memory_of
 from experiments.costs.needed import state_memory, update_memory, what_to_lower
-from experiments.costs.summary import described
+from experiments.costs.summary import costs_of, described
 from experiments.costs.time import TimeEstimate, estimate_time
 from experiments.data.machine import size
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
-from experiments.training.progress import devices_in_words, duration, final_table, print_line
+from experiments.training.progress import devices_in_words, duration, print_line
+from experiments.training.tables import final_table, print_table
+from transformer.errors import counted
 
 
 def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> None:
@@ -28,7 +30,7 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Non
     state = experiment.state_shapes
     devices = devices_in_words()
     parameters = parameters_by_component(state.params)
-    for line in described(experiment, sum(parameters.values()), devices):
+    for line in described(experiment, costs_of(experiment), devices):
         print_line(console, line)
     print_line(console, length_of_run(experiment))
     shape, first_step = experiment.largest_batch()
@@ -36,17 +38,17 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Non
     update = experiment.update()
     counts = operations(update, *arguments).by_component
     title = f"an update on a batch of {' x '.join(map(str, shape))}"
-    console.print(final_table(component_rows(parameters, counts), title=title))
+    print_table(console, final_table(component_rows(parameters, counts), title=title))
     parts = update_memory(experiment)
     if free is not None and sum(parts.values()) > free:
         rows = [{"part": name, "memory": size(count)} for name, count in (*parts.items(), ("sum", sum(parts.values())))]
-        console.print(final_table(rows, title="memory of that update, at least"))
+        print_table(console, final_table(rows, title="memory of that update, at least"))
         print_line(console, f"does not fit: {size(sum(parts.values()))} or more are needed, {size(free)} are free.")
         print_line(console, what_to_lower(parts))
         return
     memory = memory_of(update.lower(*arguments).compile())
     if memory is not None:
-        console.print(final_table(memory_rows(state, memory), title="memory of that update"))
+        print_table(console, final_table(memory_rows(state, memory), title="memory of that update"))
         print_line(console, fit(memory, free))
     if timed_steps and (memory is None or free is None or memory.peak <= free):
         print_line(console, time_of_run(experiment, estimate_time(experiment, timed_steps), timed_steps))
@@ -60,7 +62,7 @@ def length_of_run(experiment: Experiment) -> str:
         count * batch_size_of(experiment.task.batches.at(first))["tokens"] for first, count in plan.census.values()
     )
     return (
-        f"{steps:,} steps, {steps / plan.batches_per_epoch:.3g} epochs of {plan.batches_per_epoch:,}; about"
+        f"{counted(steps, 'step')}, {steps / plan.batches_per_epoch:.3g} epochs of {plan.batches_per_epoch:,}; about"
         f" {steps * tokens / batches:,.0f} tokens"
     )
 
@@ -115,7 +117,7 @@ def time_of_run(experiment: Experiment, times: TimeEstimate, timed_steps: int) -
     writing = ", writing until the last slot" if experiment.task.generates else ""
     return (
         f"about {duration(times.run(training.steps, evaluations))} = {times.compiling:.1f} s until all has compiled"
-        f" + {training.steps:,} steps x {1e3 * times.step:.1f} ms (mean of {timed_steps})"
-        f" + {evaluations} evaluations x {times.validation:.2g} s{writing}{test};"
+        f" + {counted(training.steps, 'step')} x {1e3 * times.step:.1f} ms (mean of {timed_steps})"
+        f" + {counted(evaluations, 'evaluation')} x {times.validation:.2g} s{writing}{test};"
         " without reading the data, checkpoints and pictures"
     )

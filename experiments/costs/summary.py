@@ -1,8 +1,18 @@
-"""The lines that describe a run before it starts: the model, the data and the programs that will compile."""
+"""The lines that describe a run before it starts: the model, the data and the programs that will compile.
+
+WORKDIR/costs.json    "parameters", "operations" (of matrix products, an example and step), "lanes" (trials that
+                      were trained together, which share their seconds)
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
 from experiments.costs import flops
+from experiments.data.stored_json import Table, read_json
+from experiments.storage.workdir import write_text_atomically
 from experiments.training.experiment import Experiment
 from experiments.training.update import token_sums
 
@@ -10,11 +20,57 @@ MOST_SHAPES = 6
 """Maximum number of batch shapes whose operations are counted; tracing one takes a fraction of a second."""
 
 
-def described(experiment: Experiment, parameters: int, devices: str) -> list[str]:
+class Costs(NamedTuple):
+    """The costs of a run that do not depend on the machine.
+
+    Attributes:
+        parameters: number of the model's parameters.
+        operations: operations of matrix products in a training step, per example.
+        lanes: number of trials that were trained in one program, which share the seconds of metrics.jsonl.
+    """
+
+    parameters: int
+    operations: float
+    lanes: int = 1
+
+
+NAME = "costs.json"
+
+SHAPE = Table({"parameters": int, "operations": float, "lanes": int})
+"""Shape of costs.json."""
+
+
+def costs_of(experiment: Experiment) -> Costs:
+    """Count the parameters and the operations of an experiment."""
+    params = experiment.state_shapes.params
+    return Costs(sum(x.size for x in jax.tree.leaves(params)), flops_per_example(experiment))
+
+
+def write_costs(workdir: Path, costs: Costs) -> None:
+    """Write costs.json.
+
+    Raises:
+        OSError: it cannot be written; the error names the path.
+    """
+    write_text_atomically(workdir / NAME, json.dumps(costs._asdict()) + "\n")
+
+
+def read_costs(workdir: Path) -> Costs | None:
+    """Read costs.json; None where it is absent, as in runs of earlier versions.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not (workdir / NAME).exists():
+        return None
+    return Costs(**read_json(workdir / NAME, SHAPE, do="Delete it: the next start of the run writes it again."))
+
+
+def described(experiment: Experiment, costs: Costs, devices: str) -> list[str]:
     """Describe the model, the data and the programs that will compile, a line each.
 
     Args:
-        parameters: number of the model's parameters.
+        costs: the result of `costs_of`.
         devices: their description.
     """
     config, task = experiment.config, experiment.task
@@ -22,7 +78,7 @@ def described(experiment: Experiment, parameters: int, devices: str) -> list[str
     shapes = ", ".join(" x ".join(map(str, shape)) for shape in task.plan.shapes)
     generation = ", 2 of generation" if task.generates else ""
     return [
-        f"{config.model.architecture}, {parameters:,} parameters, {flops_per_example(experiment) / 1e6:.1f} MFLOPs per"
+        f"{config.model.architecture}, {costs.parameters:,} parameters, {costs.operations / 1e6:.1f} MFLOPs per"
         f" example and step, {config.model.vocab_size:,} tokens, on {devices}",
         f"{sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test {task.unit}; batches of {shapes};"
         f" {task.plan.padding:.1%} padding",

@@ -14,6 +14,9 @@ from experiments.storage import metrics
 from transformer.errors import problem
 from transformer.inspection.plots import attention_maps, curves
 
+CURVES = {"train": "train: mean since the last point, dropout on", "validation": "validation"}
+"""Split -> its name in the picture of the curves."""
+
 
 def draw_run(run: Run) -> dict[str, Path]:
     """Draw the pictures at the end of training; return the path of each that could be drawn."""
@@ -42,11 +45,11 @@ def _draw_curves(run: Run, path: Path) -> None:
 
 
 def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
-    """Read a metric's curves: split -> (steps, values)."""
+    """Read a metric's curves: split, and what its values are -> (steps, values)."""
     found: dict[str, tuple[list[int], list[float]]] = {}
     for line in metrics.read(workdir):
-        if metric in line and line["split"] in ("train", "validation"):
-            steps, values = found.setdefault(line["split"], ([], []))
+        if metric in line and line["split"] in CURVES:
+            steps, values = found.setdefault(CURVES[line["split"]], ([], []))
             steps.append(line["step"])
             values.append(line[metric])
     return found

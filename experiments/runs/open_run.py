@@ -17,7 +17,7 @@ from experiments.runs.stored_config import stored_config
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import refuse_other_data, refuse_other_metadata
+from experiments.storage.workdir import refuse_other_data, refuse_other_metadata, unkept_trial
 from experiments.tasks.task import Task
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
@@ -136,6 +136,9 @@ def open_run(
     """
     path = Path(workdir)
     config, record = stored_config(path, trust_code=trust_code)
+    unkept = unkept_trial(path)
+    if unkept is not None:
+        raise unkept
     step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
         if not step.isdecimal():

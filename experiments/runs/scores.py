@@ -3,14 +3,13 @@
 import lzma
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from experiments.cli.terminal import terminal
 from experiments.data.examples import Document
 from experiments.runs.mistakes import print_answer_mistakes, print_label_mistakes
 from experiments.runs.open_run import Run
 from experiments.training.bleu import signature
 from experiments.training.progress import print_line
+from experiments.training.tables import add, print_table, text_table
 from transformer.errors import problem
 
 MISTAKES = 5
@@ -44,14 +43,14 @@ def print_scores(run: Run, split: str | None, most: int | None, mistakes: int | 
     size = f"{count:,} {task.unit if count != 1 else task.unit.removesuffix('s')}"
     mean = f", mean of the last {run.averaged} checkpoints" if run.averaged > 1 else ""
     print_line(console, f"{split} split, {size}, checkpoint of step {run.step}{mean}")
-    table = Table("metric", "value")
+    table = text_table(None, ["metric", "value"])
     for name, metric in task.metrics.items():
-        table.add_row(name, f"{scores[name]:.4f} {metric.unit}")
+        add(table, [name, f"{scores[name]:.4f} {metric.unit}"])
     if split == "test" and task.splits.ceiling is not None:
-        table.add_row("ceiling", f"{task.splits.ceiling:.4f} at most: some texts have several answers")
+        add(table, ["ceiling", f"{task.splits.ceiling:.4f} at most: some texts have several answers"])
     if "causal_bits_per_byte" in scores:
-        table.add_row("xz -9", f"{xz_bits_per_byte(examples):.4f} bits per byte of the same text")
-    console.print(table)
+        add(table, ["xz -9", f"{xz_bits_per_byte(examples):.4f} bits per byte of the same text"])
+    print_table(console, table)
     if "bleu" in scores:
         settings = signature(task.settings.config.bleu)
         print_line(console, f"BLEU {scores['bleu']:.2f}, sacreBLEU {settings}")

@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from experiments import settings
 from experiments.cli.terminal import terminal
 from experiments.costs.needed import refuse_too_large
-from experiments.costs.summary import described
+from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.drawing import draw_run
 from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
@@ -26,12 +25,12 @@ from experiments.training.loop import Loop, NotFiniteError, restore_or_start
 from experiments.training.progress import (
     devices_in_words,
     duration,
-    final_table,
     print_line,
     print_next,
     print_paths,
     progress,
 )
+from experiments.training.tables import final_table, print_table
 
 
 def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, force: bool = False) -> int:
@@ -79,9 +78,9 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
         first = int(state.step)
         finished = first >= experiment.config.training.steps or early_stopping.stopped
         print_line(console, start_line(first, experiment.config.training.steps, finished, workdir))
-        parameters = sum(x.size for x in jax.tree.leaves(state.params))
-        task = experiment.task
-        for line in (*notes, *task.splits.notes, *task.notes, *described(experiment, parameters, devices)):
+        task, costs = experiment.task, costs_of(experiment)
+        write_costs(workdir, costs)
+        for line in (*notes, *task.splits.notes, *task.notes, *described(experiment, costs, devices)):
             print_line(console, line)
         began = time.monotonic()
         with signals.catch_stop_signals() as stop:
@@ -132,12 +131,13 @@ def print_scores(console: Console, experiment: Experiment, workdir: Path, step: 
     if task.splits.ceiling is not None:
         unit = "at most: some texts have several answers"
         rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": unit})
-    console.print(final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
+    print_table(console, final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
 
 
 def print_files(console: Console, experiment: Experiment, workdir: Path, pictures: dict[str, Path]) -> None:
     """Print the paths of files, and the commands to try next."""
-    print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", "TensorBoard": workdir / "tensorboard"})
+    events = {"TensorBoard": workdir / "tensorboard"} if experiment.config.training.output.tensorboard else {}
+    print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", **events})
     example = example_text(experiment)
     modules = [] if example is None else ["experiments.explore", "experiments.generate"]
     commands = [command_line("experiments.evaluate", f"--workdir={workdir}")]

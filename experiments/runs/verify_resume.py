@@ -32,7 +32,8 @@ from experiments.storage import bitwise, retention
 from experiments.training import signals
 from experiments.training.experiment import set_up
 from experiments.training.processes import child
-from experiments.training.progress import duration, final_table, print_line
+from experiments.training.progress import duration, print_line
+from experiments.training.tables import final_table, print_table
 from transformer.errors import UserError, problem, shorten
 
 DIFFERENT = 1
@@ -144,7 +145,7 @@ def verify(recipe: str, overrides: Sequence[tuple[str, str]], n: int) -> int:
         print_line(console, f"  {difference}")
         return DIFFERENT
     print_line(console, f"the same bits at step {last}; killed and continued from step {killed}")
-    console.print(final_table(runs[1].contents()))
+    print_table(console, final_table(runs[1].contents()))
     return 0
 
 

@@ -33,6 +33,8 @@ RECORD = Table(
     },
 )
 """Shape of config.json."""
+TRIALS = "trials"
+"""The folder of a sweep's trials in its working directory."""
 
 Difference = tuple[str, Any, Any, bool]
 """Name of a setting, old value, new value, and whether the difference changes the result."""
@@ -137,7 +139,9 @@ def _enter(path: Path, lock: int, config: Mapping, differences: Callable, device
 
 def refuse_other_config(path: Path, differences: Iterable[Difference]) -> None:
     """Raise a UserError that lists the settings that differ and change the result, if there are any."""
-    refused = [f"  {name}: {old!r} -> {new!r}" for name, old, new, changes_result in differences if changes_result]
+    changed = [(name, old, new) for name, old, new, changes_result in differences if changes_result]
+    refused = [f"  {name}: {old!r} -> {new!r}" for name, old, new in changed]
+    length = [(old, new) for name, old, new in changed if name == "training.steps"]
     if refused:
         raise UserError(
             "\n".join(
@@ -148,6 +152,11 @@ def refuse_other_config(path: Path, differences: Iterable[Difference]) -> None:
                     + ("this setting to its" if len(refused) == 1 else "these settings to their")
                     + " old value"
                     + ("." if len(refused) == 1 else "s."),
+                    *(
+                        "A run ends at the training.steps that it began with, over which its learning rate is"
+                        f" scheduled. Train {new} steps in another --workdir; with {old} this run is continued."
+                        for old, new in length
+                    ),
                 ]
             )
         )
@@ -176,6 +185,16 @@ def refuse_other_metadata(path: Path, before: Mapping[str, Any], now: Mapping[st
         )
 
 
+def unkept_trial(path: Path) -> UserError | None:
+    """Return the error for a sweep's trial whose checkpoints are not there; None for any other directory."""
+    if path.parent.name != TRIALS or not (path / "metrics.jsonl").exists() or (path / "checkpoints").exists():
+        return None
+    return problem(
+        f"{path} holds no checkpoints: it is a trial of a sweep, which writes those of its best trial at the end",
+        do="Sweep with --keep=all in another --workdir, or train this trial's settings by themselves.",
+    )
+
+
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
     """Read the resolved config of a working directory; see `read_record`."""
     return read_record(path)["config"]
@@ -192,7 +211,8 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
     if not path.is_dir():
         raise problem(f"--workdir {path} does not exist", do=train)
     if not (path / "config.json").exists():
-        raise problem(f"--workdir {path} holds no config.json, so no run was started in it", do=train)
+        missing = problem(f"--workdir {path} holds no config.json, so no run was started in it", do=train)
+        raise unkept_trial(path) or missing
     return _read(path)
 
 

@@ -21,7 +21,7 @@ from experiments.sweeping.space import DATA_SEED
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.hyperparameters import SETTINGS, hyperparameters
 from transformer import schema
-from transformer.errors import UserError, problem
+from transformer.errors import UserError, counted, problem
 
 FREE = frozenset({*SETTINGS.values(), DATA_SEED})
 """Settings that do not change the program; where one may be absent, its absence does."""
@@ -54,8 +54,8 @@ class Trial:
         return f"trial {self.point}, seed {self.seed}"
 
 
-def trial_name(point: int, seed: int) -> str:
-    """Return the name of a trial's working directory."""
+def trial_name(point: int, seed: int | str) -> str:
+    """Return the name of a trial's working directory; with "" for the seed, the beginning of those of a point."""
     return f"{point:04d}-seed{seed}"
 
 
@@ -154,8 +154,8 @@ def too_many(memory: Memory, free: int, lanes: int, fit: int) -> UserError:
     """Build the error for lanes that do not fit, with the number that does."""
     lower = "Lower --lanes, or leave it out: as many as fit are then taken."
     return problem(
-        f"{lanes} lanes do not fit in memory",
+        f"{counted(lanes, 'lane')} do not fit in memory",
         got=f"{memory.peak / 1e9:.2f} GB on each device, {free / 1e9:.2f} GB are free",
-        expected=f"at most {fit} lanes" if fit else "more memory: not even one lane for each device fits",
+        expected=f"at most {counted(fit, 'lane')}" if fit else "more memory: not even one lane for each device fits",
         do=lower if fit else "Lower training.batch_size, or raise training.accumulation.",
     )

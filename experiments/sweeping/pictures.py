@@ -1,17 +1,23 @@
-"""The pictures of a sweep: the score against each setting, the importance of each, and the learning curves."""
+"""The pictures of a sweep: the score against each setting, the importance of each, and the learning curves.
+
+A picture has one kind of spread, which its title names: 95 % confidence intervals where a trial has enough seeds for
+one, otherwise the value of each seed.
+"""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from experiments.comparing.statistics import Estimate
+from experiments.comparing.statistics import ENOUGH, LEVEL, Estimate, estimate
+from experiments.sweeping.ranking import PointResult, Ranking, best
 from experiments.sweeping.space import Dimension, Range, Space
-from experiments.sweeping.summary import PointResult
+from experiments.training.tables import short_names
 from transformer import schema
 from transformer.inspection.layout import short_label
 from transformer.inspection.plots import COLOURS
@@ -19,35 +25,83 @@ from transformer.inspection.plots import COLOURS
 COLOURED = 5
 """Curves of the best points that have a colour and a name; the others are grey."""
 
+LABEL, NAME = 26, 20
+"""Characters in a line of an axis' label, and of the name of a bar."""
+
+MOST_TICKS = 5
+"""Ticks of a logarithmic axis, whose labels then stand apart."""
+
 
 def against_settings(
     results: Sequence[PointResult],
     space: Space,
     importances: Mapping[str, float],
     scores: Mapping[str, Sequence[Estimate]],
+    *,
+    metric: str,
 ) -> Figure:
-    """Draw the scores of each point against each dimension, with 95 % intervals, and each dimension's importance.
+    """Draw the scores of each point against each dimension, with their spread, and each dimension's importance.
 
     Args:
         results: the best first.
         scores: name and unit of a score -> its estimate for each of `results`; a row of panels each.
+        metric: name of the score that the importances explain.
     """
     columns = len(space.dimensions) + bool(importances)
     figure = Figure(figsize=(1.0 + 3.6 * columns, 0.4 + 2.9 * len(scores)), layout="constrained")
     all_axes = figure.subplots(len(scores), columns, squeeze=False)
+    intervals = with_intervals(results)
+    names = dict(zip([d.name for d in space.dimensions], _short_names(space), strict=True))
     for axes_of_row, (label, estimates) in zip(all_axes, scores.items(), strict=True):
         for axes, dimension in zip(axes_of_row, space.dimensions, strict=False):
-            _score_panel(axes, dimension, results, estimates)
-        axes_of_row[0].set_ylabel(label)
+            _score_panel(axes, dimension, results, estimates, intervals)
+            axes.set_xlabel(textwrap.fill(names[dimension.name], LABEL))
+        axes_of_row[0].set_ylabel(textwrap.fill(label, LABEL))
     if importances:
-        _importance_panel(all_axes[0, -1], importances)
+        _importance_panel(all_axes[0, -1], {names[name]: share for name, share in importances.items()}, metric)
         for axes in all_axes[1:, -1]:
             axes.set_visible(False)
+    figure.suptitle(textwrap.fill(spread_in_words(results, "bars"), 40 * columns), fontsize=9)
     return figure
 
 
+def with_intervals(results: Sequence[PointResult]) -> bool:
+    """Return whether a picture of these results has intervals: whether a trial has enough seeds for one."""
+    return any(len(result.lanes) >= ENOUGH for result in results)
+
+
+def spread_in_words(results: Sequence[PointResult], drawn: str) -> str:
+    """Describe the one kind of spread in a picture.
+
+    Args:
+        drawn: the form of the intervals, such as "bars".
+    """
+    seeds = max((len(result.lanes) for result in results), default=0)
+    if with_intervals(results):
+        return (
+            f"means over {seeds} seeds, {drawn}: {LEVEL:.0%} confidence intervals (Student's t), from {ENOUGH} seeds on"
+        )
+    return f"means over {seeds} seeds, small: each seed" if seeds > 1 else "one seed for each trial"
+
+
+def _short_names(space: Space) -> list[str]:
+    """Return the names of the dimensions with the shortest distinct end of each setting."""
+    settings = list(dict.fromkeys(name for dimension in space.dimensions for name in dimension.names))
+    short = dict(zip(settings, short_names(settings), strict=True))
+    found = []
+    for dimension in space.dimensions:
+        condition = dimension.name.partition("@")[2]
+        name = " + ".join(short[name] for name in dimension.names)
+        found.append(f"{name} where {condition}" if condition else name)
+    return found
+
+
 def _score_panel(
-    axes: Axes, dimension: Dimension, results: Sequence[PointResult], estimates: Sequence[Estimate]
+    axes: Axes,
+    dimension: Dimension,
+    results: Sequence[PointResult],
+    estimates: Sequence[Estimate],
+    intervals: bool,
 ) -> None:
     shown = [
         (result, estimate)
@@ -57,17 +111,23 @@ def _score_panel(
     keys = [_key(dimension, result.values) for result, _ in shown]
     x = _positions(axes, dimension, keys)
     mean = np.array([estimate.mean for _, estimate in shown])
-    bars = np.array([estimate.half_width or 0.0 for _, estimate in shown])
     halved = np.array([result.halved for result, _ in shown], bool)
-    style = {"color": COLOURS[0], "markersize": 4, "linewidth": 0.8}
+    style = {"color": COLOURS[0], "markersize": 4, "linestyle": ""}
     if (~halved).any():
-        axes.errorbar(x[~halved], mean[~halved], bars[~halved], fmt="o", **style)
+        axes.plot(x[~halved], mean[~halved], marker="o", **style)
     if halved.any():
-        axes.errorbar(x[halved], mean[halved], bars[halved], fmt="x", alpha=0.6, label="stopped, worse half", **style)
-    if shown:
-        axes.plot(x[:1], mean[:1], "*", color=COLOURS[1], markersize=12, label="best")
+        axes.plot(x[halved], mean[halved], marker="x", alpha=0.6, label="stopped, worse half", **style)
+    for at, (_, one) in zip(x, shown, strict=True):
+        if intervals and one.interval is not None:
+            axes.vlines(at, *one.interval, color=COLOURS[0], linewidth=0.8)
+        elif not intervals and one.count > 1:
+            axes.plot([at] * one.count, one.values, "_", color=COLOURS[0], markersize=5, alpha=0.7)
+    first = best(results)
+    starred = np.array([result is first for result, _ in shown], bool)
+    if starred.any():
+        axes.plot(x[starred], mean[starred], "*", color=COLOURS[1], markersize=12, label="best")
+    if starred.any() or halved.any():
         axes.legend(frameon=False, fontsize=8)
-    axes.set_xlabel(dimension.name)
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -76,11 +136,24 @@ def _positions(axes: Axes, dimension: Dimension, keys: Sequence[Any]) -> np.ndar
     """Return the place of each value on the axis: numbers of a range at their value, choices side by side."""
     if isinstance(dimension.values, Range):
         if dimension.values.log:
+            low, high = map(float, dimension.values.ends)
+            margin = (high / low) ** 0.04
             axes.set_xscale("log")
+            axes.set_xlim(low / margin, high * margin)
+            axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         return np.array(keys, float)
     names = [schema.show(choice) for choice in dimension.choices]
-    rotation = 20 if max(map(len, names)) > 8 else 0
-    axes.set_xticks(range(len(names)), [short_label(name) for name in names], rotation=rotation, parse_math=False)
+    crowded = sum(map(len, names)) + 2 * len(names) > LABEL
+    axes.set_xticks(
+        range(len(names)),
+        [short_label(name) for name in names],
+        rotation=35 if crowded else 0,
+        ha="right" if crowded else "center",
+        parse_math=False,
+    )
     axes.set_xlim(-0.5, len(names) - 0.5)
     return np.array([names.index(schema.show(key)) for key in keys], float)
 
@@ -91,21 +164,45 @@ def _key(dimension: Dimension, values: Mapping[str, Any]) -> Any:
     return dimension.label(tuple(values[name] for name in dimension.names))
 
 
-def _importance_panel(axes: Axes, importances: Mapping[str, float]) -> None:
+def log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
+    """Choose round numbers between the ends of a logarithmic axis: 1, 2 and 5 of each decade, or as many as fit.
+
+    Args:
+        low: above 0.
+        high: above `low`.
+        most: number of ticks at most, 2 or more.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    slack = 1.0 + 1e-9
+    for digits in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        ticks = [float(f"{digit}e{n}") for n in range(first, last + 1) for digit in digits]
+        ticks = [tick for tick in ticks if low / slack <= tick <= high * slack]
+        if 2 <= len(ticks) <= most:
+            return ticks
+        if len(ticks) < 2:
+            return [float(f"{value:.3g}") for value in (low, high)]
+    every = math.ceil(len(ticks) / most)
+    return ticks[::every]
+
+
+def _importance_panel(axes: Axes, importances: Mapping[str, float], metric: str) -> None:
     names = list(importances)[::-1]
-    axes.barh(names, [importances[name] for name in names], color=COLOURS[2])
-    axes.set_xlabel("importance (PED-ANOVA), a share of 1")
+    axes.barh([textwrap.fill(name, NAME) for name in names], [importances[name] for name in names], color=COLOURS[2])
+    axes.set_xlabel(
+        textwrap.fill(f"importance for {metric} (PED-ANOVA), a share of 1", LABEL + 6, break_on_hyphens=False)
+    )
     axes.set_xlim(0.0, 1.0)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def learning_curves(results: Sequence[PointResult], *, label: str) -> Figure:
-    """Draw the score after each evaluation: the mean over the seeds of a point, shaded from least to most.
+def learning_curves(results: Sequence[PointResult], ranking: Ranking) -> Figure:
+    """Draw the score after each evaluation: the mean over the seeds of a point, with its spread.
 
     Args:
         results: the best first; their curves are drawn in front.
-        label: name and unit of the score.
+        ranking: the score.
     """
+    intervals = with_intervals(results)
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.subplots()
     for rank, result in reversed(list(enumerate(results))):
@@ -119,10 +216,14 @@ def learning_curves(results: Sequence[PointResult], *, label: str) -> Figure:
         name = f"trial {result.point}" if front else None
         style = {"marker": "o", "markersize": 3} if len(steps) < 30 else {}
         axes.plot(steps, values.mean(axis=0), color=colour, linewidth=1.6 if front else 0.8, label=name, **style)
-        if len(curves) > 1:
-            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+        if intervals:
+            bands = [estimate(column, bounds=ranking.score.bounds).interval or (math.nan,) * 2 for column in values.T]
+            axes.fill_between(steps, *np.transpose(bands), color=colour, alpha=0.15, linewidth=0)
+        elif len(curves) > 1:
+            axes.plot(steps, values.T, color=colour, linewidth=0.5, alpha=0.6)
     axes.set_xlabel("step (updates)")
-    axes.set_ylabel(label)
+    axes.set_ylabel(textwrap.fill(f"validation {ranking.label}", 2 * LABEL))
+    axes.set_title(spread_in_words(results, "bands").replace("small:", "thin:"), fontsize=9)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

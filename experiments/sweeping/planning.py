@@ -15,7 +15,9 @@ from experiments.sweeping.groups import Experiments, Trial, grouped, lanes_for
 from experiments.sweeping.lanes import Programs, lane_counts, lanes_mesh, mode_of, started
 from experiments.sweeping.session import Sweep
 from experiments.sweeping.worker import MOST_LANES
-from experiments.training.progress import duration, final_table, print_line
+from experiments.training.progress import duration, print_line
+from experiments.training.tables import final_table, print_table
+from transformer.errors import counted
 
 NOWHERE = Path("nowhere")
 """The working directory of trials that are not trained."""
@@ -37,15 +39,17 @@ def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_st
             trials.append(Trial(number, seed, experiments.of(config), NOWHERE))
     groups = grouped(trials, shared=True)
     seeds, total = len(space.seeds), len(points) * len(space.seeds)
-    print_line(console, f"a sweep of {len(points)} settings with {seeds} seeds, chosen by {sampler}: {total} trials")
+    sizes = f"{counted(len(points), 'setting')} with {counted(seeds, 'seed')}"
+    print_line(console, f"a sweep of {sizes}, chosen by {sampler}: {counted(total, 'trial')}")
     share = total / len(trials)
     rows, seconds = [], 0.0
     for group in groups:
         row, group_seconds = _group_plan(group, lanes, timed_steps)
         rows.append(row)
         seconds += share * group_seconds
-    title = f"{len(groups)} groups, each with its own programs" + ("" if grid else ", of the corners of the space")
-    console.print(final_table(rows, title=title))
+    corners = "" if grid else ", of the corners of the space"
+    title = f"{counted(len(groups), 'group')}, each with its own programs{corners}"
+    print_table(console, final_table(rows, title=title))
     if timed_steps:
         print_line(console, f"about {duration(seconds)} of training by one worker, without evaluations and compiling")
 
@@ -91,5 +95,6 @@ def _seconds_of_a_step(trials: Sequence[Trial], size: int, programs: Programs, s
 
 def _sizes(experiment: Any) -> list[str]:
     model = experiment.config.model
-    layers = " + ".join(str(parts.get("residual", 0)) for parts in experiment.model.stacks.values())
-    return [model.architecture, f"{layers} layers", f"width {model.width}"]
+    stacks = [parts.get("residual", 0) for parts in experiment.model.stacks.values()]
+    layers = f"{' + '.join(map(str, stacks))} layers" if len(stacks) > 1 else counted(stacks[0], "layer")
+    return [model.architecture, layers, f"width {model.width}"]

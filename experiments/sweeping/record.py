@@ -3,6 +3,7 @@
 `export` writes a lane as an ordinary working directory, which `evaluate`, `generate` and a resumed `train` accept.
 """
 
+import contextlib
 import dataclasses
 import math
 from typing import Any
@@ -19,6 +20,7 @@ from experiments.sweeping.groups import Trial
 from experiments.training.early_stopping import EarlyStopping
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import MetricsWindow
+from transformer.errors import UserError
 
 RUNNING = "running"
 FINISHED = "finished"
@@ -101,14 +103,19 @@ class LaneRecord:
             self.metrics.write(step, "test", self.test)
 
     def outcome(self) -> dict[str, Any]:
-        """Return the part that a study stores, as JSON can hold it; `score` is the best one, None without one."""
+        """Return the part that a study stores, as JSON can hold it.
+
+        `score` is the best of `metric`, `validation_loss` the loss of that evaluation; None without a finite score.
+        """
         return {
             "point": self.trial.point,
             "seed": self.trial.seed,
             "status": self.status,
             "step": self.step,
+            "metric": self.early_stopping.metric,
             "score": None if self.best is None else self.best[1],
             "best_step": None if self.best is None else self.best[0],
+            "validation_loss": self.evaluations.get("best", {}).get(self.trial.experiment.task.names["loss"]),
             "curve": self.curve,
             "validation": self.evaluations.get("last", {}),
             "test": self.test,
@@ -135,6 +142,20 @@ class LaneRecord:
         lane.curve = [tuple(pair) for pair in record["curve"]]
         lane.evaluations, lane.test = record["evaluations"], record["test"]
         return lane
+
+
+def export_config(trial: Trial, devices: str) -> None:
+    """Write config.json of a trial whose checkpoints are not kept; a trial that another worker writes is left as it is.
+
+    Args:
+        devices: the platform and its devices, in words.
+    """
+    workdir, data = trial.workdir, trial.experiment.task.splits.fingerprint
+    if not (workdir / "checkpoints").exists():
+        (workdir / "config.json").unlink(missing_ok=True)  # of another study
+    config = settings.to_json_dict(trial.experiment.config)
+    with contextlib.suppress(UserError):
+        open_workdir(workdir, config, differences=settings.differences, devices=devices, data=data).close()
 
 
 def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:

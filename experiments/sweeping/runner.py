@@ -23,12 +23,13 @@ import numpy as np
 from experiments.storage.checkpoints import Checkpoints
 from experiments.sweeping.groups import Trial
 from experiments.sweeping.lanes import Programs, padded, place, row, stacked
+from experiments.sweeping.ranking import worse_half
 from experiments.sweeping.record import DIVERGED, EARLY, FINISHED, HALVED, RUNNING, TAKEN, LaneRecord
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import Progress
 from experiments.training.signals import StopRequest
-from transformer.errors import problem
+from transformer.errors import counted, problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,24 +81,36 @@ class LanesRun:
     def run(self, step: int, progress: Progress) -> LanesResult:
         """Train from a step until every lane has ended or a stop is requested; what is returned is saved too."""
         with self.checkpoints:
-            iterators = self._batch_iterators(step)
+            iterators, before = self._batch_iterators(step), None
             self._load()
             while self.active and self.stop.received is None:
                 batch = self._batch(iterators)
                 self.states, self.running, metrics = self.programs(
                     self.states, self.running, batch, self.hyperparameters
                 )
-                step += 1
-                if self.pending:  # one step behind, so that the devices always have work
-                    jax.block_until_ready(self.pending[-1])
+                if before is not None:  # one step behind, so that the devices always have work
+                    evaluated = step % self.training.output.evaluate_every == 0
+                    self._show(progress, step, before, batch, evaluated)
+                step, before = step + 1, (metrics["loss"], self.running)
                 self.pending.append(metrics)
-                self._after_step(step, progress)
-                progress.update(step, **batch_size_of(batch))
+                self._after_step(step)
+            if before is not None:
+                self._show(progress, step, before, batch, evaluated=True)
             self._copy_to_host(step)
             self._save(step)
         for lane in self.lanes:
             lane.metrics.close()
         return LanesResult(self.lanes, self.last, self.best)
+
+    def _show(self, progress: Progress, step: int, of_step: tuple[Any, Any], batch: Any, evaluated: bool) -> None:
+        """Show the mean loss of a step's running lanes, and count the batch whose update has begun since.
+
+        Args:
+            of_step: losses of the step, and the lanes that it was computed for.
+        """
+        size = batch_size_of(batch)
+        size["shape"] = (len(self.lane_trials), size["shape"])  # each number of lanes has programs of its own
+        progress.update(step, loss=mean_loss(*of_step), evaluated=evaluated, **size)
 
     def restore_or_start(self, trained_here: Callable[[Trial], bool] = lambda trial: True) -> int:
         """Set the lanes' records and states on the host, from the checkpoint where there is one.
@@ -163,7 +176,7 @@ class LanesRun:
             return next(iter(batches.values()))
         return stacked([batches[self.trials[i].experiment.config.data_seed] for i in self.lane_trials])
 
-    def _after_step(self, step: int, progress: Progress) -> None:
+    def _after_step(self, step: int) -> None:
         """Log, evaluate, halve and save where it is due after a step, for each lane as `Loop` does it."""
         output, last = self.training.output, step == self.training.steps
         if step % output.log_every == 0 or last:
@@ -182,11 +195,6 @@ class LanesRun:
             if not evaluated:
                 self._copy_to_host(step)
             self._save(step)
-        shown = [
-            self.lanes[i].recent_metrics.steps[-1]["loss"] for i in self.active if self.lanes[i].recent_metrics.steps
-        ]
-        if shown:
-            progress.update(step, loss=float(np.mean(shown)))
 
     def _fetch(self, step: int) -> None:
         """Wait for the steps since the last call, add their metrics to each lane, and end lanes that diverged."""
@@ -218,14 +226,13 @@ class LanesRun:
             lane.end(step, EARLY if stopped else FINISHED, evaluation, params)
 
     def _halve(self, step: int) -> None:
-        """End the worse half of the points that are running, by the mean of their lanes' last scores."""
-        running = [lane for lane in self.lanes if lane.status == RUNNING]
-        worse, count = worse_half(running)
-        for lane in running:
-            if lane.trial.point in worse:
+        """End the worse half of the points that are running."""
+        worse, count = worse_half(self.lanes)
+        for lane in self.lanes:
+            if lane.status == RUNNING and lane.trial.point in worse:
                 lane.end(step, HALVED)
         if worse:
-            self.print_line(f"step {step}: {len(worse)} of {count} trials stop, the worse half")
+            self.print_line(f"step {step}: {len(worse)} of {counted(count, 'trial')} stop, the worse half")
 
     def _evaluation(self, trial: Trial) -> Evaluation:
         """Return the programs of evaluation, shared by trials of the same data (and seed, if decoding is random)."""
@@ -257,6 +264,15 @@ class LanesRun:
         self._saved_at = time.monotonic()
 
 
+def mean_loss(loss_R: Any, running_R: Any) -> float | None:
+    """Average the loss of a step over the lanes that it has updated; None where it has updated none.
+
+    The metrics of other lanes are of no trial, or not finite.
+    """
+    updated = np.asarray(loss_R)[np.asarray(running_R)]
+    return float(updated.mean()) if updated.size else None
+
+
 def _assign(lanes: Any, i: int, state: Any) -> None:
     """Write one lane of a tree on the host."""
     for leaf, value in zip(jax.tree.leaves(lanes), jax.tree.leaves(state), strict=True):
@@ -274,23 +290,8 @@ def rungs(steps: int, evaluate_every: int, halvings: int) -> list[int]:
     if len({*found, steps}) <= len(found) or any(at > steps for at in found):
         raise problem(
             "the halvings fall between too few evaluations",
-            got=f"{halvings} halvings of {steps} steps, an evaluation every {evaluate_every}",
+            got=f"{counted(halvings, 'halving')} of {counted(steps, 'step')}, an evaluation every {evaluate_every}",
             expected="an evaluation for each",
             do="Lower training.output.evaluate_every, or --halvings.",
         )
     return found
-
-
-def worse_half(lanes: Sequence[LaneRecord]) -> tuple[set[int], int]:
-    """Choose the points that stop, by the mean of the last scores of their lanes.
-
-    Returns:
-        The points that stop, and the number of all points.
-    """
-    scores: dict[int, list[float]] = {}
-    for lane in lanes:
-        scores.setdefault(lane.trial.point, []).append(lane.curve[-1][1])
-    sign = -1.0 if lanes and lanes[0].mode == "max" else 1.0
-    mean = {point: sign * float(np.mean(values)) for point, values in scores.items()}
-    ranked = sorted(mean, key=lambda point: (not math.isfinite(mean[point]), mean[point], point))
-    return set(ranked[math.ceil(len(ranked) / 2) :]), len(ranked)

@@ -6,10 +6,12 @@ Before anything compiles, the space, the points to be tried and the config of ea
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -23,6 +25,7 @@ from experiments.sweeping import pictures, summary
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.groups import Experiments
 from experiments.sweeping.lanes import lanes_mesh, mode_of, padded, use_cores
+from experiments.sweeping.ranking import PointResult, Ranking, best, ranked
 from experiments.sweeping.space import DATA_SEED, SEED, Point, Space, overrides
 from experiments.sweeping.storage import (
     CONNECTION_ERRORS,
@@ -30,15 +33,15 @@ from experiments.sweeping.storage import (
     close,
     connection_lost,
     open_storage,
+    sqlite_url,
     without_password,
 )
 from experiments.sweeping.study import Search, SweepStudy, open_study
 from experiments.sweeping.worker import MOST_LANES, Options, Worker
-from experiments.tasks.task import Task
 from experiments.training import signals
-from experiments.training.experiment import Experiment
 from experiments.training.progress import devices_in_words, print_line, print_paths
-from transformer.errors import UserError, problem
+from experiments.training.tables import print_table
+from transformer.errors import UserError, counted, problem
 
 MOST_CHECKED = 64
 """Combinations of a space that are checked before anything compiles; of a larger space, this many spread evenly."""
@@ -180,7 +183,7 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
         varied: the space, as flags have it; it overrides the recipe's own for the same settings.
 
     Returns:
-        The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM.
+        The exit code: 0, 1 where no trial is the best, 130 after Ctrl-C, 143 after SIGTERM.
 
     Raises:
         UserError, OSError: mistakes of the user, a full disk, a storage that was lost.
@@ -194,20 +197,20 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     first = experiments.of(sweep.first())
     if not flags.force:
         refuse_too_large(first, lanes=padded(flags.lanes or 1, lanes_mesh().size))
-    metric = first.config.training.output.best
+    ranking = Ranking.of(first.task, first.config.training.output.best)
     workdir = Path(flags.workdir)
-    url = flags.storage or f"sqlite:///{(workdir / 'study.db').absolute()}"
+    url = flags.storage or sqlite_url(workdir / "study.db")
     storage = open_storage(url, flags.heartbeat)
     try:
         study = open_study(
             storage,
             flags.study or Path(flags.config).stem,
             sweep.search,
-            mode=first.task.metrics[metric].mode,
-            properties={"data": flags.data, "halvings": flags.halvings, "metric": metric},
+            mode=ranking.mode,
+            properties={"data": flags.data, "halvings": flags.halvings, "metric": ranking.metric},
         )
         _refuse_other_recipe(study, sweep.base, workdir)
-        return _work(flags, study, sweep, url, experiments, first)
+        return _work(flags, study, sweep, url, experiments, ranking)
     except CONNECTION_ERRORS as error:
         raise connection_lost(error, url, f"What was trained is checkpointed in {workdir}.") from error
     finally:
@@ -227,24 +230,32 @@ def _check_halvings(flags: Any, search: Search) -> None:
         )
 
 
-def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Experiments, first: Experiment) -> int:
-    """Work on a study and print its results; return the exit code.
-
-    Args:
-        first: the experiment of any trial.
-    """
+def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Experiments, ranking: Ranking) -> int:
+    """Work on a study and print its results; return the exit code."""
     console, workdir = terminal(), Path(flags.workdir)
     devices = devices_in_words()
     mode = mode_of(flags.mode)
-    shared = flags.data == "shared"
-    options = Options(workdir, flags.lanes, mode, shared, flags.halvings, flags.keep, devices, flags.force)
+    options = Options(
+        workdir,
+        flags.lanes,
+        mode,
+        flags.data == "shared",
+        flags.halvings,
+        flags.keep,
+        devices,
+        ranking,
+        force=flags.force,
+    )
     name, left, seeds = study.study.study_name, study.left(), len(study.space.seeds)
-    print_line(console, f"study {name} in {without_password(url)}: {study.points} trials of {seeds} seeds, {left} left")
+    sizes = f"{counted(study.points, 'trial')} of {counted(seeds, 'seed')}, {left} left"
+    print_line(console, f"study {name} in {without_password(url)}: {sizes}")
     for line in study.space.to_lines():
         print_line(console, f"  {line}")
     for note in sweep.notes:
         print_line(console, note)
     print_line(console, f"lanes by {mode} on {devices}; search algorithm: {study.search.sampler}")
+    if not left:
+        print_line(console, "nothing left to do: every trial of the study is done")
     with signals.catch_stop_signals() as stop, Heartbeat(study.storage, flags.heartbeat, stop) as heartbeat:
         worker = Worker(study, experiments, sweep.resolve, options, heartbeat, stop, console)
         worker.run()
@@ -254,41 +265,52 @@ def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Ex
         print_line(console, "Stopped; saved. The same command goes on.")
         return signals.exit_code(stop.received)
     print_line(console, f"programs of the update compiled here: {worker.compiled}")
-    print_results(console, study, workdir, first.config.training.output.best, first.task)
-    return 0
+    return print_results(console, study, workdir, ranking)
 
 
-def print_results(console: Console, study: SweepStudy, workdir: Path, metric: str, task: Task) -> None:
+def print_results(console: Console, study: SweepStudy, workdir: Path, ranking: Ranking) -> int:
     """Print the table and the best point, write results.jsonl and draw the pictures.
 
-    Args:
-        metric: the metric that ranks the points.
-        task: the task of any trial, for the names and units of its scores.
+    Returns:
+        The exit code: 1 where no trial is the best.
     """
-    ranking, loss = task.metrics[metric], task.names["loss"]
-    results = summary.ranked(study, ranking.mode)
+    results = ranked(study, ranking)
     summary.write_results(results, workdir / "results.jsonl")
-    console.print(summary.table(results, metric, ranking.unit))
-    failed = study.points - len(results)
-    if failed:
-        print_line(console, f"{failed} trials could not be trained")
-    if not results:
-        return
-    label = f"{metric} ({ranking.unit})"
+    if results:
+        print_table(console, summary.table(results, ranking))
+    for line in summary.remarks(results, study.points, ranking):
+        print_line(console, line)
+    drawn = draw_results(study, workdir, ranking, results) if any(r.estimate.count for r in results) else {}
+    print_paths(console, {**drawn, "results": workdir / "results.jsonl"})
+    first = best(results)
+    if first is not None and first.values:
+        print_line(console, f"best: {summary.best_flags(first)}")
+    return int(first is None)
+
+
+def draw_results(study: SweepStudy, workdir: Path, ranking: Ranking, results: Sequence[PointResult]) -> dict[str, Path]:
+    """Draw the pictures of a sweep; return, by what they show, the paths of those that could be drawn."""
     paths = {"settings": workdir / "plots" / "settings.png", "curves": workdir / "plots" / "curves.png"}
-    importances = summary.importances(study)
-    scores = {label: [result.estimate for result in results]}
-    if loss != metric:
-        scores[f"{loss} ({task.metrics[loss].unit})"] = [result.validation(loss) for result in results]
-    if study.space.dimensions:
-        attempt(
-            lambda: save(pictures.against_settings(results, study.space, importances, scores), paths["settings"]),
-            paths["settings"],
-        )
-    attempt(lambda: save(pictures.learning_curves(results, label=label), paths["curves"]), paths["curves"])
-    print_paths(console, {**paths, "results": workdir / "results.jsonl"})
-    if results[0].values:
-        print_line(console, f"best: {summary.best_flags(results[0])}")
+    importances = summary.importances(study, results)
+    scores = {f"best validation {ranking.label}": [result.estimate for result in results]}
+    if ranking.loss != ranking.metric:
+        losses = [result.validation(ranking.loss, (0.0, math.inf)) for result in results]
+        scores[f"last validation {ranking.loss} ({ranking.loss_unit})"] = losses
+
+    def settings_picture() -> Figure:
+        return pictures.against_settings(results, study.space, importances, scores, metric=ranking.metric)
+
+    def curves_picture() -> Figure:
+        return pictures.learning_curves(results, ranking)
+
+    drawn = {"settings": settings_picture, "curves": curves_picture}
+    if not study.space.dimensions:
+        del drawn["settings"]
+    return {
+        name: paths[name]
+        for name, draw in drawn.items()
+        if attempt(lambda draw=draw, path=paths[name]: save(draw(), path), paths[name])
+    }
 
 
 def _refuse_other_recipe(study: SweepStudy, base: Any, workdir: Path) -> None:

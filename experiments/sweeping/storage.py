@@ -32,6 +32,14 @@ DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 GRACE = 4
 """Heartbeats that a worker may miss before its trials are given to others."""
 
+SQLITE_OPTIONS = {
+    *("timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"),
+    *("uri", "mode", "cache", "immutable", "vfs", "nolock", "psow"),
+}
+"""The options that may follow ? in a URL of SQLite: those of its driver, and those of its own."""
+
+ESCAPED = "In a path, write ? as %3F, # as %23 and % as %25."
+
 WAIT = 60
 """Seconds that SQLite waits for another worker's transaction."""
 
@@ -66,7 +74,7 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE * heartbeat,
             )
-    except (*CONNECTION_ERRORS, OSError, ImportError) as error:
+    except (*CONNECTION_ERRORS, OSError, ImportError, ValueError) as error:
         raise problem(
             f"the storage cannot be reached: {_reason(error)}",
             got=f"tried {without_password(url)}",
@@ -75,6 +83,11 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
     if sqlite:
         _lock_at_begin(storage.engine)
     return storage
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file, in which characters of the path that mean something in a URL are escaped."""
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string(hide_password=False)
 
 
 def close(storage: RDBStorage) -> None:
@@ -115,6 +128,9 @@ def _parse_url(url: str) -> URL:
     backend = parsed.drivername.partition("+")[0]
     if backend not in DRIVERS:
         raise _unusable(url)
+    options = url.partition("?")[2]
+    if backend == "sqlite" and options and (not parsed.query or {*parsed.query} - SQLITE_OPTIONS):
+        raise problem("--storage has an option that SQLite does not have", got=f"?{options}", do=ESCAPED)
     return parsed if "+" in parsed.drivername else parsed.set(drivername=DRIVERS[backend])
 
 

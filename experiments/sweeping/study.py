@@ -121,9 +121,14 @@ class SweepStudy:
         for trial in self.trials(TrialState.WAITING):
             if len(taken) == most:
                 break
-            new = self._with_values(trial) if self.take_waiting(trial._trial_id) else None
+            new = self._with_values(trial) if self.take_waiting(self.id_of(trial)) else None
             taken += [] if new is None else [new]
         return taken
+
+    def id_of(self, trial: FrozenTrial) -> int:
+        """Look up the id by which the storage knows a trial."""
+        study = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
 
     def take_waiting(self, trial: int) -> bool:
         """Try to take a waiting trial; return whether it now belongs to this worker.
@@ -167,12 +172,6 @@ class SweepStudy:
         with contextlib.suppress(UpdateFinishedTrialError):
             self.storage.set_trial_user_attr(taken.trial, LANES, lanes)
 
-    def best_point(self) -> int | None:
-        """Return the number of the best point that is done; None where none is."""
-        sign = -1.0 if self.study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
-        complete = {p: t for p, t in self.results().items() if t.state == TrialState.COMPLETE}
-        return min(complete, key=lambda p: (sign * complete[p].value, p), default=None)
-
     def give_back(self, taken: TakenTrial) -> None:
         """Return a point that was taken and not begun to the queue."""
         with contextlib.suppress(UpdateFinishedTrialError):
@@ -197,14 +196,15 @@ class SweepStudy:
 
     def _drawn(self, trial: FrozenTrial) -> TakenTrial | None:
         point = trial.user_attrs[POINT]
-        others = [t for t in self.by_point()[point] if t._trial_id != trial._trial_id]
+        others = [t for t in self.by_point()[point] if t.number != trial.number]
+        own = self.id_of(trial)
         if _settled(others) or any(t.state == TrialState.RUNNING and t.number < trial.number for t in others):
-            self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            self.storage.set_trial_state_values(own, TrialState.FAIL)
             return None
         if self.search.sampler != "grid":
             seed = np.random.SeedSequence((self.search.seed, point)).generate_state(1)[0]
             self.study.sampler = SAMPLERS[self.search.sampler](int(seed))
-        return TakenTrial(point, _suggested(optuna.Trial(self.study, trial._trial_id), self.space), trial._trial_id)
+        return TakenTrial(point, _suggested(optuna.Trial(self.study, own), self.space), own)
 
     def _queue_again(self) -> None:
         """Queue the points that are neither done nor taken nor waiting."""

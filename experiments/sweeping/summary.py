@@ -1,96 +1,98 @@
-"""The results of a study: points ranked by their mean over seeds, the best one as flags, importances.
+"""The results of a study as text: the table of the best points, lines about them, the best one as flags, importances.
 
-WORKDIR/results.jsonl has one JSON object a line for each trial: its varied settings, `seed`, `status`, `score` (the
-best of the metric that selects checkpoints), the other scores, and its working directory.
+WORKDIR/results.jsonl has one JSON object a line for each trial: its varied settings, `seed`, `status`, `metric` (the
+one that selects checkpoints), `score` (the best of it), the other scores, and its working directory.
 """
 
-import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from experiments.comparing.statistics import Estimate, as_text, estimate
+from experiments.comparing.statistics import LEVEL, as_text, number
 from experiments.storage.metrics import to_json
 from experiments.storage.workdir import write_text_atomically
-from experiments.sweeping.record import DIVERGED, HALVED
-from experiments.sweeping.study import LANES, SweepStudy
+from experiments.sweeping.ranking import PointResult, Ranking, best
+from experiments.sweeping.study import SweepStudy
+from experiments.training.tables import add, short_names, text_table
 from transformer import schema
+from transformer.errors import counted
 
 MOST_ROWS = 20
 
-
-@dataclasses.dataclass(frozen=True)
-class PointResult:
-    """A point that is done.
-
-    Attributes:
-        point: number of the point.
-        values: setting -> value.
-        lanes: the record of each seed, see `LaneRecord.outcome`.
-        estimate: mean score over the seeds that did not diverge.
-    """
-
-    point: int
-    values: dict[str, Any]
-    lanes: list[dict[str, Any]]
-    estimate: Estimate
-
-    @property
-    def diverged(self) -> int:
-        return sum(lane["status"] == DIVERGED for lane in self.lanes)
-
-    def validation(self, metric: str) -> Estimate:
-        """Estimate a score of the validation split at the last evaluation, over the seeds that did not diverge."""
-        return estimate(
-            [
-                math.nan if lane["status"] == DIVERGED else lane["validation"].get(metric, math.nan)
-                for lane in self.lanes
-            ]
-        )
-
-    @property
-    def halved(self) -> bool:
-        return all(lane["status"] == HALVED for lane in self.lanes)
+BETTER = {"max": "higher", "min": "lower"}
 
 
-def ranked(study: SweepStudy, mode: str) -> list[PointResult]:
-    """Rank the points that are done, the best first: complete ones, then halved ones, then those with diverged lanes.
+def table(results: Sequence[PointResult], ranking: Ranking) -> Table:
+    """Build the table of the best points, a row each; a column that would be empty is left out."""
+    settings = list(dict.fromkeys(name for result in results for name in result.values))
+    heads = dict(zip(settings, short_names(settings), strict=True))
+    several = _ties(results) > 1 and ranking.metric != ranking.loss
+    rows = []
+    for result in results[:MOST_ROWS]:
+        row = {"trial": str(result.point)}
+        row |= {head: schema.show(_short(result.values[n])) for n, head in heads.items() if n in result.values}
+        row[ranking.label] = as_text(result.estimate)
+        if several:
+            row[f"{ranking.loss} ({ranking.loss_unit})"] = number(result.loss.mean) if result.loss.count else ""
+        if any(other.diverged for other in results):
+            row["diverged"] = f"{result.diverged} of {len(result.lanes)}" if result.diverged else ""
+        row["ended"] = ", ".join(dict.fromkeys(lane["status"] for lane in result.lanes))
+        rows.append(row)
+    shown = text_table(_title(results, ranking), list(dict.fromkeys(head for row in rows for head in row)))
+    for row in rows:
+        add(shown, [row.get(column.header.plain, "") for column in shown.columns])
+    return shown
+
+
+def _title(results: Sequence[PointResult], ranking: Ranking) -> str:
+    shown = f"the first {MOST_ROWS} of {len(results)} trials" if len(results) > MOST_ROWS else "trials"
+    ties = "" if ranking.metric == ranking.loss else f", ties by validation {ranking.loss}"
+    intervals = any(result.estimate.interval is not None for result in results)
+    kind = f", means over seeds ± {LEVEL:.0%} confidence intervals (Student's t)" if intervals else ""
+    return f"{shown} by validation {ranking.metric}, {BETTER[ranking.mode]} is better{ties}{kind}"
+
+
+def remarks(results: Sequence[PointResult], points: int, ranking: Ranking) -> list[str]:
+    """Return the lines below the table: trials without result, ties, and the reason where there is no best trial.
 
     Args:
-        mode: "max" or "min".
+        points: number of points of the study.
     """
-    found = [_result(study, point, trial) for point, trial in study.results().items()]
-    sign = -1.0 if mode == "max" else 1.0
+    failed, tied = points - len(results), _ties(results)
+    lines = [f"{counted(failed, 'trial')} could not be trained"] if failed else []
+    if best(results) is None:
+        return [*lines, no_best(results)]
+    if tied > 1:
+        score = number(results[0].estimate.mean)
+        line = f"{tied} trials tie at {ranking.metric} {score}; the best is the one with the lowest {ranking.loss}"
+        equal = sum(result.loss.mean == results[0].loss.mean for result in results[:tied])
+        if ranking.metric == ranking.loss:
+            line = f"{tied} trials tie at {ranking.metric} {score}; the first of them stands for all"
+        elif equal > 1 or not results[0].loss.count:
+            line = f"{tied} trials tie at {ranking.metric} {score}, and in {ranking.loss}; the first stands for all"
+        lines.append(line)
+    return lines
 
-    def order(result: PointResult) -> tuple[Any, ...]:
-        mean = sign * result.estimate.mean
-        return result.diverged, result.halved, not math.isfinite(mean), mean, result.point
 
-    return sorted(found, key=order)
-
-
-def _result(study: SweepStudy, point: int, trial: FrozenTrial) -> PointResult:
-    lanes = trial.user_attrs[LANES]
-    scores = [math.nan if lane["score"] is None or lane["status"] == DIVERGED else lane["score"] for lane in lanes]
-    values = study.space.settings_of(trial.params)
-    return PointResult(point, values, lanes, estimate(scores))
+def no_best(results: Sequence[PointResult]) -> str:
+    """Return the reason why no trial is the best."""
+    if results and all(result.diverged == len(result.lanes) for result in results):
+        return (
+            "all diverged: no trial is the best, and no checkpoint is kept as the best. Try lower values of"
+            " optimizer.learning_rate, or a longer optimizer.warmup_steps, in another --workdir"
+        )
+    return "no trial is the best: none was trained to its end with a score for each of its seeds"
 
 
-def table(results: list[PointResult], metric: str, unit: str) -> Table:
-    """Build the table of the best points, a row each."""
-    names = list(dict.fromkeys(name for result in results for name in result.values))
-    shown = Table("trial", *names, f"{metric} ({unit})", "diverged", "ended")
-    for result in results[:MOST_ROWS]:
-        values = [schema.show(_short(result.values[name])) if name in result.values else "" for name in names]
-        ended = ", ".join(dict.fromkeys(lane["status"] for lane in result.lanes))
-        diverged = f"{result.diverged} of {len(result.lanes)}" if result.diverged else ""
-        shown.add_row(str(result.point), *values, as_text(result.estimate), diverged, ended)
-    return shown
+def _ties(results: Sequence[PointResult]) -> int:
+    """Count the complete points whose score is that of the best; 0 without a best."""
+    first = best(results)
+    return sum(first is not None and r.complete and r.estimate.mean == first.estimate.mean for r in results)
 
 
 def best_flags(result: PointResult) -> str:
@@ -98,7 +100,7 @@ def best_flags(result: PointResult) -> str:
     return " ".join(f"--config.{name}={schema.show(value)}" for name, value in result.values.items())
 
 
-def write_results(results: list[PointResult], path: Path) -> None:
+def write_results(results: Sequence[PointResult], path: Path) -> None:
     """Write results.jsonl, the best point first.
 
     Raises:
@@ -109,10 +111,11 @@ def write_results(results: list[PointResult], path: Path) -> None:
         for result in results
         for lane in result.lanes
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, "".join(f"{line}\n" for line in lines))
 
 
-def importances(study: SweepStudy) -> dict[str, float]:
+def importances(study: SweepStudy, results: Sequence[PointResult]) -> dict[str, float]:
     """Compute the share of the score's spread that each dimension explains, the largest first.
 
     PED-ANOVA, Watanabe et al. 2023 (https://arxiv.org/abs/2304.10255), as in Optuna.
@@ -120,11 +123,18 @@ def importances(study: SweepStudy) -> dict[str, float]:
     Returns:
         Name of a dimension -> its share; {} where the results are too few or all equal.
     """
-    done = [t for t in study.results().values() if t.state == TrialState.COMPLETE and math.isfinite(t.value)]
-    if len(done) < 4 or len({t.value for t in done}) < 2:
+    scores = {r.point: r.estimate.mean for r in results if r.complete and math.isfinite(r.estimate.mean)}
+    if len(scores) < 4 or len(set(scores.values())) < 2:
         return {}
+    trials = study.results()
     copy = optuna.create_study(direction=study.study.direction)
-    copy.add_trials(done)
+    copy.add_trials(
+        [
+            optuna.trial.create_trial(params=t.params, distributions=t.distributions, value=scores[point])
+            for point, t in trials.items()
+            if point in scores
+        ]
+    )
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     return dict(optuna.importance.get_param_importances(copy, evaluator=evaluator))
 

@@ -17,21 +17,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from optuna.trial import TrialState
 from rich.console import Console
 
+from experiments.costs.summary import Costs, costs_of, write_costs
 from experiments.data.stored_json import Table, read_json
-from experiments.storage.workdir import write_text_atomically
+from experiments.storage.workdir import TRIALS, write_text_atomically
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
 from experiments.sweeping.lanes import Programs, lanes_mesh, row
-from experiments.sweeping.record import DIVERGED, HALVED, TAKEN, LaneRecord, export
+from experiments.sweeping.ranking import Ranking, best, ranked, search_value
+from experiments.sweeping.record import HALVED, TAKEN, LaneRecord, export, export_config
 from experiments.sweeping.runner import LanesResult, LanesRun
 from experiments.sweeping.storage import Heartbeat, locked
 from experiments.sweeping.study import SweepStudy, TakenTrial
 from experiments.training.progress import print_line, progress
 from experiments.training.signals import StopRequest
-from transformer.errors import UserError
+from transformer.errors import UserError, counted
 
 MOST_LANES = 32
 """Trials at once, where memory holds them and no flag gives a number."""
@@ -55,6 +56,7 @@ class Options:
         halvings: number of times that the worse half of the points that are trained together stops.
         keep: trials whose checkpoints are written: a row of KEEP.
         devices: the platform and its devices, in words.
+        ranking: the scores that points are ranked by.
         force: train though the memory is too small.
     """
 
@@ -65,6 +67,7 @@ class Options:
     halvings: int
     keep: str
     devices: str
+    ranking: Ranking
     force: bool = False
 
 
@@ -97,6 +100,7 @@ class Worker:
         self.mesh = lanes_mesh()
         self.compiled = 0
         self._programs: dict[tuple[Any, ...], Programs] = {}
+        self._costs: dict[tuple[Any, ...], Costs] = {}
 
     def run(self) -> None:
         """Work until every point is done, by any worker, or until requested to stop.
@@ -117,7 +121,7 @@ class Worker:
                 self._train_from_start(taken)
             elif left := self.study.left():
                 if waiting_for != left:
-                    self._print(f"waiting for {left} trials of other workers")
+                    self._print(f"waiting for {counted(left, 'trial')} of other workers")
                 waiting_for = left
                 time.sleep(1.0)
             else:
@@ -159,7 +163,7 @@ class Worker:
         found = []
         for seed in self.study.space.seeds:
             config = self.resolve(self.study.space.settings_of(taken.values), seed)
-            workdir = self.options.workdir / "trials" / trial_name(taken.point, seed)
+            workdir = self.options.workdir / TRIALS / trial_name(taken.point, seed)
             found.append(Trial(taken.point, seed, self.experiments.of(config), workdir))
         return found
 
@@ -180,6 +184,13 @@ class Worker:
             self._programs[key] = Programs(update, options.mode, self.mesh, shared=options.shared, count=self._count)
         return self._programs[key]
 
+    def _costs_of(self, trial: Trial) -> Costs:
+        """Count the parameters and operations of a trial, once for its group."""
+        key = group_key(trial.experiment, shared=True)
+        if key not in self._costs:
+            self._costs[key] = costs_of(trial.experiment)
+        return self._costs[key]
+
     def _count(self, lanes: int, *_: Any) -> None:
         self.compiled += 1
 
@@ -195,7 +206,7 @@ class Worker:
             if not taken:
                 shutil.rmtree(directory)
                 return
-            self._print(f"going on with {len(taken)} trials of a worker that has ended")
+            self._print(f"going on with {counted(len(taken), 'trial')} of a worker that has ended")
             self.heartbeat.trials |= {one.trial for one in taken}
             trials = {trial.name: trial for one in before for trial in self._trials(one)}
             self._train(directory, taken, [trials[name] for name in record["trials"]])
@@ -207,8 +218,8 @@ class Worker:
         if storage.get_trial(taken.trial).state == TrialState.RUNNING:
             return taken
         for trial in self.study.by_point()[taken.point]:
-            if trial.state == TrialState.WAITING and self.study.take_waiting(trial._trial_id):
-                return dataclasses.replace(taken, trial=trial._trial_id)
+            if trial.state == TrialState.WAITING and self.study.take_waiting(self.study.id_of(trial)):
+                return dataclasses.replace(taken, trial=self.study.id_of(trial))
         return None
 
     def _train(self, directory: Path, taken: Sequence[TakenTrial], trials: list[Trial]) -> None:
@@ -241,7 +252,7 @@ class Worker:
         if len(records) < len(self.study.space.seeds):  # the other seeds are in another part
             self.study.record_lanes(taken, records)
             return
-        score = mean_score(records, lanes[0].mode)
+        score = search_value(records, self.options.ranking)
         halved = all(record["status"] == HALVED for record in records)
         if not self.study.record_result(taken, records, score, lanes[0].step if halved else None):
             self._print(
@@ -252,27 +263,20 @@ class Worker:
 
     def _keep(self, result: LanesResult) -> None:
         """Write checkpoints of trials, and remove those of trials that are not the best any more."""
-        best = self.study.best_point()
+        first = best(ranked(self.study, self.options.ranking))
+        point = None if first is None else first.point
         for i, lane in enumerate(result.lanes):
-            wanted = self.options.keep == "all" or (self.options.keep == "best" and lane.trial.point == best)
-            if wanted and lane.status != TAKEN:
+            wanted = self.options.keep == "all" or (self.options.keep == "best" and lane.trial.point == point)
+            if lane.status == TAKEN:
+                continue
+            if wanted:
                 export(lane, row(result.last, i), row(result.best, i), self.options.devices)
+            else:
+                export_config(lane.trial, self.options.devices)
+            write_costs(lane.trial.workdir, self._costs_of(lane.trial)._replace(lanes=len(result.lanes)))
         if self.options.keep == "best":
-            for checkpoints in (self.options.workdir / "trials").glob("*/checkpoints"):
-                if not checkpoints.parent.name.startswith(f"{best:04d}-"):
+            for checkpoints in (self.options.workdir / TRIALS).glob("*/checkpoints"):
+                if point is None or not checkpoints.parent.name.startswith(trial_name(point, "")):
                     with locked(checkpoints.parent) as is_locked:  # not while another worker writes there
                         if is_locked:
                             shutil.rmtree(checkpoints)
-
-
-def mean_score(records: Sequence[dict[str, Any]], mode: str) -> float:
-    """Compute the score that the sampler learns from.
-
-    Returns:
-        The mean over seeds of the best score; the worst possible score where a lane diverged.
-    """
-    worst = -math.inf if mode == "max" else math.inf
-    if any(record["status"] == DIVERGED or record["score"] is None for record in records):
-        return worst
-    mean = float(np.mean([record["score"] for record in records]))
-    return mean if math.isfinite(mean) else worst

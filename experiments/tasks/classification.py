@@ -23,7 +23,7 @@ from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, collate, join
 from experiments.tasks.pairs import cut_note, too_long
-from experiments.tasks.task import Batch, Metric, Task, TaskSettings
+from experiments.tasks.task import SHARE, Batch, Metric, Task, TaskSettings
 from transformer.errors import nearest, problem
 
 NAMES = {"loss": "label_loss", "accuracy": "label_accuracy"}
@@ -128,7 +128,7 @@ class Classification(Task):
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        return {"label_accuracy": Metric("max", "of labels"), "label_loss": Metric("min", "nats per label")}
+        return {"label_accuracy": Metric("max", "of labels", SHARE), "label_loss": Metric("min", "nats per label")}
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -31,10 +31,15 @@ Batch = dict[str, np.ndarray]
 
 
 class Metric(NamedTuple):
-    """A score: which way is better ("max" or "min"), and its unit in words."""
+    """A score: which way is better ("max" or "min"), its unit in words, its least and greatest value."""
 
     mode: str
     unit: str
+    bounds: tuple[float, float] = (0.0, math.inf)
+
+
+SHARE = (0.0, 1.0)
+"""The bounds of a score that is a share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,8 +228,8 @@ class Task(abc.ABC):
 
 TOKEN_UNITS = {
     "loss": Metric("min", "nats per {token}"),
-    "accuracy": Metric("max", "of {token}s"),
-    "perplexity": Metric("min", "per {token}"),
+    "accuracy": Metric("max", "of {token}s", SHARE),
+    "perplexity": Metric("min", "per {token}", (1.0, math.inf)),
     "bits_per_byte": Metric("min", "bits per byte of UTF-8"),
 }
 
@@ -232,5 +237,5 @@ TOKEN_UNITS = {
 def token_metrics(names: Mapping[str, str], token: str = "token") -> dict[str, Metric]:
     """Build the metrics of losses over tokens, for these names."""
     return {
-        name: Metric(TOKEN_UNITS[key].mode, TOKEN_UNITS[key].unit.format(token=token)) for key, name in names.items()
+        name: TOKEN_UNITS[key]._replace(unit=TOKEN_UNITS[key].unit.format(token=token)) for key, name in names.items()
     }

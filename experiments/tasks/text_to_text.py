@@ -17,7 +17,7 @@ from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.pair_task import PairTask
 from experiments.tasks.pairs import Ids
-from experiments.tasks.task import Batch, Metric, TaskSettings, token_metrics
+from experiments.tasks.task import SHARE, Batch, Metric, TaskSettings, token_metrics
 
 NAMES = {"loss": "loss", "accuracy": "accuracy", "perplexity": "perplexity", "bits_per_byte": "bits_per_byte"}
 
@@ -46,8 +46,9 @@ class TextToText(PairTask):
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """Scores with exact_match first: the end token counts, and every token before it."""
-        bleu = {"bleu": Metric("max", "BLEU, see sacreBLEU's signature")} if self.settings.config.bleu != "off" else {}
-        return {"exact_match": Metric("max", "of answers"), **bleu, **token_metrics(NAMES)}
+        metric = Metric("max", "BLEU, see sacreBLEU's signature", (0.0, 100.0))
+        bleu = {"bleu": metric} if self.settings.config.bleu != "off" else {}
+        return {"exact_match": Metric("max", "of answers", SHARE), **bleu, **token_metrics(NAMES)}
 
     def prompts(
         self, texts: Sequence[Pair | str], batch_size: int | None = None, steps: int | None = None

@@ -13,7 +13,12 @@ STOPPING = ("training.output.evaluate_every", "training.output.best")
 class OutputConfig:
     """Logging, evaluation and checkpoints. None changes what is computed, except when patience ends it."""
 
-    log_every: int = setting(50, "steps between lines of metrics.jsonl", check=at_least(1), changes_result=False)
+    log_every: int = setting(
+        50,
+        "steps between training lines of metrics.jsonl, each a mean over the steps since the last one, with dropout on",
+        check=at_least(1),
+        changes_result=False,
+    )
     evaluate_every: int = setting(
         500, "steps between evaluations of the validation split", check=at_least(1), changes_result=False
     )

@@ -7,6 +7,8 @@ import dataclasses
 import math
 from typing import Any
 
+from transformer.errors import counted
+
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
@@ -43,7 +45,8 @@ class EarlyStopping:
 
     def __str__(self) -> str:
         best = "a number" if self.best is None else f"{self.best:.4g} of step {self.best_step}"
-        return f"validation {self.metric} was not better than {best} in {self.since} evaluations (training.patience)"
+        evaluations = counted(self.since, "evaluation")
+        return f"validation {self.metric} was not better than {best} in {evaluations} (training.patience)"
 
     def to_record(self) -> dict[str, Any]:
         """Convert to what JSON can hold."""

@@ -1,4 +1,4 @@
-"""Terminal output of a run: a progress bar while it runs; a table, paths and the next commands when it ends.
+"""Terminal output of a run: a progress bar while it runs; paths and the next commands when it ends.
 
 In a log file or on a CI machine a bar would be escape codes, so there it is a plain line every few seconds.
 """
@@ -6,7 +6,7 @@ In a log file or on a CI machine a bar would be escape codes, so there it is a p
 import collections
 import contextlib
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,8 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.segment import Segment, Segments
-from rich.table import Table
-from rich.text import Text
 
 STEADY = 2
 """Number of steady intervals between updates before a speed is shown."""
@@ -55,15 +53,16 @@ class Progress:
 
         Args:
             step: updates done.
-            loss: nats per token, as a Python float; None: the last value is kept.
+            loss: nats per token of this step, as a Python float; None: it is not known, and none is shown.
             examples: number of examples since the last call.
             tokens: number of tokens since the last call.
             shape: shape of the batch of the update that began since the last call; each has a program of its own.
             evaluated: whether there was an evaluation since the last call.
         """
         now = self._clock()
+        now = self._clock()
         interval = (now - self._updated_at, step - self.step, examples, tokens)
-        self.step, self.loss, self._updated_at = step, self.loss if loss is None else loss, now
+        self.step, self.loss, self._updated_at = step, loss, now
         programs = {("update", shape), *(["evaluation"] if evaluated else [])}
         if programs <= self._ran:
             last = self._samples[-1]
@@ -140,24 +139,6 @@ def _lines(console: Console, every_seconds: float, clock: Callable[[], float]) -
             print_line(console, f"step {now.step}/{now.total_steps}  {now.summary()}")
 
     return show
-
-
-def final_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
-    """Build a table with one row for each mapping; columns are their keys, in order of first appearance."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(title=title, title_justify="left")
-    for name in names:
-        numbers = all(isinstance(row[name], int | float) for row in rows if name in row)
-        table.add_column(name.replace("_", " "), justify="right" if numbers else "left")
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(name))) for name in names))
-    return table
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def print_paths(console: Console, paths: Mapping[str, Any]) -> None:

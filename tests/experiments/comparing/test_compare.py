@@ -14,6 +14,7 @@ from experiments.compare import main
 from experiments.comparing.comparison import differing, group_runs
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import read_result, read_results
+from experiments.costs.summary import Costs, write_costs
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.settings import Config, differences, to_json_dict
@@ -125,7 +126,7 @@ def test_a_run_that_is_not_finished_is_marked_with_its_step_and_in_no_mean(capsy
     above, head = table(out, "scores")[:2]
     assert above[4:] == ["", "", "going"]
     assert head[4:] == ["s1", "s2", "not finished: step 1,500 of 2,000"]
-    assert table(out, "means")[1][4] == "0.5000 ± 0.0000 (2 seeds)"
+    assert table(out, "means")[1][4] == "0.5000 (2 seeds: 0.5000, 0.5000; no interval)"
     assert "in no mean: going\n" in out
 
 
@@ -149,7 +150,7 @@ def study(losses: dict[str, dict[int, float]], metric: str = "loss") -> list[str
 
 
 def test_groups_have_means_over_seeds_and_differences_paired_by_seed(capsys):
-    layer, rms = {0: 1.0, 1: 2.0, 2: 4.0, 5: 9.0}, {2: 3.5, 1: 1.625, 0: 0.5, 7: 0.0}
+    layer, rms = {0: 11.0, 1: 12.0, 2: 14.0, 5: 19.0}, {2: 13.5, 1: 11.625, 0: 10.5, 7: 10.0}
     out = succeed(capsys, *study({"layer": layer, "rms": rms}))
     head, cells = table(out, "means")
     assert head == ["split", "metric", "unit", "better", "group 1", "group 2", "group 2 - group 1, paired by seed"]
@@ -192,8 +193,8 @@ def test_diverged_runs_are_counted_and_not_averaged(capsys):
     cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 1.0, 2: math.inf}, "rms": {0: 2.0, 1: 2.0}})), "means")[
         1
     ]
-    assert cells[4] == "1.0000 ± 0.0000 (2 seeds, 1 diverged)"
-    assert cells[6].startswith("+1.0000 ± 0.0000 (2 seeds)")
+    assert cells[4] == "1.0000 (2 seeds: 1.0000, 1.0000; no interval, 1 diverged)"
+    assert cells[6].startswith("+1.0000 (2 seeds: +1.0000, +1.0000; no interval)")
 
 
 def test_without_several_seeds_there_is_no_table_of_means(capsys):
@@ -218,7 +219,7 @@ def test_the_same_experiment_in_another_directory_counts_once(capsys):
     runs = {"a": (1.0, 0), "b": (2.0, 1), "c": (9.0, 1)}
     names = [write(name, scores={"loss": loss}, seed=seed) for name, (loss, seed) in runs.items()]
     out = succeed(capsys, *names)
-    assert table(out, "means")[1][4].startswith("1.5000 ± ")
+    assert table(out, "means")[1][4].startswith("1.5000 (2 seeds: 1.0000, 2.0000; ")
     assert "left out, since group 1 has its seed already: c\n" in out
 
 
@@ -241,7 +242,7 @@ def test_where_some_metrics_are_shared_the_others_have_a_dash_and_no_difference(
         ["exact_match", "-", "-", "0.5000", "0.5000"],
     ]
     loss, bleu, exact_match = (row[4:] for row in table(out, "means")[1:])
-    assert loss[2] == "+0.0000 ± 0.0000 (2 seeds), includes 0"
+    assert loss[2] == "+0.0000 (2 seeds: +0.0000, +0.0000; no interval)"
     assert bleu[1:] == ["-", "-"]
     assert exact_match[0] == exact_match[2] == "-"
 
@@ -294,6 +295,41 @@ def test_a_wrong_run_is_one_line_that_names_it(words, line, capsys):
     Path("nothing").mkdir()
     Path("link").symlink_to("runs/a")
     assert line_of_error(capsys, *words).startswith(line)
+
+
+def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_out(capsys):
+    for point, loss in enumerate((2.0, 3.0)):
+        for seed in range(3):
+            name = f"runs/sweep/trials/000{point}-seed{seed}"
+            write(name, scores={"loss": loss + seed}, seed=seed, model__width=8 << point)
+    Path("runs/sweep/trials/0002-seed0").mkdir()
+    Path("runs/sweep/trials/0002-seed0/metrics.jsonl").write_text("")
+    code, out, error = outcome(capsys, "runs/sweep")
+    assert code == 0
+    assert table(out, "scores")[0][4:] == [f"000{point}-seed{seed}" for point in range(2) for seed in range(3)]
+    assert table(out, "means")[1][6] == "+1.0000 ± 0.0000 (3 seeds), excludes 0: worse"
+    assert error.startswith("note: left out")
+    assert error.endswith(": 0002-seed0\n")
+
+
+def test_a_sweep_without_an_evaluated_trial_is_one_line(capsys):
+    Path("runs/sweep/trials/0000-seed0").mkdir(parents=True)
+    code, out, error = outcome(capsys, "runs/sweep")
+    assert (code, out) == (2, "")
+    assert "the sweep in runs/sweep has no trial that was evaluated" in error
+
+
+def test_costs_stand_below_the_scores_and_a_dash_where_they_were_not_written(capsys):
+    one, two = (write(f"runs/{name}", scores={"loss": 1.0}, seed=len(name)) for name in ("a", "bb"))
+    write_costs(Path(one), Costs(12_345, 6.78e6))
+    rows = table(succeed(capsys, one, two), "costs")
+    assert rows[0] == ["cost", "a", "bb"]
+    assert rows[1:3] == [
+        ["parameters", "12,345", "-"],
+        ["MFLOPs of matrix products per example and step", "6.8", "-"],
+    ]
+    assert rows[3][0].startswith("seconds")
+    assert all(float(cell) < 60.0 for cell in rows[3][1:])
 
 
 def test_help_names_the_runs(capsys):

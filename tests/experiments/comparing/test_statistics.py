@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.comparing.metric_units import bounds_of
 from experiments.comparing.statistics import Estimate, as_text, estimate, interval, number, paired_difference
 
+SHARE = bounds_of("exact_match")
 STUDIES = 2_000
 SEEDS = (3, 5, 10)
-T_975 = {2: 12.706204736432095, 3: 4.302652729911275, 5: 2.7764451051977987, 10: 2.2621571627409915}
+T_975 = {3: 4.302652729911275, 5: 2.7764451051977987, 10: 2.2621571627409915}
 """n -> the 97.5 % quantile of Student's t with n - 1 degrees of freedom, of any printed table."""
 
 scores = st.floats(-1e6, 1e6)
-samples = st.lists(scores, min_size=2, max_size=9)
+samples = st.lists(scores, min_size=3, max_size=9)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
@@ -91,11 +93,13 @@ def test_a_paired_difference_is_that_of_the_seeds_that_both_have_and_turns_round
 
 def test_a_pair_is_diverged_where_either_score_is():
     first, second = {1: 0.5, 2: math.nan, 3: 0.4, 4: math.inf}, {1: 0.6, 2: 0.6, 3: math.inf, 4: math.inf}
-    assert paired_difference(first, second) == Estimate(pytest.approx(0.1), None, 1, 3)
+    assert paired_difference(first, second) == Estimate(pytest.approx(0.1), None, (pytest.approx(0.1),), 3)
 
 
-def test_fewer_than_two_values_have_no_interval():
-    assert estimate([0.25]) == Estimate(0.25, None, 1, 0)
+def test_fewer_than_three_values_have_no_interval():
+    assert estimate([0.25]) == Estimate(0.25, None, (0.25,))
+    assert estimate([0.25, 0.75]) == Estimate(0.5, None, (0.25, 0.75))
+    assert estimate([0.25, 0.75]).excludes_zero is None
     nothing = estimate([math.nan])
     assert math.isnan(nothing.mean)
     assert (nothing.half_width, nothing.count, nothing.diverged) == (None, 0, 1)
@@ -114,30 +118,49 @@ def test_the_largest_perplexity_that_an_evaluation_can_have_is_averaged():
     [(0.3, 0.2, True), (-0.3, 0.2, True), (0.1, 0.2, False), (-0.1, 0.2, False), (0.2, 0.2, False), (0.3, None, None)],
 )
 def test_an_interval_excludes_zero_where_it_lies_on_one_side(mean, half_width, expected):
-    assert Estimate(mean, half_width, 5, 0).excludes_zero is expected
+    assert Estimate(mean, half_width, (mean,) * 5, 0).excludes_zero is expected
 
 
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (Estimate(0.93124, 0.00411, 5, 0), "0.9312 ± 0.0041 (5 seeds)"),
-        (Estimate(0.93124, 0.00411, 5, 2), "0.9312 ± 0.0041 (5 seeds, 2 diverged)"),
-        (Estimate(0.93124, None, 1, 0), "0.9312 (1 seed, no interval)"),
-        (Estimate(0.93124, None, 1, 1), "0.9312 (1 seed, no interval, 1 diverged)"),
-        (Estimate(math.nan, None, 0, 3), "no finite value (3 diverged)"),
-        (Estimate(math.nan, None, 0, 0), "no finite value (0 seeds)"),
-        (Estimate(0.5, 0.0, 3, 0), "0.5000 ± 0.0000 (3 seeds)"),
-        (Estimate(0.5, 0.0000123, 3, 0), "0.500000 ± 0.000012 (3 seeds)"),
-        (Estimate(1e304, 2e304, 3, 0), "1.0000e+304 ± 2.0000e+304 (3 seeds)"),
+        (Estimate(0.93124, 0.00411, (0.93124,) * 5, 0), "0.9312 ± 0.0041 (5 seeds)"),
+        (Estimate(0.93124, 0.00411, (0.93124,) * 5, 2), "0.9312 ± 0.0041 (5 seeds, 2 diverged)"),
+        (Estimate(0.93124, None, (0.93124,), 0), "0.9312 (1 seed, no interval)"),
+        (Estimate(0.93124, None, (0.93124,), 1), "0.9312 (1 seed, no interval, 1 diverged)"),
+        (Estimate(math.nan, None, (), 3), "no finite value (3 diverged)"),
+        (Estimate(math.nan, None, (), 0), "no finite value (0 seeds)"),
+        (Estimate(0.5, 0.0, (0.5,) * 3, 0), "0.5000 ± 0.0000 (3 seeds)"),
+        (Estimate(0.5, 0.0000123, (0.5,) * 3, 0), "0.500000 ± 0.000012 (3 seeds)"),
+        (Estimate(1e304, 2e304, (1e304,) * 3, 0), "1.0000e+304 ± 2.0000e+304 (3 seeds)"),
     ],
 )
 def test_an_estimate_in_words(found, text):
     assert as_text(found) == text
 
 
+@given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=9), st.lists(st.floats(0.0, 1.0), min_size=9, max_size=9))
+def test_the_interval_of_a_share_lies_in_its_range_and_around_its_mean(values, others):
+    found = estimate(values, bounds=SHARE)
+    low, high = found.interval
+    assert 0.0 <= low <= found.mean + 1e-12
+    assert found.mean - 1e-12 <= high <= 1.0
+    free = estimate(values).interval
+    assert (low, high) == (max(free[0], 0.0), min(free[1], 1.0))  # cut, so that it covers a share as often as before
+    there = paired_difference(dict(enumerate(values)), dict(enumerate(others)), bounds=SHARE)
+    assert all(-1.0 <= end <= 1.0 for end in there.interval)
+
+
+def test_an_interval_that_is_cut_and_values_without_one_in_words():
+    assert as_text(estimate([0.0, 0.0, 0.06], bounds=SHARE)) == "0.0200, from 0.0000 to 0.1061 (3 seeds)"
+    assert as_text(estimate([0.4375, 0.55], bounds=SHARE)) == "0.4938 (2 seeds: 0.4375, 0.5500; no interval)"
+    two = estimate([0.4375, 0.55, math.nan], bounds=SHARE)
+    assert as_text(two) == "0.4938 (2 seeds: 0.4375, 0.5500; no interval, 1 diverged)"
+
+
 def test_a_difference_in_words_has_its_sign():
-    assert as_text(Estimate(0.0123, 0.004, 5, 0), signed=True) == "+0.0123 ± 0.0040 (5 seeds)"
-    assert as_text(Estimate(-0.0123, 0.004, 5, 0), signed=True) == "-0.0123 ± 0.0040 (5 seeds)"
+    assert as_text(Estimate(0.0123, 0.004, (0.0123,) * 5, 0), signed=True) == "+0.0123 ± 0.0040 (5 seeds)"
+    assert as_text(Estimate(-0.0123, 0.004, (-0.0123,) * 5, 0), signed=True) == "-0.0123 ± 0.0040 (5 seeds)"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from experiments.storage.metrics import Metrics, read
-from experiments.training.progress import duration, final_table, print_next, print_paths, progress
+from experiments.training.progress import duration, print_next, print_paths, progress
+from experiments.training.tables import final_table
 from transformer.errors import UserError
 
 

@@ -16,6 +16,7 @@ from experiments.storage.workdir import (
     git_state,
     open_workdir,
     read_config,
+    refuse_other_config,
     refuse_other_metadata,
     write_text_atomically,
 )
@@ -93,6 +94,13 @@ def test_another_config_is_refused_with_each_setting_and_changes_nothing(tmp_pat
     assert len(lines) == 4
     assert (tmp_path / "config.json").read_text() == before
     open_at(tmp_path).close()  # the refused one let go of the lock
+
+
+def test_other_steps_are_refused_with_what_can_be_done():
+    with pytest.raises(UserError) as error:
+        refuse_other_config(Path("runs/a"), [("training.steps", 2500, 5000, True)])
+    assert "training.steps: 2500 -> 5000" in str(error.value)
+    assert "Train 5000 steps in another --workdir; with 2500 this run is continued." in str(error.value)
 
 
 def test_a_second_run_is_refused_by_the_process_of_the_first_until_that_ends(tmp_path):

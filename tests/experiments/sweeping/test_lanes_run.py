@@ -104,6 +104,20 @@ class StopAfter(StopRequest):
 
 
 @pytest.mark.more
+def test_a_progress_line_has_the_mean_loss_over_the_lanes_of_the_step_that_it_names(tmp_path):
+    points = [{"training.output.log_every": "1", "seed": str(seed)} for seed in range(2)]
+    trials, shown = make_trials(tmp_path, points), {}
+    run_lanes(trials, tmp_path, show=lambda now: shown.update({now.step: now.loss}))
+    written = [
+        {line["step"]: line["continuation_loss"] for line in lines(t.workdir) if line["split"] == "train"}
+        for t in trials
+    ]
+    assert sorted(shown) == sorted(written[0]) == list(range(1, STEPS + 1))
+    for step, loss in shown.items():
+        assert loss == pytest.approx(np.mean([own[step] for own in written]), rel=1e-6)
+
+
+@pytest.mark.more
 def test_halving_stops_the_worse_half_and_shrinks_the_program(tmp_path):
     points = [{"optimizer.learning_rate": str(rate)} for rate in (1e-9, 1e-2, 1e-9, 1e-2)]
     trials, compiled = make_trials(tmp_path, points), []

@@ -17,8 +17,10 @@ from sqlalchemy.engine import make_url
 
 from experiments.sweeping import study as studies
 from experiments.sweeping.grammar import make_space
-from experiments.sweeping.storage import GRACE, close, open_storage, without_password
+from experiments.sweeping.ranking import Ranking, best, ranked
+from experiments.sweeping.storage import GRACE, close, open_storage, sqlite_url, without_password
 from experiments.sweeping.study import Search, open_study
+from experiments.tasks.task import Metric
 from tests.fixtures.speeds import more
 from transformer.errors import UserError
 
@@ -173,7 +175,8 @@ def test_a_worker_that_counts_as_dead_while_it_draws_values_goes_on(url, monkeyp
 
     def slow(trial, space):
         monkeypatch.undo()
-        study.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)  # as another worker would
+        number = study.study.get_trials(deepcopy=False)[trial.number]
+        study.storage.set_trial_state_values(study.id_of(number), TrialState.FAIL)  # as another worker would
         return drawn(trial, space)
 
     monkeypatch.setattr(studies, "_suggested", slow)
@@ -184,7 +187,7 @@ def test_a_worker_that_counts_as_dead_while_it_draws_values_goes_on(url, monkeyp
 def test_a_worker_that_dies_between_failing_a_trial_and_putting_it_back_loses_nothing(url):
     study = study_of(url, 2)
     for trial in study.trials(TrialState.WAITING):
-        study.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        study.storage.set_trial_state_values(study.id_of(trial), TrialState.FAIL)
     assert [one.point for one in study.take(5)] == [0, 1]
 
 
@@ -207,10 +210,12 @@ def test_a_point_that_cannot_be_trained_is_not_tried_again(url):
 
 def test_the_best_point_is_by_the_direction_and_not_one_that_was_halved(url):
     study = study_of(url, 3)
-    scores, taken = (0.2, 0.9, 0.8), study.take(3)
-    for one, score in zip(taken, scores, strict=True):
-        study.record_result(one, [], score, pruned_at=4 if score == 0.9 else None)
-    assert study.best_point() == 2
+    ranking = Ranking("exact_match", "loss", Metric("max", "of answers"), "nats")
+    for one, score in zip(study.take(3), (0.2, 0.9, 0.8), strict=True):
+        status = "halved" if score == 0.9 else "finished"
+        record = {"score": score, "status": status, "validation": {"loss": 1.0}}
+        study.record_result(one, [record], score, pruned_at=4 if score == 0.9 else None)
+    assert best(ranked(study, ranking)).point == 2
 
 
 @pytest.mark.parametrize(
@@ -234,6 +239,9 @@ def test_a_study_of_another_kind_is_refused(url, changed, message):
         ("postgresql://me:secret@127.0.0.1:1/x", "got tried postgresql://me:***@127.0.0.1:1/x"),
         ("sqlite:////proc/nowhere/x.db", "the storage cannot be reached"),
         ("journal.log", "a journal file keeps no heartbeat, so workers that were killed could not be found"),
+        ("sqlite:///lr?1", "--storage has an option that SQLite does not have; got ?1. In a path, write ? as %3F"),
+        ("sqlite:///lr?colour=1", "got ?colour=1"),
+        ("sqlite:///x?timeout=1/study.db", "the storage cannot be reached: could not convert string to float"),
         ("mysql://h/x", "expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"),
     ],
 )
@@ -246,3 +254,17 @@ def test_a_storage_that_cannot_be_used_gets_a_clear_line(url, message):
 
 def test_a_password_is_never_shown():
     assert without_password("postgresql://me:secret@h/x") == "postgresql://me:***@h/x"
+
+
+@pytest.mark.parametrize("name", ["lr?1", "a%20b", "x?timeout=1", "a b#c", "{x}", "ü&;='"])
+def test_a_path_is_where_it_says_whatever_it_means_in_a_url(name, tmp_path):
+    path = tmp_path / name / "study.db"
+    study = study_of(sqlite_url(path), 1)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["study.db", "study.db.lock"]
+    assert list(tmp_path.iterdir()) == [path.parent]
+    assert study.left() == 1
+
+
+def test_a_plain_path_has_the_url_that_it_had_before(tmp_path):
+    path = tmp_path / "study.db"
+    assert sqlite_url(path) == f"sqlite:///{path}"

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import evaluate, sweep
+from experiments import compare, evaluate, sweep
 from experiments.storage.bitwise import first_difference, read_saved
+from experiments.sweeping.storage import sqlite_url
 from transformer.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fused_as_users_have_it")
@@ -68,6 +69,43 @@ def test_the_same_command_again_prints_the_same_and_trains_nothing(swept, capsys
     assert "programs of the update compiled here: 0" in out
     assert "best: --config.optimizer.learning_rate=0.01" in out
     assert lines(swept) == before
+
+
+def test_a_worker_that_joins_a_study_with_nothing_left_prints_the_table(swept, tmp_path, capsys):
+    storage = sqlite_url(swept / "study.db")
+    assert sweep.main([RECIPE, f"--workdir={tmp_path}/late?1 %20", f"--storage={storage}", "--heartbeat=5"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing left to do: every trial of the study is done" in out
+    assert "by validation continuation_loss, lower is better" in out
+    assert lines(tmp_path / "late?1 %20") == lines(swept)
+    assert {line["metric"] for line in lines(swept)} == {"continuation_loss"}
+
+
+def test_all_trials_of_a_sweep_can_be_compared_with_their_costs(swept, capsys):
+    compare.main([str(swept)])
+    out, error = capsys.readouterr()
+    assert "0000-seed0" in out
+    assert "beside 3 other trials" in out
+    assert "group 2: optimizer.learning_rate = 0.01" in out
+    assert not error
+    with pytest.raises(UserError, match="a trial of a sweep, which writes those of its best trial"):
+        evaluate.main([f"--workdir={swept}/trials/0000-seed0"])
+
+
+@pytest.mark.more
+def test_a_sweep_whose_trials_all_diverge_has_no_best_and_keeps_nothing(tmp_path, capsys):
+    flags = [
+        "--sweep.optimizer.learning_rate=1e30,1e35",
+        "--config.optimizer.name=sgd",
+        "--config.optimizer.warmup_steps=0",
+    ]
+    flags += ["--config.optimizer.clip_norm=none", "--sweep.seed=0"]
+    assert sweep.main([RECIPE, f"--workdir={tmp_path}", *flags]) == 1
+    out = capsys.readouterr().out
+    assert "all diverged: no trial is the best" in out
+    assert "best: " not in out
+    assert not list(tmp_path.glob("trials/*/checkpoints"))
+    assert {line["status"] for line in lines(tmp_path)} == {"diverged"}
 
 
 @pytest.mark.parametrize(

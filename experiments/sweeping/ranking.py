@@ -1,0 +1,182 @@
+"""The order of a sweep's points: by the mean of the best score over seeds; ties by the validation loss of that score.
+
+One order holds for the table, the checkpoint that is kept, halvings and the search algorithm. A search algorithm reads
+one number a point, so `search_value` adds a part of 1e-9 at most by which the loss breaks ties; scores that differ by
+more keep their order.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from experiments.comparing.statistics import Bounds, Estimate, estimate
+from experiments.sweeping.record import DIVERGED, HALVED, RUNNING, LaneRecord
+from experiments.sweeping.study import LANES, SweepStudy
+from experiments.tasks.task import Metric, Task
+
+TIE = 1e-9
+"""The largest part of a score, or of 1 where the score is smaller, that the loss adds to break ties."""
+
+
+class Ranking(NamedTuple):
+    """The scores that points are ranked by.
+
+    Attributes:
+        metric: name of the validation metric that selects checkpoints, training.output.best.
+        loss: name of the validation loss, which breaks ties.
+        score: direction, unit and bounds of the metric.
+        loss_unit: unit of the loss.
+    """
+
+    metric: str
+    loss: str
+    score: Metric
+    loss_unit: str
+
+    @classmethod
+    def of(cls, task: Task, metric: str) -> "Ranking":
+        """Look up the scores of a task."""
+        loss = task.names["loss"]
+        return cls(metric, loss, task.metrics[metric], task.metrics[loss].unit)
+
+    @property
+    def mode(self) -> str:
+        """The direction in which the metric is better: "max" or "min"."""
+        return self.score.mode
+
+    @property
+    def label(self) -> str:
+        """The metric's name and unit."""
+        return f"{self.metric} ({self.score.unit})"
+
+    def worse(self, score: float) -> float:
+        """Return a number that is larger the worse a score is; infinity for one that is not finite."""
+        return (-score if self.mode == "max" else score) if math.isfinite(score) else math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class PointResult:
+    """A point that is done.
+
+    Attributes:
+        point: number of the point.
+        values: setting -> value.
+        lanes: the record of each seed, see `LaneRecord.outcome`.
+        estimate: mean score over the seeds that have one.
+        loss: mean validation loss over them, at the evaluation of the score.
+    """
+
+    point: int
+    values: dict[str, Any]
+    lanes: list[dict[str, Any]]
+    estimate: Estimate
+    loss: Estimate
+
+    @property
+    def diverged(self) -> int:
+        return sum(lane["status"] == DIVERGED for lane in self.lanes)
+
+    @property
+    def halved(self) -> bool:
+        return all(lane["status"] == HALVED for lane in self.lanes)
+
+    @property
+    def complete(self) -> bool:
+        """True where every seed was trained to its end and has a score, so that the point may be the best."""
+        return not self.halved and self.estimate.diverged == 0 and self.estimate.count > 0
+
+    def validation(self, metric: str, bounds: Bounds) -> Estimate:
+        """Estimate a score of the validation split at the last evaluation, over the seeds that did not diverge."""
+        values = [math.nan if _diverged(lane) else lane["validation"].get(metric, math.nan) for lane in self.lanes]
+        return estimate(values, bounds=bounds)
+
+
+def ranked(study: SweepStudy, ranking: Ranking) -> list[PointResult]:
+    """Rank the points that are done, the best first: complete ones, then halved ones, then those that lack a score."""
+    found = [_result(study, point, trial, ranking) for point, trial in study.results().items()]
+
+    def order(result: PointResult) -> tuple[Any, ...]:
+        return (
+            result.estimate.diverged,
+            result.halved,
+            ranking.worse(result.estimate.mean),
+            math.inf if result.loss.diverged else _or_infinity(result.loss.mean),
+            result.point,
+        )
+
+    return sorted(found, key=order)
+
+
+def best(results: Sequence[PointResult]) -> PointResult | None:
+    """Return the best of ranked points; None where none is complete."""
+    return results[0] if results and results[0].complete else None
+
+
+def search_value(records: Sequence[dict[str, Any]], ranking: Ranking) -> float:
+    """Compute the value that the search algorithm learns from.
+
+    Returns:
+        The mean over seeds of the best score, made worse by at most TIE by the loss; the worst possible value where a
+        lane diverged or has no score.
+    """
+    sign = -1.0 if ranking.mode == "max" else 1.0
+    if any(_diverged(record) or record["score"] is None for record in records):
+        return sign * math.inf
+    mean = float(np.mean([record["score"] for record in records]))
+    if not math.isfinite(mean):
+        return sign * math.inf
+    loss = _or_infinity(float(np.mean([_loss(record, ranking) for record in records])))
+    share = loss / (1.0 + loss) if math.isfinite(loss) else 1.0
+    return mean + sign * TIE * max(1.0, abs(mean)) * share
+
+
+def worse_half(lanes: Sequence[LaneRecord]) -> tuple[set[int], int]:
+    """Choose the points that stop, by the mean of the last scores of their lanes, ties by that of their last losses.
+
+    Returns:
+        The points that stop, and the number of all points.
+    """
+    running = [lane for lane in lanes if lane.status == RUNNING]
+    points: dict[int, list[LaneRecord]] = {}
+    for lane in running:
+        points.setdefault(lane.trial.point, []).append(lane)
+
+    def order(point: int) -> tuple[float, float, int]:
+        own = points[point]
+        ranking = Ranking.of(own[0].trial.experiment.task, own[0].early_stopping.metric)
+        losses = [lane.evaluations["last"].get(ranking.loss, math.nan) for lane in own]
+        mean = ranking.worse(float(np.mean([lane.curve[-1][1] for lane in own])))
+        return mean, _or_infinity(float(np.mean(losses))), point
+
+    in_order = sorted(points, key=order)
+    return set(in_order[math.ceil(len(in_order) / 2) :]), len(in_order)
+
+
+def _result(study: SweepStudy, point: int, trial: FrozenTrial, ranking: Ranking) -> PointResult:
+    lanes = trial.user_attrs[LANES]
+    known = [lane["score"] is not None and not _diverged(lane) for lane in lanes]
+    scores = [lane["score"] if is_known else math.nan for lane, is_known in zip(lanes, known, strict=True)]
+    losses = [_loss(lane, ranking) if is_known else math.nan for lane, is_known in zip(lanes, known, strict=True)]
+    values = study.space.settings_of(trial.params)
+    return PointResult(
+        point, values, lanes, estimate(scores, bounds=ranking.score.bounds), estimate(losses, bounds=(0.0, math.inf))
+    )
+
+
+def _loss(record: dict[str, Any], ranking: Ranking) -> float:
+    """Return the validation loss at the best evaluation; older studies have that of the last one alone."""
+    loss = record.get("validation_loss")
+    loss = record["validation"].get(ranking.loss) if loss is None else loss
+    return math.nan if loss is None else float(loss)
+
+
+def _diverged(record: dict[str, Any]) -> bool:
+    return record["status"] == DIVERGED
+
+
+def _or_infinity(value: float) -> float:
+    return value if math.isfinite(value) else math.inf

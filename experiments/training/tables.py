@@ -1,0 +1,81 @@
+"""Tables on a terminal: nothing that is in a cell is cut, however narrow the terminal is.
+
+A table whose words do not fit side by side is printed as a list: a block of lines "name  value" for each row. Where the
+output is no terminal, lines have any length (`cli.terminal`), and every table stays a table.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+ANY_WIDTH = 100_000
+"""Characters, more than a table has in a line."""
+
+
+def final_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
+    """Build a table with one row for each mapping; columns are their keys, in order of first appearance."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = text_table(title, [])
+    for name in names:
+        numbers = all(isinstance(row[name], int | float) for row in rows if name in row)
+        table.add_column(Text(name.replace("_", " ")), justify="right" if numbers else "left")
+    for row in rows:
+        add(table, [_cell(row.get(name)) for name in names])
+    return table
+
+
+def text_table(title: str | None, heads: Sequence[str]) -> Table:
+    """Build an empty table of columns with these headings."""
+    table = Table(title=None if title is None else Text(title), title_justify="left")
+    for head in heads:
+        table.add_column(Text(head))
+    return table
+
+
+def add(table: Table, cells: Sequence[str]) -> None:
+    """Add a row of texts, which are shown as they are."""
+    table.add_row(*map(Text, cells))
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table; one whose words do not fit side by side on the terminal as a list."""
+    needed = console.measure(table, options=console.options.update(max_width=ANY_WIDTH)).minimum
+    console.print(table if needed <= console.width else _as_list(table))
+
+
+def _as_list(table: Table) -> Table:
+    """Return the table with a block for each row: headings in the first column, values in the second."""
+    listed = Table(title=table.title, title_justify="left", show_header=False)
+    listed.add_column(overflow="fold")
+    listed.add_column(overflow="fold")
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        for column, cell in zip(table.columns, row, strict=True):
+            if str(cell):
+                listed.add_row(column.header, cell)
+        listed.add_section()
+    return listed
+
+
+def short_names(names: Sequence[str], separator: str = ".") -> list[str]:
+    """Return the shortest end of each name, in whole parts, that no other name ends in.
+
+    optimizer.name, tokenizer.name, model.width -> optimizer.name, tokenizer.name, width
+    """
+    parts = [name.split(separator) for name in names]
+
+    def shortest(own: list[str]) -> str:
+        for count in range(1, len(own)):
+            if sum(other[-count:] == own[-count:] for other in parts) == 1:
+                return separator.join(own[-count:])
+        return separator.join(own)
+
+    return [shortest(own) for own in parts]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
