@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from transformer.ops.integers import as_int32
+
 
 def cross_entropy(
     logits_BTV: Float[Array, "*outer V"],
@@ -20,6 +22,7 @@ def cross_entropy(
     Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7, for the smoothing.
 
     Args:
+        labels_BT: from 0 to below V; any other label has NaN.
         smoothing: share of the target that is spread over the vocabulary, may be traced; None: no smoothing.
 
     >>> cross_entropy(jnp.zeros((2, 5, 7)), jnp.zeros((2, 5), int)).shape
@@ -27,7 +30,9 @@ def cross_entropy(
     """
     logits_BTV = logits_BTV.astype(jnp.float32)
     normaliser = jax.nn.logsumexp(logits_BTV, axis=-1)
-    label_logit = jnp.take_along_axis(logits_BTV, labels_BT[..., None], axis=-1)[..., 0]
+    index_BT = as_int32(labels_BT)
+    index_BT = jnp.where(index_BT < 0, logits_BTV.shape[-1], index_BT)  # -1 is no label, and not the last one
+    label_logit = jnp.take_along_axis(logits_BTV, index_BT[..., None], axis=-1, mode="fill")[..., 0]
     loss = normaliser - label_logit
     if smoothing is None:
         return loss
