@@ -22,9 +22,11 @@ READ = {
     "encoder_only": OF_SOURCE,
     "decoder_only": (*OF_TARGET, "prefix_lengths"),
     "seq2seq": (*OF_SOURCE, *OF_TARGET, "prefix_lengths"),
-    "rnn_seq2seq": (*OF_SOURCE, *OF_TARGET),
+    "rnn_seq2seq": (*OF_SOURCE, "target", "target_segments"),
 }
-"""Entries that a whole pass of each architecture reads; `prefix_lengths` of encoder_only is read by `start`."""
+"""Entries that the logits of each architecture depend on. `start` reads further ones: `prefix_lengths` of encoder_only,
+`target_lengths` of rnn_seq2seq.
+"""
 
 
 @functools.cache
@@ -132,7 +134,7 @@ def test_ids_lengths_and_segments_of_every_type_are_the_same_numbers(dtype):
         if make is jnp.asarray and dtype.endswith("64"):
             continue  # JAX has no 64 bits unless they are switched on
         found = reading.read({name: make(array.astype(dtype)) for name, array in inputs.items()}, tuple(ENTRIES))
-        assert list(found) == list(ENTRIES)
+        assert set(found) == set(ENTRIES)
         for name, array in found.items():
             assert array.dtype == np.int32
             np.testing.assert_array_equal(array, inputs[name])
@@ -180,9 +182,9 @@ def test_generation_reads_prompts_of_every_type(architecture, dtype):
         ("encoder_only", {"source_types": (0, 0, 3)}, r"\['source_types'\].*expected 0 to 2 \(model.embedding.types 3"),
         ("seq2seq", {"source": (1, 2, -100)}, "got -100 at example 1, position 2"),
         ("rnn_seq2seq", {"source": (1, 2, 999)}, "got 999 at example 1, position 2"),
-        ("seq2seq", {"source_lengths": (1, S + 1)}, "source_lengths.*outside of its row of source; got 6 at example 1"),
-        ("decoder_only", {"target_lengths": (2, -1)}, "target_lengths.*got -1 at example 2; expected 0 to 7"),
-        ("decoder_only", {"prefix_lengths": (0, T + 1)}, "prefix_lengths.*got 8 at example 0"),
+        ("seq2seq", {"source_lengths": (1, -3)}, "source_lengths.*a negative length; got -3 at example 1"),
+        ("decoder_only", {"target_lengths": (2, -1)}, "target_lengths.*got -1 at example 2; expected 0 or more"),
+        ("decoder_only", {"prefix_lengths": (0, -1)}, "prefix_lengths.*got -1 at example 0"),
     ],
 )
 def test_a_number_outside_of_its_range_is_an_error_where_it_is_known(architecture, changes, says):
@@ -205,12 +207,17 @@ def test_padding_and_entries_that_are_not_read_may_hold_any_number():
     model.model._read(inputs, ranges.faults_of_input)  # nor is it an error
 
 
+def test_a_length_beyond_its_row_is_that_of_the_row():
+    found = reading.read({"target": np.ones((2, 3), int), "target_lengths": np.array([9, 2])}, READ["decoder_only"])
+    assert found["target_lengths"].tolist() == [3, 2]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_traced_id_outside_of_the_vocabulary_has_nan_at_its_own_position_alone(architecture):
     model, inputs, name = with_types(architecture), everything(), side(architecture)
     for number, row in ((999, V - 1), (-1, 0), (-100, 0)):
         found = model({**inputs, name: inputs[name].at[0, 1].set(number)})
-        nearest = model({**inputs, name: inputs[name].at[0, 1].set(row)})
+        nearest = np.array(model({**inputs, name: inputs[name].at[0, 1].set(row)}))
         assert np.isnan(found[0, 1]).all()
         nearest[0, 1] = np.nan
         np.testing.assert_array_equal(found, nearest)
@@ -222,8 +229,8 @@ def test_traced_faults_of_the_source_and_of_lengths_reach_the_logits_that_read_t
         "source": (inputs["source"].at[0, 3].set(V), np.s_[0, 3:]),  # the second segment's target
         "source_types": (inputs["source_types"].at[0, 0].set(3), np.s_[0, :3]),
         "source_lengths": (inputs["source_lengths"].at[1].set(-1), np.s_[1]),
-        "target_lengths": (inputs["target_lengths"].at[2].set(T + 1), np.s_[2]),
-        "prefix_lengths": (inputs["prefix_lengths"].at[0].set(T + 1), np.s_[0]),
+        "target_lengths": (inputs["target_lengths"].at[2].set(-2), np.s_[2]),
+        "prefix_lengths": (inputs["prefix_lengths"].at[0].set(-1), np.s_[0]),
     }
     for name, (array, where) in cases.items():
         expected = np.zeros((B, T), bool)
@@ -254,13 +261,13 @@ def test_the_gradients_of_other_positions_stay_those_without_the_unknown_one():
     ("architecture", "changes", "says"),
     [
         ("decoder_only", {"target_lengths": [3, 0, 2]}, "a prompt without a token; got 0 at example 1"),
-        ("decoder_only", {"target_lengths": [3, 4, 2]}, "got 4 at example 1; expected 0 to 3"),
+        ("decoder_only", {"target_lengths": [3, -4, 2]}, "a negative length; got -4 at example 1"),
         ("decoder_only", {"target_segments": [[1, 1, 1], [0, 0, 0], [1, 1, 0]]}, "a prompt without a token"),
         ("decoder_only", {"target_segments": [[1, 1, 2]] * 3}, r"one prompt of each row; got \[1 1 2\] at example 0"),
         ("seq2seq", {"target_segments": [[1, 1, 2]] * 3}, "one prompt of each row"),
         ("decoder_only", {"prefix_lengths": [3, 2, 2]}, "a prefix longer than the prompt; got 2 at example 1"),
         ("encoder_only", {"prefix_lengths": [2, S, 2]}, "prefix_lengths.*got 5 at example 1; expected 0 to 4"),
-        ("rnn_seq2seq", {"target_segments": [[0, 1, 1]] * 3}, "got target_segments alone"),
+        ("rnn_seq2seq", {"target_segments": [[1, 1, 1]] * 3}, "got target_segments alone"),
     ],
 )
 def test_prompts_that_cannot_be_continued_are_refused_by_name(architecture, changes, says):

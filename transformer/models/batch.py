@@ -31,7 +31,8 @@ ENTRIES = {
 }
 """Entries of a batch that models read -> their axes.
 
-Tokens are padding from the length on, and in segment 0: nobody sees them, and they may hold any id.
+Tokens are padding from the length on, and in segment 0: nobody sees them, and they may hold any id. A length beyond its
+row is that of the row.
 """
 
 LOSS_ENTRIES = ("labels", "loss_weights")

@@ -106,13 +106,12 @@ class Model:
             logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
             classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for.
             Under `jax.jit`, where ids and lengths cannot be checked, the logits of a position with an id outside of
-            the vocabulary are NaN, and all of an example with a length outside of its row; those of a decoder are NaN
-            too where the source is so.
+            the vocabulary are NaN, and all of an example with a negative length; those of a decoder are NaN too where
+            it reads a source with such an id.
 
         Raises:
             UserError: a batch without what this architecture needs, an entry that no model reads, shapes that do not
-                fit, ids outside of the vocabulary and lengths outside of their rows (padding may hold any id), an
-                unknown activation.
+                fit, ids outside of the vocabulary (padding may hold any id), negative lengths, an unknown activation.
         """
         if dropout is not None and key is None:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")

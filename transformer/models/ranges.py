@@ -1,4 +1,4 @@
-"""Numbers of a batch that mean nothing to a model: ids outside of its tables, lengths beyond their rows.
+"""Numbers of a batch that mean nothing to a model: ids outside of its tables, negative lengths, several prompts a row.
 
 Where the numbers are known they are an error; where they are traced (under `jax.jit`), the logits that they belong to
 are NaN. These are written over the logits, since a NaN among the embeddings would reach every position: 0 x NaN is NaN.
@@ -46,8 +46,7 @@ def faults_of_input(numbers: Mapping[str, Any], config: ModelConfig) -> list[Fau
     """List what the entries of a whole pass may not hold, whether they hold it or not."""
     found = []
     for side in STRUCTURES[config.architecture].sides:
-        (tokens,) = require(numbers, side)
-        length = tokens.shape[1]
+        require(numbers, side)
         inside = real(numbers, side)
         tables = {side: ("model.vocab_size", config.vocab_size or 0)}
         if config.embedding.types and f"{side}_types" in numbers:
@@ -59,9 +58,9 @@ def faults_of_input(numbers: Mapping[str, Any], config: ModelConfig) -> list[Fau
             found.append(Fault(name, where, "an id outside of its table", expected, PADDING.format(side=side)))
         name = f"{side}_lengths"
         if name in numbers:
-            found.append(_fault_of_length(name, numbers[name], 0, length, side))
+            found.append(_negative(name, numbers))
     if "target" in numbers and "prefix_lengths" in numbers:
-        found.append(_fault_of_length("prefix_lengths", numbers["prefix_lengths"], 0, length, "target"))
+        found.append(_negative("prefix_lengths", numbers))
     if config.class_head.classes is not None:
         found += _packed(numbers, side, "a classifier reads one example of each row")
     return found
@@ -73,7 +72,10 @@ def faults_of_prompt(numbers: Mapping[str, Any], config: ModelConfig) -> list[Fa
     prefix = numbers.get("prefix_lengths")
     if "target" not in numbers:
         last = numbers["source"].shape[1] - 1
-        return found if prefix is None else [*found, _fault_of_length("prefix_lengths", prefix, 0, last, "source")]
+        if prefix is None:
+            return found
+        outside = _outside(prefix, 0, last)
+        return [*found, Fault("prefix_lengths", outside, "no mask slot where they begin", f"0 to {last}")]
     inside = real(numbers, "target")
     if inside is not None:
         entry = "target_segments" if "target_segments" in numbers else "target_lengths"
@@ -89,9 +91,8 @@ def _outside(numbers: Any, least: int, most: int) -> Any:
     return (numbers < least) | (numbers > most)
 
 
-def _fault_of_length(name: str, lengths_B: Any, least: int, most: int, side: str) -> Fault:
-    where = _outside(lengths_B, least, most)
-    return Fault(name, where, f"a length outside of its row of {side}", f"{least} to {most}")
+def _negative(name: str, numbers: Mapping[str, Any]) -> Fault:
+    return Fault(name, numbers[name] < 0, "a negative length", "0 or more")
 
 
 def _packed(numbers: Mapping[str, Any], side: str, what: str) -> list[Fault]:

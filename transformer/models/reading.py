@@ -56,10 +56,17 @@ def read(batch: Any, names: Sequence[str]) -> Numbers:
     sizes: dict[str, int] = {}
     for name, array in found.items():
         check_shape(f"batch[{name!r}]", array, ENTRIES[name], sizes)
-    return found
+    return {name: _within_row(name, array, sizes) for name, array in found.items()}
 
 
-def check_names(batch: Mapping[str, Any], names: Sequence[str]) -> None:
+def _within_row(name: str, numbers: Array | np.ndarray, sizes: Mapping[str, int]) -> Array | np.ndarray:
+    """Return the length of the row in place of a longer one, which has no padding either."""
+    side, _, kind = name.partition("_")
+    axis = {"source": "S", "target": "T", "prefix": "T"}[side]
+    return numbers.clip(None, sizes[axis]) if kind == "lengths" and axis in sizes else numbers
+
+
+def check_names(batch: Mapping[Any, Any], names: Sequence[str]) -> None:
     """Raise a UserError for entries that no model reads, with the nearest names."""
     allowed = (*ENTRIES, *LOSS_ENTRIES)
     unknown = [name for name in batch if name not in allowed]

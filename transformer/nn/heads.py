@@ -67,9 +67,8 @@ class ClassHead(nn.Module):
     config: ModelSettings
 
     @nn.compact
-    def __call__(self, hidden_BTD: Array, extent: Extent) -> Array:
+    def __call__(self, hidden_BTD: Array, lengths_B: Array | None, first_B: Array | None = None) -> Array:
         B, T = hidden_BTD.shape[:2]
-        first_B, lengths_B = extent
         lengths_B = jnp.full(B, T, jnp.int32) if lengths_B is None else lengths_B
         hidden_BTD = hidden_BTD if first_B is None else from_first(hidden_BTD, first_B)
         read_BD = POOLING[self.config.class_head.reads](hidden_BTD, lengths_B)
@@ -97,7 +96,7 @@ def output_head(config: ModelSettings) -> nn.Module:
 def predictions(head: nn.Module, hidden_BTD: Array, table_VD: Array, extent: Extent) -> dict[str, Array]:
     """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier."""
     if isinstance(head, ClassHead):
-        return {"class_logits": head(hidden_BTD, extent)}
+        return {"class_logits": head(hidden_BTD, extent[1], extent[0])}
     return {"logits": head(hidden_BTD, table_VD)}
 
 

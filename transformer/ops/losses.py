@@ -7,14 +7,14 @@ cross entropy   -log p(label);  with smoothing e:  (1 - e) (-log p(label)) + e m
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from transformer.ops.integers import as_int32
 
 
 def cross_entropy(
     logits_BTV: Float[Array, "*outer V"],
-    labels_BT: Int[Array, "*outer"],
+    labels_BT: Integer[Array, "*outer"],
     smoothing: "float | Float[Array, ''] | None" = None,
 ) -> Float[Array, "*outer"]:
     """Compute the cross entropy of each token (nats), float32.
