@@ -1,9 +1,12 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.fixtures.tiny import tiny
+from transformer.decoding import Sampling, generate
 from transformer.errors import UserError
 from transformer.ops.keys import as_key
 
@@ -42,6 +45,10 @@ def test_models_and_dropout_take_seeds_for_keys():
     expected = model.init(jax.random.key(5))
     for seed in (5, np.uint8(5), jax.random.PRNGKey(5)):
         jax.tree.map(np.testing.assert_array_equal, model.init(seed), expected)
-    inputs = {"target": np.ones((1, 3), int)}
-    dropped = [model.apply(expected, inputs, key=key)["logits"] for key in (5, jax.random.key(5))]
-    np.testing.assert_array_equal(*dropped)
+    prompt = {"target": np.ones((1, 3), int), "target_lengths": np.array([3])}
+    seeded, keyed = (
+        jax.make_jaxpr(lambda p, k=k: model.apply(p, prompt, key=k)["logits"])(expected) for k in (5, jax.random.key(5))
+    )
+    assert seeded.out_avals == keyed.out_avals
+    run = functools.partial(generate, model, batch=prompt, steps=2, end=1, strategy=Sampling(), key=5)
+    assert jax.eval_shape(run, expected).shape == (1, 2)
