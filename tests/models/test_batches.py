@@ -151,8 +151,8 @@ def prompts(architecture):
     }
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("dtype", [*core_of(TYPES, lambda name: name == "uint16")])
+@pytest.mark.parametrize("architecture", core_of(ARCHITECTURES, lambda name: name == "seq2seq"))
+@pytest.mark.parametrize("dtype", core_of(TYPES, lambda name: name == "uint16"))
 def test_generation_reads_prompts_of_every_type(architecture, dtype):
     model = tiny(architecture)
     inputs = {name: array.astype(dtype) for name, array in prompts(architecture).items()}

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,21 +14,27 @@ PROMPTS = np.array([3, 1, 2])
 """Tokens of each prompt: different in one batch."""
 
 
-def step_by_step(model, inputs, tokens):
-    """Logits B STEPS V: those that follow the prompt, whose last token is the first of `tokens`, and the others."""
+@functools.cache
+def stepping(model):
+    """A compiled function (params, inputs, tokens S B) -> logits B STEPS V."""
 
     @jax.jit
     def run(params, inputs, tokens_SB):
-        logits_BV, cache, _ = model.model.start(params, inputs, steps=STEPS)
+        logits_BV, cache, _ = model.start(params, inputs, steps=STEPS)
 
         def one(cache, tokens_B):
-            logits_BV, cache, _ = model.model.step(params, tokens_B, cache)
+            logits_BV, cache, _ = model.step(params, tokens_B, cache)
             return cache, logits_BV
 
         later_SBV = jax.lax.scan(one, cache, tokens_SB)[1]
         return jnp.moveaxis(jnp.concatenate([logits_BV[None], later_SBV]), 0, 1)
 
-    return np.asarray(run(model.params, inputs, tokens.T[1:]))
+    return run
+
+
+def step_by_step(model, inputs, tokens):
+    """Logits B STEPS V: those that follow the prompt, whose last token is the first of `tokens`, and the others."""
+    return np.asarray(stepping(model.model)(model.params, inputs, tokens.T[1:]))
 
 
 SETTINGS = [
@@ -154,8 +162,8 @@ def test_a_mask_slot_that_the_source_does_not_have_is_nan():
 
 
 def test_an_unknown_token_leaves_the_logits_of_its_example_unknown_and_no_others():
-    model, inputs = tiny("seq2seq", position="rotary"), batch()
-    prompt = {**inputs, "target": inputs["target"][:, :3], "target_lengths": jnp.array(PROMPTS)}
+    model, inputs = tiny("decoder_only", position="rotary"), batch()
+    prompt = {"target": inputs["target"][:, :3], "target_lengths": jnp.array(PROMPTS)}
     tokens = jnp.ones((B, STEPS), jnp.int32)
     right = step_by_step(model, prompt, tokens)
     in_step = step_by_step(model, prompt, tokens.at[1, 2].set(V))

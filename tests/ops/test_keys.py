@@ -27,7 +27,7 @@ def test_typed_and_raw_keys_are_the_same_key():
     [
         (-1, "a seed is out of range; got -1"),
         (2**32, "a seed is out of range; got 4294967296"),
-        (10**30, "a random key or a seed is needed; got 10"),
+        (10**30, "a seed is out of range; got 10000"),
         (0.5, "a random key or a seed is needed; got 0.5"),
         (True, "a random key or a seed is needed; got True"),
         (np.zeros(3, np.uint32), r"got uint32 of shape \(3,\)"),

@@ -4,7 +4,6 @@ import operator
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -26,13 +25,12 @@ def as_key(key: ArrayLike) -> Array:
     >>> bool(as_key(3) == jax.random.key(3))
     True
     """
-    dtype = key.dtype if isinstance(key, Array) else np.asarray(key).dtype
-    shape = np.shape(key)
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ():
-        return jnp.asarray(key)
-    if jnp.issubdtype(dtype, jnp.integer) and shape == ():
+    dtype, shape = getattr(key, "dtype", type(key)), getattr(key, "shape", ())
+    if dtype is int or (shape == () and jnp.issubdtype(dtype, jnp.integer)):
         return _of_seed(key)
-    if dtype == np.uint32 and len(shape) == 1:
+    if isinstance(key, Array) and shape == () and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return key
+    if dtype == jnp.uint32 and len(shape) == 1:
         try:
             return jax.random.wrap_key_data(jnp.asarray(key))
         except (TypeError, ValueError):  # another length than a key of this kind has
