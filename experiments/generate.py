@@ -8,7 +8,7 @@ from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.texts import read_texts
 from experiments.runs.generation import answer_lines, answer_texts
 from experiments.runs.open_run import open_run
-from transformer.decoding.strategies import STRATEGIES, probability
+from transformer.decoding.strategies import RANGES, STRATEGIES
 from transformer.schema import a_seed, above, at_least, not_empty, setting
 
 
@@ -39,7 +39,7 @@ class GenerateFlags:
         None, "number of likeliest tokens to sample from; none: decoding.top_k", check=at_least(1)
     )
     top_p: float | None = setting(
-        None, "total probability of the likeliest tokens to sample from; none: decoding.top_p", check=probability
+        None, "total probability of the likeliest tokens to sample from; none: decoding.top_p", check=RANGES["top_p"]
     )
     seed: int | None = setting(None, "seed of sampling; none: the run's seed", check=a_seed)
     trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
