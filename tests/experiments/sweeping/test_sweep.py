@@ -91,6 +91,7 @@ def test_the_same_command_again_prints_the_same_and_trains_nothing(swept, capsys
         (["--storage=postgresql://me:pw@127.0.0.1:1/x"], "the storage cannot be reached"),
         (["--lanes=0"], "--lanes is out of range"),
         (["--slurm=true"], "there is no Slurm here"),
+        (["--workers=2", "--slurm_options=timeout_min=60"], "--slurm_options are read with --slurm alone"),
     ],
 )
 def test_mistakes_get_a_clear_line_and_write_no_results(flags, message, tmp_path):
@@ -159,7 +160,7 @@ def test_three_workers_do_every_trial_once_though_one_is_killed(tmp_path):
 
 
 @pytest.mark.full
-def test_workers_are_started_by_submitit(tmp_path):
+def test_workers_are_started_as_processes(tmp_path):
     words = [
         sys.executable,
         "-m",
