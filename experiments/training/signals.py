@@ -122,15 +122,14 @@ class CommandSignals:
                     self._end(number)
 
     def _end(self, number: int) -> None:
-        """End the process: print one line, release what is owned, the newest first, leave."""
-        printing = threading.Thread(target=self._print, args=(number,), daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter ends
-            printing.start()
+        """End the process: release what is owned, the newest first, print one line, leave."""
         self._lock.acquire(timeout=OUTPUT_SECONDS)
         for release in reversed(self._releases):
             with contextlib.suppress(Exception):
                 release()
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter ends
+            printing = threading.Thread(target=self._print, args=(number,), daemon=True)
+            printing.start()
             printing.join(OUTPUT_SECONDS)
         os._exit(exit_code(number))
 

@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from experiments import settings
+from experiments.runs import verify_resume
 from experiments.runs.run_data import write_run_data
-from experiments.runs.verify_resume import ATTEMPTS, flags_of, next_batches, run_and_kill
+from experiments.runs.verify_resume import ATTEMPTS, Trainer, flags_of, next_batches, run_and_kill
 from experiments.storage.workdir import open_workdir
+from experiments.training import processes
 from experiments.training.experiment import set_up
 from transformer.errors import UserError
 
@@ -55,6 +57,26 @@ def test_a_run_that_never_can_be_killed_in_time_is_an_error(tmp_path):
 def test_a_run_that_starts_anew_proves_nothing(tmp_path):
     with pytest.raises(UserError, match="did not continue from step 5; got Starting at step 0"):
         run_and_kill(FakeTrainer([5, 10], "Starting at step 0 of 10 in DIR"), tmp_path, 5)
+
+
+TRAINING = """
+import pathlib, time
+print("step 3/20  loss 4.2", flush=True)
+time.sleep(0.2)
+pathlib.Path({workdir!r}, "checkpoints", "20").mkdir(parents=True)
+time.sleep(60)
+"""
+
+
+def test_progress_is_shown_while_a_run_trains_and_the_run_ends_with_the_goal(tmp_path, monkeypatch):
+    script = TRAINING.format(workdir=str(tmp_path / "run"))
+    monkeypatch.setattr(verify_resume, "child", lambda _, log: processes.child([sys.executable, "-c", script], log))
+    monkeypatch.setattr(verify_resume, "LINE_SECONDS", 0.1)
+    console = Console(file=io.StringIO())
+    assert Trainer(["--config=x.py"], 20, console).run(tmp_path / "run", "at once, 20 steps", 20) == 20
+    first, *_, last = console.file.getvalue().splitlines()
+    assert first == "at once, 20 steps, 0 s: step 3/20  loss 4.2"
+    assert last == "at once, 20 steps: 0 s, killed with checkpoint 20 complete"
 
 
 @pytest.mark.parametrize("n", [1, 3, 10, 12])

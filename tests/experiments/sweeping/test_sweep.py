@@ -135,6 +135,7 @@ def test_a_sweep_whose_trials_all_diverge_has_no_best_and_keeps_nothing(tmp_path
         (["--study="], "--study is out of range; got ''; expected at least one character"),
         (["--sweep.optimizer.learning_rate=1e-4:1e-2"], "expected log:1e-4:1e-2 or linear:1e-4:1e-2"),
         (["--slurm=true"], "there is no Slurm here"),
+        (["--workers=2", "--slurm_options=timeout_min=60"], "--slurm_options are read with --slurm alone"),
     ],
 )
 def test_mistakes_get_a_clear_line_and_write_no_results(flags, message, tmp_path):
@@ -203,7 +204,7 @@ def test_three_workers_do_every_trial_once_though_one_is_killed(tmp_path):
 
 
 @pytest.mark.full
-def test_workers_are_started_by_submitit(tmp_path):
+def test_workers_are_started_as_processes(tmp_path):
     words = [
         sys.executable,
         "-m",
