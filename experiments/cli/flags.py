@@ -27,7 +27,7 @@ from typing import Any, NoReturn, TypeVar
 from experiments import settings
 from experiments.cli.help import table
 from transformer import schema
-from transformer.errors import UserError, nearest, problem
+from transformer.errors import LONGEST_MESSAGE, UserError, nearest, problem, shorten
 from transformer.schema import Setting
 
 T = TypeVar("T")
@@ -235,7 +235,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         line = explain(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {shorten(line, LONGEST_MESSAGE)}", file=sys.stderr)
         code = BAD_INPUT
     raise SystemExit(code or 0)
 

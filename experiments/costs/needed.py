@@ -17,7 +17,6 @@ from experiments.costs.memory import available, bytes_of
 from experiments.data.machine import size, too_large
 from experiments.training.evaluation import rows_of_evaluation
 from experiments.training.experiment import Experiment
-from transformer.errors import UserError
 
 FORCE = "--force goes on all the same."
 
@@ -70,19 +69,29 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
     Raises:
         UserError: they cannot.
     """
-    device = jax.devices()[0]
+    device, count = jax.devices()[0], jax.local_device_count()
     free = available(device)
     if free is None:
         return
-    at_once = lanes if device.platform == "cpu" else math.ceil(lanes / jax.local_device_count())
     parts = update_memory(experiment)
-    if at_once * sum(parts.values()) > free:
-        raise update_too_large(parts, free, at_once)
+    if lanes > 1:
+        parts = lanes_memory(parts, *((lanes, count) if device.platform == "cpu" else (math.ceil(lanes / count), 1)))
+    if sum(parts.values()) > free:
+        what = "this run" if lanes == 1 else f"a program of {lanes:,} trials"
+        do = what_to_lower(parts) if lanes == 1 else "Lower --lanes, or the size of the model."
+        listed = ", ".join(f"{name} {size(needed)}" for name, needed in parts.items() if needed)
+        raise too_large(f"{what} ({listed})", sum(parts.values()), free, f"{do} {FORCE}")
     needed = sum(evaluation_memory(experiment).values())
     if needed > free:
         raise too_large("an evaluation", needed, free, f"Lower model.width or the length of sequences. {FORCE}")
     if experiment.task.generates:
         refuse_answers(experiment, experiment.config.decoding.max_new_tokens, len(experiment.task.splits.validation))
+
+
+def lanes_memory(parts: Parts, lanes: int, computed: int) -> Parts:
+    """Compute the memory of so many lanes, of which at least `computed` are computed at the same time."""
+    passing = ("gradients", "activations")
+    return {name: (min(computed, lanes) if name in passing else lanes) * needed for name, needed in parts.items()}
 
 
 def refuse_answers(experiment: Experiment, steps: int | None, texts: int) -> None:
@@ -110,14 +119,6 @@ def refuse_state(experiment: Experiment) -> None:
     free, needed = available(jax.devices()[0]), bytes_of(experiment.state_shapes)
     if free is not None and needed > free:
         raise too_large("the model", needed, free, "Free some memory, or take a larger machine.")
-
-
-def update_too_large(parts: Parts, free: int, lanes: int = 1) -> UserError:
-    """Build the error for an update that needs more memory than is free."""
-    total = lanes * sum(parts.values())
-    listed = ", ".join(f"{name} {size(lanes * count)}" for name, count in parts.items() if count)
-    what = "this run" if lanes == 1 else f"a program of {lanes} trials"
-    return too_large(f"{what} ({listed})", total, free, f"{what_to_lower(parts)} {FORCE}")
 
 
 def what_to_lower(parts: Parts) -> str:
