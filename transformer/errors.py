@@ -39,6 +39,14 @@ def shorten(text: str, most: int = LONGEST_VALUE) -> str:
     return f"{text[: most - len(middle) - left]}{middle}{text[len(text) - left :]}"
 
 
+def written(value: Any) -> str:
+    """Return a value's `repr`; of a whole number with more digits than Python writes, their number."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a whole number of thousands of digits"
+
+
 def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None = None) -> UserError:
     """Return the error to raise: `what`, then got (shortened), expected and do where they are given, on one line."""
     parts = [what]
