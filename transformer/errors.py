@@ -101,7 +101,7 @@ def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
         found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the module is the user's own, and may raise anything
         raise problem(
-            f"{what} {name!r} cannot be imported: {type(error).__name__}: {error}",
+            f"{what} {shorten(repr(name))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
             expected="package.module:attribute, importable from here",
             do="Check the spelling, and that its folder is on PYTHONPATH.",
         ) from error
