@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.data.sources.reading import File, read_file
+from experiments.data.sources.reading import File, read_bounded, read_file
 from transformer.errors import problem
 
 
@@ -25,14 +25,15 @@ def read_standard_input() -> list[str]:
     """Read the lines of standard input, without their ends.
 
     Raises:
-        UserError: it is not UTF-8, or empty.
+        UserError: it is not UTF-8, empty, or larger than the memory.
     """
     if sys.stdin.isatty():
         print("one text a line, then Ctrl-D", file=sys.stderr)
     try:
-        texts = File("", "standard input", sys.stdin.read().replace("\r\n", "\n")).lines()
+        text = read_bounded(sys.stdin.buffer, "standard input").decode()
     except UnicodeDecodeError as error:
         raise problem(f"standard input is not UTF-8: {error}", do="Convert it, with iconv for instance.") from error
+    texts = File("", "standard input", text.replace("\r\n", "\n")).lines()
     if not texts:
         raise problem("there is nothing to read", do="Give --input=TEXT, --file=PATH, or lines on standard input.")
     return texts
