@@ -58,6 +58,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def written(value: Any) -> str:
+    """Return a value's `repr`; of a whole number with more digits than Python writes, their number."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a whole number of thousands of digits"
+
+
 def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None = None) -> UserError:
     """Return the error to raise: `what`, then got (shortened), expected and do where they are given, on one line."""
     parts = [what]
@@ -136,7 +144,7 @@ def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
         found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the module is the user's own, and may raise anything
         raise problem(
-            f"{what} {name!r} cannot be imported: {type(error).__name__}: {error}",
+            f"{what} {shorten(repr(name))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
             expected="package.module:attribute, importable from here",
             do="Check the spelling, and that its folder is on PYTHONPATH.",
         ) from error

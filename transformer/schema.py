@@ -14,8 +14,49 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from transformer.errors import UserError, look_up, nearest, problem, typographic, unknown
+from transformer.errors import UserError, look_up, nearest, problem, typographic, unknown, written
+from transformer.ranges import (
+    LARGEST,
+    WIDEST,
+    Check,
+    a_seed,
+    above,
+    at_least,
+    each,
+    even,
+    fraction,
+    in_words,
+    multiple,
+    not_empty,
+    share,
+)
 from transformer.read_by import Condition
+
+__all__ = [
+    "LARGEST",
+    "WIDEST",
+    "Check",
+    "Setting",
+    "a_seed",
+    "above",
+    "at_least",
+    "checked",
+    "each",
+    "even",
+    "flatten",
+    "fraction",
+    "from_dict",
+    "in_words",
+    "multiple",
+    "not_empty",
+    "parse",
+    "sections",
+    "setting",
+    "settings",
+    "share",
+    "show",
+    "to_dict",
+]
 
 T = typing.TypeVar("T")
 
@@ -55,91 +96,6 @@ def setting(
     if isinstance(default, type) and dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-LARGEST = 2**31 - 1
-"""Largest number of 32 bits with a sign: JAX counts steps and indexes arrays in them."""
-
-WIDEST = 2**20
-"""Largest width; the product of two is below 2^63, so sizes of arrays are exact."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """A test of one value, with what it expects in words.
-
-    Attributes:
-        holds: value -> whether it is allowed; called only within the bounds.
-        expected: the words.
-        bounds: the least and the largest number that are allowed, each included; of a list, those of each part.
-    """
-
-    holds: Callable[[Any], bool]
-    expected: str
-    bounds: tuple[float, float] | None = None
-
-    def __call__(self, value: Any) -> str | None:
-        return None if self._within(value) and self.holds(value) else self.expected
-
-    def _within(self, value: Any) -> bool:
-        if self.bounds is None:
-            return True
-        low, high = self.bounds
-        return all(low <= part <= high for part in (value if isinstance(value, tuple) else (value,)))
-
-
-def at_least(low: float, high: float = LARGEST) -> Check:
-    """Return the check for a number from `low` to `high`."""
-    return Check(lambda value: True, f"a number from {in_words(low)} to {in_words(high)}", (low, high))
-
-
-def above(low: float, high: float = 1e6) -> Check:
-    """Return the check for a number above `low`, up to `high`."""
-    words = f"a number above {in_words(low)}, at most {in_words(high)}"
-    return Check(lambda value: value > low, words, (math.nextafter(low, math.inf), high))
-
-
-def even(low: int, high: int) -> Check:
-    """Return the check for an even number from `low` to `high`, both even."""
-    return multiple(2, low, high, "an even number")
-
-
-def multiple(of: int, low: int, high: int, words: str | None = None) -> Check:
-    """Return the check for a multiple of a number, from `low` to `high`, which are multiples too."""
-    text = words or f"a multiple of {of}"
-    return Check(lambda value: value % of == 0, f"{text} from {in_words(low)} to {in_words(high)}", (low, high))
-
-
-def each(low: float, high: float, words: str, holds: Callable[[Any], bool] = lambda values: True) -> Check:
-    """Return the check for a list of numbers, each from `low` to `high`; `words` and `holds` are of the whole list."""
-    return Check(holds, f"{words}, each from {in_words(low)} to {in_words(high)}", (low, high))
-
-
-def in_words(number: float) -> str:
-    """Write a bound: 2147483647 -> "2^31 - 1", 1048576 -> "2^20", 1000000.0 -> "1e+06".
-
-    >>> in_words(2**31 - 1), in_words(2**20), in_words(4096), in_words(1e6), in_words(0.5)
-    ('2^31 - 1', '2^20', '4096', '1e+06', '0.5')
-    """
-    if isinstance(number, int) and number > 10_000:
-        for power, rest in ((number, ""), (number + 1, " - 1")):
-            if power.bit_count() == 1:
-                return f"2^{power.bit_length() - 1}{rest}"
-    return str(number) if isinstance(number, int) else f"{number:g}"
-
-
-fraction = at_least(0.0, 0.999999)
-"""Check for a share that is never the whole, in 32 bits too: 0.99999999 would be 1."""
-
-share = at_least(1e-6, 0.999999)
-"""Check for a share that is neither nothing nor the whole."""
-
-a_seed = Check(lambda value: True, "a whole number from 0 to 2^32 - 1", (0, 2**32 - 1))
-"""Check for one word of 32 bits."""
-
-
-not_empty = Check(bool, "at least one character")
-"""Check for a text that is not empty."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,14 +258,6 @@ def checked(value: Any, leaf: Setting) -> Any:
     if leaf.check is not None and (expected := leaf.check(value)) is not None:
         raise problem(f"{leaf.name} is out of range", got=written(value), expected=expected)
     return value
-
-
-def written(value: Any) -> str:
-    """Return a value's `repr`; of a whole number with more digits than Python writes, their number."""
-    try:
-        return repr(value)
-    except ValueError:
-        return "a whole number of thousands of digits"
 
 
 def _is_type(value: Any, kind: Any) -> bool:

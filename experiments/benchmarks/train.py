@@ -7,6 +7,8 @@ import time
 import jax
 
 from experiments.cli.terminal import terminal
+from experiments.costs.memory import bytes_of
+from experiments.data.machine import free_memory, too_large
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import devices_in_words
@@ -47,7 +49,14 @@ def pipeline_speed(experiment: Experiment, count: int) -> float:
 
 
 def update_speed(experiment: Experiment, steps: int) -> tuple[float, float]:
-    """Measure updates on batches made before; return the medians of tokens per second and of milliseconds."""
+    """Measure updates on batches made before; return the medians of tokens per second and of milliseconds.
+
+    Raises:
+        UserError: so many batches do not fit in memory.
+    """
+    needed, free = 2 * steps * bytes_of(experiment.task.batches.at(experiment.largest_batch()[1])), free_memory()
+    if free is not None and needed > free:
+        raise too_large(f"{2 * steps:,} batches", needed, free, "Lower --steps.")
     batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
     update, hyperparameters = experiment.update(), experiment.hyperparameters
     state = jax.jit(experiment.initial_state)(hyperparameters)

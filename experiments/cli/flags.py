@@ -30,7 +30,7 @@ from experiments import settings
 from experiments.cli.help import table
 from experiments.cli.terminal import escape_unknown_characters
 from transformer import schema
-from transformer.errors import DASHES, UserError, nearest, problem, shorten, synonym, typographic
+from transformer.errors import DASHES, LONGEST_MESSAGE, UserError, nearest, problem, shorten, synonym, typographic
 from transformer.schema import Setting
 
 T = TypeVar("T")
@@ -254,7 +254,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         line = explain(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {shorten(line, LONGEST_MESSAGE)}", file=sys.stderr)
         code = BAD_INPUT
     raise SystemExit(code or 0)
 

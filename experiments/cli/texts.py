@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.data.sources.reading import File, decode, read_file
+from experiments.data.sources.reading import File, decode, read_bounded, read_file
 from transformer.errors import problem
 
 NAME = "standard input"
@@ -27,11 +27,11 @@ def read_standard_input() -> list[str]:
     """Read the lines of standard input, without their ends.
 
     Raises:
-        UserError: it is not UTF-8, or empty.
+        UserError: it is not UTF-8, empty, or larger than the memory.
     """
     if sys.stdin.isatty():
         print("one text a line, then Ctrl-D", file=sys.stderr)
-    texts = File("", NAME, decode(sys.stdin.buffer.read(), NAME)).lines()
+    texts = File("", NAME, decode(read_bounded(sys.stdin.buffer, NAME), NAME)).lines()
     if not texts:
         raise problem("there is nothing to read", do="Give --input=TEXT, --file=PATH, or lines on standard input.")
     return texts

@@ -3,9 +3,9 @@
     update      state + gradients + activations of a batch
     evaluation  state + logits of a batch, and the cache of answers
 
-Of the activations, what no compiler can leave out is counted: the logits, the hidden states between layers, which the
-backward pass starts from, and the attention weights of plain attention. The compiled program's own plan (`memory`)
-is larger.
+Of the activations, what no compiler leaves out is counted: the logits, and what the backward pass needs of each layer
+(with model.remat, its input alone): queries, keys, values, the weights of plain attention, the hidden feed-forward. The
+compiled program's own plan (`memory`) is larger.
 """
 
 import math
@@ -17,7 +17,7 @@ from experiments.costs.memory import available, bytes_of
 from experiments.data.machine import size, too_large
 from experiments.training.evaluation import rows_of_evaluation
 from experiments.training.experiment import Experiment
-from transformer.errors import UserError
+from transformer import ModelConfig
 
 FORCE = "--force goes on all the same."
 
@@ -70,19 +70,29 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
     Raises:
         UserError: they cannot.
     """
-    device = jax.devices()[0]
+    device, count = jax.devices()[0], jax.local_device_count()
     free = available(device)
     if free is None:
         return
-    at_once = lanes if device.platform == "cpu" else math.ceil(lanes / jax.local_device_count())
     parts = update_memory(experiment)
-    if at_once * sum(parts.values()) > free:
-        raise update_too_large(parts, free, at_once)
+    if lanes > 1:
+        parts = lanes_memory(parts, *((lanes, count) if device.platform == "cpu" else (math.ceil(lanes / count), 1)))
+    if sum(parts.values()) > free:
+        what = "this run" if lanes == 1 else f"a program of {lanes:,} trials"
+        do = what_to_lower(parts) if lanes == 1 else "Lower --lanes, or the size of the model."
+        listed = ", ".join(f"{name} {size(needed)}" for name, needed in parts.items() if needed)
+        raise too_large(f"{what} ({listed})", sum(parts.values()), free, f"{do} {FORCE}")
     needed = sum(evaluation_memory(experiment).values())
     if needed > free:
         raise too_large("an evaluation", needed, free, f"Lower model.width or the length of sequences. {FORCE}")
     if experiment.task.generates:
         refuse_answers(experiment, experiment.config.decoding.max_new_tokens, len(experiment.task.splits.validation))
+
+
+def lanes_memory(parts: Parts, lanes: int, computed: int) -> Parts:
+    """Compute the memory of so many lanes, of which at least `computed` are computed at the same time."""
+    passing = ("gradients", "activations")
+    return {name: (min(computed, lanes) if name in passing else lanes) * needed for name, needed in parts.items()}
 
 
 def refuse_answers(experiment: Experiment, steps: int | None, texts: int) -> None:
@@ -112,14 +122,6 @@ def refuse_state(experiment: Experiment) -> None:
         raise too_large("the model", needed, free, "Free some memory, or take a larger machine.")
 
 
-def update_too_large(parts: Parts, free: int, lanes: int = 1) -> UserError:
-    """Build the error for an update that needs more memory than is free."""
-    total = lanes * sum(parts.values())
-    listed = ", ".join(f"{name} {size(lanes * count)}" for name, count in parts.items() if count)
-    what = "this run" if lanes == 1 else f"a program of {lanes} trials"
-    return too_large(f"{what} ({listed})", total, free, f"{what_to_lower(parts)} {FORCE}")
-
-
 def what_to_lower(parts: Parts) -> str:
     """Return what to do where an update does not fit."""
     if 2 * parts["activations"] > sum(parts.values()):
@@ -134,19 +136,29 @@ def _logits(experiment: Experiment, rows: int, length: int) -> int:
     return rows * outputs * model.compute_dtype.itemsize
 
 
-def _layers(model: Any, rows: int, lengths: list[int], *, kept: bool) -> int:
-    """Compute the bytes of hidden states and of plain attention's weights; `kept` for the backward pass, or of a layer.
+def _layers(model: ModelConfig, rows: int, lengths: list[int], *, kept: bool) -> int:
+    """Compute the bytes of what the layers compute for `rows` examples.
 
     Args:
         lengths: of the source and of the target, or of the one sequence.
+        kept: True where the backward pass needs it of every layer; False: of the largest layer alone.
     """
     two = model.architecture in ("seq2seq", "rnn_seq2seq")
     depths = [model.num_encoder_layers, model.num_decoder_layers] if two else [model.num_layers]
-    stacks = list(zip(depths, [lengths[0], lengths[-1]], strict=False))
-    states = sum((depth if kept else 1) * length * model.width for depth, length in stacks)
-    weights = 0
-    if model.architecture != "rnn_seq2seq" and model.kernels == "plain" and model.self_attention:
-        counts = [depth if kept and not model.remat else 1 for depth in depths]
-        each = [model.num_heads * length**2 for _, length in stacks]
-        weights = sum(map(math.prod, zip(counts, each, strict=True))) if kept else max(each)
-    return rows * (states + weights) * model.compute_dtype.itemsize
+    stacks = list(zip(depths, (lengths[0], lengths[-1]), strict=False))
+    inside = [(0, 0) if model.architecture == "rnn_seq2seq" else _inside(model, length) for _, length in stacks]
+    every = kept and not model.remat
+    states = sum(depth * length * model.width for depth, length in stacks) if kept else 0
+    parts = (
+        sum(depth * sum(part) for depth, part in zip(depths, inside, strict=True)) if every else max(map(max, inside))
+    )
+    return rows * (states + parts) * model.compute_dtype.itemsize
+
+
+def _inside(model: ModelConfig, length: int) -> tuple[int, int]:
+    """Count the numbers that one layer computes for an example: of self-attention, and of the feed-forward."""
+    attention = 0
+    if model.self_attention:
+        attention = 2 * length * model.head_width * (model.num_heads + model.num_kv_heads)
+        attention += model.num_heads * length**2 if model.kernels == "plain" else 0
+    return attention, length * model.feed_forward_width

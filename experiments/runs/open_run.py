@@ -24,6 +24,7 @@ from experiments.training.experiment import Experiment, set_up
 from transformer.decoding import DecodingConfig
 from transformer.errors import problem, shorten
 from transformer.nn.positions import POSITIONS
+from transformer.schema import LARGEST
 
 LONGEST = 16
 """Maximum ratio of a user's text to the longest of the data; memory grows with the square of the length."""
@@ -141,7 +142,7 @@ def open_run(
         raise unkept
     step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
-        if not step.isdecimal():
+        if not step.isdecimal() or len(step) > len(str(LARGEST)):
             raise problem("unknown checkpoint", got=repr(checkpoint), expected="best, last or a step")
         step = int(step)
         if average_last is not None and average_last > 1:

@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
 
 from experiments.training import signals
-from transformer.errors import shorten
+from transformer.errors import problem, shorten
 
 FIRST = "DejaVu Sans"
 NOT_FOR_TEXT = ("Last Resort", "cm", "STIX")
@@ -50,7 +50,7 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
     """Write a figure as PNG, so that at every moment the file is the old one or the new, never a part.
 
     Raises:
-        OSError: it could not be written; the error names the path.
+        OSError, UserError: it could not be written; the error names the path.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -59,6 +59,8 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
         with signals.owned(lambda: temporary, lambda path: path.unlink(missing_ok=True)):
             figure.savefig(temporary, format="png", dpi=dpi)
             os.replace(temporary, path)
+    except FileNotFoundError as error:  # the folder is there, but is of a kind that holds no files, as /proc
+        raise problem("the picture could not be written", got=str(path), do="Choose another path.") from error
     except OSError as error:
         raise OSError(error.errno, f"the picture could not be written: {error.strerror}", str(path)) from error
 

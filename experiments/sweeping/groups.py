@@ -7,7 +7,7 @@ order of their data. Data, tokenizers and the model are made once for all trials
 import dataclasses
 import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,20 @@ import numpy as np
 from experiments import settings
 from experiments.costs.memory import Memory
 from experiments.costs.needed import refuse_too_large
+from experiments.data.config import DataConfig
 from experiments.sweeping.lanes import Programs, lane_structs, padded
 from experiments.sweeping.space import DATA_SEED
+from experiments.tasks.config import TaskConfig
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.hyperparameters import SETTINGS, hyperparameters
-from transformer import schema
+from transformer import build, schema
 from transformer.errors import UserError, counted, problem
 
 FREE = frozenset({*SETTINGS.values(), DATA_SEED})
 """Settings that do not change the program; where one may be absent, its absence does."""
+
+MOST_SIZES = 16
+"""Largest number of sizes whose memory is checked before a sweep starts; one takes a fraction of a second."""
 
 HEADROOM = 0.8
 """Share of the free memory that lanes may take; the rest is for batches, evaluations and fragmentation."""
@@ -106,6 +111,40 @@ def grouped(trials: Sequence[Trial], *, shared: bool) -> list[list[Trial]]:
     for trial in trials:
         groups.setdefault(group_key(trial.experiment, shared=shared), []).append(trial)
     return list(groups.values())
+
+
+def refuse_large_points(first: Experiment, configs: Mapping[str, Any], lanes: int) -> None:
+    """Check that each point of a sweep can fit in memory, from shapes alone, before any is trained.
+
+    Args:
+        first: the experiment of one point; the others are taken with its data.
+        configs: the resolved config of each point, by its description.
+        lanes: number of trials at once.
+
+    Raises:
+        UserError: one cannot.
+    """
+    checked = {_size_key(first.config)}
+    refuse_too_large(first, lanes=lanes)
+    for point, config in configs.items():
+        key = _size_key(config)
+        if key in checked or len(checked) > MOST_SIZES:
+            continue
+        checked.add(key)
+        own, known = config.model, first.config.model
+        head = first.config.model.class_head.classes
+        model = own.with_sizes(own.vocab_size or known.vocab_size, own.max_length or known.max_length, head)
+        config = dataclasses.replace(first.config, model=model, optimizer=config.optimizer)
+        experiment = dataclasses.replace(first, config=config, model=build(model))
+        try:
+            refuse_too_large(experiment, lanes=lanes)
+        except UserError as error:
+            raise UserError(f"in the sweep, at {point}: {error}") from error
+
+
+def _size_key(config: Any) -> str:
+    """Return a text that is equal for two configs whose states have the same shapes."""
+    return program_key(dataclasses.replace(config, data=DataConfig(), task=TaskConfig(), seed=0))
 
 
 def lanes_for(

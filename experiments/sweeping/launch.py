@@ -98,7 +98,7 @@ def _options(text: str | None) -> dict[str, Any]:
         name, equals, value = part.partition("=")
         if not equals:
             raise problem("--slurm_options has a part without a value", got=part, expected="NAME=VALUE,NAME=VALUE")
-        found[name.strip()] = int(value) if value.strip().isdecimal() else value.strip()
+        found[name.strip()] = int(value) if value.strip().isdecimal() and len(value) < 20 else value.strip()
     return found
 
 

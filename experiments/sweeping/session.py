@@ -18,12 +18,11 @@ from rich.console import Console
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
-from experiments.costs.needed import refuse_too_large
 from experiments.runs.pictures import attempt, save
 from experiments.storage.workdir import refuse_other_config
 from experiments.sweeping import pictures, summary
 from experiments.sweeping.grammar import make_space
-from experiments.sweeping.groups import Experiments
+from experiments.sweeping.groups import Experiments, refuse_large_points
 from experiments.sweeping.lanes import lanes_mesh, mode_of, padded, use_cores
 from experiments.sweeping.ranking import PointResult, Ranking, best, ranked
 from experiments.sweeping.space import DATA_SEED, SEED, Point, Space, overrides
@@ -73,6 +72,11 @@ class Sweep:
         """Return the config of a corner of the space."""
         space = self.search.space
         return self.resolve(space.settings_of(next(space.corners())), space.seeds[0])
+
+    def some(self) -> dict[str, Any]:
+        """Return the configs of at most MOST_CHECKED corners of the space, by their settings in words."""
+        space = self.search.space
+        return {_in_words(values): self.resolve(values, space.seeds[0]) for values in _some_settings(space)}
 
 
 def make_sweep(
@@ -162,16 +166,24 @@ def _check(space: Space, resolve: Resolve, given: set[str]) -> list[str]:
                 raise problem(
                     f"{name} is varied by the sweep and fixed by --config.{name}", do="Leave one of them out."
                 )
-    some = min(space.most_corners, MOST_POINTS)
     notes: dict[str, None] = {}
-    for point in itertools.islice(space.corners(), 0, some, max(1, some // MOST_CHECKED)):
-        values = space.settings_of(point)
+    for values in _some_settings(space):
         try:
             notes |= dict.fromkeys(resolve(values, space.seeds[0])[1])
         except UserError as error:
-            where = ", ".join(f"{name}={value}" for name, value in overrides(values))
-            raise UserError(f"in the sweep, at {where}: {error}") from error
+            raise UserError(f"in the sweep, at {_in_words(values)}: {error}") from error
     return list(notes)
+
+
+def _some_settings(space: Space) -> list[dict[str, Any]]:
+    """Return the settings of at most MOST_CHECKED corners, spread evenly."""
+    some = min(space.most_corners, MOST_POINTS)
+    spread = itertools.islice(space.corners(), 0, some, max(1, math.ceil(some / MOST_CHECKED)))
+    return [space.settings_of(point) for point in spread]
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in overrides(values))
 
 
 def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str, Any]) -> int:
@@ -196,7 +208,7 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     experiments = Experiments()
     first = experiments.of(sweep.first())
     if not flags.force:
-        refuse_too_large(first, lanes=padded(flags.lanes or 1, lanes_mesh().size))
+        refuse_large_points(first, sweep.some(), padded(flags.lanes or 1, lanes_mesh().size))
     ranking = Ranking.of(first.task, first.config.training.output.best)
     workdir = Path(flags.workdir)
     url = flags.storage or sqlite_url(workdir / "study.db")

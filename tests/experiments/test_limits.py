@@ -1,5 +1,6 @@
 """Limits of what a user gives: a number has a range, a text a length, and memory is asked for before it is taken."""
 
+import errno
 import gzip
 import importlib
 import math
@@ -157,6 +158,8 @@ def test_a_sweep_and_a_benchmark_ask_for_memory_before_they_start(tmp_path, caps
     wide = [TINY, *FLAT, "--config.model.width=999999"]
     sweep_flags = [*wide, f"--workdir={tmp_path / 'sweep'}", "--sweep.optimizer.learning_rate=1e-3,1e-2", "--devices=1"]
     assert "this run (parameters" in fails(sweep.main, sweep_flags, capsys)
+    later = [TINY, *FLAT, f"--workdir={tmp_path / 'sweep'}", "--sweep.model.width=12,999999", "--devices=1"]
+    assert "in the sweep, at model.width=999999: this run (parameters" in fails(sweep.main, later, capsys)
     many = [TINY, *FLAT, f"--workdir={tmp_path / 'sweep'}", "--sweep.seed=0:3", "--lanes=1000000", "--devices=1"]
     assert "a program of 1,000,000 trials (parameters" in fails(sweep.main, many, capsys)
     assert "this run (parameters" in fails(bench.main, wide, capsys)
@@ -226,13 +229,66 @@ def test_the_memory_of_the_machine_is_the_least_that_is_left(monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("name", ["text.txt", "text.txt.gz"])
 def test_a_file_that_is_larger_than_the_memory_is_refused_while_it_is_read(name, monkeypatch, tmp_path, capsys):
-    """A gzip of 100 kB unfolds into 100 MB."""
-    path, content = tmp_path / name, b"a b c d e\n" * 10_000_000
+    """A gzip of 100 kB unfolds into 30 MB."""
+    path, content = tmp_path / name, b"a b c d e\n" * 3_000_000
     path.write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
     monkeypatch.setattr(reading, "free_memory", lambda: 20_000_000)
-    recipe = [TINY, *FLAT, "--config.task.name=language_modelling", "--config.model.architecture=decoder_only"]
+    recipe = [TINY, "--config.task.name=language_modelling", "--config.model.architecture=decoder_only"]
     flags = [*recipe, "--config.data.source=files", f"--config.data.path={path}", f"--workdir={tmp_path / 'run'}"]
     error = fails(train.main, flags, capsys)
     assert f"{path}{' once it is unpacked' if name.endswith('.gz') else ''} does not fit in memory" in error
     assert "got 5.2 MB or more; expected at most 5.0 MB" in error
     assert not (tmp_path / "run").exists()
+
+
+# Texts
+
+LONG = "x" * 200_000
+MODELLING = ["--config.task.name=language_modelling", "--config.model.architecture=decoder_only"]
+LABELS = ["--config.task.name=classification", "--config.model.architecture=encoder_only"]
+LINES = "good\tx y\nbad\tz\n" * 30
+
+LONG_TEXTS = {
+    "a flag's value": ({}, [f"--config.model.norm={LONG}"], "model.norm"),
+    "a flag's name": ({}, [f"--{LONG}=3"], "unknown flag"),
+    "a setting's name": ({}, [f"--config.model.{LONG}=3"], "unknown setting"),
+    "a word": ({}, [LONG], "belongs to no flag"),
+    "digits": ({}, [f"--config.seed={'9' * 5000}"], "seed"),
+    "a list of numbers": ({}, [f"--config.model.window={'1,' * 100_000}x"], "model.window"),
+    "a dotted path": ({}, [f"--config.model.score={LONG}:{LONG}"], "cannot be imported"),
+    "a list of locales": ({}, [f"--config.data.dates.locales={'de,' * 1000}{LONG}"], "locales"),
+    "a file's name": ({}, [*MODELLING, "--config.data.source=files", f"--config.data.path={LONG}"], "cannot be read"),
+    "a recipe's name": ({}, [f"--config={LONG}.py"], "Choose a shorter path"),
+    "a line without a tab": ({"a.tsv": LONG}, LABELS, "no tab"),
+    "a class name": ({"a.tsv": LINES, "v.tsv": f"{LONG}\tx\n"}, LABELS, "never seen in training"),
+    "many class names": ({"a.tsv": LINES, "v.tsv": "".join(f"c{i}\tx\n" for i in range(50_000))}, LABELS, "training"),
+    "fields": ({"a.jsonl": str({f"f{i}": 1 for i in range(200_000)}).replace("'", '"')}, MODELLING, "no field 'text'"),
+    "a field's name": ({"a.jsonl": f'{{"{LONG}": 1}}'}, MODELLING, "no field 'text'"),
+    "brackets in brackets": ({"a.jsonl": "[" * 100_000}, MODELLING, "not JSON"),
+    "objects in objects": ({"a.jsonl": '{"a":' * 100_000}, MODELLING, "not JSON"),
+    "a number in JSON": ({"a.jsonl": f'{{"text": {"9" * 5000}}}'}, MODELLING, "not JSON"),
+    "columns": ({"a.tsv": f"x{chr(9) * 200_000}y\n"}, [], "more than two columns"),
+}
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS)
+def test_a_long_text_gives_a_short_message_soon(text, tmp_path, capsys):
+    contents, flags, part = LONG_TEXTS[text]
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+    names = {"a": "path", "v": "validation_path"}
+    data = [f"--config.data.{names[name[0]]}={tmp_path / name}" for name in contents]
+    data = [*data, "--config.data.source=files"] if data else []
+    config = [] if any(flag.startswith("--config=") for flag in flags) else [TINY]
+    began = time.process_time()
+    error = fails(train.main, [*config, *flags, *data, f"--workdir={tmp_path / 'run'}"], capsys)
+    assert part in error, error
+    assert time.process_time() - began < 10
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_message_of_the_system_is_short_too(capsys):
+    def fail(_):
+        raise OSError(errno.ENAMETOOLONG, "File name too long", LONG)
+
+    assert "Choose a shorter path" in fails(fail, [], capsys)

@@ -180,23 +180,22 @@ def _conversion(kind: str) -> str | None:
 
 
 def _text(path: str) -> str:
-    free = free_memory()
-    most = sys.maxsize if free is None else free // COPIES
     try:
         with open(_expanded(path), "rb") as file:
-            data = _decompressed(file, most, path) if path.lower().endswith(".gz") else _at_most(file, most, path)
+            data = _decompressed(file, path) if path.lower().endswith(".gz") else read_bounded(file, path)
     except OSError as error:
         raise _cannot_read(path, error) from error
     return decode(data, path)
 
 
-def _at_most(file: IO[bytes], most: int, path: str) -> bytearray:
-    """Read a file piece by piece, so that what has more than `most` bytes is refused before it is held.
+def read_bounded(file: IO[bytes], path: str) -> bytearray:
+    """Read a file piece by piece, so that what does not fit in memory is refused before it is held.
 
     Raises:
-        UserError: it has more.
+        UserError: it has more than a part of the free memory, 1 / COPIES.
     """
-    data = bytearray()
+    free = free_memory()
+    most, data = sys.maxsize if free is None else free // COPIES, bytearray()
     while piece := file.read(PIECE):
         data += piece
         if len(data) > most:
@@ -205,10 +204,10 @@ def _at_most(file: IO[bytes], most: int, path: str) -> bytearray:
     return data
 
 
-def _decompressed(file: IO[bytes], most: int, path: str) -> bytearray:
+def _decompressed(file: IO[bytes], path: str) -> bytearray:
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
-            return _at_most(unpacked, most, path)
+            return read_bounded(unpacked, path)
     except EOFError as error:
         raise problem(f"{path} is cut short: its gzip data has no end", do="Copy or compress it again.") from error
     except (OSError, zlib.error) as error:
