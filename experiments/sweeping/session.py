@@ -234,13 +234,13 @@ def print_results(console: Console, study: SweepStudy, workdir: Path, metric: st
     scores = {label: [result.estimate for result in results]}
     if loss != metric:
         scores[f"{loss} ({task.metrics[loss].unit})"] = [result.validation(loss) for result in results]
+    figures = {"curves": lambda: pictures.learning_curves(results, label=label)}
     if study.space.dimensions:
-        attempt(
-            lambda: save(pictures.against_settings(results, study.space, importances, scores), paths["settings"]),
-            paths["settings"],
-        )
-    attempt(lambda: save(pictures.learning_curves(results, label=label), paths["curves"]), paths["curves"])
-    print_paths(console, {**paths, "results": workdir / "results.jsonl"})
+        figures = {"settings": lambda: pictures.against_settings(results, study.space, importances, scores), **figures}
+    drawn = [
+        name for name, figure in figures.items() if attempt(lambda f=figure, p=paths[name]: save(f(), p), paths[name])
+    ]
+    print_paths(console, {**{name: paths[name] for name in drawn}, "results": workdir / "results.jsonl"})
     if results[0].values:
         print_line(console, f"best: {summary.best_flags(results[0])}")
 
