@@ -104,7 +104,7 @@ def unknown_line(task: Task, texts: Sequence[str], most: int = 20) -> str | None
         unknown = unknown.union(*map(tokenizer.unknown_parts, pieces))
     if not unknown:
         return None
-    named = [shorten(visible(part) or "'' (between two spaces)", 40) for part in sorted(unknown)[:most]]
+    named = [shorten(visible(part) or "'' (an empty word, beside a space)", 40) for part in sorted(unknown)[:most]]
     if tokenizer.unit == "characters":
         return f"these characters were in no training text and are read as unknown: {' '.join(named)}"
     others = f" and {len(unknown) - most:,} others" if len(unknown) > most else ""
