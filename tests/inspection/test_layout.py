@@ -9,7 +9,7 @@ from transformer.inspection.layout import CELL, LARGEST, SMALLEST, label_step, l
 
 @pytest.mark.parametrize(
     ("panels", "tokens", "letters"),
-    itertools.product([1, 2, 5, 13, 129, 2000], [(1, 1), (11, 45), (560, 560), (1, 9999), (9999, 1)], [1, 24]),
+    list(itertools.product([1, 2, 5, 13, 129, 2000], [(1, 1), (11, 45), (560, 560), (1, 9999), (9999, 1)], [1, 24])),
 )
 def test_every_number_of_heads_and_tokens_fits(panels, tokens, letters):
     layout = lay_out(panels, *tokens, (letters, letters))
@@ -28,7 +28,7 @@ def test_few_tokens_have_whole_cells_and_many_smaller_ones():
     assert (lay_out(5, 200, 200, (1, 1)).keys, lay_out(5, 1000, 1000, (1, 1)).cell) == (200, SMALLEST)
 
 
-@pytest.mark.parametrize(("labels", "letters"), itertools.product([2, 25, 26, 200, 99_999], [1, 24]))
+@pytest.mark.parametrize(("labels", "letters"), list(itertools.product([2, 25, 26, 200, 99_999], [1, 24])))
 def test_every_number_of_labels_fits(labels, letters):
     cell, shown = lay_out_square(labels, letters)
     assert cell * shown < LARGEST
