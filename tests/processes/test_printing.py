@@ -1,4 +1,4 @@
-"""What is printed is what is there: every command prints texts, labels, paths and settings as they are.
+"""Printed text is the data: every command prints texts, labels, paths and settings as they are.
 
 Data that a terminal or a library might take for something else are given to every command, and its output is compared
 with them, under encodings that have all of their characters and under some that lack a few: those alone are escaped.
