@@ -26,7 +26,7 @@ TEXTS = [
     f"a line of more than 80 columns: {'wide words ' * 12}and its end",
     "\x1b[31m $x_1^2$ \\n ${HOME} {task.completed} %s",
 ]
-FOLDER = "run [red] :100: é"
+FOLDER = "run :red: $x_1$ 1:100:3 é"
 """Name of the folder in which all files lie."""
 
 ENCODINGS = ["ascii", pytest.param("latin-1", marks=pytest.mark.more), pytest.param("utf-8", marks=pytest.mark.more)]
@@ -111,8 +111,8 @@ def test_every_command_prints_the_data_as_they_are(encoding, folder, monkeypatch
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_the_commands_that_plan_print_the_data_as_they_are(encoding, folder, monkeypatch):
+def test_the_commands_that_plan_print_the_data_as_they_are(folder, monkeypatch):
+    encoding = "ascii"
     note = escaped("data [b]:x:.tsv: 72 examples, 4 labels", encoding)
     assert printed(plan.main, flags_of(folder), encoding, monkeypatch)
     assert printed(bench.main, [*flags_of(folder), "--steps=1", "--batches=2"], encoding, monkeypatch)
@@ -130,7 +130,7 @@ TEXT_FLAGS = ["task.name=language_modelling", "task.context=16", "tokenizer.name
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("setting", ["PYTHONIOENCODING=ascii", "PYTHONIOENCODING=latin-1", "LC_ALL=C", "PYTHONUTF8=0"])
+@pytest.mark.parametrize("setting", ["PYTHONIOENCODING=ascii", "LC_ALL=C"])
 def test_a_process_prints_a_prompt_and_its_answer_whatever_its_encoding(setting, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text("\n".join(TEXTS * 9), encoding="utf-8")
     flags = [*TEXT_FLAGS, f"data.path={tmp_path / 'text.txt'}", "model.architecture=decoder_only"]
