@@ -29,6 +29,8 @@ def read_standard_input() -> list[str]:
     Raises:
         UserError: it is not UTF-8, empty, or larger than the memory.
     """
+    if sys.stdin is None:  # closed, as by <&-
+        raise problem("standard input is closed", do="Give --input=TEXT, --file=PATH, or lines on standard input.")
     if sys.stdin.isatty():
         print("one text a line, then Ctrl-D", file=sys.stderr)
     texts = File("", NAME, decode(read_bounded(sys.stdin.buffer, NAME), NAME)).lines()

@@ -38,6 +38,6 @@ def attention_map(model: Model, params: Any, task: Task, source: str, answer_ids
     outputs = jax.jit(lambda params, batch: plain.apply(params, batch, capture=(view.activation,)))(params, batch)
     whole_LNTS = np.asarray(outputs["captured"][view.activation])[:, 0]
     weights_LNTS = whole_LNTS[:, :, view.rows, view.columns]
-    queries = task.labels(view.queries, task.tokenizers.target)
-    keys = task.labels(view.keys, task.tokenizers.source)
+    queries = task.token_labels(view.queries, task.tokenizers.target)
+    keys = task.token_labels(view.keys, task.tokenizers.source)
     return AttentionMap(weights_LNTS, queries, keys, view.activation, weights_LNTS.shape[3] == whole_LNTS.shape[3])

@@ -76,7 +76,7 @@ def draw_attention(run: Run, source: str, answer_ids: np.ndarray, path: Path, la
     number = layer % layers
     title = f"{drawn.activation.replace('*', str(number))}, step {run.step}"
     if not drawn.all_keys:
-        title += "\nrows need not add up to 1: the weights of other keys, such as the answer's own tokens, are left out"
+        title += "\nrows need not add up to 1: other keys, such as the answer's own tokens, are left out"
     figure = attention_maps(
         drawn.weights_LNTS[number],
         readable_tokens(drawn.answer_tokens),

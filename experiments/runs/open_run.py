@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.costs.needed import refuse_answers, refuse_state
 from experiments.data.examples import Document, Pair
-from experiments.data.tokenizers.tokens import REPLACEMENT, SPACE, visible
+from experiments.data.tokenizers.tokens import SPACE, visible
 from experiments.runs.pictures import easy_to_read
 from experiments.runs.run_data import require_run_data
 from experiments.runs.stored_config import stored_config
@@ -107,7 +107,7 @@ def unknown_line(task: Task, texts: Sequence[str], most: int = 20) -> str | None
         unknown = unknown.union(*map(tokenizer.unknown_parts, pieces))
     if not unknown:
         return None
-    named = [shorten(visible(part) or "'' (between two spaces)", 40) for part in sorted(unknown)[:most]]
+    named = [shorten(visible(part) or "'' (an empty word, beside a space)", 40) for part in sorted(unknown)[:most]]
     if tokenizer.unit == "characters":
         return f"these characters were in no training text and are read as unknown: {' '.join(named)}"
     others = f" and {len(unknown) - most:,} others" if len(unknown) > most else ""
@@ -219,10 +219,13 @@ def _prompt(experiment: Experiment, example: Pair | Document) -> str | None:
     if isinstance(example, Pair):
         return example.source if example.source.strip() and _fits(experiment, example.source) else None
     task = experiment.task
-    words = " ".join(example.text[: 4 * SHOWN].split())[:SHOWN]
-    tokens = task.tokenizers.source.encode(words)
-    for count in range(min(len(tokens), SHOWN, task.settings.config.context // 2), 0, -1):
-        text = task.tokenizers.source.decode(tokens[:count]).rstrip(REPLACEMENT)  # of a character that is cut
+    source, line = task.tokenizers.source, " ".join(example.text[: 4 * SHOWN].split())
+    words = line[:SHOWN]
+    if source.space_before and len(line) > SHOWN:  # without the part of a word
+        words = words.rpartition(SPACE)[0] or words
+    lengths = source.lengths([words[: end + 1] for end in range(len(words))])
+    for count in range(min(int(lengths.max(initial=0)), SHOWN, task.settings.config.context // 2), 0, -1):
+        text = words[: np.flatnonzero(lengths <= count).max(initial=-1) + 1]
         if task.mask_marker is not None:
             text = _with_gap(text, task)
         if text.strip() and _fits(experiment, text):

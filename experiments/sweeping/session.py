@@ -4,6 +4,7 @@ Before anything compiles, the space, the points to be tried and the config of ea
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -11,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -308,20 +308,14 @@ def draw_results(study: SweepStudy, workdir: Path, ranking: Ranking, results: Se
     if ranking.loss != ranking.metric:
         losses = [result.validation(ranking.loss, (0.0, math.inf)) for result in results]
         scores[f"last validation {ranking.loss} ({ranking.loss_unit})"] = losses
-
-    def settings_picture() -> Figure:
-        return pictures.against_settings(results, study.space, importances, scores, metric=ranking.metric)
-
-    def curves_picture() -> Figure:
-        return pictures.learning_curves(results, ranking)
-
-    drawn = {"settings": settings_picture, "curves": curves_picture}
-    if not study.space.dimensions:
-        del drawn["settings"]
+    figures = {"curves": lambda: pictures.learning_curves(results, ranking)}
+    if study.space.dimensions:
+        settings_figure = functools.partial(pictures.against_settings, results, study.space, importances, scores)
+        figures = {"settings": lambda: settings_figure(metric=ranking.metric), **figures}
     return {
         name: paths[name]
-        for name, draw in drawn.items()
-        if attempt(lambda draw=draw, path=paths[name]: save(draw(), path), paths[name])
+        for name, figure in figures.items()
+        if attempt(lambda f=figure, p=paths[name]: save(f(), p), paths[name])
     }
 
 

@@ -175,11 +175,13 @@ class Span(LanguageModelling):
         sentinels = range(self.tokenizers.size, self.tokenizers.size + self.extra_tokens)
         return filling.read(text, self.tokenizers.source, sentinels, ends=True)
 
-    def labels(self, ids: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> list[str]:
+    def token_labels(self, ids: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> list[str]:
         """Return a label for each id; the sentinels are <s0>, <s1> and so on."""
         first = self.tokenizers.size
         sentinels = {first + i: f"<s{i}>" for i in range(self.extra_tokens)}
-        return [sentinels.get(int(i)) or label for i, label in zip(ids, super().labels(ids, tokenizer), strict=True)]
+        return [
+            sentinels.get(int(i)) or label for i, label in zip(ids, super().token_labels(ids, tokenizer), strict=True)
+        ]
 
     def prompt(self, tokens: Int32[np.ndarray, "S"]) -> Example:
         return {**super().prompt(tokens), "target": join(SpecialTokens.begin), "target_lengths": 1}

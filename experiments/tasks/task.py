@@ -188,7 +188,7 @@ class Task(abc.ABC):
         """Decode the tokens that were generated for a text, as they are printed."""
         raise self.no_writer()
 
-    def labels(self, ids: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> list[str]:
+    def token_labels(self, ids: Int[np.ndarray, "T"], tokenizer: Tokenizer) -> list[str]:
         """Return a label for each id of a tokenizer or of the task itself, for the axes of a picture."""
         return tokenizer.tokens(ids)
 

@@ -127,9 +127,7 @@ def test_curves_without_points_or_with_a_loss_of_zero_are_drawn_on_a_plain_axis(
     FigureCanvasAgg(figure).draw()
 
 
-@pytest.mark.parametrize(
-    ("heads", "T", "S", "token"), [(4, 60, 60, "a"), (4, 1000, 1000, "a"), (1, 3, 5000, "x" * 99), (300, 4, 4, "word")]
-)
+@pytest.mark.parametrize(("heads", "T", "S", "token"), [(4, 60, 60, "a"), (4, 1000, 1000, "a"), (1, 3, 5000, "x" * 99)])
 def test_a_figure_of_many_tokens_has_a_bound_and_its_title_states_what_is_left_out(heads, T, S, token):
     weights = np.broadcast_to(np.float32(1 / S), (heads, T, S))
     figure = attention_maps(weights, [token] * T, [token] * S, "$title$")

@@ -7,6 +7,7 @@ Colours are those of Okabe and Ito (2008, "Color Universal Design"), which can b
 of weights is viridis, whose lightness grows evenly.
 """
 
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -171,7 +172,8 @@ def attention_maps(
     bar.set_label("weight", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     if title:
-        figure.suptitle(title, fontsize=10, fontfamily=font_family, parse_math=False)
+        lines = (textwrap.fill(line, max(24, int(figure.get_figwidth() / LETTER))) for line in title.split("\n"))
+        figure.suptitle("\n".join(lines), fontsize=10, fontfamily=font_family, parse_math=False)
     return figure
 
 

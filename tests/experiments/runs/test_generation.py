@@ -20,10 +20,11 @@ TEXTS = [Document("the cat sat on a mat " * 9)] * 2
 
 
 class Answering(Run):
-    """A run whose model answers every text with the first word of its vocabulary."""
+    """A run whose model answers every text with one word, and fills every gap with it."""
 
     def answers(self, texts, decoding=None, seed=None):
-        return [WORDS.encode("cat") for _ in texts]
+        count = 1 if self.experiment.task.mask_marker is None else 8
+        return [WORDS.encode(" ".join(["cat"] * count)) for _ in texts]
 
 
 def run_of(architecture: str, **config) -> Run:
@@ -60,7 +61,7 @@ def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsy
     with pytest.raises(UserError, match="--seed is not read by"):
         answer_lines(run, [""], {}, 3)
     gaps = run_of("encoder_only")
-    assert answer_lines(gaps, ["", "the <mask> sat"], {}, None)[0] == ""
+    assert answer_lines(gaps, ["", "The <mask> sat"], {}, None) == ["", "The cat sat"]
 
 
 def test_unknown_words_are_named_and_known_ones_never():
@@ -68,7 +69,7 @@ def test_unknown_words_are_named_and_known_ones_never():
     assert unknown_line(task, ["the cat", "a mat on the mat"]) is None
     line = unknown_line(task, ["the dog", "the [red] fox\n"])
     assert line == "these words are not in the vocabulary and are read as unknown: [red], dog, fox␣"
-    assert unknown_line(task, ["the  cat"]).endswith("unknown: '' (between two spaces)")
+    assert unknown_line(task, ["the  cat"]).endswith("unknown: '' (an empty word, beside a space)")
     many = unknown_line(task, [" ".join(map(str, range(50)))])
     assert many.endswith(" and 30 others")
     assert len(unknown_line(task, ["x" * 9999])) < 200

@@ -8,6 +8,7 @@ import pytest
 from experiments.cli.terminal import terminal
 from experiments.data.examples import Pair
 from experiments.runs.mistakes import confusion_lines, groups_line, print_answer_mistakes
+from experiments.training.progress import print_line
 
 
 def line_of(shares: dict[str, tuple[int, int]]) -> str:
@@ -49,3 +50,9 @@ def test_a_mistake_is_one_line_of_the_data_as_it_is(capsys):
     print_answer_mistakes(terminal(), evaluation, pairs, np.zeros((len(pairs), 2), int), 9)
     expected = [f"  {text!r}: predicted {text + '[/]'!r}, reference {'[b]' + text!r}" for text in texts]
     assert capsys.readouterr().out.split("\n")[:-1] == expected
+
+
+def test_a_line_keeps_every_character(capsys):
+    line = "[red]a\tb\x07\x1b[31m :x: 1:100:3\u2028 " + "wide " * 4000
+    print_line(terminal(), line)
+    assert capsys.readouterr().out == f"{line}\n"

@@ -338,6 +338,16 @@ def test_scores_without_a_label_are_no_numbers_and_never_the_best():
             assert EarlyStopping(name).after(1, scores[name], metric.mode, None).best is None
 
 
+@pytest.mark.parametrize(("objective", "architecture"), [*((name, None) for name in OF), ("continuation", "seq2seq")])
+def test_lines_count_windows_where_windows_are_learned_from(objective, architecture):
+    task, held_out = task_of(objective, architecture=architecture), documents([29, 3, 14])
+    batches = list(task.evaluation_batches(held_out))
+    assert task.unit == "windows"
+    assert task.size(held_out) == sum((batch["example_weights"] > 0).sum() for batch in batches)
+    assert task.training_size == (task.plan.windows_per_epoch if objective in OF else len(task.ids)) > 3
+    assert task.size([]) == 0
+
+
 def test_windows_are_counted_by_tokens_where_the_batch_is():
     (shape,) = task_of("causal", batch_tokens=CONTEXT * 2 + 5).plan.shapes
     assert shape == (2, CONTEXT)

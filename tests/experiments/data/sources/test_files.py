@@ -150,6 +150,29 @@ def test_held_out_examples_that_are_learned_from_as_well_are_counted(tmp_path):
     assert "2 of the 4 validation examples are among those to learn from, word for word" in notes
 
 
+@pytest.mark.parametrize(
+    ("kind", "header"), [(LABELS, "label\ttext"), (LABELS, " Label \tSentence"), (PAIRS, "source\ttarget")]
+)
+def test_a_first_line_that_looks_like_a_header_is_named(kind, header, tmp_path):
+    path = written(tmp_path / "a.tsv", header + "\n" + "A\tone\nB\ttwo\n" * 9)
+    note = read(kind, path=path).notes[0]
+    first, second = header.split("\t")
+    assert f"; its first line, {first.strip()}<TAB>{second}, looks like a header" in note
+    other = written(tmp_path / "b.tsv", "A\ttext\nlabel\ttext of more\n" * 9)
+    assert "header" not in "".join(read(kind, path=other).notes)
+
+
+def test_labels_that_differ_by_spaces_or_case_alone_are_named(tmp_path):
+    rows = "ask\tone\nAsk\ttwo\nask \tthree\nsay\tfour\nStraße\tfive\nSTRASSE\tsix\n"
+    notes = read(LABELS, path=written(tmp_path / "a.tsv", rows * 9)).notes
+    (line,) = [note for note in notes if "differ" in note]
+    assert line == (
+        "labels that differ by spaces or case alone, each a class of its own: "
+        "'Ask' and 'ask' and 'ask ', 'STRASSE' and 'Straße'"
+    )
+    assert not any("differ" in note for note in read(LABELS, path=written(tmp_path / "q.tsv", QUESTIONS)).notes)
+
+
 def test_tinyshakespeare_is_cut_where_everyone_cuts_it():
     path = real("tinyshakespeare/input.txt")
     splits = read(TEXT, path=path, files={"validation_share": 0.1, "test_share": 0.0, "split": TAIL})
