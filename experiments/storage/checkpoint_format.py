@@ -51,7 +51,7 @@ def damage_found() -> Iterator[None]:
     """Raise every error of a reader of files as DamagedError: Orbax and TensorStore raise any kind on damaged ones."""
     try:
         yield
-    except (UserError, DamagedError, MemoryError):
+    except (UserError, DamagedError, MemoryError, jax.errors.JaxRuntimeError):  # no fault of the files
         raise
     except Exception as error:
         raise DamagedError(first_line(error)) from error

@@ -106,7 +106,8 @@ def test_every_damage_to_a_stored_file_is_one_line_that_names_the_file(workdir, 
         if (what, name) in (("empty", "metrics.jsonl"),):
             continue
         (workdir / name).write_bytes(content + b"\n" + rest)
-        lines = [refused(read_small, workdir), refused(go_on, workdir, before) if name in STORED[::3] else "as above"]
+        first = refused(read_result, str(workdir)) if name == "metrics.jsonl" else refused(read_small, workdir)
+        lines = [first, refused(go_on, workdir, before) if name in STORED[::3] else "as above"]
         assert all(lines), what
         assert name in lines[0], (what, lines)
         assert "\n" not in lines[0]
