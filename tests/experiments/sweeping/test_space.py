@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.sweeping.grammar import make_space, split_flags
-from experiments.sweeping.space import Range, linear, log, overrides
+from experiments.sweeping.space import Dimension, Range, linear, log, overrides
 from transformer.errors import UserError
 
 
@@ -147,3 +147,10 @@ def test_conditions_that_depend_on_each_other_are_an_error():
 def test_a_flag_of_a_space_without_values_or_twice_is_an_error(words, message):
     with pytest.raises(UserError, match=message):
         split_flags(words)
+
+
+def test_a_value_that_a_study_holds_and_the_space_lacks_is_refused():
+    dimension = Dimension(("model.score",), (("dot",), ("additive",)))
+    assert dimension.assigned("dot") == {"model.score": "dot"}
+    with pytest.raises(UserError, match=r"a value of model\.score that is not in the space; got 'others\.code:score'"):
+        dimension.assigned("others.code:score")
