@@ -6,14 +6,16 @@ reads back to the same bits; NaN and the infinities included). It holds its own 
 the checksums of its files is still read as it was written, or not at all.
 """
 
-import contextlib
 import errno
+import functools
+import gc
 import json
 import shutil
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +25,9 @@ from etils import epath
 from experiments.data.stored_json import Checked, Table, misfit
 from transformer.errors import UserError, problem
 from transformer.schema import Check
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _is_array(pair: list) -> bool:
@@ -46,15 +51,29 @@ class DamagedError(Exception):
     """Error for a checkpoint whose files cannot be read; the message is one line."""
 
 
-@contextlib.contextmanager
-def damage_found() -> Iterator[None]:
-    """Raise every error of a reader of files as DamagedError: Orbax and TensorStore raise any kind on damaged ones."""
-    try:
-        yield
-    except (UserError, DamagedError, MemoryError, jax.errors.JaxRuntimeError):  # no fault of the files
-        raise
-    except Exception as error:
-        raise DamagedError(first_line(error)) from error
+def damage_found(read: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a reader of files: Orbax and TensorStore raise any kind of error on damaged ones, here DamagedError.
+
+    What they leave behind on an error, coroutines that nobody waits for, ends here without its warnings.
+    """
+
+    @functools.wraps(read)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        errors: list[Exception] = []
+        try:
+            return read(*args, **kwargs)
+        except (UserError, DamagedError, MemoryError, jax.errors.JaxRuntimeError):  # no fault of the files
+            raise
+        except Exception as error:
+            errors.append(error)
+        line = first_line(errors[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            errors.clear()
+            gc.collect()
+        raise DamagedError(line)
+
+    return wrapper
 
 
 def first_line(error: Exception) -> str:
@@ -102,31 +121,33 @@ def require_space(directory: Path, state: Any) -> None:
         trial.unlink(missing_ok=True)
 
 
+@damage_found
 def read_record(path: Path) -> dict[str, Any]:
     """Read {"extra", "metrics", "arrays"} of the checkpoint at `path`; raise DamagedError if it is damaged."""
-    with damage_found():
-        record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
-        why = misfit(record, RECORD)
-        if why is None and "crc" in record and record.pop("crc") != _crc(record):
-            why = "it has changed since it was saved"
+    record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
+    why = misfit(record, RECORD)
+    if why is None and "crc" in record and record.pop("crc") != _crc(record):
+        why = "it has changed since it was saved"
     if why is not None:
         raise DamagedError(f"extra: {why}")
     return record
 
 
+@damage_found
 def read_state(path: Path, example: Any) -> Any:
     """Read the arrays of the checkpoint at `path`, placed as `example`; raise DamagedError if it is damaged."""
-    with damage_found(), ocp.StandardCheckpointer() as reader:
+    with ocp.StandardCheckpointer() as reader:
         return reader.restore(path / "state", jax.tree.map(_target, example))
 
 
+@damage_found
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read every array of the checkpoint at `path` by its name in `shapes`, in the order of the saved tree.
 
     It needs no example and no device: the arrays stay in the host's memory. Raises DamagedError where the checkpoint is
     damaged.
     """
-    with damage_found(), ocp.PyTreeCheckpointer() as reader:
+    with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(path / "state").item_metadata.tree
         on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         state = reader.restore(path / "state", restore_args=on_host)
