@@ -6,14 +6,18 @@ reads back to the same bits; NaN and the infinities included). It holds its own 
 the checksums of its files is still read as it was written, or not at all.
 """
 
+import contextlib
 import errno
 import functools
 import gc
+import inspect
 import json
 import shutil
+import sys
+import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -54,26 +58,44 @@ class DamagedError(Exception):
 def damage_found(read: Callable[P, T]) -> Callable[P, T]:
     """Decorate a reader of files: Orbax and TensorStore raise any kind of error on damaged ones, here DamagedError.
 
-    What they leave behind on an error, coroutines that nobody waits for, ends here without its warnings.
+    What they leave behind on an error, coroutines that nobody waits for and reads under way, ends here in silence.
     """
 
     @functools.wraps(read)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         errors: list[Exception] = []
-        try:
-            return read(*args, **kwargs)
-        except (UserError, DamagedError, MemoryError, jax.errors.JaxRuntimeError):  # no fault of the files
-            raise
-        except Exception as error:
-            errors.append(error)
-        line = first_line(errors[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            errors.clear()
-            gc.collect()
+        with _reads_under_way_are_silent():
+            try:
+                return read(*args, **kwargs)
+            except (UserError, DamagedError, MemoryError, jax.errors.JaxRuntimeError):  # no fault of the files
+                raise
+            except Exception as error:
+                errors.append(error)
+            line = first_line(errors[0])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                errors.clear()
+                gc.collect()
+            time.sleep(LATE)
         raise DamagedError(line)
 
     return wrapper
+
+
+@contextlib.contextmanager
+def _reads_under_way_are_silent() -> Iterator[None]:
+    """Keep Python from printing errors of coroutines that have ended, and of threads whose event loop has."""
+    hook = sys.unraisablehook
+
+    def quiet(unraisable: Any) -> None:
+        if not inspect.iscoroutine(unraisable.object) and str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = quiet
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def first_line(error: Exception) -> str:
@@ -81,6 +103,9 @@ def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]
 
+
+LATE = 0.2
+"""Seconds in which the reads under way end, once one of them has found damage."""
 
 OTHER_BYTES = 1 << 20
 """Space for files other than arrays: records, checksums, the metrics of the run."""
