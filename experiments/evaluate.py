@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
+from experiments.data.config import PATHS
 from experiments.runs.open_run import open_run
 from experiments.runs.scores import print_scores
 from transformer.schema import at_least, setting
@@ -12,7 +13,10 @@ from transformer.schema import at_least, setting
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateFlags:
-    """Evaluate a trained model: python -m experiments.evaluate --workdir=runs/dates"""
+    """Evaluate a trained model: python -m experiments.evaluate --workdir=runs/dates
+
+    Where the data has moved, --config.data.path=PATH names its new place.
+    """
 
     workdir: str = setting(REQUIRED, "working directory of the training")
     split: str | None = setting(
@@ -30,9 +34,9 @@ class EvaluateFlags:
 
 
 def main(argv: Sequence[str]) -> None:
-    flags, _ = parse(argv, EvaluateFlags, overridable=False)
+    flags, paths = parse(argv, EvaluateFlags, overridable=PATHS)
     use_compilation_cache()
-    opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, trust_code=flags.trust_code)
+    opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, trust_code=flags.trust_code, paths=paths)
     print_scores(opened, flags.split, flags.examples, flags.mistakes)
 
 

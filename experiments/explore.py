@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
+from experiments.data.config import PATHS
 from experiments.runs.drawing import draw_attention
 from experiments.runs.open_run import NO_EXAMPLE, answer_text, example_text, open_run
 from transformer.errors import problem
@@ -14,7 +15,10 @@ from transformer.schema import at_least, not_empty, setting
 
 @dataclasses.dataclass(frozen=True)
 class ExploreFlags:
-    """Draw a model's attention: python -m experiments.explore --workdir=runs/dates --input="20. November 2026" """
+    """Draw a model's attention: python -m experiments.explore --workdir=runs/dates --input="20. November 2026"
+
+    Where the data of an example has moved, --config.data.path=PATH names its new place.
+    """
 
     workdir: str = setting(REQUIRED, "working directory of the training")
     input: str | None = setting(None, "text to answer; none: an example of the data")
@@ -29,13 +33,17 @@ class ExploreFlags:
 
 
 def main(argv: Sequence[str]) -> None:
-    flags, _ = parse(argv, ExploreFlags, overridable=False)
+    flags, paths = parse(argv, ExploreFlags, overridable=PATHS)
+    if paths and flags.input is not None:
+        raise problem(f"--config.{paths[0][0]} is not read where --input gives the text", do="Leave one of them out.")
     name = "explore.png" if flags.layer == -1 else f"explore_layer_{flags.layer}.png"
     path = Path(flags.output) if flags.output else Path(flags.workdir) / "plots" / name
     if path.suffix != ".png":
         raise problem("--output is not a PNG", got=str(path), expected="a name that ends in .png")
     use_compilation_cache()
-    opened = open_run(flags.workdir, flags.checkpoint, read_data=flags.input is None, trust_code=flags.trust_code)
+    opened = open_run(
+        flags.workdir, flags.checkpoint, read_data=flags.input is None, trust_code=flags.trust_code, paths=paths
+    )
     source = example_text(opened.experiment) if flags.input is None else flags.input
     if source is None:
         raise problem(NO_EXAMPLE, do="Give --input=TEXT.")

@@ -73,7 +73,7 @@ WHAT_TO_DO = {
 
 
 def parse(
-    argv: Sequence[str], own_flags: type[T], *, overridable: bool = True, words: str | None = None
+    argv: Sequence[str], own_flags: type[T], *, overridable: bool | tuple[str, ...] = True, words: str | None = None
 ) -> tuple[T, list[tuple[str, str]]]:
     """Parse a command's own flags, and the overrides of its config as (full name, text).
 
@@ -82,7 +82,7 @@ def parse(
     Args:
         argv: the words after the command's name.
         own_flags: the schema of its own flags.
-        overridable: whether it takes `--config.SECTION.NAME=value`.
+        overridable: whether it takes `--config.SECTION.NAME=value`; or the full names of the settings that it takes.
         words: name of the setting, of type tuple[str, ...], that receives the words which belong to no flag, and is no
             flag itself; None: such words are errors.
 
@@ -119,7 +119,7 @@ def set_last(given: dict[str, str], name: str, text: str, prefix: str) -> None:
 
 
 def _pairs(
-    words: list[str], own: dict[str, Setting], overridable: bool, receiver: Setting | None
+    words: list[str], own: dict[str, Setting], overridable: bool | tuple[str, ...], receiver: Setting | None
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Split the words into pairs of flag and text, in their order, and the words for `receiver`, if there is one."""
     pairs, loose = [], []
@@ -173,37 +173,42 @@ def _shown(receiver: Setting) -> str:
     return f"{receiver.name.upper()} ..."
 
 
-def _flag(name: str, own: dict[str, Setting], overridable: bool, receiver: Setting | None) -> Setting:
+def _flag(name: str, own: dict[str, Setting], overridable: bool | tuple[str, ...], receiver: Setting | None) -> Setting:
     """Find the setting of a flag's name, or raise a UserError with the nearest one."""
     if name in own:
         return own[name]
     if overridable and name.startswith(OVERRIDE):
-        return settings.find(name.removeprefix(OVERRIDE))
+        found = settings.find(name.removeprefix(OVERRIDE))
+        if isinstance(overridable, tuple) and found.name not in overridable:
+            do = f"Of the settings, {', '.join(overridable)} can be given."
+            raise problem(f"--{name} cannot be changed for a run that is trained", do=do)
+        return found
     do = _guess(name, own, overridable)
     if receiver is not None and name == receiver.name:
         do = f"{_shown(receiver)} are written without a flag; --help lists all."
     raise problem(f"unknown flag --{name}", do=do)
 
 
-def _guess(name: str, own: dict[str, Setting], overridable: bool) -> str:
+def _guess(name: str, own: dict[str, Setting], overridable: bool | tuple[str, ...]) -> str:
     if name.startswith("sweep."):
         return "experiments.sweep varies settings; --help lists the flags of this command."
     match = synonym(name, own) or nearest(name, [*own, "help"])
     leaves = schema.settings(settings.Config)
-    if overridable and (match is None or synonym(name, dict.fromkeys(map(settings.last_part, leaves)))):
+    of_config = match is None or synonym(name, dict.fromkeys(map(settings.last_part, leaves)))
+    if overridable is True and of_config:
         override = settings.nearest_setting(name, leaves)
         match = OVERRIDE + override if override else match
     return f"Did you mean --{match}? --help lists all." if match else "--help lists all."
 
 
-def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool) -> UserError:
+def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool | tuple[str, ...]) -> UserError:
     """Build the error for a word that is neither a flag nor a flag's value."""
     name, equals, text = word.lstrip(f"{DASHES}{string.whitespace}\u00a0").partition("=")
     known = name in own or name.removeprefix(OVERRIDE) in schema.settings(settings.Config)
     typed = typographic(word)
     if word.endswith(".py") and "config" in own and not equals:
         do = f"Did you mean --config={word}?"
-    elif known and (name in own or overridable):
+    elif known and (name in own or overridable is True):
         full = name if name in own or name.startswith(OVERRIDE) else OVERRIDE + name
         do = f"Did you mean --{full}={text or 'VALUE'}?" + (f" {typed}" if typed else "")
     else:
@@ -211,7 +216,7 @@ def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool) -> UserEr
     return problem(f"{word!r} belongs to no flag", do=do)
 
 
-def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool, words: str | None) -> None:
+def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool | tuple[str, ...], words: str | None) -> None:
     """Print help and exit, if a word asks for it."""
     for i, word in enumerate(argv):
         if word.startswith("--help=") or (word in ("--help", "-h")):
@@ -221,14 +226,14 @@ def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool, words:
             raise SystemExit(0)
 
 
-def command_help(own_flags: type, overridable: bool = True, words: str | None = None) -> str:
+def command_help(own_flags: type, overridable: bool | tuple[str, ...] = True, words: str | None = None) -> str:
     """Build the text of `--help`: the command's purpose, its words and flags, the sections of the config."""
     own = schema.settings(own_flags)
     receiver = own.pop(words) if words is not None else None
     flags = table(list(own.values()), prefix="--", required=REQUIRED) if own else ""
     received = f"  {_shown(receiver)}  {receiver.meaning}" if receiver is not None else ""
     parts = [inspect.cleandoc(own_flags.__doc__ or ""), received, flags]
-    if overridable:
+    if overridable is True:
         parts.append(f"  --{OVERRIDE}SECTION.NAME=VALUE  {VALUES}")
         parts.append(settings.help_text())
     return "\n\n".join(part for part in parts if part)

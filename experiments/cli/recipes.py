@@ -1,5 +1,8 @@
 """Recipes: Python files, anywhere, whose `get_config()` returns a ConfigDict, and `get_sweep()` a search space."""
 
+import hashlib
+import os
+import sys
 import traceback
 import types
 from collections.abc import Mapping
@@ -20,15 +23,17 @@ def load_recipe_and_sweep(path: str | Path) -> tuple[ConfigDict, dict[str, Any]]
     """Run a recipe; return the results of its `get_config()` and of its `get_sweep()`, {} without one.
 
     The file is compiled from its source, so that a recipe that has just changed is never read from a bytecode
-    cache, and nothing is written beside it.
+    cache, and nothing is written beside it. It is a module like any other, under a name of its own path: what it
+    defines can be found by that name, as dataclasses and pickles do, and no other module is hidden by it.
 
     Raises:
         UserError: no such file, not Python, an error inside it (with its line), or a result that is no ConfigDict.
     """
     path = Path(path)
     source = _read(path)
-    module = types.ModuleType(path.stem)
+    module = types.ModuleType(f"{path.stem}_{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]}")
     module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
         get_config = module.__dict__.get("get_config")
@@ -36,6 +41,7 @@ def load_recipe_and_sweep(path: str | Path) -> tuple[ConfigDict, dict[str, Any]]
         get_sweep = module.__dict__.get("get_sweep")
         space = get_sweep() if callable(get_sweep) else {}
     except Exception as error:  # any error that a user's file raises is an error of that file
+        del sys.modules[module.__name__]
         raise _failed(path, error) from error
     if not callable(get_config):
         names = [name for name, value in vars(module).items() if isinstance(value, types.FunctionType)]

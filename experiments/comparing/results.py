@@ -12,6 +12,7 @@ from experiments.costs.summary import Costs, read_costs
 from experiments.storage import metrics
 from experiments.storage.workdir import TRIALS, read_record, unkept_trial
 from experiments.training.early_stopping import EarlyStopping
+from transformer import schema
 from transformer.errors import UserError, nearest, problem
 
 SPLITS = ("validation", "test")
@@ -115,6 +116,7 @@ def read_result(name: str) -> Result:
         do = f"There are runs in it: did you mean {path}/*?" if runs else "Name the --workdir of a training."
         raise problem(f"{path} holds no config.json, so no run was started in it", do=do)
     record = read_record(path)
+    _check_config(record["config"], path)
     lines = metrics.read(path)
     last = {line["split"]: line for line in lines if line["split"] in SPLITS}
     if not last:
@@ -131,6 +133,22 @@ def read_result(name: str) -> Result:
         costs=read_costs(path),
     )
     return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Raise a UserError for a setting of a stored config that has no such value; those of other versions may be any."""
+    try:
+        for name, leaf in schema.settings(settings.Config).items():
+            *sections, last = name.split(".")
+            part: Any = config
+            for section in sections:
+                part = part.get(section, {})
+                if not isinstance(part, Mapping):
+                    raise problem(f"{section} is a section", got=repr(part), expected="an object of its settings")
+            if last in part:
+                schema.checked(part[last], leaf)
+    except UserError as error:
+        raise UserError(f"in {path / 'config.json'}: {error}") from error
 
 
 def _scores(line: Mapping[str, Any]) -> dict[str, float]:

@@ -23,6 +23,9 @@ FILE_FORMATS = ("text", "aligned", "tsv", "jsonl")
 SOURCES = ("dates", "date_language", "source_code", "files")
 """Names of the sources; `sources.table` has a row for each."""
 
+PATHS = tuple(f"data.{name}" for name in ("path", "source_path", "target_path", "validation_path", "test_path"))
+"""Settings that name the user's files: those of a trained run may have moved, which their fingerprint shows."""
+
 DRAWN = when("data.source", "dates", "date_language")
 FILES = when("data.source", "files")
 JSONL = (".jsonl", ".ndjson", ".json")

@@ -209,8 +209,6 @@ def _unfit(value: Any, surrogates: bool) -> str | None:
     """Describe what no stored file may hold; None: the value holds none of it."""
     level = [value]
     for _ in range(DEEPEST):
-        if not level:
-            return None
         for part in level:
             if isinstance(part, float) and not math.isfinite(part):
                 return "a number is too large"
@@ -223,7 +221,7 @@ def _unfit(value: Any, surrogates: bool) -> str | None:
             return "a key has half of a surrogate pair"
         lists = [part for part in level if isinstance(part, list)]
         level = [inner for table in tables for inner in table.values()] + [inner for one in lists for inner in one]
-    return f"it is nested more than {DEEPEST} levels deep"
+    return f"it is nested more than {DEEPEST} levels deep" if level else None
 
 
 def _refuse_constant(name: str) -> None:

@@ -13,11 +13,16 @@ from experiments.data.examples import Document, Pair
 from experiments.data.tokenizers.tokens import SPACE, visible
 from experiments.runs.pictures import easy_to_read
 from experiments.runs.run_data import require_run_data
-from experiments.runs.stored_config import stored_config
+from experiments.runs.stored_config import origin_named, stored_config
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import refuse_other_data, refuse_other_metadata, unkept_trial
+from experiments.storage.workdir import (
+    refuse_other_data,
+    refuse_other_metadata,
+    refuse_unwritable_name,
+    unkept_trial,
+)
 from experiments.tasks.task import Task
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
@@ -121,6 +126,7 @@ def open_run(
     *,
     read_data: bool = True,
     trust_code: bool = False,
+    paths: Sequence[tuple[str, str]] = (),
 ) -> Run:
     """Read a run from its working directory.
 
@@ -130,13 +136,15 @@ def open_run(
             best one where fewer than two count), 1: none are averaged.
         read_data: False where texts are answered and no split is needed: the files of the data may be gone.
         trust_code: consent to run code that the run's config.json names.
+        paths: new places of data that has moved: names of settings, such as data.path, and their texts.
 
     Raises:
         UserError: no run there, code without consent, no such checkpoint, none that can be read, a step and an average
             at once, or data that has changed.
     """
     path = Path(workdir)
-    config, record = stored_config(path, trust_code=trust_code)
+    refuse_unwritable_name(path)
+    config, record = stored_config(path, trust_code=trust_code, paths=paths)
     unkept = unkept_trial(path)
     if unkept is not None:
         raise unkept
@@ -151,9 +159,10 @@ def open_run(
                 got=f"step {step}, {average_last} checkpoints",
                 do="Give one of them.",
             )
-    run_data = require_run_data(path)
+    run_data = require_run_data(path, config)
     refuse_other_vocabulary(path, config, run_data.tokenizers.size)
-    experiment = set_up(config, run_data, read_data=read_data)
+    with origin_named(path):
+        experiment = set_up(config, run_data, read_data=read_data)
     refuse_state(experiment)
     if read_data:
         now = experiment.task.splits.fingerprint

@@ -6,10 +6,12 @@ DIR/task.json         `Task.metadata`: labels, the longest answer and the like
 
 import json
 from pathlib import Path
+from typing import Any
 
 from experiments.data.stored_json import read_json, read_text
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.storage.workdir import write_text_atomically
+from experiments.tasks.build import row
 from experiments.tasks.task import Task
 from experiments.training.experiment import RunData
 from transformer.errors import UserError, problem
@@ -40,8 +42,11 @@ def read_run_data(workdir: Path) -> RunData | None:
     return require_run_data(workdir) if there else None
 
 
-def require_run_data(workdir: Path) -> RunData:
+def require_run_data(workdir: Path, config: Any = None) -> RunData:
     """Read the files of a run.
+
+    Args:
+        config: that of the run, whose task must find its metadata; None: any metadata.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -54,5 +59,6 @@ def require_run_data(workdir: Path) -> RunData:
     try:
         tokenizers = TokenizerPair.from_json(text)
     except UserError as error:
-        raise UserError(f"{workdir / TOKENIZER}: {error} {DAMAGED}") from error
-    return RunData(tokenizers, read_json(workdir / METADATA, dict, do=DAMAGED))
+        raise UserError(f"{workdir / TOKENIZER}: {str(error).rstrip('.')}. {DAMAGED}") from error
+    shape = dict if config is None else row(config.task, config.model.architecture).metadata_shape
+    return RunData(tokenizers, read_json(workdir / METADATA, shape, do=DAMAGED))

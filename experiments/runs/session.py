@@ -15,10 +15,11 @@ from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.drawing import draw_run
 from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
+from experiments.runs.stored_config import origin_named
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import open_workdir
+from experiments.storage.workdir import open_workdir, refuse_unwritable_name
 from experiments.training import signals
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.loop import Loop, NotFiniteError, restore_or_start
@@ -50,7 +51,9 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
     """
     console = terminal()
     notes = [*notes]
-    experiment = set_up(config, read_run_data(workdir))
+    refuse_unwritable_name(workdir)
+    with origin_named(workdir):
+        experiment = set_up(config, read_run_data(workdir))
     if not force:
         refuse_too_large(experiment)
     config_dict = settings.to_json_dict(experiment.config)

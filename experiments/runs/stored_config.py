@@ -4,24 +4,32 @@ flag or recipe of this command line    the user's own wish: imported
 config.json that names code            imported with `trust_code` alone
 """
 
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import settings
+from experiments.data.config import PATHS
+from experiments.data.sources.reading import MissingFileError
 from experiments.storage.workdir import read_record
 from transformer import schema
 from transformer.errors import UserError, problem
 
 
-def stored_config(workdir: Path, *, trust_code: bool = False) -> tuple[Any, dict[str, Any]]:
+def stored_config(
+    workdir: Path, *, trust_code: bool = False, paths: Sequence[tuple[str, str]] = ()
+) -> tuple[Any, dict[str, Any]]:
     """Read the config of a run, and the record in config.json that holds it.
 
     Args:
         trust_code: consent to import the code that the file names.
+        paths: the new places of data that has moved: names of settings and their texts, as flags have them.
 
     Raises:
-        UserError: no run there, a damaged file, a setting that this version does not have or allow, or code without
-            consent.
+        UserError: no run there, a damaged file, a setting that this version does not have or allow, code without
+            consent, or a new place of what is no file of the run.
     """
     record = read_record(workdir)
     path = Path(workdir).absolute() / "config.json"
@@ -30,7 +38,48 @@ def stored_config(workdir: Path, *, trust_code: bool = False) -> tuple[Any, dict
     except UserError as error:
         raise UserError(f"in {path}: {error}") from error
     require_consent(config, path, trust_code)
-    return config, record
+    values = settings.to_json_dict(config)
+    stored = {name: values["data"][name.removeprefix("data.")] for name in PATHS}
+    new = {name: _new_place(stored, name, text) for name, text in paths}
+    old = {name: _found(value, record.get("directory")) for name, value in stored.items()}
+    values["data"] |= {name.removeprefix("data."): value for name, value in {**old, **new}.items()}
+    return settings.from_json_dict(values), record
+
+
+def _new_place(stored: Mapping[str, Any], name: str, text: str) -> Any:
+    """Parse the new value of a setting that names files."""
+    names = [name for name, value in stored.items() if value]
+    if name not in names:
+        expected = f"one of {', '.join(names)}" if names else "no setting: it read no files"
+        raise problem(f"--config.{name} cannot be given for a run that is trained", expected=expected)
+    value = schema.parse(text, settings.find(name))
+    if isinstance(value, tuple) and len(value) != len(stored[name]):
+        raise problem(f"{name} has another number of files", got=len(value), expected=len(stored[name]))
+    return value
+
+
+def _found(value: Any, directory: str | None) -> Any:
+    """Return relative paths as they were where the run was trained, if something lies there still."""
+    if isinstance(value, list):
+        return [_found(part, directory) for part in value]
+    if value is None or directory is None:
+        return value
+    there = os.path.join(directory, value)
+    return there if os.path.exists(there) else value
+
+
+@contextlib.contextmanager
+def origin_named(workdir: Path) -> Iterator[None]:
+    """Add to the error of a missing file where the run in `workdir` was trained, and the flags for a new place."""
+    try:
+        yield
+    except MissingFileError as error:
+        if not (workdir / "config.json").exists():
+            raise
+        record = read_record(workdir)
+        where = f" was trained in {record['directory']}" if "directory" in record else " is trained"
+        do = "If the data has moved, give its new place, as in --config.data.path=PATH."
+        raise UserError(f"{str(error).rstrip('.')}. The run in {workdir}{where}. {do}") from error
 
 
 def require_consent(config: Any, file: Path, trust_code: bool) -> None:

@@ -212,7 +212,7 @@ def newest_line(log: Path) -> str:
 def next_batches(workdir: Path, step: int) -> str:
     """Compute the SHA-256 of the batches after `step`, by the directory's own config and tokenizers."""
     config, _ = stored_config(workdir, trust_code=True)  # this command has just written it, from its own recipe
-    task = set_up(config, require_run_data(workdir)).task
+    task = set_up(config, require_run_data(workdir, config)).task
     digest = hashlib.sha256()
     for i in range(step, step + NEXT_BATCHES):
         batch: dict[str, Any] = task.batches.at(i)

@@ -8,12 +8,18 @@ the checksums of its files is still read as it was written, or not at all.
 
 import contextlib
 import errno
+import functools
+import gc
+import inspect
 import json
 import shutil
+import sys
+import time
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +29,9 @@ from etils import epath
 from experiments.data.stored_json import Checked, Table, misfit
 from transformer.errors import UserError, problem
 from transformer.schema import Check
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _is_array(pair: list) -> bool:
@@ -46,15 +55,47 @@ class DamagedError(Exception):
     """Error for a checkpoint whose files cannot be read; the message is one line."""
 
 
+def damage_found(read: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a reader of files: Orbax and TensorStore raise any kind of error on damaged ones, here DamagedError.
+
+    What they leave behind on an error, coroutines that nobody waits for and reads under way, ends here in silence.
+    """
+
+    @functools.wraps(read)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        errors: list[Exception] = []
+        with _reads_under_way_are_silent():
+            try:
+                return read(*args, **kwargs)
+            except (UserError, DamagedError, MemoryError, jax.errors.JaxRuntimeError):  # no fault of the files
+                raise
+            except Exception as error:
+                errors.append(error)
+            line = first_line(errors[0])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                errors.clear()
+                gc.collect()
+            time.sleep(LATE)
+        raise DamagedError(line)
+
+    return wrapper
+
+
 @contextlib.contextmanager
-def damage_found() -> Iterator[None]:
-    """Raise every error of a reader of files as DamagedError: Orbax and TensorStore raise any kind on damaged ones."""
+def _reads_under_way_are_silent() -> Iterator[None]:
+    """Keep Python from printing errors of coroutines that have ended, and of threads whose event loop has."""
+    hook = sys.unraisablehook
+
+    def quiet(unraisable: Any) -> None:
+        if not inspect.iscoroutine(unraisable.object) and str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = quiet
     try:
         yield
-    except (UserError, DamagedError, MemoryError):
-        raise
-    except Exception as error:
-        raise DamagedError(first_line(error)) from error
+    finally:
+        sys.unraisablehook = hook
 
 
 def first_line(error: Exception) -> str:
@@ -62,6 +103,9 @@ def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]
 
+
+LATE = 0.2
+"""Seconds in which the reads under way end, once one of them has found damage."""
 
 OTHER_BYTES = 1 << 20
 """Space for files other than arrays: records, checksums, the metrics of the run."""
@@ -102,31 +146,33 @@ def require_space(directory: Path, state: Any) -> None:
         trial.unlink(missing_ok=True)
 
 
+@damage_found
 def read_record(path: Path) -> dict[str, Any]:
     """Read {"extra", "metrics", "arrays"} of the checkpoint at `path`; raise DamagedError if it is damaged."""
-    with damage_found():
-        record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
-        why = misfit(record, RECORD)
-        if why is None and "crc" in record and record.pop("crc") != _crc(record):
-            why = "it has changed since it was saved"
+    record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
+    why = misfit(record, RECORD)
+    if why is None and "crc" in record and record.pop("crc") != _crc(record):
+        why = "it has changed since it was saved"
     if why is not None:
         raise DamagedError(f"extra: {why}")
     return record
 
 
+@damage_found
 def read_state(path: Path, example: Any) -> Any:
     """Read the arrays of the checkpoint at `path`, placed as `example`; raise DamagedError if it is damaged."""
-    with damage_found(), ocp.StandardCheckpointer() as reader:
+    with ocp.StandardCheckpointer() as reader:
         return reader.restore(path / "state", jax.tree.map(_target, example))
 
 
+@damage_found
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read every array of the checkpoint at `path` by its name in `shapes`, in the order of the saved tree.
 
     It needs no example and no device: the arrays stay in the host's memory. Raises DamagedError where the checkpoint is
     damaged.
     """
-    with damage_found(), ocp.PyTreeCheckpointer() as reader:
+    with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(path / "state").item_metadata.tree
         on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         state = reader.restore(path / "state", restore_args=on_host)

@@ -36,7 +36,7 @@ def write(directory: Path, paths: Sequence[Path]) -> None:
     Raises:
         OSError: a file could not be read, or one of `paths` not written.
     """
-    text = json.dumps(measure(directory), indent=0) + "\n"
+    text = json.dumps(measure(directory), indent=0)
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         write_text_atomically(path, text)

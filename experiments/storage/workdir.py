@@ -2,7 +2,8 @@
 
 DIR/lock           held (flock) by the run that is writing; the kernel releases it when that run ends, in whatever way
 DIR/config.json    "config": the resolved config; "data": the fingerprint of the data, "" where the config determines
-                   it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed
+                   it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed;
+                   "directory": the folder of the latest start, from which relative paths of the config are read
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.data.config import PATHS
 from experiments.data.stored_json import Table, read_json
 from transformer.errors import UserError, problem
 
@@ -81,6 +83,7 @@ def open_workdir(
         UserError: another run holds the lock, the config or the data differs, or the directory cannot be written.
     """
     path = Path(path).absolute()
+    refuse_unwritable_name(path)
     if path.exists() and not path.is_dir():
         raise problem(f"--workdir {path} is not a directory", do="Choose another --workdir.")
     made = [p for p in (path, *path.parents) if not p.exists()]
@@ -108,6 +111,17 @@ def open_workdir(
     return Workdir(path, resumed, lock)
 
 
+def refuse_unwritable_name(path: Path) -> None:
+    """Raise a UserError for a path that is not UTF-8, which the library that writes checkpoints cannot open."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise problem(
+            f"the path of --workdir is not UTF-8, so no checkpoint can be in it: {path}",
+            do="Choose or rename a folder, so that its whole path is UTF-8.",
+        ) from error
+
+
 class _HeldError(UserError):
     """Error for a lock that another run holds."""
 
@@ -125,21 +139,36 @@ def _enter(path: Path, lock: int, config: Mapping, differences: Callable, device
     earlier = []
     if resumed:
         record = _read(path)
-        refuse_other_config(path, differences(record["config"], config))
+        same_data = data != "" and record.get("data") == data
+        refuse_other_config(path, differences(record["config"], config), same_data=same_data)
         refuse_other_data(path, record.get("data", data), data)
         earlier = record.get("earlier_starts", [])
         last = {key: record.get(key) for key in start}
         earlier = [*earlier, last] if last != start else earlier
-    record = {"config": config, "data": data, **start, "earlier_starts": earlier}
+    record = {"config": config, "data": data, **start, "earlier_starts": earlier, "directory": str(Path.cwd())}
     write_text_atomically(path / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return resumed
 
 
-def refuse_other_config(path: Path, differences: Iterable[Difference]) -> None:
-    """Raise a UserError that lists the settings that differ and change the result, if there are any."""
-    changed = [(name, old, new) for name, old, new, changes_result in differences if changes_result]
+def _is_moved(name: str, old: Any, new: Any) -> bool:
+    """Return whether a setting names as many files of the user as before, at another place."""
+    several = [len(value) if isinstance(value, list | tuple) else value is not None for value in (old, new)]
+    return name in PATHS and several[0] == several[1] > 0
+
+
+def refuse_other_config(path: Path, differences: Iterable[Difference], *, same_data: bool = False) -> None:
+    """Raise a UserError that lists the settings that differ and change the result, if there are any.
+
+    Args:
+        same_data: whether the files of the user have the content that they had, so that they may lie elsewhere.
+    """
+    changed = [
+        (name, old, new)
+        for name, old, new, changes_result in differences
+        if changes_result and not (same_data and _is_moved(name, old, new))
+    ]
     refused = [f"  {name}: {old!r} -> {new!r}" for name, old, new in changed]
     length = [(old, new) for name, old, new in changed if name == "training.steps"]
     if refused:

@@ -221,7 +221,7 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
             mode=ranking.mode,
             properties={"data": flags.data, "halvings": flags.halvings, "metric": ranking.metric},
         )
-        _refuse_other_recipe(study, sweep.base, workdir)
+        _refuse_other_recipe(study, sweep.base, workdir, first.task.splits.fingerprint)
         return _work(flags, study, sweep, url, experiments, ranking)
     except CONNECTION_ERRORS as error:
         raise connection_lost(error, url, f"What was trained is checkpointed in {workdir}.") from error
@@ -319,11 +319,17 @@ def draw_results(study: SweepStudy, workdir: Path, ranking: Ranking, results: Se
     }
 
 
-def _refuse_other_recipe(study: SweepStudy, base: Any, workdir: Path) -> None:
-    """Store the resolved recipe with a new study; raise a UserError for a study of another recipe."""
+def _refuse_other_recipe(study: SweepStudy, base: Any, workdir: Path, data: str) -> None:
+    """Store the resolved recipe with a new study; raise a UserError for a study of another recipe.
+
+    Args:
+        data: fingerprint of the data, "" where the config determines it; files of the same content may lie elsewhere.
+    """
     config = json.loads(json.dumps(settings.to_json_dict(base)))
-    before = study.study.user_attrs.get("config")
-    if before is None:
+    before = study.study.user_attrs
+    if "config" not in before:
         study.study.set_user_attr("config", config)
+        study.study.set_user_attr("fingerprint", data)
     else:
-        refuse_other_config(workdir, settings.differences(before, config))
+        same_data = data != "" and before.get("fingerprint") == data
+        refuse_other_config(workdir, settings.differences(before["config"], config), same_data=same_data)

@@ -29,10 +29,10 @@ from experiments.sweeping.ranking import Ranking, best, ranked, search_value
 from experiments.sweeping.record import HALVED, TAKEN, LaneRecord, export, export_config
 from experiments.sweeping.runner import LanesResult, LanesRun
 from experiments.sweeping.storage import Heartbeat, locked
-from experiments.sweeping.study import SweepStudy, TakenTrial
+from experiments.sweeping.study import POINT, SweepStudy, TakenTrial
 from experiments.training.progress import print_line, progress
 from experiments.training.signals import StopRequest
-from transformer.errors import UserError, counted
+from transformer.errors import UserError, counted, problem
 
 MOST_LANES = 32
 """Trials at once, where memory holds them and no flag gives a number."""
@@ -199,9 +199,7 @@ class Worker:
         with locked(directory) as is_locked:
             if not is_locked or not (directory / "claims.json").exists():
                 return
-            do = f"Delete {directory}: its trials are trained again from the start."
-            record = read_json(directory / "claims.json", CLAIMS, do=do)
-            before = [TakenTrial(claim["point"], claim["values"], claim["trial"]) for claim in record["claims"]]
+            before, names = self._claims(directory / "claims.json")
             taken = [again for again in map(self._take_again, before) if again is not None]
             if not taken:
                 shutil.rmtree(directory)
@@ -209,7 +207,22 @@ class Worker:
             self._print(f"going on with {counted(len(taken), 'trial')} of a worker that has ended")
             self.heartbeat.trials |= {one.trial for one in taken}
             trials = {trial.name: trial for one in before for trial in self._trials(one)}
-            self._train(directory, taken, [trials[name] for name in record["trials"]])
+            self._train(directory, taken, [trials[name] for name in names])
+
+    def _claims(self, path: Path) -> tuple[list[TakenTrial], list[str]]:
+        """Read the trials of lanes, and the names of those that are trained, in order.
+
+        Raises:
+            UserError: the file is damaged, or of another study.
+        """
+        do = f"Delete {path.parent}: its trials are trained again from the start."
+        record = read_json(path, CLAIMS, do=do)
+        taken = [TakenTrial(claim["point"], claim["values"], claim["trial"]) for claim in record["claims"]]
+        names = {trial_name(one.point, seed) for one in taken for seed in self.study.space.seeds}
+        of_study = {(trial.user_attrs.get(POINT), trial._trial_id) for trial in self.study.trials()}
+        if not {(one.point, one.trial) for one in taken} <= of_study or not set(record["trials"]) <= names:
+            raise problem(f"{path} is of another study", do=do)
+        return taken, record["trials"]
 
     def _take_again(self, taken: TakenTrial) -> TakenTrial | None:
         """Take a trial of a worker that has ended; return None if another worker has taken it before."""

@@ -19,11 +19,12 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Plan, make_buckets
 from experiments.data.examples import LABELS, Pair, Splits
 from experiments.data.ragged import Ragged
+from experiments.data.stored_json import Table
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, collate, join
 from experiments.tasks.pairs import cut_note, too_long
-from experiments.tasks.task import SHARE, Batch, Metric, Task, TaskSettings
+from experiments.tasks.task import A_LENGTH, SHARE, Batch, Metric, Task, TaskSettings
 from transformer.errors import nearest, problem
 
 NAMES = {"loss": "label_loss", "accuracy": "label_accuracy"}
@@ -110,6 +111,8 @@ class Classification(Task):
         notes = sum((note for _, note in read), ())
         labels = _indices(splits.train, classes, "training")
         return cls(tokenizers, splits, settings, plan, notes, classes, longest, read[0][0], labels)
+
+    metadata_shape = Table({"classes": [str], "longest": A_LENGTH})
 
     @classmethod
     def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> "Classification":

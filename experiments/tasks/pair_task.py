@@ -16,11 +16,12 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Bucket
 from experiments.data.examples import Splits
 from experiments.data.ragged import Ragged
+from experiments.data.stored_json import Table
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.collating import AttentionView, collate
 from experiments.tasks.framing import Frame
 from experiments.tasks.pairs import Ids, answer_note, cut_note, frame_of, prepare, truncated
-from experiments.tasks.task import Batch, Task, TaskSettings
+from experiments.tasks.task import A_LENGTH, Batch, Task, TaskSettings
 
 PROMPT_MULTIPLE = 8
 """Multiple to which prompts beyond the longest of the data are padded (tokens), so that few programs compile."""
@@ -69,6 +70,8 @@ class PairTask(Task):
         return len(self.ids)
 
     # The keys of task.json are those of the first runs, so that these open: slots, longest_source, whole.
+
+    metadata_shape = Table({"slots": A_LENGTH, "longest_source": A_LENGTH, "whole": [A_LENGTH]})
 
     @classmethod
     def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:

@@ -21,6 +21,7 @@ from jaxtyping import Int
 
 from experiments.data.batching import Batches, evaluation_batches
 from experiments.data.examples import Splits
+from experiments.data.stored_json import Table, whole
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from experiments.tasks.collating import AttentionView
@@ -70,6 +71,10 @@ class TaskSettings:
         if self.batch_tokens is None:
             return {"batch_size": self.batch_size}
         return {"batch_size": self.accumulation, "batch_tokens": self.batch_tokens}
+
+
+A_LENGTH = whole(0, 10**7)
+"""Shape of a length in task.json (tokens)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +127,8 @@ class Task(abc.ABC):
 
     # The members below have a default, for tasks to which they do not apply.
 
+    metadata_shape: ClassVar[Table] = Table({})
+    """Shape of `metadata` in task.json."""
     generates: ClassVar[bool] = False
     """True where evaluations compare the answers that the model writes with the targets."""
     extra_tokens: ClassVar[int] = 0

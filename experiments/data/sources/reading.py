@@ -52,6 +52,10 @@ KINDS_OF_FILE = {
 """First bytes -> kind of file; applied only to files that are no UTF-8 text."""
 
 
+class MissingFileError(UserError):
+    """Error for a path of the user at which there is nothing."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
     """A file's text, under the name that errors and notes give it.
@@ -231,11 +235,12 @@ def _missing(path: str, setting: str) -> UserError:
         guess = nearest(name, os.listdir(folder or "."))
     except OSError:
         guess = None
-    return problem(
+    error = problem(
         f"{path} of {setting} does not exist",
         got=f"no {name!r} in {folder or 'the current directory'}",
         do=f"Did you mean {os.path.join(folder, guess)!r}?" if guess else None,
     )
+    return MissingFileError(error)
 
 
 def _cannot_read(path: str, error: OSError) -> UserError:

@@ -200,6 +200,49 @@ def test_whichever_file_of_the_newest_is_damaged_the_one_before_is_used(two, tmp
         shutil.rmtree(directory)
 
 
+def test_a_checkpoint_carries_its_checksums_and_one_without_any_is_named_once(two, tmp_path, lines):
+    directory = tmp_path / "c"
+    shutil.copytree(two, directory)
+    shutil.rmtree(directory / "checksums")  # as in a copy of the steps alone
+    flip(next((directory / "20" / "state" / "d").iterdir()))
+    with open_at(directory, lines) as checkpoints:
+        assert checkpoints.restore(state_of(0)).step == 10
+    assert "20 is damaged" in lines.pop()
+    (directory / "10" / checksums.NAME).unlink()
+    with open_at(directory, lines) as checkpoints:
+        for _ in range(2):
+            assert bits_of(checkpoints.restore(state_of(0)).state) == bits_of(state_of(10))
+    assert lines == ["checkpoint 10 has no checksums: it is used, but damage to its files would not show"]
+
+
+def test_a_checkpoint_of_earlier_versions_has_its_checksums_beside(two, tmp_path, lines):
+    directory = tmp_path / "c"
+    shutil.copytree(two, directory)
+    for step in (10, 20):
+        (directory / str(step) / checksums.NAME).unlink()
+    with open_at(directory) as checkpoints:
+        assert checkpoints.restore(state_of(0)).step == 20
+    flip(next((directory / "20" / "state" / "d").iterdir()))
+    with open_at(directory, lines) as checkpoints:
+        assert checkpoints.restore(state_of(0)).step == 10
+
+
+def test_a_record_that_has_changed_is_damage_without_any_checksums(two, tmp_path, lines):
+    directory = tmp_path / "c"
+    shutil.copytree(two, directory)
+    shutil.rmtree(directory / "checksums")
+    (directory / "20" / checksums.NAME).unlink()
+    record = directory / "20" / "extra" / "metadata"
+    for old, new in (('"step": 20', '"step": 21'), ('"extra"', '"extrb"'), ('"arrays": {', '"arrays": [{')):
+        text = record.read_text()
+        assert text.count(old) == 1
+        record.write_text(text.replace(old, new))
+        with open_at(directory, lines, read_only=True) as checkpoints:
+            assert checkpoints.restore(state_of(0)).step == 10
+        assert "checkpoint 20 is damaged (" in lines[-1]
+        record.write_text(text)
+
+
 @pytest.mark.parametrize("harm", [truncate, empty, flip, Path.unlink])
 def test_damaged_checksums_never_let_damaged_arrays_through(two, tmp_path, harm):
     shutil.copytree(two, tmp_path / "c")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.sweeping.grammar import make_space, split_flags
-from experiments.sweeping.space import Range, linear, log, overrides
+from experiments.sweeping.space import Dimension, Range, linear, log, overrides
 from transformer.errors import UserError
 
 
@@ -170,3 +170,10 @@ def test_corners_of_many_ranges_are_made_one_by_one():
     many = make_space({"seed": "0:3", "model.width": range(1, 9001), "training.steps": range(1, 9001)})
     assert many.most_corners == 81_000_000
     assert many.settings_of(next(many.corners())) == {"model.width": 1, "training.steps": 1}
+
+
+def test_a_value_that_a_study_holds_and_the_space_lacks_is_refused():
+    dimension = Dimension(("model.score",), (("dot",), ("additive",)))
+    assert dimension.assigned("dot") == {"model.score": "dot"}
+    with pytest.raises(UserError, match=r"a value of model\.score that is not in the space; got 'others\.code:score'"):
+        dimension.assigned("others.code:score")
