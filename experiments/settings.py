@@ -7,7 +7,6 @@ anything compiles or is written.
 
 import copy
 import dataclasses
-import difflib
 import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.cli.help import table
+from experiments.cli.names import nearest_setting
 from experiments.cli.recipes import load_recipe
 from experiments.data.config import DataConfig
 from experiments.data.tokenizers import table as tokenizers
@@ -24,7 +24,7 @@ from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import DecodingConfig
-from transformer.errors import UserError, nearest, problem, synonym
+from transformer.errors import UserError, nearest, problem
 from transformer.models.config import ModelConfig
 from transformer.models.reads import STRUCTURES
 from transformer.read_by import Condition, conditions, unread
@@ -39,7 +39,6 @@ __all__ = [
     "from_stored",
     "help_text",
     "load_recipe",
-    "nearest_setting",
     "resolve",
     "to_json_dict",
 ]
@@ -205,26 +204,6 @@ def find(name: str) -> Setting:
     else:
         do = f"A name is SECTION.NAME, where SECTION is one of {', '.join(schema.sections(Config))}."
     raise problem(f"unknown setting {name or repr(name)}", do=f"Did you mean {guess}? {do}" if guess else do)
-
-
-def nearest_setting(name: str, names: Iterable[str]) -> str | None:
-    """Find the full name that was most likely meant: of another section or library, or of another spelling."""
-    names = list(names)
-    section, _, last = name.rpartition(".")
-    exact = [n for n in names if last_part(n) == last]
-    beside = [n for n in names if section and n.startswith(section + ".")]
-    for search in (synonym, nearest):
-        for pool in (exact, beside, names):
-            match = search(last, dict.fromkeys(map(last_part, pool)))
-            if match is not None:
-                same_end = [n for n in pool if last_part(n) == match]
-                return max(same_end, key=lambda n: difflib.SequenceMatcher(None, name, n).ratio())
-    return None
-
-
-def last_part(name: str) -> str:
-    """Return the last part of a full name."""
-    return name.rpartition(".")[2]
 
 
 def to_json_dict(config: Config) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from typing import Any, NoReturn, TypeVar
 
 from experiments import settings
 from experiments.cli.help import table
+from experiments.cli.names import last_part, nearest_setting
 from transformer import schema
 from transformer.errors import DASHES, UserError, nearest, problem, shorten, synonym, typographic
 from transformer.schema import Setting
@@ -189,8 +190,8 @@ def _guess(name: str, own: dict[str, Setting], overridable: bool) -> str:
         return "experiments.sweep varies settings; --help lists the flags of this command."
     match = synonym(name, own) or nearest(name, [*own, "help"])
     leaves = schema.settings(settings.Config)
-    if overridable and (match is None or synonym(name, dict.fromkeys(map(settings.last_part, leaves)))):
-        override = settings.nearest_setting(name, leaves)
+    if overridable and (match is None or synonym(name, dict.fromkeys(map(last_part, leaves)))):
+        override = nearest_setting(name, leaves)
         match = OVERRIDE + override if override else match
     return f"Did you mean --{match}? --help lists all." if match else "--help lists all."
 
