@@ -110,7 +110,7 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
     for name, value in given.items():
         _put(merged, name, value)
     config = schema.from_dict(Config, merged.to_dict())
-    config, replaced = _make_way(config, given)
+    config, replaced = _make_way(config, given, schema.flatten(recipe.to_dict()))
     config, left_out = _leave_out_unread(config, given)
     config.model.resolved()
     tokenizers.check(config.tokenizer)
@@ -147,14 +147,17 @@ def _put(config: ConfigDict, name: str, value: Any) -> None:
         config[last] = value
 
 
-def _make_way(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """Reset settings of the recipe that are read in place of a given one; return a line for each."""
+def _make_way(config: Config, given: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Reset settings of the recipe that are read in place of a given one; return a line for each.
+
+    Those that refer to the given one have followed it, and stay.
+    """
     not_read, conditions_of = unread(config), dict(conditions(config))
     notes: dict[str, str] = {}
     for name in given:
         for other in (other for found in conditions_of[name] if found.gives_way for other in found.names):
             before = operator.attrgetter(other)(config)
-            if other not in given and other not in not_read and before is not None:
+            if other not in given and other not in not_read and before is not None and before == recipe.get(other):
                 what = f"{other} = {schema.show(before)} of the recipe is left out"
                 notes[other] = f"{what}: {name} is given in its place."
     return schema.with_values(config, dict.fromkeys(notes)), list(notes.values())

@@ -301,6 +301,14 @@ def test_given_layers_take_the_place_of_the_recipes_two_depths(flags, layers, le
     ]
 
 
+def test_a_depth_that_refers_to_the_layers_follows_them():
+    recipe = settings.load_recipe(DATES)
+    recipe.model.num_decoder_layers = recipe.model.get_ref("num_layers") * 2
+    config, notes = resolve(recipe, [("model.num_layers", "3")])
+    assert (config.model.num_encoder_layers, config.model.num_decoder_layers) == (None, 6)
+    assert len(notes) == 1
+
+
 def test_layers_beside_both_depths_are_refused_and_those_of_a_recipe_or_a_stored_config_kept():
     flags = [(f"model.{name}", str(3 + number)) for number, name in enumerate(LAYERS)]
     line = error_of(resolve, settings.load_recipe(DATES), flags)
