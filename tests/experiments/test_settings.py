@@ -392,6 +392,12 @@ def test_a_stored_config_loses_what_this_version_does_not_read():
     assert not resolve(defaults(), classifier)[0].model.tie_embeddings  # source and target have a table each
 
 
+def test_a_recipes_shares_stay_beside_files_of_their_own_without_a_note():
+    recipe = settings.load_recipe(DATES.with_name("trec.py"))
+    config, notes = resolve(recipe, [("data.path", "a.tsv"), ("data.test_path", "b.tsv")])
+    assert (config.data.files.test_share, notes) == (0.0, [])
+
+
 def test_a_path_may_hold_a_comma():
     for text, paths in [("a,b", ("a", "b")), ('["a,b"]', ("a,b",)), ('["a,b", "c"]', ("a,b", "c")), ("[a]", ("[a]",))]:
         config, _ = resolve(defaults(), [("data.source", "files"), ("data.validation_path", text)])
