@@ -58,6 +58,6 @@ def show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         parts = [show(part) for part in value]
-        plain = not any("," in part or part != part.strip() or part.startswith("[") for part in parts)
+        plain = all(part and "," not in part and part == part.strip() and part[0] != "[" for part in parts)
         return ",".join(parts) if plain else json.dumps(parts, ensure_ascii=False)
     return str(value)

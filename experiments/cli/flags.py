@@ -97,7 +97,7 @@ def parse(
     for name, text in pairs:
         set_last(given, name, text, "--")
     values: dict[str, Any] = {}
-    for name in own.keys() & given.keys():
+    for name in (name for name in given if name in own):
         flag = dataclasses.replace(own[name], name=f"--{name}")
         values[name] = schema.checked(schema.parse(given[name], flag), flag)
     missing = [name for name, leaf in own.items() if leaf.default is REQUIRED and name not in values]
@@ -205,9 +205,10 @@ def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool) -> UserEr
         do = f"Did you mean --config={word}?"
     elif known and (name in own or overridable):
         full = name if name in own or name.startswith(OVERRIDE) else OVERRIDE + name
-        do = f"Did you mean --{full}={text or 'VALUE'}?" + (f" {typed}" if typed else "")
+        do = f"Did you mean --{full}={text or 'VALUE'}?"
     else:
-        do = typed or "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
+        do = "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
+    do = f"{do} {typed}" if typed else do
     return problem(f"{word!r} belongs to no flag", do=do)
 
 
