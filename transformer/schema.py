@@ -12,30 +12,10 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from transformer.errors import UserError, look_up, nearest, problem, unknown
+from transformer.errors import UserError, look_up, nearest, problem, typographic, unknown
 from transformer.read_by import Condition
-from transformer.values import parse, show, split
-
-__all__ = [
-    "Check",
-    "Setting",
-    "a_seed",
-    "above",
-    "at_least",
-    "checked",
-    "flatten",
-    "fraction",
-    "from_dict",
-    "not_empty",
-    "parse",
-    "sections",
-    "setting",
-    "settings",
-    "show",
-    "split",
-    "to_dict",
-    "with_values",
-]
+from transformer.values import parse_part, split
+from transformer.values import show as show
 
 T = typing.TypeVar("T")
 
@@ -185,6 +165,25 @@ def settings(schema: type, prefix: str = "") -> dict[str, Setting]:
         else:
             found[name] = Setting(name, hints[field.name], field.default, **field.metadata)
     return found
+
+
+def parse(text: str, leaf: Setting) -> Any:
+    """Parse the text of a flag as a value; `none` unsets an optional setting.
+
+    Raises:
+        UserError: the text is not of the setting's type.
+    """
+    if leaf.optional and text.strip().lower() == "none":
+        return None
+    try:
+        if leaf.listed and ("," in text or text.lstrip().startswith("[")):
+            return tuple(parse(part, leaf.in_list) for part in split(text) if part.strip())
+        if leaf.is_tuple:
+            return tuple(parse_part(part.strip(), leaf.part_type) for part in split(text) if part.strip())
+        return parse_part(text, leaf.part_type)
+    except (ValueError, KeyError, UserError) as error:
+        got, do = repr(text), typographic(text)
+        raise problem(f"{leaf.name} has the wrong type", got=got, expected=leaf.expected_type, do=do) from error
 
 
 def checked(value: Any, leaf: Setting) -> Any:
