@@ -378,6 +378,15 @@ def test_fused_kernels_in_vain_are_noted_and_a_recipe_may_ask_for_them():
     assert resolve(recipe, [("model.score", "additive")])[1] == []
 
 
+def test_what_attention_alone_reads_is_noted_where_nothing_attends():
+    nothing = [("model.self_attention", "false"), ("model.cross_attention", "false")]
+    assert resolve(defaults(), nothing)[1] == []
+    for name, text in [("num_heads", "2"), ("score", "additive"), ("attention.sink", "true")]:
+        (note,) = resolve(defaults(), [*nothing, (f"model.{name}", text)])[1]
+        assert note.startswith(f"model.{name} = {text} changes nothing: it is not read by architecture 'seq2seq' with")
+        assert resolve(defaults(), [*nothing[:1], (f"model.{name}", text)])[1] == []
+
+
 def test_a_stored_config_loses_what_this_version_does_not_read():
     stored = settings.to_json_dict(Config())
     stored["model"].update(remat=True, unroll=True)

@@ -138,6 +138,16 @@ SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model
 ATTENTION = with_choice(
     "model.recurrent.attention", lambda value: value != NO_ATTENTION, "model.recurrent.attention other than none"
 )
+ATTENDS = dataclasses.replace(
+    with_choice(
+        "model.self_attention",
+        lambda own, cross: own or cross,
+        "model.self_attention or model.cross_attention true",
+        "model.cross_attention",
+    ),
+    quiet=True,
+    noted=True,
+)
 FEED_FORWARD = with_choice(
     "model.feed_forward_width", lambda value: value != 0, "model.feed_forward_width other than 0"
 )
