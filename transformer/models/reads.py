@@ -123,8 +123,8 @@ UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
 
 def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
-    cap, sink, differential, modifier = unfused
-    if find(score).dot_scale is None or cap or sink or differential:
+    *others, modifier = unfused
+    if find(score).dot_scale is None or any(others):
         return False
     return architecture == "seq2seq" or (POSITIONS[position].bias is None and modifier is None)
 
@@ -145,7 +145,6 @@ ATTENDS = dataclasses.replace(
         "model.self_attention or model.cross_attention true",
         "model.cross_attention",
     ),
-    quiet=True,
     noted=True,
 )
 FEED_FORWARD = with_choice(
@@ -159,7 +158,6 @@ FUSED = Condition(
     who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
     expected="scores dot and scaled_dot, positions without a bias, and none of " + ", ".join(UNFUSED),
     do="Leave it out.",
-    quiet=True,
     noted=True,
 )
 RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
