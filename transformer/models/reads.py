@@ -92,7 +92,7 @@ def only(*architectures: str) -> Condition:
     return when("model.architecture", *architectures, choice="architecture", do=do)
 
 
-def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: str) -> Condition:
+def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: str, noted: bool = False) -> Condition:
     """Return the condition of settings that are read with some values of the setting `name`.
 
     Args:
@@ -105,6 +105,7 @@ def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: s
         who=lambda architecture, value, *rest: f"architecture {architecture!r} with {name} {value!r}",
         expected=expected,
         do=f"Leave it out, or change {name}.",
+        noted=noted,
     )
 
 
@@ -124,9 +125,8 @@ UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
 def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
     *others, modifier = unfused
-    if find(score).dot_scale is None or any(others):
-        return False
-    return architecture == "seq2seq" or (POSITIONS[position].bias is None and modifier is None)
+    by_self = POSITIONS[position].bias is None and modifier is None
+    return find(score).dot_scale is not None and not any(others) and (by_self or architecture == "seq2seq")
 
 
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
@@ -138,13 +138,11 @@ SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model
 ATTENTION = with_choice(
     "model.recurrent.attention", lambda value: value != NO_ATTENTION, "model.recurrent.attention other than none"
 )
-ATTENDS = dataclasses.replace(
-    with_choice(
-        "model.self_attention",
-        lambda own, cross: own or cross,
-        "model.self_attention or model.cross_attention true",
-        "model.cross_attention",
-    ),
+ATTENDS = with_choice(
+    "model.self_attention",
+    lambda own, cross: own or cross,
+    "model.self_attention or model.cross_attention true",
+    "model.cross_attention",
     noted=True,
 )
 FEED_FORWARD = with_choice(
