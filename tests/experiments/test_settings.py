@@ -41,6 +41,13 @@ def recipe_error(folder: Path, source: str) -> str:
     return error_of(settings.load_recipe, path)
 
 
+FUNCTIONS = {
+    "model.attention.score_modifier": "tests.fixtures.own_masks:halve",
+    "model.attention.mask": "tests.fixtures.own_masks:band",
+}
+"""Setting -> a function of a user's own."""
+
+
 @st.composite
 def overrides(draw):
     """The name of one setting, and a value that it allows."""
@@ -53,6 +60,8 @@ def overrides(draw):
     }[leaf.part_type]
     if leaf.check is not None:
         values = values.filter(lambda value: leaf.check(value) is None)
+    if leaf.name in FUNCTIONS:
+        values = st.just(FUNCTIONS[leaf.name])
     if leaf.is_tuple:
         values = st.just((leaf.default or ("a",))[:1])
     return leaf.name, draw(values)
