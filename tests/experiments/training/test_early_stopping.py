@@ -203,9 +203,7 @@ def test_intervals_decide_what_is_written(tmp_path, monkeypatch):
         saved.clear()
         train(Toy(**INTERVALS | ({f"output.{name}": other} if name else {})), tmp_path / f"run_{name}")
         written = lines(tmp_path / f"run_{name}")
-        train_and_validation = [
-            [x["step"] for x in written if x["split"] == split] for split in ("train", "validation")
-        ]
+        by_split = [[x["step"] for x in written if x["split"] == split] for split in ("train", "validation")]
         found[name] = (*by_split, [*saved])
     before = found[""]
     assert found["log_every"] == ([20, 40, 60], *before[1:])
