@@ -7,7 +7,6 @@ anything compiles or is written.
 
 import copy
 import dataclasses
-import difflib
 import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.cli.help import table
+from experiments.cli.names import nearest_setting
 from experiments.cli.recipes import load_recipe
 from experiments.data.config import DataConfig
 from experiments.data.tokenizers import table as tokenizers
@@ -24,7 +24,7 @@ from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import DecodingConfig
-from transformer.errors import UserError, nearest, problem, synonym
+from transformer.errors import UserError, nearest, problem
 from transformer.models.config import ModelConfig
 from transformer.models.reads import STRUCTURES
 from transformer.read_by import Condition, conditions, unread
@@ -39,7 +39,6 @@ __all__ = [
     "from_stored",
     "help_text",
     "load_recipe",
-    "nearest_setting",
     "resolve",
     "to_json_dict",
 ]
@@ -112,7 +111,7 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
         _put(merged, name, value)
     config = schema.from_dict(Config, merged.to_dict())
     schema.import_code(config)
-    config, replaced = _make_way(config, given)
+    config, replaced = _make_way(config, given, schema.flatten(recipe.to_dict()))
     config, left_out = _leave_out_unread(config, given)
     config.model.resolved()
     tokenizers.check(config.tokenizer)
@@ -149,14 +148,17 @@ def _put(config: ConfigDict, name: str, value: Any) -> None:
         config[last] = value
 
 
-def _make_way(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """Reset settings of the recipe that are read in place of a given one; return a line for each."""
+def _make_way(config: Config, given: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Reset settings of the recipe that are read in place of a given one; return a line for each.
+
+    Those that refer to the given one have followed it, and stay.
+    """
     not_read, conditions_of = unread(config), dict(conditions(config))
     notes: dict[str, str] = {}
     for name in given:
         for other in (other for found in conditions_of[name] if found.gives_way for other in found.names):
             before = operator.attrgetter(other)(config)
-            if other not in given and other not in not_read and before is not None:
+            if other not in given and other not in not_read and before is not None and before == recipe.get(other):
                 what = f"{other} = {schema.show(before)} of the recipe is left out"
                 notes[other] = f"{what}: {name} is given in its place."
     return schema.with_values(config, dict.fromkeys(notes)), list(notes.values())
@@ -206,26 +208,6 @@ def find(name: str) -> Setting:
     else:
         do = f"A name is SECTION.NAME, where SECTION is one of {', '.join(schema.sections(Config))}."
     raise problem(f"unknown setting {name or repr(name)}", do=f"Did you mean {guess}? {do}" if guess else do)
-
-
-def nearest_setting(name: str, names: Iterable[str]) -> str | None:
-    """Find the full name that was most likely meant: of another section or library, or of another spelling."""
-    names = list(names)
-    section, _, last = name.rpartition(".")
-    exact = [n for n in names if last_part(n) == last]
-    beside = [n for n in names if section and n.startswith(section + ".")]
-    for search in (synonym, nearest):
-        for pool in (exact, beside, names):
-            match = search(last, dict.fromkeys(map(last_part, pool)))
-            if match is not None:
-                same_end = [n for n in pool if last_part(n) == match]
-                return max(same_end, key=lambda n: difflib.SequenceMatcher(None, name, n).ratio())
-    return None
-
-
-def last_part(name: str) -> str:
-    """Return the last part of a full name."""
-    return name.rpartition(".")[2]
 
 
 def to_json_dict(config: Config) -> dict[str, Any]:

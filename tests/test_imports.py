@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARY = ["axes errors ranges read_by schema synonyms", "ops", "nn", "models", "decoding interop inspection"]
+LIBRARY = ["axes errors ranges read_by schema synonyms values", "ops", "nn", "models", "decoding interop inspection"]
 """Each may import itself and what stands before it."""
 COMMANDS = "train evaluate generate explore sweep plan bench compare"
 EXPERIMENTS = [
-    "cli.recipes cli.help tasks.config",
+    "cli.recipes cli.help cli.names tasks.config",
     "data",
     "tasks",
     "storage",

@@ -14,6 +14,9 @@ T = TypeVar("T")
 LONGEST_VALUE = 300
 """Maximum length of a value within a message (characters)."""
 
+MOST_LISTED = 16
+"""Number of names that an error lists beside the one that was most likely meant."""
+
 LONGEST_MESSAGE = 2000
 """Maximum length of a message (characters)."""
 
@@ -115,11 +118,12 @@ def typographic(text: str) -> str | None:
 
 
 def unknown(what: str, name: str, names: Iterable[str]) -> UserError:
-    """Return the error for a name that is not among `names`; it names the nearest one, and all of them."""
+    """Return the error for a name that is not among `names`; it names the nearest one, and all where they are few."""
     names = sorted(names)
     guess = nearest(name, names)
     do = f"Did you mean {guess!r}?" if guess else None
-    return problem(f"unknown {what}", got=repr(name), expected="one of " + ", ".join(names), do=do)
+    expected = None if guess and len(names) > MOST_LISTED else "one of " + ", ".join(names)
+    return problem(f"unknown {what}", got=repr(name), expected=expected, do=do)
 
 
 def find_row(what: str, table: Mapping[str, T], name: str) -> T:

@@ -27,7 +27,7 @@ class Condition:
         part: the part of a section that alone has this condition; "": all of it.
         gives_way: True where `names` of a recipe are reset to none once a flag gives the setting.
         quiet: True where a recipe may give the setting beside `names`, for its other choices: it is kept, unread.
-        noted: True where the setting is a wish: one that a flag gives in vain is kept with a note, and is no error.
+        noted: True where the setting is a wish: it is kept as a quiet one is, and a flag for it is noted, no error.
     """
 
     names: tuple[str, ...]
@@ -120,7 +120,7 @@ def unread(instance: Any, name: str = "") -> dict[str, Unread]:
             values = [_value(instance, other.removeprefix(name).removeprefix(".")) for other in condition.names]
             if not condition.holds(*values):
                 found = Unread(leaf, condition.who(*values), condition.expected, condition.do)
-                return dataclasses.replace(found, quiet=condition.quiet, noted=condition.noted)
+                return dataclasses.replace(found, quiet=condition.quiet or condition.noted, noted=condition.noted)
         return None
 
     return {leaf: found for leaf in by_setting if (found := failed(leaf)) is not None}

@@ -128,6 +128,16 @@ OURS = {
     "checkpoint": "ckpt step",
     "trials": "n_trials num_trials max_trials",
     "workers": "num_workers n_workers n_jobs jobs",
+    # Entries of a batch
+    "source": "input_ids inputs src encoder_input_ids input_tokens tokens",
+    "target": "decoder_input_ids input_ids inputs tgt decoder_input_tokens tokens",
+    "source_lengths": "attention_mask src_lengths lengths input_lengths src_key_padding_mask padding_mask",
+    "target_lengths": "decoder_attention_mask tgt_lengths attention_mask lengths tgt_key_padding_mask padding_mask",
+    "source_segments": "segment_ids segments document_ids",
+    "target_segments": "segment_ids segments document_ids",
+    "source_types": "token_type_ids token_types type_ids",
+    "labels": "targets target_ids",
+    "loss_weights": "loss_mask weights sample_weight",
     # Values
     "rotary": "rope rotary_embedding roformer",
     "sinusoidal": "sin sine sincos fixed fourier cosine",

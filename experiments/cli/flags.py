@@ -28,6 +28,7 @@ from typing import Any, NoReturn, TypeVar
 
 from experiments import settings
 from experiments.cli.help import table
+from experiments.cli.names import last_part, nearest_setting
 from experiments.cli.terminal import escape_unknown_characters
 from transformer import schema
 from transformer.errors import DASHES, LONGEST_MESSAGE, UserError, nearest, problem, shorten, synonym, typographic
@@ -97,7 +98,7 @@ def parse(
     for name, text in pairs:
         set_last(given, name, text, "--")
     values: dict[str, Any] = {}
-    for name in own.keys() & given.keys():
+    for name in (name for name in given if name in own):
         flag = dataclasses.replace(own[name], name=f"--{name}")
         values[name] = schema.checked(schema.parse(given[name], flag), flag)
     missing = [name for name, leaf in own.items() if leaf.default is REQUIRED and name not in values]
@@ -194,9 +195,9 @@ def _guess(name: str, own: dict[str, Setting], overridable: bool | tuple[str, ..
         return "experiments.sweep varies settings; --help lists the flags of this command."
     match = synonym(name, own) or nearest(name, [*own, "help"])
     leaves = schema.settings(settings.Config)
-    of_config = match is None or synonym(name, dict.fromkeys(map(settings.last_part, leaves)))
+    of_config = match is None or synonym(name, dict.fromkeys(map(last_part, leaves)))
     if overridable is True and of_config:
-        override = settings.nearest_setting(name, leaves)
+        override = nearest_setting(name, leaves)
         match = OVERRIDE + override if override else match
     return f"Did you mean --{match}? --help lists all." if match else "--help lists all."
 
@@ -210,9 +211,10 @@ def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool | tuple[st
         do = f"Did you mean --config={word}?"
     elif known and (name in own or overridable is True):
         full = name if name in own or name.startswith(OVERRIDE) else OVERRIDE + name
-        do = f"Did you mean --{full}={text or 'VALUE'}?" + (f" {typed}" if typed else "")
+        do = f"Did you mean --{full}={text or 'VALUE'}?"
     else:
-        do = typed or "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
+        do = "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
+    do = f"{do} {typed}" if typed else do
     return problem(f"{word!r} belongs to no flag", do=do)
 
 

@@ -52,6 +52,7 @@ def unless_own(*paths: str) -> Condition:
         who=lambda *values: f"held-out data of {' and '.join(paths)}",
         expected=f"{' or '.join(paths)} none",
         do=f"Leave it out, or set {paths[0]}=none.",
+        quiet=True,
     )
 
 

@@ -50,7 +50,8 @@ def decoding_config(run: Run, flags: Mapping[str, Any], seed: int | None) -> Dec
     """
     seeded = ["seed"] if seed is not None else []
     if run.experiment.task.classes is not None and (unread := [*flags, *seeded]):
-        raise problem(f"--{unread[0]} is not read by a classifier, which writes no text", do="Leave it out.")
+        got = flags.get(unread[0], seed)
+        raise problem(f"--{unread[0]} is not read by a classifier, which writes no text", got=got, do="Leave it out.")
     decoding = dataclasses.replace(run.experiment.config.decoding, **flags)
     sampled = [name for name in flags if name in settings_of(STRATEGIES["sampling"])]
     if sampled and "strategy" not in flags:
@@ -59,7 +60,10 @@ def decoding_config(run: Run, flags: Mapping[str, Any], seed: int | None) -> Dec
     unread = [name for name in sampled if name not in settings_of(row)] + ([] if row.random else seeded)
     if unread:
         raise problem(
-            f"--{unread[0]} is not read by --strategy={decoding.strategy}", do="Leave it out, or sample instead."
+            f"--{unread[0]} is not read by --strategy={decoding.strategy}",
+            got=flags.get(unread[0], seed),
+            expected="it only with sampling",
+            do="Leave it out, or sample instead.",
         )
     task, most = run.experiment.task, decoding.max_new_tokens
     if most is not None and task.fixed_answer_length and most > task.max_answer_length:

@@ -18,6 +18,7 @@ from experiments.sweeping.space import RANGES, SEED, Dimension, Range, Space
 from transformer import schema
 from transformer.errors import UserError, problem
 from transformer.schema import Setting
+from transformer.values import split
 
 FLAG = "--sweep."
 
@@ -87,7 +88,7 @@ def _dimension(key: str, values: Any) -> Dimension:
             raise problem(f"{leaf.name} is a list, which no sweep varies", do="Give it by --config.")
     parsed = _range(leaves[0], values) if len(names) == 1 else None
     if parsed is None:
-        parts = schema.split(values) if isinstance(values, str) else list(values)
+        parts = split(values) if isinstance(values, str) else list(values)
         _refuse_many(key, len(parts))
         parsed = tuple(_choice(leaves, part) for part in parts if part != "")
         if not parsed:

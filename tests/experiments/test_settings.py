@@ -16,6 +16,7 @@ from experiments import settings
 from experiments.settings import Config, defaults, resolve
 from transformer import build, schema
 from transformer.errors import UserError
+from transformer.models.batch import ENTRIES
 from transformer.synonyms import OURS
 
 LEAVES = schema.settings(Config)
@@ -40,6 +41,13 @@ def recipe_error(folder: Path, source: str) -> str:
     return error_of(settings.load_recipe, path)
 
 
+FUNCTIONS = {
+    "model.attention.score_modifier": "tests.fixtures.own_masks:halve",
+    "model.attention.mask": "tests.fixtures.own_masks:band",
+}
+"""Setting -> a function of a user's own."""
+
+
 @st.composite
 def overrides(draw):
     """The name of one setting, and a value that it allows."""
@@ -52,6 +60,8 @@ def overrides(draw):
     }[leaf.part_type]
     if leaf.check is not None:
         values = values.filter(lambda value: leaf.check(value) is None)
+    if leaf.name in FUNCTIONS:
+        values = st.just(FUNCTIONS[leaf.name])
     if leaf.is_tuple:
         values = st.just((leaf.default or ("a",))[:1])
     return leaf.name, draw(values)
@@ -301,6 +311,14 @@ def test_given_layers_take_the_place_of_the_recipes_two_depths(flags, layers, le
     ]
 
 
+def test_a_depth_that_refers_to_the_layers_follows_them():
+    recipe = settings.load_recipe(DATES)
+    recipe.model.num_decoder_layers = recipe.model.get_ref("num_layers") * 2
+    config, notes = resolve(recipe, [("model.num_layers", "3")])
+    assert (config.model.num_encoder_layers, config.model.num_decoder_layers) == (None, 6)
+    assert len(notes) == 1
+
+
 def test_layers_beside_both_depths_are_refused_and_those_of_a_recipe_or_a_stored_config_kept():
     flags = [(f"model.{name}", str(3 + number)) for number, name in enumerate(LAYERS)]
     line = error_of(resolve, settings.load_recipe(DATES), flags)
@@ -369,6 +387,15 @@ def test_fused_kernels_in_vain_are_noted_and_a_recipe_may_ask_for_them():
     assert resolve(recipe, [("model.score", "additive")])[1] == []
 
 
+def test_what_attention_alone_reads_is_noted_where_nothing_attends():
+    nothing = [("model.self_attention", "false"), ("model.cross_attention", "false")]
+    assert resolve(defaults(), nothing)[1] == []
+    for name, text in [("num_heads", "2"), ("score", "additive"), ("attention.sink", "true")]:
+        (note,) = resolve(defaults(), [*nothing, (f"model.{name}", text)])[1]
+        assert note.startswith(f"model.{name} = {text} changes nothing: it is not read by architecture 'seq2seq' with")
+        assert resolve(defaults(), [*nothing[:1], (f"model.{name}", text)])[1] == []
+
+
 def test_a_stored_config_loses_what_this_version_does_not_read():
     stored = settings.to_json_dict(Config())
     stored["model"].update(remat=True, unroll=True)
@@ -382,6 +409,12 @@ def test_a_stored_config_loses_what_this_version_does_not_read():
     )
     classifier = [("task.name", "classification"), ("model.tie_embeddings", "false")]
     assert not resolve(defaults(), classifier)[0].model.tie_embeddings  # source and target have a table each
+
+
+def test_a_recipes_shares_stay_beside_files_of_their_own_without_a_note():
+    recipe = settings.load_recipe(DATES.with_name("trec.py"))
+    config, notes = resolve(recipe, [("data.path", "a.tsv"), ("data.test_path", "b.tsv")])
+    assert (config.data.files.test_share, notes) == (0.0, [])
 
 
 def test_a_path_may_hold_a_comma():
@@ -399,7 +432,8 @@ def test_every_synonym_stands_for_a_name_that_there_is():
     parts = {part for name in LEAVES for part in name.split(".")}
     values = {value for leaf in LEAVES.values() for value in (*(leaf.allowed or ()), "true", "false")}
     flags = {"workdir", "config", "input", "checkpoint", "trials", "workers"}
-    assert set(OURS) - parts - values - flags == set()
+    entries = {*ENTRIES, "labels", "loss_weights"}
+    assert set(OURS) - parts - values - flags - entries == set()
 
 
 @pytest.mark.parametrize(
@@ -537,8 +571,8 @@ def test_help_lists_ranges_paths_and_what_may_differ_on_resume():
 
 def test_help_of_a_sub_section_or_a_setting_lists_only_that():
     assert "model.embedding.scale" in settings.help_text("model.embedding")
-    assert "model.width" not in settings.help_text("model.embedding")
-    assert "num_heads" not in settings.help_text("config.model.width").partition("width / num_heads")[0]
+    assert "\n  model.width " not in settings.help_text("model.embedding")
+    assert "num_heads" not in settings.help_text("config.model.width")
     assert "from 0 to 2^32" in settings.help_text("seed")
 
 

@@ -68,18 +68,20 @@ class ModelConfig:
         None, "number of decoder layers; none: model.num_layers", check=at_least(1, 10_000), read_by=reads.TWO_STACKS
     )
     width: int = setting(128, "D, width of the hidden states", check=at_least(1, WIDEST))
-    num_heads: int = setting(4, "N, number of query heads", check=at_least(1, WIDEST), read_by=reads.ATTENTION)
+    num_heads: int = setting(
+        4, "N, number of query heads", check=at_least(1, WIDEST), read_by=(reads.ATTENTION, reads.ATTENDS)
+    )
     num_kv_heads: int | None = setting(
         None,
         "K, number of key/value heads, a divisor of model.num_heads; none: the same",
         check=at_least(1, WIDEST),
-        read_by=reads.ATTENTION,
+        read_by=(reads.ATTENTION, reads.ATTENDS),
     )
     head_width: int | None = setting(
         None,
         "H, width of a head; none: model.width / model.num_heads",
         check=at_least(1, WIDEST),
-        read_by=reads.ATTENTION,
+        read_by=(reads.ATTENTION, reads.ATTENDS),
     )
     feed_forward_width: int | None = setting(
         None,
@@ -92,7 +94,7 @@ class ModelConfig:
         "attention score function of query and key",
         allowed=SCORES,
         by_path=True,
-        read_by=reads.TRANSFORMERS,
+        read_by=(reads.TRANSFORMERS, reads.ATTENDS),
     )
     position: str = setting("sinusoidal", "position encoding", allowed=POSITIONS, read_by=reads.TRANSFORMERS)
     rotary_base: float | tuple[float, ...] = setting(
@@ -148,7 +150,7 @@ class ModelConfig:
         "implementation of attention: the definition (plain), or fused kernels where they compute the same (fast)",
         allowed=KERNELS,
         changes_result=False,
-        read_by=(reads.TRANSFORMERS, reads.FUSED),
+        read_by=(reads.TRANSFORMERS, reads.ATTENDS, reads.FUSED),
     )
     unroll: bool = setting(
         False,
@@ -164,7 +166,9 @@ class ModelConfig:
     )
     embedding: EmbeddingConfig = setting(EmbeddingConfig, "embedding of tokens")
     class_head: ClassHeadConfig = setting(ClassHeadConfig, "head of a classifier")
-    attention: AttentionConfig = setting(AttentionConfig, "variants of attention", read_by=reads.TRANSFORMERS)
+    attention: AttentionConfig = setting(
+        AttentionConfig, "variants of attention", read_by=(reads.TRANSFORMERS, reads.ATTENDS)
+    )
     relative: RelativeConfig = setting(RelativeConfig, "buckets of distances", read_by=reads.TRANSFORMERS)
     recurrent: RecurrentConfig = setting(RecurrentConfig, "layers of rnn_seq2seq", read_by=reads.RECURRENT)
 
@@ -209,11 +213,13 @@ class ModelConfig:
             "feed_forward_width": 4 * self.width if self.feed_forward_width is None else self.feed_forward_width,
             "num_encoder_layers": self.num_encoder_layers or self.num_layers,
             "num_decoder_layers": self.num_decoder_layers or self.num_layers,
-            **(self._heads() if is_read("num_heads") else {}),
         }
+        row = reads.STRUCTURES[self.architecture]
+        heads: dict[str, Any] = {} if row.recurrent and self.recurrent.score is None else self._heads()
         return dataclasses.replace(
             self,
             **{name: value for name, value in derived.items() if is_read(name)},
+            **heads,
             embedding=self.embedding.resolved(self.position if is_read("position") else None),
             class_head=self.class_head.resolved(self.architecture),
             relative=self.relative.resolved() if is_read("relative.max_distance") else self.relative,

@@ -100,7 +100,7 @@ def only(*architectures: str) -> Condition:
     return when("model.architecture", *architectures, choice="architecture", do=do)
 
 
-def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: str) -> Condition:
+def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: str, noted: bool = False) -> Condition:
     """Return the condition of settings that are read with some values of the setting `name`.
 
     Args:
@@ -113,6 +113,7 @@ def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: s
         who=lambda architecture, value, *rest: f"architecture {architecture!r} with {name} {value!r}",
         expected=expected,
         do=f"Leave it out, or change {name}.",
+        noted=noted,
     )
 
 
@@ -131,10 +132,9 @@ UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
 
 def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
-    cap, sink, differential, modifier = unfused
-    if find(score).dot_scale is None or cap or sink or differential:
-        return False
-    return architecture == "seq2seq" or (POSITIONS[position].bias is None and modifier is None)
+    *others, modifier = unfused
+    by_self = POSITIONS[position].bias is None and modifier is None
+    return find(score).dot_scale is not None and not any(others) and (by_self or architecture == "seq2seq")
 
 
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
@@ -145,6 +145,13 @@ RECURRENT = only("rnn_seq2seq")
 SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model.self_attention true")
 ATTENTION = with_choice(
     "model.recurrent.attention", lambda value: value != NO_ATTENTION, "model.recurrent.attention other than none"
+)
+ATTENDS = with_choice(
+    "model.self_attention",
+    lambda own, cross: own or cross,
+    "model.self_attention or model.cross_attention true",
+    "model.cross_attention",
+    noted=True,
 )
 FEED_FORWARD = with_choice(
     "model.feed_forward_width", lambda value: value != 0, "model.feed_forward_width other than 0"
@@ -157,7 +164,6 @@ FUSED = Condition(
     who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
     expected="scores dot and scaled_dot, positions without a bias, and none of " + ", ".join(UNFUSED),
     do="Leave it out.",
-    quiet=True,
     noted=True,
 )
 RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
