@@ -193,7 +193,7 @@ def test_diverged_runs_are_counted_and_not_averaged(capsys):
     cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 1.0, 2: math.inf}, "rms": {0: 2.0, 1: 2.0}})), "means")[
         1
     ]
-    assert cells[4] == "1.0000 (2 seeds: 1.0000, 1.0000; no interval, 1 diverged)"
+    assert cells[4] == "1.0000 (2 seeds: 1.0000, 1.0000; no interval, 1 not finite)"
     assert cells[6].startswith("+1.0000 (2 seeds: +1.0000, +1.0000; no interval)")
 
 
