@@ -99,6 +99,7 @@ def trial_without(name: str):
     def show(folder: Path) -> str:
         trial = folder / "trials" / "0003-seed1"
         trial.mkdir(parents=True)
+        (folder / "lanes").mkdir()
         (trial / "metrics.jsonl").write_text("")
         if name == "checkpoints":
             (trial / "config.json").write_text(json.dumps({"config": {}}))

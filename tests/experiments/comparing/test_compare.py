@@ -302,6 +302,7 @@ def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_
         for seed in range(3):
             name = f"runs/sweep/trials/000{point}-seed{seed}"
             write(name, scores={"loss": loss + seed}, seed=seed, model__width=8 << point)
+    Path("runs/sweep/lanes").mkdir()
     Path("runs/sweep/trials/0002-seed0").mkdir()
     Path("runs/sweep/trials/0002-seed0/metrics.jsonl").write_text("")
     code, out, error = outcome(capsys, "runs/sweep")
@@ -314,6 +315,7 @@ def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_
 
 def test_a_sweep_without_an_evaluated_trial_is_one_line(capsys):
     Path("runs/sweep/trials/0000-seed0").mkdir(parents=True)
+    Path("runs/sweep/lanes").mkdir()
     code, out, error = outcome(capsys, "runs/sweep")
     assert (code, out) == (2, "")
     assert "the sweep in runs/sweep has no trial that was evaluated" in error
