@@ -10,7 +10,7 @@ from experiments import settings
 from experiments.comparing.metric_units import metric_of
 from experiments.costs.summary import Costs, read_costs
 from experiments.storage import metrics
-from experiments.storage.workdir import TRIALS, read_record, unkept_trial
+from experiments.storage.workdir import TRIALS, is_sweep, read_record, unkept_trial
 from experiments.training.early_stopping import EarlyStopping
 from transformer import schema
 from transformer.errors import UserError, nearest, problem
@@ -85,7 +85,7 @@ def read_results(names: Sequence[str]) -> list[Result]:
 
 def _runs_of(path: Path) -> list[str]:
     """Return the path of a run; of a sweep, those of its trials that were evaluated, and print a note of the others."""
-    if (path / "config.json").exists() or not (path / TRIALS).is_dir():
+    if not is_sweep(path):
         return [str(path)]
     trials = sorted(trial for trial in (path / TRIALS).iterdir() if trial.is_dir())
     lines = {trial: metrics.read(trial) for trial in trials if (trial / "config.json").exists()}

@@ -25,6 +25,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from transformer.errors import counted
+
 LEVEL = 0.95
 """The share of intervals that cover the truth."""
 
@@ -131,14 +133,14 @@ def as_text(estimate: Estimate, *, signed: bool = False) -> str:
     Args:
         signed: write + before a mean that is not negative, as for a difference.
     """
-    notes = [f"{estimate.count} seed{'' if estimate.count == 1 else 's'}"]
+    notes = [counted(estimate.count, "seed")]
     if estimate.interval is None and estimate.count > 1:
         notes[0] += ": " + ", ".join(number(value, signed=signed) for value in estimate.values) + "; no interval"
     elif estimate.interval is None:
         notes += ["no interval"]
-    notes += [f"{estimate.diverged} diverged"] if estimate.diverged else []
+    notes += [f"{estimate.diverged} not finite"] if estimate.diverged else []
     if not estimate.count:
-        return f"no finite value ({', '.join(notes[2:]) or notes[0]})"
+        return f"no finite value ({counted(estimate.diverged, 'seed')})"
     half, decimals = estimate.half_width, DECIMALS
     if half:
         decimals = min(max(DECIMALS, 1 - math.floor(math.log10(half))), MOST_DECIMALS)

@@ -17,7 +17,7 @@ import grain
 import numpy as np
 from jaxtyping import Float32, Int
 
-from transformer.errors import UserError, problem
+from transformer.errors import UserError, counted, problem
 
 Bucket = tuple[int, ...]
 """Padded length along each axis."""
@@ -200,7 +200,7 @@ def _too_few(count: int, fewest: int, batch_tokens: int | None) -> UserError:
         expected, do = f"{fewest}, for training.batch_tokens = {batch_tokens}", "Lower training.batch_tokens"
     return problem(
         "the training data is smaller than one batch",
-        got=f"{count} examples",
+        got=counted(count, "example"),
         expected=f"at least {expected}",
         do=f"{do}, or take more examples.",
     )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.storage.checkpoints import Checkpoints, Restored
-from transformer.errors import problem
+from transformer.errors import counted, problem
 
 
 def average(checkpoints: Checkpoints, example: Any, count: int) -> Restored:
@@ -56,7 +56,7 @@ def average(checkpoints: Checkpoints, example: Any, count: int) -> Restored:
         checkpoints.set_aside(step, why, "it is not averaged")
     if len(steps) < count:
         checkpoints.print_line(
-            f"{len(steps)} checkpoints averaged, not {count}: only {', '.join(map(str, steps))} are there"
+            f"{counted(len(steps), 'checkpoint')} averaged, not {count}: only {', '.join(map(str, steps))} are there"
         )
     mean = jax.tree.map(lambda x, like: (x / len(steps)).astype(like.dtype), total, found.state.evaluated_params)
     return found._replace(state=found.state.with_evaluated_params(mean), extra={**found.extra, "averaged": steps})

@@ -35,8 +35,9 @@ RECORD = Table(
     },
 )
 """Shape of config.json."""
-TRIALS = "trials"
-"""The folder of a sweep's trials in its working directory."""
+
+TRIALS, LANES = "trials", "lanes"
+"""The folders of a sweep's working directory: its trials, and what is trained together at present."""
 
 Difference = tuple[str, Any, Any, bool]
 """Name of a setting, old value, new value, and whether the difference changes the result."""
@@ -214,9 +215,15 @@ def refuse_other_metadata(path: Path, before: Mapping[str, Any], now: Mapping[st
         )
 
 
+def is_sweep(path: Path) -> bool:
+    """Return whether a directory is the working directory of a sweep."""
+    return (path / TRIALS).is_dir() and (path / LANES).is_dir()
+
+
 def unkept_trial(path: Path) -> UserError | None:
     """Return the error for a sweep's trial whose checkpoints are not there; None for any other directory."""
-    if path.parent.name != TRIALS or not (path / "metrics.jsonl").exists() or (path / "checkpoints").exists():
+    inside = path.parent.name == TRIALS and is_sweep(path.parent.parent)
+    if not inside or not (path / "metrics.jsonl").exists() or (path / "checkpoints").exists():
         return None
     return problem(
         f"{path} holds no checkpoints: it is a trial of a sweep, which writes those of its best trial at the end",

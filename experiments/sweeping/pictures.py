@@ -28,6 +28,9 @@ COLOURED = 5
 LABEL, NAME = 26, 20
 """Characters in a line of an axis' label, and of the name of a bar."""
 
+BEST, HALVED_NAME = "best", "stopped, worse half"
+"""The names of marks in the legend."""
+
 MOST_TICKS = 5
 """Ticks of a logarithmic axis, whose labels then stand apart."""
 
@@ -56,11 +59,16 @@ def against_settings(
         for axes, dimension in zip(axes_of_row, space.dimensions, strict=False):
             _score_panel(axes, dimension, results, estimates, intervals)
             axes.set_xlabel(textwrap.fill(names[dimension.name], LABEL))
-        axes_of_row[0].set_ylabel(textwrap.fill(label, LABEL))
+        name, unit = label.split(" (", 1) if " (" in label else (label, "")
+        axes_of_row[0].set_ylabel(textwrap.fill(name, LABEL) + (unit and "\n" + textwrap.fill(f"({unit}", LABEL)))
     if importances:
         _importance_panel(all_axes[0, -1], {names[name]: share for name, share in importances.items()}, metric)
         for axes in all_axes[1:, -1]:
             axes.set_visible(False)
+    lines = [line for axes in all_axes[0] for line in axes.get_lines()]
+    marks = {line.get_label(): line for line in lines if line.get_label() in (BEST, HALVED_NAME)}
+    if marks:
+        figure.legend(marks.values(), marks.keys(), loc="outside lower right", ncols=2, frameon=False, fontsize=8)
     figure.suptitle(textwrap.fill(spread_in_words(results, "bars"), 40 * columns), fontsize=9)
     return figure
 
@@ -116,7 +124,7 @@ def _score_panel(
     if (~halved).any():
         axes.plot(x[~halved], mean[~halved], marker="o", **style)
     if halved.any():
-        axes.plot(x[halved], mean[halved], marker="x", alpha=0.6, label="stopped, worse half", **style)
+        axes.plot(x[halved], mean[halved], marker="x", alpha=0.6, label=HALVED_NAME, **style)
     for at, (_, one) in zip(x, shown, strict=True):
         if intervals and one.interval is not None:
             axes.vlines(at, *one.interval, color=COLOURS[0], linewidth=0.8)
@@ -125,9 +133,7 @@ def _score_panel(
     first = best(results)
     starred = np.array([result is first for result, _ in shown], bool)
     if starred.any():
-        axes.plot(x[starred], mean[starred], "*", color=COLOURS[1], markersize=12, label="best")
-    if starred.any() or halved.any():
-        axes.legend(frameon=False, fontsize=8)
+        axes.plot(x[starred], mean[starred], "*", color=COLOURS[1], markersize=12, label=BEST)
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 

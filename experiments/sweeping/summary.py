@@ -86,7 +86,7 @@ def no_best(results: Sequence[PointResult]) -> str:
             "all diverged: no trial is the best, and no checkpoint is kept as the best. Try lower values of"
             " optimizer.learning_rate, or a longer optimizer.warmup_steps, in another --workdir"
         )
-    return "no trial is the best: none was trained to its end with a score for each of its seeds"
+    return "no trial is the best, since none was trained to its end with a score for each of its seeds"
 
 
 def _ties(results: Sequence[PointResult]) -> int:

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from experiments.costs.summary import Costs, costs_of, write_costs
 from experiments.data.stored_json import Table, read_json
-from experiments.storage.workdir import TRIALS, write_text_atomically
+from experiments.storage.workdir import LANES, TRIALS, write_text_atomically
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
 from experiments.sweeping.lanes import Programs, lanes_mesh, row
 from experiments.sweeping.ranking import Ranking, best, ranked, search_value
@@ -112,7 +112,7 @@ class Worker:
         most = max((self.options.lanes or MOST_LANES) // seeds, 1)
         waiting_for = None
         while self.stop.received is None:
-            for directory in sorted((self.options.workdir / "lanes").glob("*")):
+            for directory in sorted((self.options.workdir / LANES).glob("*")):
                 self._continue_lanes(directory)
             if self.stop.received is not None:
                 return
@@ -146,7 +146,7 @@ class Worker:
             for part in self._parts(group):
                 points = dict.fromkeys(trial.point for trial in part)
                 name = f"{part[0].name}-{len(part)}-{by_point[part[0].point].trial}"
-                directory = self.options.workdir / "lanes" / name
+                directory = self.options.workdir / LANES / name
                 if self.stop.received is not None:
                     break
                 directory.mkdir(parents=True, exist_ok=True)

@@ -4,15 +4,16 @@ A table whose words do not fit side by side is printed as a list: a block of lin
 output is no terminal, lines have any length (`cli.terminal`), and every table stays a table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-ANY_WIDTH = 100_000
-"""Characters, more than a table has in a line."""
+BORDER = 3
+"""Characters that a column needs beside its cells: a line and two spaces."""
 
 
 def final_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
@@ -21,7 +22,7 @@ def final_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
     table = text_table(title, [])
     for name in names:
         numbers = all(isinstance(row[name], int | float) for row in rows if name in row)
-        table.add_column(Text(name.replace("_", " ")), justify="right" if numbers else "left")
+        table.add_column(Text(name.replace("_", " ")), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         add(table, [_cell(row.get(name)) for name in names])
     return table
@@ -31,7 +32,7 @@ def text_table(title: str | None, heads: Sequence[str]) -> Table:
     """Build an empty table of columns with these headings."""
     table = Table(title=None if title is None else Text(title), title_justify="left")
     for head in heads:
-        table.add_column(Text(head))
+        table.add_column(Text(head), overflow="fold")
     return table
 
 
@@ -41,9 +42,26 @@ def add(table: Table, cells: Sequence[str]) -> None:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table; one whose words do not fit side by side on the terminal as a list."""
-    needed = console.measure(table, options=console.options.update(max_width=ANY_WIDTH)).minimum
-    console.print(table if needed <= console.width else _as_list(table))
+    """Print a table, wrapped between words where it is too wide; one whose words do not fit side by side as a list."""
+    least, most = _widths(table, str.split), _widths(table, str.splitlines)
+    room = console.width - BORDER * len(most) - 1
+    if sum(most) <= room:
+        console.print(table)
+    elif sum(least) > room:
+        console.print(_as_list(table))
+    else:
+        for _ in range(room - sum(least)):  # the column that lacks most gets one more
+            widest = max(range(len(most)), key=lambda i: most[i] - least[i])
+            least[widest] += 1
+        for column, width in zip(table.columns, least, strict=True):
+            column.width = width
+        console.print(table)
+
+
+def _widths(table: Table, parts: Callable[[str], list[str]]) -> list[int]:
+    """Return for each column the width of the longest part of its heading and cells."""
+    texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    return [max((cell_len(part) for text in own for part in parts(text)), default=0) for own in texts]
 
 
 def _as_list(table: Table) -> Table:

@@ -29,7 +29,7 @@ from transformer.errors import UserError
 
 NAN = math.nan
 DIVERGED = study((2, 1e-4, (0.5, None), "diverged"), (4, 1e-3, (None, None), "diverged"))
-SOME_DIVERGED = study((2, 1e-4, (0.9, None), "diverged"), (4, 1e-3, (0.1, 0.2), "finished"))
+SOME_DIVERGED = study((2, 1e-4, (0.9, None), ("finished", "diverged")), (4, 1e-3, (0.1, 0.2), "finished"))
 NO_SCORE = study((2, 1e-4, (None, None), "finished"), (4, 1e-3, (0.3, None), "finished"))
 HALVED = study((2, 1e-4, (0.3, 0.4), "halved"))
 TIED = study((2, 1e-4, (0.0, 0.0), "finished", (4.5, 4.4)), (4, 1e-3, (0.0, 0.0), "finished", (1.5, 1.1)))
@@ -99,6 +99,7 @@ def trial_without(name: str):
     def show(folder: Path) -> str:
         trial = folder / "trials" / "0003-seed1"
         trial.mkdir(parents=True)
+        (folder / "lanes").mkdir()
         (trial / "metrics.jsonl").write_text("")
         if name == "checkpoints":
             (trial / "config.json").write_text(json.dumps({"config": {}}))
@@ -190,7 +191,7 @@ SITUATIONS = {
     ),
     "the mean of seeds of which one has NaN": (
         lambda _: as_text(estimate([NAN, 0.5, 0.6])),
-        ["no interval", "1 diverged"],
+        ["no interval", "1 not finite"],
         ["±", "nan"],
     ),
     "costs that were not written": (lambda _: costs(result()), ["│ parameters", "│ - "], ["│ 0 ", "│ None"]),

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.errors import problem
+from transformer.errors import counted, problem
 from transformer.models import ranges, reading
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
@@ -232,7 +232,7 @@ class Model:
             layers = parts.get("residual", 0)
             counts = {SPELLED[part]: count for part, count in parts.items() if part != "residual"}
             words = [part if count == layers else f"{part} in {count}" for part, count in counts.items()]
-            lines.append(f"  {stack}: {', '.join([f'{layers} layers', *words])}")
+            lines.append(f"  {stack}: {', '.join([counted(layers, 'layer'), *words])}")
         settings = schema.flatten(changed(self.config))
         text = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "architecture")
         return "\n".join([*lines, *textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")])

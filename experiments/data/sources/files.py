@@ -14,7 +14,7 @@ from experiments.data.examples import LABELS, PAIRS, TEXT, Document, Pair, Split
 from experiments.data.sources.formats import ALIGNED, ENDINGS, FORMATS
 from experiments.data.sources.reading import File, fingerprint, is_folder, read_file, read_folder
 from experiments.data.splitting import RANDOM, Parts, split
-from transformer.errors import UserError, find_row, problem
+from transformer.errors import UserError, counted, find_row, problem
 
 MEANINGS = {TEXT: "texts", PAIRS: "pairs of a source and a target", LABELS: "texts with labels"}
 WHERE = {
@@ -158,8 +158,8 @@ def _size(examples: list, kind: str) -> str:
     if kind == TEXT:
         files = "" if len(examples) == 1 else f"{len(examples):,} documents, "
         return f"{files}{sum(len(document.text) for document in examples):,} characters"
-    labels = f", {len({pair.target for pair in examples}):,} labels" if kind == LABELS else ""
-    return f"{len(examples):,} examples{labels}"
+    labels = f", {counted(len({pair.target for pair in examples}), 'label')}" if kind == LABELS else ""
+    return f"{counted(len(examples), 'example')}{labels}"
 
 
 def _split_note(parts: Parts, method: str, seed: int) -> str:

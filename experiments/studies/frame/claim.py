@@ -18,15 +18,13 @@ import jax.numpy as jnp
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments.comparing.statistics import Estimate, as_text, estimate
+from experiments.comparing.statistics import ENOUGH, Estimate, as_text, estimate
 from transformer.errors import problem
 from transformer.schema import each, setting
 
 HOLDS, HOLDS_IF, SHAPE_ONLY, DIFFERS = VERDICTS = ("holds", "holds if", "shape only", "differs")
 PREVIEW = "preview"
 """The verdict of a claim measured with fewer than ENOUGH seeds."""
-ENOUGH = 3
-"""Seeds that a verdict needs."""
 
 Numbers = Mapping[str, Any]
 """A number, a text, an array or such a mapping by name; the name ends with the axes of its array, R the seed."""

@@ -193,7 +193,7 @@ def test_diverged_runs_are_counted_and_not_averaged(capsys):
     cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 1.0, 2: math.inf}, "rms": {0: 2.0, 1: 2.0}})), "means")[
         1
     ]
-    assert cells[4] == "1.0000 (2 seeds: 1.0000, 1.0000; no interval, 1 diverged)"
+    assert cells[4] == "1.0000 (2 seeds: 1.0000, 1.0000; no interval, 1 not finite)"
     assert cells[6].startswith("+1.0000 (2 seeds: +1.0000, +1.0000; no interval)")
 
 
@@ -302,6 +302,7 @@ def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_
         for seed in range(3):
             name = f"runs/sweep/trials/000{point}-seed{seed}"
             write(name, scores={"loss": loss + seed}, seed=seed, model__width=8 << point)
+    Path("runs/sweep/lanes").mkdir()
     Path("runs/sweep/trials/0002-seed0").mkdir()
     Path("runs/sweep/trials/0002-seed0/metrics.jsonl").write_text("")
     code, out, error = outcome(capsys, "runs/sweep")
@@ -314,6 +315,7 @@ def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_
 
 def test_a_sweep_without_an_evaluated_trial_is_one_line(capsys):
     Path("runs/sweep/trials/0000-seed0").mkdir(parents=True)
+    Path("runs/sweep/lanes").mkdir()
     code, out, error = outcome(capsys, "runs/sweep")
     assert (code, out) == (2, "")
     assert "the sweep in runs/sweep has no trial that was evaluated" in error

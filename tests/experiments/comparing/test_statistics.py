@@ -125,10 +125,10 @@ def test_an_interval_excludes_zero_where_it_lies_on_one_side(mean, half_width, e
     ("found", "text"),
     [
         (Estimate(0.93124, 0.00411, (0.93124,) * 5, 0), "0.9312 ± 0.0041 (5 seeds)"),
-        (Estimate(0.93124, 0.00411, (0.93124,) * 5, 2), "0.9312 ± 0.0041 (5 seeds, 2 diverged)"),
+        (Estimate(0.93124, 0.00411, (0.93124,) * 5, 2), "0.9312 ± 0.0041 (5 seeds, 2 not finite)"),
         (Estimate(0.93124, None, (0.93124,), 0), "0.9312 (1 seed, no interval)"),
-        (Estimate(0.93124, None, (0.93124,), 1), "0.9312 (1 seed, no interval, 1 diverged)"),
-        (Estimate(math.nan, None, (), 3), "no finite value (3 diverged)"),
+        (Estimate(0.93124, None, (0.93124,), 1), "0.9312 (1 seed, no interval, 1 not finite)"),
+        (Estimate(math.nan, None, (), 3), "no finite value (3 seeds)"),
         (Estimate(math.nan, None, (), 0), "no finite value (0 seeds)"),
         (Estimate(0.5, 0.0, (0.5,) * 3, 0), "0.5000 ± 0.0000 (3 seeds)"),
         (Estimate(0.5, 0.0000123, (0.5,) * 3, 0), "0.500000 ± 0.000012 (3 seeds)"),
@@ -155,7 +155,7 @@ def test_an_interval_that_is_cut_and_values_without_one_in_words():
     assert as_text(estimate([0.0, 0.0, 0.06], bounds=SHARE)) == "0.0200, from 0.0000 to 0.1061 (3 seeds)"
     assert as_text(estimate([0.4375, 0.55], bounds=SHARE)) == "0.4938 (2 seeds: 0.4375, 0.5500; no interval)"
     two = estimate([0.4375, 0.55, math.nan], bounds=SHARE)
-    assert as_text(two) == "0.4938 (2 seeds: 0.4375, 0.5500; no interval, 1 diverged)"
+    assert as_text(two) == "0.4938 (2 seeds: 0.4375, 0.5500; no interval, 1 not finite)"
 
 
 def test_a_difference_in_words_has_its_sign():

@@ -98,7 +98,7 @@ def test_fewer_are_averaged_with_a_line_and_none_is_an_error(tmp_path):
         average(checkpoints, state_of(0), 4)
     with open_at(tmp_path, read_only=True) as checkpoints:
         assert average(checkpoints, state_of(0), 2).extra["averaged"] == [10, 12]
-    assert lines == ["1 checkpoints averaged, not 4: only 10 are there"]
+    assert lines == ["1 checkpoint averaged, not 4: only 10 are there"]
 
 
 def test_a_damaged_checkpoint_is_not_averaged_and_the_one_before_takes_its_place(tmp_path):

@@ -151,5 +151,5 @@ def test_held_out_windows_longer_than_any_answer_of_training_are_refused_or_cut(
 def test_too_little_text_is_a_user_error():
     with pytest.raises(UserError, match="no training examples"):
         task_of("seq2seq", documents([1, 0, 1]))
-    with pytest.raises(UserError, match=r"smaller than one batch; got 1 examples"):
+    with pytest.raises(UserError, match=r"smaller than one batch; got 1 example"):
         task_of("seq2seq", documents([7]))
