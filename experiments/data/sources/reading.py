@@ -185,7 +185,7 @@ def _conversion(kind: str) -> str | None:
 
 def _text(path: str) -> str:
     try:
-        with open(_expanded(path), "rb") as file:
+        with Path(_expanded(path)).open("rb") as file:
             data = _decompressed(file, path) if path.lower().endswith(".gz") else read_bounded(file, path)
     except OSError as error:
         raise _cannot_read(path, error) from error

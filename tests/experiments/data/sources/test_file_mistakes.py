@@ -220,9 +220,9 @@ def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
     """By a reader that raises, since permissions do not bind root."""
     path = written(tmp_path / "a.txt", "x")
 
-    def refused(self):
+    def refused(self, _):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(UserError, match=r"a\.txt cannot be read: Permission denied"):
         read(TEXT, path=path)
