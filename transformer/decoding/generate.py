@@ -9,11 +9,13 @@ The loop is a `while` in one compiled program; nothing is computed after the las
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Int
 
 from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import problem
 from transformer.models.build import Batch, Cache, Model, Params
+from transformer.ops.dropout import random_key
 
 State = tuple[Array, Array, Array, Array, Cache]
 """Index of the next token, the last tokens B, all tokens B T, booleans B of the ended examples, and the cache."""
@@ -28,7 +30,7 @@ def generate(
     end: int | Array,
     strategy: Greedy | Sampling = Greedy(),
     padding: int | Array = 0,
-    key: Array | None = None,
+    key: ArrayLike | None = None,
 ) -> Int[Array, "B steps"]:
     """Continue each example of a batch; pure, to be jitted with `steps` static.
 
@@ -37,10 +39,11 @@ def generate(
         steps: most tokens generated.
         end: the token that ends an example; it is part of the result.
         padding: what stands after the end.
-        key: for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
+        key: a random key or the seed of one, for a strategy that draws; token i of the batch is a function of (key, i)
+            and its logits.
 
     Raises:
-        UserError: fewer than one step, a strategy that draws without a key, or what `model.start` raises.
+        UserError: fewer than one step, no strategy, one that draws without a key, or what `model.start` raises.
 
     Returns:
         The tokens of each example, `padding` after its end token.
@@ -53,13 +56,15 @@ def generate(
     """
     if steps < 1:
         raise problem("nothing to generate", got=f"{steps} steps", expected="1 or more")
+    if isinstance(strategy, str | type):
+        raise problem("not a strategy", got=repr(strategy), expected="an object", do="Pass Greedy() or Sampling(...).")
     if strategy.random and key is None:
         raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
     logits_BV, cache, _ = model.start(params, batch, steps=steps)
     B = logits_BV.shape[0]
 
     def choose(index: Array | int, logits_BV: Array, ended_B: Array) -> Array:
-        drawn = None if key is None else jax.random.fold_in(key, index)
+        drawn = None if key is None else jax.random.fold_in(random_key(key), index)
         return jnp.where(ended_B, padding, strategy.choose(logits_BV, drawn))
 
     def unfinished(state: State) -> Array:
@@ -70,7 +75,7 @@ def generate(
         index, last_B, tokens_BT, ended_B, cache = state
         logits_BV, cache, _ = model.step(params, last_B, cache)
         chosen_B = choose(index, logits_BV, ended_B)
-        tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, chosen_B[:, None], (0, index))
+        tokens_BT = jax.lax.dynamic_update_slice_in_dim(tokens_BT, chosen_B[:, None], index, axis=1)
         return index + 1, chosen_B, tokens_BT, ended_B | (chosen_B == end), cache
 
     chosen_B = choose(0, logits_BV, jnp.zeros(B, bool))

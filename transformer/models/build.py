@@ -26,6 +26,7 @@ from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
+from transformer.ops.dropout import random_key
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -55,13 +56,16 @@ class Model:
     config: ModelConfig
     module: nn.Module
 
-    def init(self, key: Array, scale: float | Array = 1.0) -> Params:
+    def init(self, key: ArrayLike, scale: float | Array = 1.0) -> Params:
         """Draw the parameters, float32, as a nested dict; matrices and tables times `scale`, which may be traced.
+
+        Args:
+            key: a random key, or the seed of one.
 
         Each parameter is drawn by itself, from `key` and its path: models of other variants start the parameters that
         they share alike, and the layers that they share too. `self.module.init` draws from other keys.
         """
-        return initial_values(key, self.parameter_shapes, module_settings(self.config), scale)
+        return initial_values(random_key(key), self.parameter_shapes, module_settings(self.config), scale)
 
     @functools.cached_property
     def parameter_shapes(self) -> Params:
@@ -78,7 +82,7 @@ class Model:
         params: Params,
         batch: Batch,
         *,
-        key: Array | None = None,
+        key: ArrayLike | None = None,
         dropout: float | Array | None = None,
         capture: Sequence[str] = (),
         replace: Replace | None = None,
@@ -86,7 +90,7 @@ class Model:
         """Apply the model to a batch (its entries: `transformer.models.batch.ENTRIES`).
 
         Args:
-            key: a typed key, for training with dropout. Without one nothing is dropped.
+            key: a random key or the seed of one, for training with dropout. Without one nothing is dropped.
             dropout: the rate, a number or a traced array; None takes the config's.
             capture: names of activations (see `transformer.nn.intermediates`).
             replace: name -> function of the activation, of the same shape.
@@ -101,7 +105,7 @@ class Model:
         if dropout is not None and key is None:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
-        site = Dropout() if rate is None else Dropout(rate, key)
+        site = Dropout() if rate is None or key is None else Dropout(rate, random_key(key))
         module = self._requesting(capture, replace)
         out = cast(dict[str, Any], module.apply({"params": params}, entries(batch), site))
         captured = {"captured": out["captured"]} if capture else {}
@@ -201,12 +205,26 @@ def module_settings(config: ModelConfig) -> ModelSettings:
     return dataclasses.replace(config, score=score, position=position).as_settings
 
 
-def build(config: ModelConfig | Mapping[str, Any]) -> Model:
-    """Build the model that a config, or a dict of its fields, describes.
+def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: Any) -> Model:
+    """Build the model that a config, a dict of its fields, or its fields as keywords describe.
 
     Raises:
-        UserError: an unknown, mistyped, contradictory, missing or unread setting.
+        UserError: an unknown, mistyped, contradictory, missing or unread setting, or a config and keywords.
+
+    >>> build(architecture="decoder_only", vocab_size=11) == build(dict(architecture="decoder_only", vocab_size=11))
+    True
     """
+    if config is not None and settings:
+        raise problem(
+            "build takes a config, or settings as keywords",
+            got=f"a {type(config).__name__} and {', '.join(settings)}",
+            do="Write build({**config, ...}), or build(dataclasses.replace(config, ...)).",
+        )
+    config = settings if config is None else config
+    if not isinstance(config, ModelConfig | Mapping):
+        expected = "a ModelConfig, a dict of its fields, or its fields as keywords"
+        do = 'Write, for instance, build(architecture="decoder_only", vocab_size=100).'
+        raise problem("not a config of a model", got=repr(config), expected=expected, do=do)
     config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
     if config.vocab_size is None:
         raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")

@@ -52,7 +52,7 @@ class EncoderOnly(nn.Module):
         require_token_head(self.config)
         (prefix_B,) = require(batch, "prefix_lengths")
         out = self({name: x for name, x in batch.items() if name != "prefix_lengths"})
-        rows_BT = prefix_B[:, None] + jnp.arange(steps)
+        rows_BT = prefix_B[:, None] + jnp.arange(steps, dtype=jnp.int32)[None]
         logits_BTV = jnp.take_along_axis(out["logits"], rows_BT[..., None], axis=1, mode="clip")
         return logits_BTV[:, 0], {"logits": logits_BTV, "slot": jnp.ones((), jnp.int32)}, out["captured"]
 
