@@ -99,10 +99,13 @@ def check_functions(config: ModelSettings, score: str | None, setting: str, *, s
     Raises:
         UserError: a function that cannot be found, does not take its arguments, fails, or returns something else.
     """
-    own, positions = config.attention, QueryKeyPositions(*[jnp.zeros(QUERIES, jnp.int32)] * 2)
+    own = config.attention
     if score is not None and ":" in score:
         _check_score(config, f"{setting} {score!r}", find(score), QUERIES if self_alone else KEYS)
-    at = dict(zip(("query_positions", "key_positions"), positions.broadcast, strict=True))
+    at = {
+        "query_positions": jax.ShapeDtypeStruct((1, 1, QUERIES, 1), jnp.int32),
+        "key_positions": jax.ShapeDtypeStruct((1, 1, 1, QUERIES), jnp.int32),
+    }
     if own.mask is not None:
         name = own.mask
 
@@ -156,7 +159,7 @@ def _check_call(
     expected = f"a function of ({', '.join((*arguments, *named))})"
     try:
         signature = inspect.signature(function)
-    except ValueError:  # a function that is not written in Python may have none
+    except (ValueError, TypeError):  # a function that is not written in Python may have none
         signature = None
     if signature is not None:
         try:
