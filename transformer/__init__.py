@@ -4,7 +4,7 @@ Names to start from:
 
 | name                                      | use                                                              |
 |-------------------------------------------|------------------------------------------------------------------|
-| `build(config)`                           | a model from a `ModelConfig` or a dict of its settings           |
+| `build(config)`                           | a model from a `ModelConfig`, a dict of its settings or keywords |
 | `Model.init`, `.apply`, `.start`, `.step` | parameters; logits and activations of a batch; decoding          |
 | `ModelConfig`                             | all settings of a model, each with its meaning                   |
 | `UserError`                               | the error of every mistake in a caller's input                   |

@@ -15,7 +15,10 @@
 N = K x G: query head n reads key/value head n // G.
 """
 
-import numpy as np
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
@@ -42,12 +45,34 @@ LEGEND = {
 }
 
 
-def check_shape(name: str, array: Array | np.ndarray, axes: str, sizes: dict[str, int]) -> None:
+KINDS = {jnp.floating: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
+"""Kinds of arrays, in words."""
+
+
+def describe(value: Any) -> str:
+    """Return type and shape of an array, or the type and value of anything else, for errors.
+
+    >>> describe(jnp.ones((2, 3))), describe([1, 2])
+    ('float32 of shape (2, 3)', 'a list, [1, 2]')
+    """
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} of shape {value.shape}"
+    return "None" if value is None else f"a {type(value).__name__}, {value!r}"
+
+
+def check_shape(name: str, array: Any, axes: str, sizes: dict[str, int], kind: Any = None) -> None:
     """Check an array against axes such as "B S K H", and add the sizes of new letters to `sizes`.
 
+    Args:
+        kind: a row of KINDS; None: any.
+
     Raises:
-        UserError: another number of axes, or another size; it names the axis in words.
+        UserError: no array, another kind, another number of axes, or another size; it names the axis in words.
     """
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or (kind is not None and not jnp.issubdtype(dtype, kind)):
+        words = "numbers" if kind is None else KINDS[kind]
+        raise problem(f"{name} is not an array of {words}", got=describe(array), expected=f"{words} of axes {axes}")
     letters = axes.split()
     if array.ndim != len(letters):
         raise problem(f"{name} has {array.ndim} axes", got=f"shape {array.shape}", expected=f"axes {axes}")
@@ -58,3 +83,26 @@ def check_shape(name: str, array: Array | np.ndarray, axes: str, sizes: dict[str
                 got=f"{size} in shape {array.shape}",
                 expected=sizes[letter],
             )
+
+
+def to_rank(array: Array, rank: int) -> Array:
+    """Put axes of length 1 before those of an array, until it has `rank` of them: broadcasting that is stated.
+
+    >>> to_rank(jax.numpy.ones((3, 5)), 4).shape
+    (1, 1, 3, 5)
+    """
+    return jax.lax.expand_dims(array, range(rank - array.ndim))
+
+
+def check_broadcast(name: str, value: Any, full: tuple[int, ...], axes: str, kind: Any, do: str | None = None) -> None:
+    """Check that a value is an array of this kind, each of whose last axes is that of the full shape, or 1.
+
+    Raises:
+        UserError: no array, another kind, more axes, or another size.
+    """
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", (0,) * (len(full) + 1))
+    pairs = zip(shape[::-1], full[::-1], strict=False)
+    fits = len(shape) <= len(full) and all(got in (1, want) for got, want in pairs)
+    if dtype is None or not fits or not jnp.issubdtype(dtype, kind):
+        expected = f"{KINDS[kind]} that broadcast to {axes} = {full}"
+        raise problem(f"{name} does not fit", got=describe(value), expected=expected, do=do)

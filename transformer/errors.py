@@ -153,3 +153,13 @@ def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
             do="Check the spelling, and that its folder is on PYTHONPATH.",
         ) from error
     return found
+
+
+def path_of(function: Any) -> str:
+    """Return the path package.module:name of a function, for errors; that of a class where it has no name.
+
+    >>> path_of(path_of)
+    'transformer.errors:path_of'
+    """
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"

@@ -89,8 +89,8 @@ def _all(counts: list[tuple[str, Count]]) -> int:
 
 
 def _results(equation: Any) -> int:
-    """Count the numbers of an equation's result."""
-    return math.prod(equation.outvars[0].aval.shape)
+    """Count the numbers of an equation's result; 0 for one that only has an effect, such as a print."""
+    return math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
 
 
 def _product(equation: Any) -> Count:

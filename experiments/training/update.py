@@ -80,7 +80,7 @@ def token_sums(
     logits = out["class_logits"] if "class_logits" in out else out["logits"]
     labels, weights = batch["labels"], batch["loss_weights"]
     nats, tokens = weighted_sum(cross_entropy(logits, labels), weights)
-    correct, _ = weighted_sum((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32), weights)
+    correct, _ = weighted_sum((jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels).astype(jnp.float32), weights)
     objective = nats if smoothing is None else weighted_sum(cross_entropy(logits, labels, smoothing), weights)[0]
     return objective, {"nats": nats, "correct": correct, "tokens": tokens}
 

@@ -93,6 +93,9 @@ def test_nothing_to_generate_and_missing_prompts_are_errors():
     model = tiny("decoder_only", position="rotary")
     with pytest.raises(UserError, match="1 or more"):
         generate(model.model, model.params, prompted("decoder_only"), steps=0, end=1)
+    for strategy in ("greedy", Greedy):
+        with pytest.raises(UserError, match=r"not a strategy.*Greedy\(\)"):
+            generate.__wrapped__(model.model, model.params, {}, steps=1, end=1, strategy=strategy)  # not checked
     with pytest.raises(UserError, match="target_lengths"):
         generate(model.model, model.params, {"target": batch()["target"]}, steps=2, end=1)
     encoder = tiny("encoder_only", position="rotary", tie_embeddings=False)

@@ -196,14 +196,17 @@ def test_a_mask_that_gives_something_else_is_named(name, got):
 
 def test_a_modifier_that_gives_another_shape_is_named():
     query, key, _ = query_key_value()
-    with pytest.raises(UserError, match=rf"of_another_shape.*another shape.*expected B N T S = \({B}, {N}, {T}, {S}\)"):
+    with pytest.raises(
+        UserError,
+        match=rf"of_another_shape.*gave something else.*expected floats of shape B N T S = \({B}, {N}, {T}, {S}\)",
+    ):
         attention_weights(query, key, modifiers=Modifiers(function=of_another_shape))
     assert K * G == N
 
 
 def test_a_modifier_that_gives_nothing_is_named():
     query, key, _ = query_key_value()
-    with pytest.raises(UserError, match=r"nothing.*another shape; got None"):
+    with pytest.raises(UserError, match=r"nothing.*gave something else; got None"):
         attention_weights(query, key, modifiers=Modifiers(function=nothing))
 
 

@@ -145,7 +145,7 @@ def test_weights_of_a_score_of_the_users_own_are_used_by_attend(kernels):
 @pytest.mark.parametrize("kv_heads", [K, N])
 def test_a_score_of_another_shape_is_named(kv_heads):
     query, key, _ = query_key_value(kv_heads=kv_heads)
-    with pytest.raises(UserError, match=r"transposed.*another shape.*expected B N T S"):
+    with pytest.raises(UserError, match=r"transposed.*gave something else.*expected floats of shape B N T S"):
         raw_scores(query, key, transposed)
 
 

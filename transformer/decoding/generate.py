@@ -42,7 +42,7 @@ def generate(
         key: a key or a seed, for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
 
     Raises:
-        UserError: fewer than one step, a strategy that draws without a key, or what `model.start` raises.
+        UserError: fewer than one step, no strategy, one that draws without a key, or what `model.start` raises.
 
     Returns:
         The tokens of each example; `padding` after its end token, and from where on its logits are NaN (see
@@ -56,6 +56,8 @@ def generate(
     """
     if steps < 1:
         raise problem("nothing to generate", got=f"{steps} steps", expected="1 or more")
+    if isinstance(strategy, str | type):
+        raise problem("not a strategy", got=repr(strategy), expected="an object", do="Pass Greedy() or Sampling(...).")
     if strategy.random and key is None:
         raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
     typed = None if key is None else as_key(key)
@@ -77,7 +79,7 @@ def generate(
         index, last_B, tokens_BT, ended_B, cache = state
         logits_BV, cache, _ = model.step(params, last_B, cache)
         chosen_B, ended_B = choose(index, logits_BV, ended_B)
-        tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, chosen_B[:, None], (0, index))
+        tokens_BT = jax.lax.dynamic_update_slice_in_dim(tokens_BT, chosen_B[:, None], index, axis=1)
         return index + 1, chosen_B, tokens_BT, ended_B, cache
 
     chosen_B, ended_B = choose(0, logits_BV, jnp.zeros(B, bool))

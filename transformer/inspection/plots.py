@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from transformer.axes import check_shape
 from transformer.errors import problem
 from transformer.inspection.layout import (
     CELL,
@@ -134,9 +135,10 @@ def attention_maps(
         font_family: fonts, in order of preference, that cover the tokens; None: matplotlib's default.
 
     Raises:
-        UserError: the tokens are not as many as the weights have rows and columns.
+        UserError: weights of other axes, or the tokens are not as many as the weights have rows and columns.
     """
     weights_NTS = np.asarray(weights_NTS, np.float32)
+    check_shape("weights", weights_NTS, "N T S", {})
     heads, T, S = weights_NTS.shape
     for what, tokens, expected in (("query_tokens", query_tokens, T), ("key_tokens", key_tokens, S)):
         if len(tokens) != expected:

@@ -253,12 +253,26 @@ def module_settings(config: ModelConfig) -> ModelSettings:
     return dataclasses.replace(config, score=score, position=position).as_settings
 
 
-def build(config: ModelConfig | Mapping[str, Any]) -> Model:
-    """Build the model that a config, or a dict of its fields, describes.
+def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: Any) -> Model:
+    """Build the model that a config, a dict of its fields, or its fields as keywords describe.
 
     Raises:
-        UserError: an unknown, mistyped, contradictory, missing or unread setting.
+        UserError: an unknown, mistyped, contradictory, missing or unread setting, or a config and keywords.
+
+    >>> build(architecture="decoder_only", vocab_size=11) == build(dict(architecture="decoder_only", vocab_size=11))
+    True
     """
+    if config is not None and settings:
+        raise problem(
+            "build takes a config, or settings as keywords",
+            got=f"a {type(config).__name__} and {', '.join(settings)}",
+            do="Write build({**config, ...}), or build(dataclasses.replace(config, ...)).",
+        )
+    config = settings if config is None else config
+    if not isinstance(config, ModelConfig | Mapping):
+        expected = "a ModelConfig, a dict of its fields, or its fields as keywords"
+        do = 'Write, for instance, build(architecture="decoder_only", vocab_size=100).'
+        raise problem("not a config of a model", got=repr(config), expected=expected, do=do)
     config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
     if config.vocab_size is None:
         raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")

@@ -197,7 +197,15 @@ class ModelConfig:
         return cast(reads.WholeSettings, self)
 
     def with_sizes(self, vocab_size: int, max_length: int | None, classes: int | None) -> "ModelConfig":
-        """Resolve the config and fill in the sizes of the data, which contradict no other setting."""
+        """Resolve the config and fill in the sizes of the data, which contradict no other setting.
+
+        Raises:
+            UserError: a size that is not allowed.
+        """
+        sizes = {"vocab_size": vocab_size, "max_length": max_length, "class_head.classes": classes}
+        leaves = schema.settings(ModelConfig)
+        for name, size in sizes.items():
+            schema.checked(size, dataclasses.replace(leaves[name], name=f"model.{name}"))
         config = self.resolved()
         head = dataclasses.replace(config.class_head, classes=classes).resolved(config.architecture)
         return _mark(dataclasses.replace(config, vocab_size=vocab_size, max_length=max_length, class_head=head))

@@ -53,9 +53,9 @@ class EncoderOnly(nn.Module):
         """
         require_token_head(self.config)
         (prefix_B,) = require(batch, "prefix_lengths")
-        out = self(batch)
+        out = self({name: x for name, x in batch.items() if name != "prefix_lengths"})
         B, S = batch["source"].shape
-        rows_BT = prefix_B[:, None] + jnp.arange(steps)
+        rows_BT = prefix_B[:, None] + jnp.arange(steps, dtype=jnp.int32)[None]
         logits_BTV = jnp.take_along_axis(out["logits"], rows_BT[..., None], axis=1, mode="clip")
         end_B = jnp.minimum(batch.get("source_lengths", S), S)
         logits_BTV = jnp.where((rows_BT < jnp.broadcast_to(end_B, B)[:, None])[..., None], logits_BTV, jnp.nan)

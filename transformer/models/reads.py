@@ -12,7 +12,7 @@ from transformer.errors import problem
 from transformer.nn.blocks import sublayers
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
-from transformer.nn.user_functions import mask_function, score_modifier
+from transformer.nn.user_functions import check_functions
 from transformer.ops.scores import Score, find
 from transformer.read_by import Condition, unless, when
 
@@ -88,7 +88,11 @@ def _recurrent_parts(config: WholeSettings, stack: str, layers: int) -> Parts:
 
 def score_name(config: WholeSettings) -> str | None:
     """Return the name or path of the score of a config's attention; None without attention."""
-    return config.recurrent.score if STRUCTURES[config.architecture].recurrent else config.score
+    return config.recurrent.score if _is_recurrent(config) else config.score
+
+
+def _is_recurrent(config: WholeSettings) -> bool:
+    return STRUCTURES[config.architecture].recurrent
 
 
 # Conditions under which settings are read
@@ -295,14 +299,12 @@ def check(config: WholeSettings) -> None:
     """Check a resolved config as a whole.
 
     Raises:
-        UserError: settings that contradict each other, or a user's own function that cannot be imported.
+        UserError: settings that contradict each other, or a user's own function that cannot be used.
     """
     name = score_name(config)
     score = None if name is None else find(name)
     for row in CONTRADICTIONS.values():
         if row.holds(config, score):
             raise problem(row.what, got=row.got(config), expected=row.expected, do=row.do)
-    if config.attention.score_modifier is not None:
-        score_modifier(config.attention.score_modifier)
-    if config.attention.mask is not None:
-        mask_function(config.attention.mask)
+    setting = "model.recurrent.attention" if _is_recurrent(config) else "model.score"
+    check_functions(config, name, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)

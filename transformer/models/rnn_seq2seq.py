@@ -79,7 +79,7 @@ class RnnSeq2Seq(EncoderDecoder):
         """Return the decoder's input from the source, and what was captured."""
         (source_BS,) = require(batch, "source")
         _check_segments(batch)
-        segments_BS, positions_S = batch.get("source_segments"), jnp.arange(source_BS.shape[1])
+        segments_BS, positions_S = batch.get("source_segments"), jnp.arange(source_BS.shape[1], dtype=jnp.int32)
         x_BSD = self.source_input(
             source_BS,
             self.source_table(),
@@ -89,14 +89,14 @@ class RnnSeq2Seq(EncoderDecoder):
         )
         alive_BS = None
         if "source_lengths" in batch:
-            alive_BS = positions_S < batch["source_lengths"][:, None]
+            alive_BS = positions_S[None] < batch["source_lengths"][:, None]
         if segments_BS is not None:
             alive_BS = segments_BS != 0 if alive_BS is None else alive_BS & (segments_BS != 0)
         x_BSD, states, last, captured = self.encoder(
             x_BSD, alive_BS=alive_BS, segments_BS=segments_BS, dropout=dropout.fold_in(1)
         )
         encoder_layers, decoder_layers = self.config.num_encoder_layers, self.config.num_decoder_layers
-        rows = jnp.maximum(jnp.arange(decoder_layers) + encoder_layers - decoder_layers, 0)
+        rows = jnp.maximum(jnp.arange(decoder_layers, dtype=jnp.int32) + encoder_layers - decoder_layers, 0)
         memory = Memory(x_BSD, begin=tuple(x[rows] for x in last))
         if segments_BS is not None and alive_BS is not None:
             states = tuple(x[rows] for x in states)
@@ -128,11 +128,12 @@ class RnnSeq2Seq(EncoderDecoder):
             batch: lengths and segments.
         """
         B, T = target_BT.shape
-        x_BTD = self.target_input(target_BT, self.target_table(), positions=jnp.arange(T), dropout=dropout.fold_in(0))
+        index_T = jnp.arange(T, dtype=jnp.int32)
+        x_BTD = self.target_input(target_BT, self.target_table(), positions=index_T, dropout=dropout.fold_in(0))
         allowed_BTS = None
         if source is not None:
             S = source["key"].shape[1]
-            allowed = cross_mask(batch).allowed(jnp.arange(T), S)
+            allowed = cross_mask(batch).allowed(index_T, S)
             allowed_BTS = None if allowed is None else jnp.broadcast_to(allowed[:, 0], (B, T, S))
         inputs = DecoderInputs(begin, source, allowed_BTS, restart, dropout.fold_in(1))
         x_BTD, context_BTD, states, captured = self.decoder(x_BTD, inputs)

@@ -191,7 +191,9 @@ def attend_recorded(
     """
     score, parameters, modifiers, kernels = scoring
     cache_index_B, recorder = inputs.cache_index_B, inputs.recorder
-    query_index = None if cache_index_B is None else cache_index_B[:, None] + jnp.arange(query_BTNH.shape[1])
+    query_index = None
+    if cache_index_B is not None:
+        query_index = cache_index_B[:, None] + jnp.arange(query_BTNH.shape[1], dtype=jnp.int32)[None]
     reads_positions = score.reads_positions or modifiers.function is not None
     positions = inputs.positions if reads_positions else None
     if not recorder.needs_weights:

@@ -64,7 +64,7 @@ class StackInputs(NamedTuple):
             return QueryKeyPositions(self.positions, self.source_positions)
         source_BSD = self.source_BSD
         length = require_cache(cache)["key"].shape[-3] if source_BSD is None else source_BSD.shape[1]
-        return QueryKeyPositions(self.positions, jnp.arange(length))
+        return QueryKeyPositions(self.positions, jnp.arange(length, dtype=jnp.int32))
 
 
 class LayerInputs(NamedTuple):
@@ -197,7 +197,7 @@ def layer_inputs(config: ModelSettings, num_layers: int, cache: LayerCache | Non
     window, base = config.window, config.rotary_base
     sizes = [NO_WINDOW if size is None else size for size in window] if isinstance(window, tuple) else None
     return LayerInputs(
-        layer=jnp.arange(num_layers),
+        layer=jnp.arange(num_layers, dtype=jnp.int32),
         cache=cache,
         window=None if sizes is None else jnp.array(sizes, jnp.int32),
         rotary_base=jnp.array(base, jnp.float32) if isinstance(base, tuple) else None,
@@ -258,7 +258,7 @@ class Stack(nn.Module):
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
         own = (cache or {}).get("self")  # cached keys have the positions of their rows
         positions = QueryKeyPositions(
-            inputs.positions, inputs.positions if own is None else jnp.arange(own["key"].shape[-3])
+            inputs.positions, inputs.positions if own is None else jnp.arange(own["key"].shape[-3], dtype=jnp.int32)
         )
         inputs = inputs._replace(
             self_positions=positions,

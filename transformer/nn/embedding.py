@@ -3,6 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
+from transformer.axes import to_rank
 from transformer.errors import problem
 from transformer.nn.dropout import Dropout
 from transformer.nn.modules import Norm, Table
@@ -42,9 +43,10 @@ class Embedding(nn.Module):
         adds = POSITIONS[config.position].adds
         if adds == "table":
             check_length(config, tokens_BT.shape[1])
-            x_BTD = x_BTD + embed(positions, Table(config, "positions", name="positions")(), x_BTD.dtype)
+            table_PD = Table(config, "positions", name="positions")()
+            x_BTD = x_BTD + to_rank(embed(positions, table_PD, x_BTD.dtype), 3)
         elif adds == "code":
-            x_BTD = x_BTD + sinusoidal(positions, config.width).astype(x_BTD.dtype)
+            x_BTD = x_BTD + to_rank(sinusoidal(positions, config.width).astype(x_BTD.dtype), 3)
         if self.typed and config.embedding.types:
             types_BT = tokens_BT * 0 if types_BT is None else types_BT
             x_BTD = x_BTD + embed(types_BT, Table(config, "types", name="types")(), x_BTD.dtype)

@@ -40,14 +40,14 @@ def last(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float
 
 def mean(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
     """Compute the mean over each example's length, summed in float32; zero for an example without any state."""
-    inside_BT1 = (jnp.arange(hidden_BTD.shape[1]) < lengths_B[:, None])[..., None]
+    inside_BT1 = (jnp.arange(hidden_BTD.shape[1], dtype=jnp.int32)[None] < lengths_B[:, None])[..., None]
     total_BD = jnp.sum(jnp.where(inside_BT1, hidden_BTD.astype(jnp.float32), 0.0), axis=1)
-    return (total_BD / jnp.maximum(lengths_B, 1)[:, None]).astype(hidden_BTD.dtype)
+    return (total_BD / jnp.maximum(lengths_B, 1)[:, None].astype(jnp.float32)).astype(hidden_BTD.dtype)
 
 
 def largest(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
     """Compute the largest of each entry over each example's length; zero for an example without any state."""
-    inside_BT1 = (jnp.arange(hidden_BTD.shape[1]) < lengths_B[:, None])[..., None]
+    inside_BT1 = (jnp.arange(hidden_BTD.shape[1], dtype=jnp.int32)[None] < lengths_B[:, None])[..., None]
     low = jnp.finfo(hidden_BTD.dtype).min
     highest_BD = jnp.max(jnp.where(inside_BT1, hidden_BTD, low), axis=1)
     return jnp.where(lengths_B[:, None] > 0, highest_BD, 0)
@@ -73,7 +73,7 @@ class ClassHead(nn.Module):
         hidden_BTD = hidden_BTD if first_B is None else from_first(hidden_BTD, first_B)
         read_BD = POOLING[self.config.class_head.reads](hidden_BTD, lengths_B)
         kernel_DC, bias_C = (declare(self, "class_head", name, self.config) for name in ("kernel", "bias"))
-        return logits(read_BD, kernel_DC) + bias_C
+        return logits(read_BD, kernel_DC) + bias_C[None]
 
 
 class Head(nn.Module):

@@ -100,7 +100,7 @@ def _standard_normal(key: Array, shape: Shape) -> Array:
 @functools.partial(jax.jit, static_argnames=("function", "shape", "layers"))
 def _each_layer(function: Callable[[Array, Shape], Array], key: Array, shape: Shape, layers: int | None) -> Array:
     """Draw each layer from a key of its own, with a leading L, which is 1 where `layers` is None."""
-    index_L = jnp.arange(layers or 1)
+    index_L = jnp.arange(layers or 1, dtype=jnp.int32)
     return jax.vmap(lambda index: function(jax.random.fold_in(key, index), shape))(index_L)
 
 

@@ -51,13 +51,13 @@ POSITIONS = {
 
 def positions_of(length: int, segments_BT: Array | None) -> Array:
     """Return 0 .. T - 1, or B T counted from 0 again at the start of each packed segment."""
-    index_T = jnp.arange(length)
+    index_T = jnp.arange(length, dtype=jnp.int32)
     if segments_BT is None:
         return index_T
     starts_BT = jnp.concatenate(
         [jnp.ones_like(segments_BT[:, :1], bool), segments_BT[:, 1:] != segments_BT[:, :-1]], axis=1
     )
-    return index_T - jax.lax.cummax(jnp.where(starts_BT, index_T, 0), axis=1)
+    return index_T[None] - jax.lax.cummax(jnp.where(starts_BT, index_T[None], 0), axis=1)
 
 
 class PositionBias(nn.Module):

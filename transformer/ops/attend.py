@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from transformer.axes import check_shape
+from transformer.axes import check_broadcast, check_shape, describe
 from transformer.errors import problem
 from transformer.ops import scores as score_functions
 from transformer.ops.differential import subtract_maps, two_maps
 from transformer.ops.dropout import dropout as apply_dropout
-from transformer.ops.masks import Mask
+from transformer.ops.masks import Mask, given
 from transformer.ops.modifiers import Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score, ScoreFunction
@@ -51,7 +51,7 @@ def raw_scores(
         differential: two maps for each head, first those of all heads, then the second ones, 2 N in all; else N.
 
     Raises:
-        UserError: N is not a multiple of K, or the score function returned another shape than B N T S.
+        UserError: N is not a multiple of K, or the score function returned anything but floats B N T S.
 
     >>> raw_scores(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 1, 8))).shape
     (2, 4, 3, 5)
@@ -69,7 +69,7 @@ def raw_scores(
     G = N // K
     function = score.function
     if score.reads_positions:
-        positions = positions or QueryKeyPositions(jnp.arange(T), jnp.arange(S))
+        positions = positions or QueryKeyPositions(jnp.arange(T, dtype=jnp.int32), jnp.arange(S, dtype=jnp.int32))
         function = functools.partial(function, positions=positions)
     parameters = parameters or {}
     if G == 1:
@@ -79,13 +79,13 @@ def raw_scores(
         grouped = {name: value.reshape(K, G, *value.shape[1:]) for name, value in parameters.items()}
         mapped = jax.vmap(lambda q, p: function(q, key_BSKH, **p), in_axes=(3, 1), out_axes=2)
         scores_BNTS = mapped(query_BTKGH, grouped)
-        if scores_BNTS.shape == (B, K, G, T, S):
+        if getattr(scores_BNTS, "shape", None) == (B, K, G, T, S):
             scores_BNTS = scores_BNTS.reshape(B, N, T, S)
-    if scores_BNTS.shape != (B, N, T, S):
+    if getattr(scores_BNTS, "shape", None) != (B, N, T, S) or not jnp.issubdtype(scores_BNTS.dtype, jnp.floating):
         raise problem(
-            f"score {score.name!r} gave another shape",
-            got=scores_BNTS.shape if G == 1 else f"{scores_BNTS.shape} (B K G T S, mapped over the group)",
-            expected=f"B N T S = {(B, N, T, S)}",
+            f"score {score.name!r} gave something else",
+            got=describe(scores_BNTS) + ("" if G == 1 else " (mapped over the group, so B K G T S)"),
+            expected=f"floats of shape B N T S = {(B, N, T, S)}",
         )
     return scores_BNTS.astype(jnp.float32)
 
@@ -141,7 +141,7 @@ def attention_weights(
     query_BTNH: Float[Array, "B T N H"],
     key_BSKH: Float[Array, "B S K H"],
     *,
-    mask: Mask | None = None,
+    mask: Mask | Bool[Array, "..."] | None = None,
     bias: Float[Array, "..."] | None = None,
     score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
@@ -152,7 +152,8 @@ def attention_weights(
     """Compute the weights by their plain definition, float32.
 
     Args:
-        mask: which keys each query may see; None is all.
+        mask: which keys each query may see, a Mask or booleans, True where they may: T S, B T S or B N T S, each axis
+            also 1. None is all.
         bias: added to the scores; broadcasts to B N T S.
         score: a row of SCORES, a path package.module:attribute, a Score, or a function (query_BTNH, key_BSNH) ->
             scores_BNTS.
@@ -170,7 +171,7 @@ def attention_weights(
     (2, 4, 3, 5)
     """
     if positions is None and query_index is not None:
-        positions = QueryKeyPositions(query_index, jnp.arange(key_BSKH.shape[1]))
+        positions = QueryKeyPositions(query_index, jnp.arange(key_BSKH.shape[1], dtype=jnp.int32))
     differential = modifiers.subtract is not None
     scores = raw_scores(query_BTNH, key_BSKH, score, parameters, positions, differential)
     allowed = allowed_keys(mask, query_BTNH, key_BSKH, query_index)
@@ -182,7 +183,7 @@ def attend(
     key_BSKH: Float[Array, "B S K H"],
     value_BSKH: Float[Array, "B S K H"],
     *,
-    mask: Mask | None = None,
+    mask: Mask | Bool[Array, "..."] | None = None,
     bias: Float[Array, "..."] | None = None,
     score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
@@ -216,7 +217,8 @@ def attend(
     score = score_functions.find(score)
     scale = score.dot_scale
     if kernels == "fast" and scale is not None and dropout is None and bias is None and modifiers.none:
-        return _fused(query_BTNH, key_BSKH, value_BSKH, mask, scale(query_BTNH.shape[-1]), query_index)
+        allowed = allowed_keys(mask, query_BTNH, key_BSKH, query_index)
+        return _fused(query_BTNH, key_BSKH, value_BSKH, allowed, scale(query_BTNH.shape[-1]))
     weights_BNTS = attention_weights(
         query_BTNH,
         key_BSKH,
@@ -237,17 +239,21 @@ def check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
     >>> check_shapes(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 1, 8)))
     """
     sizes: dict[str, int] = {}
-    check_shape("query", query, "B T N H", sizes)
-    check_shape("key", key, "B S K H", sizes)
+    check_shape("query", query, "B T N H", sizes, jnp.floating)
+    check_shape("key", key, "B S K H", sizes, jnp.floating)
     if value is not None:
-        check_shape("value", value, "B S K H", sizes)
-    if sizes["N"] % sizes["K"]:
-        got = f"N={sizes['N']}, K={sizes['K']}"
-        raise problem("query heads must share key/value heads evenly", got=got, expected="N = K x G")
+        check_shape("value", value, "B S K H", sizes, jnp.floating)
+    if sizes["K"] == 0 or sizes["N"] % sizes["K"]:
+        raise problem(
+            "query heads must share key/value heads evenly",
+            got=f"N={sizes['N']}, K={sizes['K']}, of query {query.shape} and key {key.shape}",
+            expected="N = K x G",
+            do="The axes are B T N H and B S K H: length, then heads.",
+        )
 
 
 def allowed_keys(
-    mask: Mask | None,
+    mask: Mask | Bool[Array, "..."] | None,
     query_BTNH: Float[Array, "B T N H"],
     key_BSKH: Float[Array, "B S K H"],
     query_index: Array | None = None,
@@ -255,7 +261,11 @@ def allowed_keys(
     """Turn the mask into booleans that broadcast to B N T S; None where every key is allowed.
 
     Args:
+        mask: a Mask, or booleans as `masks.given` takes them.
         query_index: T or B T; 0 .. T - 1 if absent.
+
+    Raises:
+        UserError: a mask of another kind, or whose axes are others than those of queries and keys.
 
     >>> from transformer.ops import masks
     >>> allowed_keys(masks.causal(), jnp.ones((2, 3, 4, 8)), jnp.ones((2, 3, 4, 8))).shape
@@ -263,13 +273,17 @@ def allowed_keys(
     """
     if mask is None:
         return None
-    query_index = jnp.arange(query_BTNH.shape[1]) if query_index is None else query_index
-    return mask.allowed(query_index, key_BSKH.shape[1])
+    mask = mask if isinstance(mask, Mask) else given(mask)
+    (B, T, N), S = query_BTNH.shape[:3], key_BSKH.shape[1]
+    allowed = mask.allowed(jnp.arange(T, dtype=jnp.int32) if query_index is None else query_index, S)
+    if allowed is not None:
+        do = "Two axes are T S, three are B T S; a mask of keys alone, B S, is mask[:, None, :]."
+        check_broadcast("the mask", allowed, (B, N, T, S), "B N T S", jnp.bool_, do)
+    return allowed
 
 
-def _fused(query: Array, key: Array, value: Array, mask: Mask | None, scale: float, query_index: Array | None) -> Array:
+def _fused(query: Array, key: Array, value: Array, allowed: Array | None, scale: float) -> Array:
     """Compute jax.nn.dot_product_attention, with rows that see no key set to zero (and their gradient with them)."""
-    allowed = allowed_keys(mask, query, key, query_index)
     mixed = jax.nn.dot_product_attention(query, key, value, mask=allowed, scale=scale)
     if allowed is None:
         return mixed

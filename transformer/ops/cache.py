@@ -27,6 +27,6 @@ def write(
     """
 
     def one(cached_SKH: Array, new_TKH: Array, index: Array) -> Array:
-        return jax.lax.dynamic_update_slice(cached_SKH, new_TKH.astype(cached_SKH.dtype), (index, 0, 0))
+        return jax.lax.dynamic_update_slice_in_dim(cached_SKH, new_TKH.astype(cached_SKH.dtype), index, axis=0)
 
     return jax.vmap(one)(cached_BSKH, new_BTKH, index_B)

@@ -18,14 +18,16 @@ def dropout(
         key: a typed key; needed unless the rate is None.
 
     Raises:
-        UserError: a rate without a key.
+        UserError: a rate without a key, or outside its range.
 
     >>> dropout(jnp.ones((2, 5)), 0.1, jax.random.key(0)).shape
     (2, 5)
     """
     if rate is None:
         return x
+    if isinstance(rate, int | float) and not 0 <= rate < 1:
+        raise problem("a rate of dropout is a share of the entries", got=rate, expected="a number from 0 to below 1")
     if key is None:
         raise problem("dropout needs a random key", got=f"rate {rate} and no key", do="Pass key=jax.random.key(...).")
-    kept = jax.random.uniform(key, x.shape) >= rate
+    kept = jax.random.uniform(key, x.shape, jnp.float32) >= rate
     return jnp.where(kept, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)

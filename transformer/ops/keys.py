@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from transformer.axes import describe
 from transformer.errors import problem
 
 SEEDS = 2**32
@@ -37,7 +38,7 @@ def as_key(key: ArrayLike) -> Array:
             pass
     raise problem(
         "a random key or a seed is needed",
-        got=f"{dtype} of shape {shape}" if shape else repr(key),
+        got=describe(key),
         expected="one key, or a whole number",
         do="Pass jax.random.key(0), or 0; map over several keys with jax.vmap.",
     )

@@ -12,6 +12,8 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from transformer.axes import to_rank
+
 
 def linear(
     x: Float[Array, "..."],
@@ -32,7 +34,7 @@ def linear(
     width = math.prod(kernel.shape[:inputs])
     product = jnp.matmul(x.reshape(-1, width), kernel.astype(x.dtype).reshape(width, -1))
     y = product.reshape(*outer, *outputs)
-    return y if bias is None else y + bias.astype(x.dtype)
+    return y if bias is None else y + to_rank(bias.astype(x.dtype), y.ndim)
 
 
 def embed(ids: Int[Array, "..."], table_VD: Float[Array, "V D"], dtype: DTypeLike) -> Float[Array, "... D"]:
@@ -77,7 +79,7 @@ def orthonormal(x_DE: Float[Array, "D E"]) -> Float[Array, "D E"]:
 
     def one(i: Array, q_DE: Array) -> Array:
         column_D = q_DE[:, i]
-        before_DE = jnp.where(jnp.arange(q_DE.shape[1]) < i, q_DE, 0.0)
+        before_DE = jnp.where((jnp.arange(q_DE.shape[1], dtype=jnp.int32) < i)[None], q_DE, 0.0)
         for _ in range(2):
             column_D = column_D - before_DE @ (before_DE.T @ column_D)
         return q_DE.at[:, i].set(column_D / jnp.linalg.norm(column_D))

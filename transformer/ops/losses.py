@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Integer
 
+from transformer.axes import describe
+from transformer.errors import problem
 from transformer.ops.integers import as_int32
 
 
@@ -25,9 +27,17 @@ def cross_entropy(
         labels_BT: from 0 to below V; any other label has NaN.
         smoothing: share of the target that is spread over the vocabulary, may be traced; None: no smoothing.
 
+    Raises:
+        UserError: labels that are no integers, or not one for each vector of logits.
+
     >>> cross_entropy(jnp.zeros((2, 5, 7)), jnp.zeros((2, 5), int)).shape
     (2, 5)
     """
+    if not hasattr(labels_BT, "dtype") or not jnp.issubdtype(labels_BT.dtype, jnp.integer):
+        raise problem("labels are not an array of integers", got=describe(labels_BT))
+    if labels_BT.shape != logits_BTV.shape[:-1]:
+        got = f"labels of shape {labels_BT.shape}, logits of shape {logits_BTV.shape}"
+        raise problem("labels do not fit the logits", got=got, expected="one label for each vector of logits")
     logits_BTV = logits_BTV.astype(jnp.float32)
     normaliser = jax.nn.logsumexp(logits_BTV, axis=-1)
     index_BT = as_int32(labels_BT)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Int
 
+from transformer.axes import check_shape, describe
 from transformer.errors import problem
 
 Rule = Callable[[Array, Array], Array]
@@ -113,7 +114,7 @@ class Mask:
         if not self.rules:
             return None
         query = query_index[..., :, None] if query_index.ndim == 2 else query_index[None, :, None]
-        key = jnp.arange(key_length)[None, None, :]
+        key = jnp.arange(key_length, dtype=jnp.int32)[None, None, :]
         result = jnp.ones((), bool)
         for rule in self.rules:
             allowed = rule(query, key)
@@ -157,7 +158,9 @@ def window(size: int | Int[Array, ""]) -> Mask:
     >>> window(2).allowed(jnp.arange(3), 3).shape
     (1, 1, 3, 3)
     """
-    if isinstance(size, int) and size < 1:
+    if not isinstance(size, int):
+        check_shape("the size of a window", size, "", {}, jnp.integer)
+    elif size < 1:
         raise problem("a window must hold at least the query's own position", got=size, expected="1 or more")
     return Mask((Window(size),))
 
@@ -168,6 +171,7 @@ def padding(lengths_B: Int[Array, "B"]) -> Mask:
     >>> padding(jnp.array([3, 1])).allowed(jnp.arange(3), 3).shape
     (2, 1, 1, 3)
     """
+    check_shape("the lengths of a padding mask", lengths_B, "B", {}, jnp.integer)
     return Mask((Padding(lengths_B),))
 
 
@@ -179,6 +183,10 @@ def segments(query_BT: Int[Array, "B T"], key_BS: Int[Array, "B S"] | None = Non
     >>> segments(jnp.array([[1, 1, 2]])).allowed(jnp.arange(3), 3).shape
     (1, 1, 3, 3)
     """
+    sizes: dict[str, int] = {}
+    check_shape("the queries' segments", query_BT, "B T", sizes, jnp.integer)
+    if key_BS is not None:
+        check_shape("the keys' segments", key_BS, "B S", sizes, jnp.integer)
     return Mask((Segments(query_BT, query_BT if key_BS is None else key_BS),))
 
 
@@ -191,18 +199,27 @@ def prefix(lengths_B: Int[Array, "B"]) -> Mask:
     >>> prefix(jnp.array([2, 1])).allowed(jnp.arange(3), 3).shape
     (2, 1, 3, 3)
     """
+    check_shape("the lengths of a prefix", lengths_B, "B", {}, jnp.integer)
     return Mask((Prefix(lengths_B),))
 
 
 def given(allowed: Bool[Array, "..."]) -> Mask:
-    """Allow the keys where the caller's own booleans are True: T S, B T S or B N T S.
+    """Allow the keys where the caller's own booleans are True: T S, B T S or B N T S; each axis may also be 1.
 
     Raises:
-        UserError: another number of axes.
+        UserError: no array of booleans, or another number of axes.
 
     >>> given(jnp.ones((3, 5), bool)).allowed(jnp.arange(3), 5).shape
     (1, 1, 3, 5)
     """
+    dtype = getattr(allowed, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.bool_):
+        numbers = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+        raise problem(
+            "a mask is an array of booleans, True where a query may see a key",
+            got=describe(allowed),
+            do="Numbers that are added to the scores are a bias." if numbers else "Write jnp.asarray(mask, bool).",
+        )
     if allowed.ndim not in (2, 3, 4):
         raise problem("a mask has axes T S, B T S or B N T S", got=f"shape {allowed.shape}")
-    return Mask((Given(allowed),))
+    return Mask((Given(jnp.asarray(allowed)),))

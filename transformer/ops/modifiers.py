@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from transformer.errors import problem
+from transformer.axes import check_broadcast, describe, to_rank
+from transformer.errors import path_of, problem
 from transformer.ops.positions import QueryKeyPositions
 
 Function = Callable[[Array, Array, Array], Array]
@@ -59,7 +60,7 @@ def modify_scores(
         positions: of queries and keys, for the user's own function; their indices if absent.
 
     Raises:
-        UserError: the function returned another shape.
+        UserError: a bias that does not fit, or the function returned another shape or no floats.
 
     >>> modify_scores(jnp.ones((2, 4, 3, 5)), Modifiers(soft_cap=30.0)).shape
     (2, 4, 3, 5)
@@ -67,16 +68,17 @@ def modify_scores(
     if modifiers.soft_cap is not None:
         scores_BNTS = modifiers.soft_cap * jnp.tanh(scores_BNTS / modifiers.soft_cap)
     if bias is not None:
-        scores_BNTS = scores_BNTS + bias
+        check_broadcast("the bias", bias, scores_BNTS.shape, "B N T S", jnp.floating)
+        scores_BNTS = scores_BNTS + to_rank(bias, 4)
     if modifiers.function is None:
         return scores_BNTS
     if positions is None:
-        positions = QueryKeyPositions(*(jnp.arange(size) for size in scores_BNTS.shape[2:]))
+        positions = QueryKeyPositions(*(jnp.arange(size, dtype=jnp.int32) for size in scores_BNTS.shape[2:]))
     new = modifiers.function(scores_BNTS, *positions.broadcast)
-    if getattr(new, "shape", None) != scores_BNTS.shape:
-        name = getattr(modifiers.function, "__name__", modifiers.function)
-        expected = f"B N T S = {scores_BNTS.shape}"
+    if getattr(new, "shape", None) != scores_BNTS.shape or not jnp.issubdtype(new.dtype, jnp.floating):
         raise problem(
-            f"score modifier {name!r} gave another shape", got=getattr(new, "shape", repr(new)), expected=expected
+            f"score modifier {path_of(modifiers.function)!r} gave something else",
+            got=describe(new),
+            expected=f"floats of shape B N T S = {scores_BNTS.shape}",
         )
     return new.astype(jnp.float32)

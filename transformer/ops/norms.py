@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from transformer.axes import to_rank
+
 
 def layer_norm(
     x: Float[Array, "... D"],
@@ -28,8 +30,8 @@ def layer_norm(
     wide = x.astype(jnp.float32)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-    y = centred * jax.lax.rsqrt(variance + epsilon) * scale
-    return (y if bias is None else y + bias).astype(x.dtype)
+    y = centred * jax.lax.rsqrt(variance + epsilon) * to_rank(scale, x.ndim)
+    return (y if bias is None else y + to_rank(bias, x.ndim)).astype(x.dtype)
 
 
 def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float = 1e-5) -> Float[Array, "... D"]:
@@ -40,7 +42,7 @@ def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float 
     """
     wide = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    return (wide * jax.lax.rsqrt(mean_square + epsilon) * scale).astype(x.dtype)
+    return (wide * jax.lax.rsqrt(mean_square + epsilon) * to_rank(scale, x.ndim)).astype(x.dtype)
 
 
 NORMS: dict[str, tuple[Callable[..., Array], tuple[str, ...]]] = {

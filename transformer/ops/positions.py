@@ -17,6 +17,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from transformer.axes import to_rank
+from transformer.errors import problem
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +42,14 @@ class QueryKeyPositions:
     @property
     def distances(self) -> Array:
         """Key position minus query position: T S, or B T S."""
-        return self.key[..., None, :] - self.query[..., :, None]
+        rank = max(self.query.ndim, self.key.ndim)
+        return to_rank(self.key, rank)[..., None, :] - to_rank(self.query, rank)[..., :, None]
 
 
 def _angles(positions: Int[Array, "..."], half: int, base: float | Array) -> Float[Array, "... half"]:
     """Compute positions / base^(i / half) for i = 0 .. half - 1, in radians."""
     rates = base ** (-jnp.arange(half, dtype=jnp.float32) / max(half, 1))
-    return positions[..., None].astype(jnp.float32) * rates
+    return positions[..., None].astype(jnp.float32) * to_rank(rates, positions.ndim + 1)
 
 
 def sinusoidal(positions: Int[Array, "..."], width: int, base: float = 10_000.0) -> Float[Array, "... D"]:
@@ -72,10 +76,15 @@ def rotary(
         positions: T, or B T.
         base: the wavelengths in positions are 2 pi base^(i / (H/2)); may be traced.
 
+    Raises:
+        UserError: H is odd.
+
     >>> rotary(jnp.ones((2, 5, 4, 8)), jnp.arange(5)).shape
     (2, 5, 4, 8)
     """
-    angles = _angles(positions, x_BTNH.shape[-1] // 2, base)[..., None, :]
+    if x_BTNH.shape[-1] % 2:
+        raise problem("rotary positions rotate pairs of entries", got=f"H = {x_BTNH.shape[-1]}", expected="even")
+    angles = to_rank(_angles(positions, x_BTNH.shape[-1] // 2, base)[..., None, :], 4)
     cosine, sine = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     rotated = [first * cosine - second * sine, second * cosine + first * sine]
@@ -117,7 +126,8 @@ def alibi(positions: QueryKeyPositions, heads: int) -> Float[Array, "... N T S"]
     (4, 3, 5)
     """
     distance_TS = jnp.abs(positions.distances).astype(jnp.float32)
-    return -jnp.asarray(slopes(heads), jnp.float32)[:, None, None] * distance_TS[..., None, :, :]
+    slopes_N11 = jnp.asarray(slopes(heads), jnp.float32)[:, None, None]
+    return -to_rank(slopes_N11, distance_TS.ndim + 1) * distance_TS[..., None, :, :]
 
 
 def relative(

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from transformer.errors import look_up, problem
+from transformer.errors import look_up, path_of, problem
 from transformer.ops.positions import QueryKeyPositions, relative
 
 ScoreFunction = Callable[..., Array]
@@ -69,8 +69,8 @@ class Score:
 
     @property
     def name(self) -> str:
-        """The function's own name, for errors."""
-        return getattr(self.function, "__name__", repr(self.function))
+        """The function's own name with its module, for errors."""
+        return path_of(self.function)
 
 
 def dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
@@ -126,7 +126,7 @@ def cosine(
     (2, 4, 3, 5)
     """
     factor_N = scale * query_BTNH.shape[-1] ** 0.5
-    return dot(_unit(query_BTNH), _unit(key_BSNH)) * factor_N[:, None, None]
+    return dot(_unit(query_BTNH), _unit(key_BSNH)) * factor_N[None, :, None, None]
 
 
 def _unit(x: Array) -> Array:

@@ -32,12 +32,13 @@ def masked_softmax(
     allowed = jnp.broadcast_to(True if allowed is None else allowed, scores_BNTS.shape)
     # A finite stand-in keeps inf - inf out of the gradient; the second `where` makes the masked weights exactly zero.
     low = jnp.finfo(jnp.float32).min
-    highest = jnp.max(scores_BNTS, axis=-1, keepdims=True, where=allowed, initial=low)
+    highest = jnp.maximum(jnp.max(jnp.where(allowed, scores_BNTS, low), axis=-1, keepdims=True), low)
     if sink_N is not None:
-        highest = jnp.maximum(highest, sink_N[:, None, None])
+        sink_1N11 = sink_N[None, :, None, None]
+        highest = jnp.maximum(highest, sink_1N11)
     shifted = jnp.where(allowed, scores_BNTS - jax.lax.stop_gradient(highest), 0.0)
     exponentials = jnp.where(allowed, jnp.exp(shifted), 0.0)
     total = jnp.sum(exponentials, axis=-1, keepdims=True)
     if sink_N is not None:
-        total = total + jnp.exp(sink_N[:, None, None] - jax.lax.stop_gradient(highest))
+        total = total + jnp.exp(sink_1N11 - jax.lax.stop_gradient(highest))
     return exponentials / jnp.where(total == 0.0, 1.0, total)

@@ -160,3 +160,12 @@ def test_parameters_by_part_add_up_and_are_what_the_sizes_say(architecture):
     assert parts["decoder, norms"] == 2 * D * ((3 if architecture == "seq2seq" else 2) * L + 1)
     assert parts["embedding"] == state.params["embedding"]["table"].size
     assert ("decoder, cross-attention" in parts) == (architecture == "seq2seq")
+
+
+def test_a_print_within_a_program_counts_nothing():
+    def printed(x):
+        jax.debug.print("x {}", x)
+        return jax.lax.cond(x[0] > 0, lambda x: (jax.debug.print("above 0"), x @ x)[1], lambda x: x @ x, x)
+
+    counted = [operations(function, jnp.ones(5)).total.products for function in (printed, lambda x: x @ x)]
+    assert counted == [10, 10]

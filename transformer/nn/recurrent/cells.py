@@ -42,7 +42,7 @@ def gru(
     """Compute the next state, from W x + b and U h."""
     (hidden_BE,) = state
     reset_BE, update_BE = (jax.nn.sigmoid(inputs_BZE[:, i] + products_BZE[:, i]) for i in (0, 1))
-    recalled_BE = products_BZE[:, 2] if recurrent_bias_E is None else products_BZE[:, 2] + recurrent_bias_E
+    recalled_BE = products_BZE[:, 2] if recurrent_bias_E is None else products_BZE[:, 2] + recurrent_bias_E[None]
     new_BE = jnp.tanh(inputs_BZE[:, 2] + reset_BE * recalled_BE)
     return ((1.0 - update_BE) * new_BE + update_BE * hidden_BE,)
 

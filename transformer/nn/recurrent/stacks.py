@@ -118,7 +118,7 @@ class RecurrentEncoder(nn.Module):
         blocks = Cells(config, tuple(owners), layers, name="blocks")()
         with jax.named_scope("recurrent"):
             x_BSD, (states, last, captured) = jax.lax.scan(
-                layer, x_BSD, (blocks, jnp.arange(layers)), unroll=layers if config.unroll else 1
+                layer, x_BSD, (blocks, jnp.arange(layers, dtype=jnp.int32)), unroll=layers if config.unroll else 1
             )
         return x_BSD, states, last, chosen_layers(captured, self.request)
 
@@ -218,7 +218,7 @@ class RecurrentDecoder(nn.Module):
             return inputs.dropout.fold_in(index)(x_BTD, 0), (states, recorder.captured)
 
         with jax.named_scope("recurrent"):
-            own = (layers, lowest + jnp.arange(count))
+            own = (layers, lowest + jnp.arange(count, dtype=jnp.int32))
             return jax.lax.scan(layer, x_BTD, own, unroll=count if self.config.unroll else 1)
 
     def attentive(
@@ -256,7 +256,7 @@ class RecurrentDecoder(nn.Module):
             return new_inputs_BZD, (context_B1D, step_recorder.captured)
 
         with jax.named_scope("recurrent"):
-            positions_BT = jnp.broadcast_to(jnp.arange(x_BTD.shape[1]), x_BTD.shape[:2])
+            positions_BT = jnp.broadcast_to(jnp.arange(x_BTD.shape[1], dtype=jnp.int32), x_BTD.shape[:2])
             over_time = (gate_inputs(parameters, x_BTD), inputs.allowed_BTS, positions_BT)
             cell = CELLS[self.config.recurrent.cell]
             restart = _restart(inputs, again)
