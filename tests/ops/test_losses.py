@@ -78,3 +78,19 @@ def test_an_empty_batch_sums_to_zero():
 @pytest.mark.parametrize("smoothing", [None, 0.3])
 def test_gradients_of_losses_are_those_of_finite_differences(smoothing):
     check_gradients(lambda x: cross_entropy(x, LABELS, smoothing), LOGITS)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int32", "uint32"])
+def test_a_label_outside_of_the_vocabulary_has_nan_and_no_gradient(dtype):
+    wide = normal(1, B, 300)
+    labels = jnp.array([5, 120], dtype)
+    np.testing.assert_allclose(cross_entropy(wide, labels), -log_softmax(wide)[[0, 1], [5, 120]], rtol=1e-5)
+    beyond = [127] if dtype == "int8" else [99]
+    beyond += [-1, -100] if dtype.startswith("int") else [np.iinfo(dtype).max]
+    for label in beyond:
+        labels = jnp.array([5, label], dtype)
+        losses = cross_entropy(wide[:, :50], labels)
+        assert np.isnan(losses).tolist() == [False, True]
+        slope = jax.grad(lambda x, y=labels: weighted_sum(cross_entropy(x, y), jnp.array([1.0, 0.0]))[0])(wide[:, :50])
+        assert np.isfinite(slope).all()
+        assert not slope[1].any()
