@@ -103,6 +103,45 @@ def test_the_limits_are_greedy(strategy):
     assert strategy.choose(x, KEY).dtype == jnp.int32
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-37, 1e-38, 1e-40, 1e-300])
+@pytest.mark.parametrize("cut", [{}, {"top_k": 2}, {"top_p": 0.9}])
+def test_temperatures_near_zero_approach_greedy(temperature, cut):
+    x = jnp.array([[0.0, 3.0, 1.0, 2.0], [-100.0, -3.0, -10.0, -20.0], [-1e30, 1e30, 0.0, 0.0]])
+    for number in (temperature, jnp.array(temperature)):
+        np.testing.assert_array_equal(Sampling(number, **cut).choose(x, KEY), [1, 1, 1])
+
+
+def test_quotients_within_range_are_those_of_the_plain_division():
+    x = logits(8)
+    for temperature in (1e-3, 0.7, 1.0, 1e6):
+        found = np.asarray(Sampling(temperature).filtered(jnp.array(x)))
+        np.testing.assert_array_equal(found, np.asarray(jnp.array(x) / temperature))
+
+
+def test_the_ends_of_top_p_keep_the_likeliest_and_all():
+    x = jnp.array(logits(9, size=5000))
+    for least in (1e-40, 1e-300):
+        assert np.isfinite(Sampling(top_p=least).filtered(x)).sum(axis=1).tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(Sampling(top_p=1.0).filtered(x), x)
+    np.testing.assert_array_equal(Sampling(top_k=10**9).filtered(x), x)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("temperature", 0.0),
+        ("temperature", -1.0),
+        ("temperature", np.nan),
+        ("top_k", 0),
+        ("top_p", 0.0),
+        ("top_p", 1.5),
+    ],
+)
+def test_a_number_outside_of_its_range_is_refused(name, number):
+    with pytest.raises(UserError, match=f"{name} of sampling is out of range"):
+        Sampling(**{name: number})
+
+
 def test_the_same_key_draws_the_same_and_another_key_another():
     x = jnp.array(logits(6, rows=50))
     first, again, other = (Sampling().choose(x, key) for key in (KEY, KEY, jax.random.key(4)))

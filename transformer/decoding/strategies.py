@@ -10,10 +10,12 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
 from transformer.errors import problem
+from transformer.ops.keys import as_key
 from transformer.read_by import Condition, when
 from transformer.schema import Check, above, at_least, setting
 
@@ -34,20 +36,38 @@ class Greedy:
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
 
 
+RANGES = {
+    "temperature": above(0.0),
+    "top_k": at_least(1),
+    "top_p": Check(lambda value: 0.0 < value <= 1.0, "a number above 0, at most 1"),
+}
+"""Setting of a strategy -> the check of its value."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampling:
     """A draw from the distribution, sharpened by the temperature and cut to its likeliest part.
 
     Attributes:
-        temperature: divides the logits; above 0, may be traced.
-        top_k: as many tokens at most; None: all.
-        top_p: the least probability that the tokens kept hold together, after `top_k`; None: all.
+        temperature: divides the logits; above 0, may be traced. As it goes to 0, sampling becomes greedy.
+        top_k: as many tokens at most, 1 or more; None: all.
+        top_p: the least probability that the tokens kept hold together, after `top_k`; above 0; None or 1: all.
+
+    Raises:
+        UserError: a number outside of its range, where it is known.
     """
 
     temperature: float | Array = 1.0
     top_k: int | None = None
     top_p: float | None = None
     random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name, check in RANGES.items():
+            value = getattr(self, name)
+            expected = check(value) if isinstance(value, int | float | np.number) else None
+            if expected is not None:
+                raise problem(f"{name} of sampling is out of range", got=value, expected=expected)
 
     def choose(self, logits_BV: Float[Array, "B V"], key: Array | None = None) -> Int[Array, "B"]:
         """Choose the token of each example.
@@ -60,7 +80,7 @@ class Sampling:
         """
         if key is None:
             raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
-        return jax.random.categorical(key, self.filtered(logits_BV), axis=-1).astype(jnp.int32)
+        return jax.random.categorical(as_key(key), self.filtered(logits_BV), axis=-1).astype(jnp.int32)
 
     def filtered(self, logits_BV: Float[Array, "B V"]) -> Float[Array, "B V"]:
         """Divide the logits by the temperature, and set those of tokens that are never drawn to -inf.
@@ -70,17 +90,27 @@ class Sampling:
         >>> Sampling(temperature=0.5, top_p=0.9).filtered(jnp.eye(3)).shape
         (3, 3)
         """
-        logits_BV = logits_BV.astype(jnp.float32) / self.temperature
+        logits_BV = _divided(logits_BV.astype(jnp.float32), self.temperature)
         if self.top_k is not None:
             lowest_B1 = jax.lax.top_k(logits_BV, min(self.top_k, logits_BV.shape[-1]))[0][:, -1:]
             logits_BV = jnp.where(logits_BV < lowest_B1, -jnp.inf, logits_BV)
-        if self.top_p is not None:
+        if self.top_p is not None and self.top_p < 1:
             falling_BV = -jnp.sort(-logits_BV, axis=-1)
             share_BV = jax.nn.softmax(falling_BV, axis=-1)
             needed_BV = jnp.cumsum(share_BV, axis=-1) - share_BV < self.top_p  # what comes before is not yet enough
+            needed_BV = needed_BV.at[:, 0].set(True)  # also where top_p is rounded to 0
             lowest_B1 = jnp.min(jnp.where(needed_BV, falling_BV, jnp.inf), axis=-1, keepdims=True)
             logits_BV = jnp.where(logits_BV < lowest_B1, -jnp.inf, logits_BV)
         return logits_BV
+
+
+def _divided(logits_BV: Array, temperature: float | Array) -> Array:
+    """Divide the logits, less their largest one where the quotients leave the range of float32."""
+    quotient_BV = logits_BV / temperature
+    below_BV = logits_BV - jnp.max(logits_BV, axis=-1, keepdims=True)
+    smallest = jnp.finfo(jnp.float32).tiny  # below it a divisor counts as 0
+    in_range_B1 = jnp.isfinite(jnp.max(quotient_BV, axis=-1, keepdims=True))
+    return jnp.where(in_range_B1, quotient_BV, below_BV / jnp.maximum(temperature, smallest))
 
 
 STRATEGIES: dict[str, type[Greedy | Sampling]] = {"greedy": Greedy, "sampling": Sampling}
@@ -100,9 +130,6 @@ def _strategies_with(name: str) -> Condition:
     return when("decoding.strategy", *(row for row, strategy in STRATEGIES.items() if name in settings_of(strategy)))
 
 
-probability = Check(lambda value: 0.0 < value <= 1.0, "a number above 0, at most 1")
-
-
 @dataclasses.dataclass(frozen=True)
 class DecodingConfig:
     """Settings of generation."""
@@ -114,19 +141,19 @@ class DecodingConfig:
     temperature: float = setting(
         1.0,
         "sampling: divisor of the logits; below 1: sharper, above 1: flatter",
-        check=above(0.0),
+        check=RANGES["temperature"],
         read_by=_strategies_with("temperature"),
     )
     top_k: int | None = setting(
         None,
         "sampling: number of likeliest tokens to draw from; none: all",
-        check=at_least(1),
+        check=RANGES["top_k"],
         read_by=_strategies_with("top_k"),
     )
     top_p: float | None = setting(
         None,
         "sampling: probability of the likeliest tokens to draw from; none: 1, all tokens",
-        check=probability,
+        check=RANGES["top_p"],
         read_by=_strategies_with("top_p"),
     )
 
