@@ -15,6 +15,7 @@
 N = K x G: query head n reads key/value head n // G.
 """
 
+import numpy as np
 from jax import Array
 
 from transformer.errors import problem
@@ -41,7 +42,7 @@ LEGEND = {
 }
 
 
-def check_shape(name: str, array: Array, axes: str, sizes: dict[str, int]) -> None:
+def check_shape(name: str, array: Array | np.ndarray, axes: str, sizes: dict[str, int]) -> None:
     """Check an array against axes such as "B S K H", and add the sizes of new letters to `sizes`.
 
     Raises:

@@ -106,3 +106,11 @@ def test_generating_past_the_table_of_learned_positions_is_an_error():
     generate(model.model, model.params, prompted("decoder_only"), steps=4, end=1)
     with pytest.raises(UserError, match="max_length = 6"):
         generate(model.model, model.params, prompted("decoder_only"), steps=5, end=1)
+
+
+def test_an_example_whose_logits_are_unknown_has_padding_and_the_others_their_tokens():
+    model, inputs = tiny("decoder_only", position="rotary"), prompted("decoder_only")
+    run = jax.jit(lambda p, b: generate(model.model, p, b, steps=STEPS, end=-1, padding=9))
+    right = np.asarray(run(model.params, inputs))
+    found = run(model.params, {**inputs, "target": inputs["target"].at[1, 0].set(-1)})
+    np.testing.assert_array_equal(found, np.where(np.arange(B)[:, None] == 1, 9, right))

@@ -202,7 +202,7 @@ def test_entries_of_a_batch_that_do_not_fit_are_named(entry, shape, says):
 
 def test_a_batch_may_hold_numpy_arrays_and_what_models_do_not_read():
     model = tiny("decoder_only")
-    inputs = {**{name: np.asarray(x) for name, x in batch().items()}, "labels": np.ones((B, T)), "texts": ["a", "b"]}
+    inputs = {**{name: np.asarray(x) for name, x in batch().items()}, "labels": np.ones((B, T)), "loss_weights": None}
     np.testing.assert_array_equal(
         model.model.apply(model.params, inputs)["logits"], model.model.apply(model.params, batch())["logits"]
     )

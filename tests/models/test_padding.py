@@ -5,8 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.fixtures.speeds import core_of
-from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, TRANSFORMERS, B, S, T, V, batch, cases, side, tiny, valid
+from tests.fixtures.speeds import core_of, more
+from tests.fixtures.tiny import (
+    ARCHITECTURES,
+    RECURRENT,
+    TRANSFORMERS,
+    B,
+    S,
+    T,
+    V,
+    batch,
+    cases,
+    frozendict,
+    side,
+    tiny,
+    valid,
+)
 
 SETTINGS = [
     {"position": "rotary", "tie_embeddings": False},
@@ -131,3 +145,31 @@ def test_examples_of_a_batch_do_not_see_each_other(architecture):
     for b in range(B):
         alone = model({name: x[b : b + 1] for name, x in inputs.items()})
         np.testing.assert_allclose(alone[0], logits[b], rtol=2e-5, atol=2e-5)
+
+
+def test_padding_that_segments_of_the_source_alone_name_is_seen_by_nobody():
+    model, inputs = tiny("seq2seq", position="rotary"), batch()
+    del inputs["source_lengths"]
+    segments = jnp.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 1, 0, 0]])
+    found = model({**inputs, "source_segments": segments})
+    other = {**inputs, "source": jnp.where(segments == 0, 19, inputs["source"]), "source_segments": segments}
+    np.testing.assert_array_equal(model(other), found)
+    alone = {name: x[2:] for name, x in inputs.items()}
+    alone["source"] = alone["source"][:, 2:3]
+    np.testing.assert_allclose(found[2:], model(alone), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("reads", ["first", more("last"), more("mean"), more("max")])
+def test_a_classifier_does_not_read_padding_that_segments_name(reads):
+    model = tiny("encoder_only", position="rotary", class_head=frozendict(classes=3, reads=reads))
+    tokens = batch()["source"][:, :3]
+
+    def classes(inputs):
+        return np.asarray(model.apply(model.params, inputs)["class_logits"])
+
+    row = jnp.pad(tokens, ((0, 0), (2, 1)), constant_values=7)
+    segments = jnp.pad(jnp.ones_like(tokens), ((0, 0), (2, 1)))
+    found = classes({"source": row, "source_segments": segments})
+    np.testing.assert_allclose(found, classes({"source": tokens}), rtol=2e-5, atol=2e-5)
+    np.testing.assert_array_equal(classes({"source": jnp.where(segments, row, 9), "source_segments": segments}), found)
+    assert np.isnan(classes({"source": row, "source_segments": segments.at[0, -1].set(2)})[0]).all()

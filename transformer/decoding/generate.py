@@ -9,11 +9,13 @@ The loop is a `while` in one compiled program; nothing is computed after the las
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Int
 
 from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import problem
 from transformer.models.build import Batch, Cache, Model, Params
+from transformer.ops.keys import as_key
 
 State = tuple[Array, Array, Array, Array, Cache]
 """Index of the next token, the last tokens B, all tokens B T, booleans B of the ended examples, and the cache."""
@@ -22,13 +24,13 @@ State = tuple[Array, Array, Array, Array, Cache]
 def generate(
     model: Model,
     params: Params,
-    batch: Batch,
+    batch: Batch | ArrayLike,
     *,
     steps: int,
     end: int | Array,
     strategy: Greedy | Sampling = Greedy(),
     padding: int | Array = 0,
-    key: Array | None = None,
+    key: ArrayLike | None = None,
 ) -> Int[Array, "B steps"]:
     """Continue each example of a batch; pure, to be jitted with `steps` static.
 
@@ -37,13 +39,14 @@ def generate(
         steps: most tokens generated.
         end: the token that ends an example; it is part of the result.
         padding: what stands after the end.
-        key: for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
+        key: a key or a seed, for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
 
     Raises:
         UserError: fewer than one step, a strategy that draws without a key, or what `model.start` raises.
 
     Returns:
-        The tokens of each example, `padding` after its end token.
+        The tokens of each example; `padding` after its end token, and from where on its logits are NaN (see
+        `model.start`).
 
     >>> import transformer
     >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7, width=8, num_heads=2, num_layers=1))
@@ -55,12 +58,16 @@ def generate(
         raise problem("nothing to generate", got=f"{steps} steps", expected="1 or more")
     if strategy.random and key is None:
         raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
+    typed = None if key is None else as_key(key)
     logits_BV, cache, _ = model.start(params, batch, steps=steps)
     B = logits_BV.shape[0]
 
-    def choose(index: Array | int, logits_BV: Array, ended_B: Array) -> Array:
-        drawn = None if key is None else jax.random.fold_in(key, index)
-        return jnp.where(ended_B, padding, strategy.choose(logits_BV, drawn))
+    def choose(index: Array | int, logits_BV: Array, ended_B: Array) -> tuple[Array, Array]:
+        """Return the tokens, and which examples have ended."""
+        drawn = None if typed is None else jax.random.fold_in(typed, index)
+        chosen_B = strategy.choose(logits_BV, drawn)
+        unknown_B = jnp.isnan(jnp.max(logits_BV, axis=-1))
+        return jnp.where(ended_B | unknown_B, padding, chosen_B), ended_B | unknown_B | (chosen_B == end)
 
     def unfinished(state: State) -> Array:
         index, _, _, ended_B, _ = state
@@ -69,11 +76,11 @@ def generate(
     def advance(state: State) -> State:
         index, last_B, tokens_BT, ended_B, cache = state
         logits_BV, cache, _ = model.step(params, last_B, cache)
-        chosen_B = choose(index, logits_BV, ended_B)
+        chosen_B, ended_B = choose(index, logits_BV, ended_B)
         tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, chosen_B[:, None], (0, index))
-        return index + 1, chosen_B, tokens_BT, ended_B | (chosen_B == end), cache
+        return index + 1, chosen_B, tokens_BT, ended_B, cache
 
-    chosen_B = choose(0, logits_BV, jnp.zeros(B, bool))
+    chosen_B, ended_B = choose(0, logits_BV, jnp.zeros(B, bool))
     tokens_BT = jnp.full((B, steps), padding, jnp.int32).at[:, 0].set(chosen_B)
-    state = (jnp.ones((), jnp.int32), chosen_B, tokens_BT, chosen_B == end, cache)
+    state = (jnp.ones((), jnp.int32), chosen_B, tokens_BT, ended_B, cache)
     return jax.lax.while_loop(unfinished, advance, state)[2]

@@ -9,12 +9,14 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
 from transformer.errors import problem
-from transformer.models.batch import entries
+from transformer.models import ranges, reading
+from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
@@ -26,6 +28,7 @@ from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
+from transformer.ops.keys import as_key
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -35,10 +38,11 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 }
 
 Params = dict[str, Any]
-Batch = Mapping[str, ArrayLike]
+Batch = Mapping[str, Any]
+"""Entries of `transformer.models.batch.ENTRIES` -> their arrays; `labels` and `loss_weights` are not read."""
 Replace = Mapping[str, Callable[[Array], Array]]
 Cache = dict[str, Any]
-"""State of decoding: keys and values, or recurrent states; whatever the architecture needs."""
+"""State of decoding: keys and values, or recurrent states; and `remaining`, the steps that each example has left, B."""
 Captured = dict[str, Array]
 """Names of activations -> their arrays, with a leading L."""
 
@@ -55,13 +59,18 @@ class Model:
     config: ModelConfig
     module: nn.Module
 
-    def init(self, key: Array, scale: float | Array = 1.0) -> Params:
+    def init(self, key: ArrayLike, scale: float | Array = 1.0) -> Params:
         """Draw the parameters, float32, as a nested dict; matrices and tables times `scale`, which may be traced.
+
+        `key` is a key, or a seed: `init(0)` is `init(jax.random.key(0))`.
 
         Each parameter is drawn by itself, from `key` and its path: models of other variants start the parameters that
         they share alike, and the layers that they share too. `self.module.init` draws from other keys.
+
+        Raises:
+            UserError: neither one key nor a seed below 2^32.
         """
-        return initial_values(key, self.parameter_shapes, module_settings(self.config), scale)
+        return initial_values(as_key(key), self.parameter_shapes, module_settings(self.config), scale)
 
     @functools.cached_property
     def parameter_shapes(self) -> Params:
@@ -76,17 +85,19 @@ class Model:
     def apply(
         self,
         params: Params,
-        batch: Batch,
+        batch: Batch | ArrayLike,
         *,
-        key: Array | None = None,
+        key: ArrayLike | None = None,
         dropout: float | Array | None = None,
         capture: Sequence[str] = (),
         replace: Replace | None = None,
     ) -> dict[str, Any]:
-        """Apply the model to a batch (its entries: `transformer.models.batch.ENTRIES`).
+        """Apply the model to a batch.
 
         Args:
-            key: a typed key, for training with dropout. Without one nothing is dropped.
+            batch: a dict of integer arrays of any type (entries and axes: `transformer.models.batch.ENTRIES`). Known
+                entries that this architecture does not read may be there.
+            key: a key or a seed, for training with dropout. Without one nothing is dropped.
             dropout: the rate, a number or a traced array; None takes the config's.
             capture: names of activations (see `transformer.nn.intermediates`).
             replace: name -> function of the activation, of the same shape.
@@ -94,24 +105,33 @@ class Model:
         Returns:
             logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
             classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for.
+            Under `jax.jit`, where ids and lengths cannot be checked, the logits of a position with an id outside of
+            the vocabulary are NaN, and all of an example with a negative length; those of a decoder are NaN too where
+            it reads a source with such an id.
 
         Raises:
-            UserError: a batch without what this architecture needs, shapes that do not fit, an unknown activation.
+            UserError: a batch without what this architecture needs, an entry that no model reads, shapes that do not
+                fit, ids outside of the vocabulary (padding may hold any id), negative lengths, an unknown activation.
         """
         if dropout is not None and key is None:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
-        site = Dropout() if rate is None else Dropout(rate, key)
+        site = Dropout() if rate is None or key is None else Dropout(rate, as_key(key))
         module = self._requesting(capture, replace)
-        out = cast(dict[str, Any], module.apply({"params": params}, entries(batch), site))
-        captured = {"captured": out["captured"]} if capture else {}
+        inputs, faults = self._read(batch, ranges.faults_of_input)
+        out = cast(dict[str, Any], module.apply({"params": params}, inputs, site))
         outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
-        return {**outputs, **captured}
+        if "logits" in out:
+            unknown = ranges.unknown_positions(faults, inputs, STRUCTURES[self.config.architecture].sides[-1])
+            outputs["logits"] = ranges.mark(out["logits"], unknown)
+        else:
+            outputs["class_logits"] = ranges.mark(out["class_logits"], ranges.unknown_examples(faults))
+        return {**outputs, "captured": out["captured"]} if capture else outputs
 
     def start(
         self,
         params: Params,
-        batch: Batch,
+        batch: Batch | ArrayLike,
         *,
         steps: int,
         capture: Sequence[str] = (),
@@ -121,24 +141,36 @@ class Model:
 
         Args:
             batch: `source` and its lengths for an encoder; `target` and `target_lengths`, a prompt of 1 token or
-                more, for a decoder; `prefix_lengths`, where the mask slots begin, for an encoder-only model.
+                more, for a decoder; `prefix_lengths`, where the mask slots begin, for an encoder-only model. Padding
+                before or after a prompt may be segment 0 of `target_segments`; what is captured of the prompt then
+                begins with its first token. A prompt in a segment reads the source in the same segment.
             steps: most tokens to decode.
             capture, replace: as for `apply`.
 
         Returns:
             The logits of the token after the prompt, B V, float32; the cache; and name -> captured array, leading L.
+            Under `jax.jit`, the logits of an example that would be an error are NaN, and so are those of its steps.
 
         Raises:
-            UserError: a batch without what this architecture needs, a prompt beyond learned positions, a classifier.
+            UserError: what `apply` raises, a prompt without a token, several segments in one row, a prompt beyond
+                learned positions, fewer than one step, a classifier.
         """
+        if not isinstance(steps, int | np.integer) or steps < 1:
+            raise problem("nothing to decode", got=f"{steps} steps", expected="1 or more, known when it is compiled")
         module = self._requesting(capture, replace)
-        out = module.apply({"params": params}, entries(batch), steps, method="start")
-        return cast(tuple[Array, Cache, Captured], out)
+        inputs, faults = self._read(batch, ranges.faults_of_prompt)
+        inputs = prompt(inputs) if "target" in inputs else inputs
+        out = module.apply({"params": params}, inputs, int(steps), method="start")
+        logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
+        unknown_B = ranges.unknown_examples(faults)
+        if unknown_B is not None:
+            cache = {**cache, "remaining": jnp.where(unknown_B, -1, cache["remaining"])}
+        return ranges.mark(logits_BV, unknown_B), cache, captured
 
     def step(
         self,
         params: Params,
-        token_B: Array,
+        token_B: ArrayLike,
         cache: Cache,
         *,
         capture: Sequence[str] = (),
@@ -154,10 +186,30 @@ class Model:
         Returns:
             As `start`: the logits of the next token, the cache, and the captured activations of this step. An
             encoder-only model computes everything in `start`; its `step` captures and replaces nothing.
+            Under `jax.jit`, an example that reads a token outside of the vocabulary, or a step more than its cache
+            holds, has NaN as logits from there on. (The states of rnn_seq2seq have no end.)
+
+        Raises:
+            UserError: a token outside of the vocabulary, or no step left, where that is known.
         """
         module = self._requesting(capture, replace)
+        if not isinstance(cache, Mapping) or "remaining" not in cache:
+            raise problem("no state of decoding", got=type(cache).__name__, expected="the second result of start")
+        remaining_B = ranges.one_step_less(cache["remaining"])
+        if "target" in STRUCTURES[self.config.architecture].sides:
+            token_B, remaining_B = ranges.next_token(token_B, remaining_B, self.config)
         out = module.apply({"params": params}, token_B, cache, method="step")
-        return cast(tuple[Array, Cache, Captured], out)
+        logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
+        return ranges.mark(logits_BV, remaining_B < 0), {**cache, "remaining": remaining_B}, captured
+
+    def _read(
+        self, batch: Batch | ArrayLike, faults: Callable[[reading.Numbers, ModelConfig], list[ranges.Fault]]
+    ) -> tuple[dict[str, Array], list[ranges.Fault]]:
+        """Return the arrays of a batch, checked, and the faults that cannot be known yet."""
+        row = STRUCTURES[self.config.architecture]
+        numbers = reading.read(batch, reading.entries_of(row.sides, row.recurrent))
+        unknown = ranges.check(faults(numbers, self.config), cast(Batch, batch))
+        return {name: jnp.asarray(array) for name, array in numbers.items()}, unknown
 
     def parameter_axes(self, params: Params) -> dict[str, Any]:
         """Return a nested dict like `params`, with the axes and kind of each array."""

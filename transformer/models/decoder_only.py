@@ -4,12 +4,13 @@ With `prefix_lengths` in the batch, the prefix sees both ways (a prefix LM, Raff
 """
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import Array
 
-from transformer.models.batch import Batch, Tree, causal_mask, require
+from transformer.models.batch import Batch, Tree, causal_mask, extent, require, without
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
-from transformer.nn.embedding import Embedding, check_length
+from transformer.nn.embedding import Embedding, check_length, longest_sequence
 from transformer.nn.heads import last, output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
@@ -35,7 +36,7 @@ class DecoderOnly(nn.Module):
     def __call__(self, batch: Batch, dropout: Dropout = Dropout()) -> Tree:
         """Apply the model to the whole sequence at once."""
         x_BTD, _, captured = self.read(batch, dropout)
-        out = predictions(self.head, x_BTD, self.embedding(), batch.get("target_lengths"))
+        out = predictions(self.head, x_BTD, self.embedding(), extent(batch, "target"))
         return {**out, "hidden": x_BTD, "captured": captured}
 
     def read(
@@ -49,7 +50,7 @@ class DecoderOnly(nn.Module):
             self_mask=causal_mask(batch),
             positions=positions,
             dropout=dropout.fold_in(1),
-            cache_index_B=None if cache is None else target_BT[:, 0] * 0,
+            cache_index_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
         )
         return self.decoder(x_BTD, inputs, cache)
 
@@ -60,9 +61,10 @@ class DecoderOnly(nn.Module):
         length = target_BT.shape[1] + steps
         check_length(self.config, length - 1)
         empty = empty_cache(self.config, self.config.num_layers, target_BT.shape[0], length)
-        x_BTD, blocks, captured = self.read(batch, cache=empty)
+        x_BTD, blocks, captured = self.read(without(batch, "target_segments"), cache=empty)
         logits_BV = self.head(last(x_BTD, lengths_B), self.embedding())
-        return logits_BV, {"blocks": blocks, "index": lengths_B}, captured
+        remaining_B = min(length, longest_sequence(self.config) or length) - lengths_B
+        return logits_BV, {"blocks": blocks, "index": lengths_B, "remaining": remaining_B}, captured
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
         """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
@@ -70,4 +72,4 @@ class DecoderOnly(nn.Module):
         x_B1D = self.input(tokens_B[:, None], table_VD, positions=index_B[:, None], dropout=Dropout())
         inputs = StackInputs(causal_mask({}), positions=index_B[:, None], cache_index_B=index_B)
         x_B1D, blocks, captured = self.decoder(x_B1D, inputs, cache["blocks"])
-        return self.head(x_B1D, table_VD)[:, 0], {"blocks": blocks, "index": index_B + 1}, captured
+        return self.head(x_B1D, table_VD)[:, 0], {**cache, "blocks": blocks, "index": index_B + 1}, captured

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.models.batch import Batch, Tree, require, visible
+from transformer.models.batch import Batch, Tree, extent, require, visible
 from transformer.nn.blocks import Stack, StackInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
@@ -40,21 +40,28 @@ class EncoderOnly(nn.Module):
         x_BSD = self.input(source_BS, table_VD, positions=positions, dropout=dropout.fold_in(0), types_BT=types_BS)
         inputs = StackInputs(visible(batch, "source"), positions, dropout.fold_in(1))
         x_BSD, _, captured = self.encoder(x_BSD, inputs)
-        out = predictions(self.head, x_BSD, table_VD, batch.get("source_lengths"))
+        out = predictions(self.head, x_BSD, table_VD, extent(batch, "source"))
         return {**out, "hidden": x_BSD, "captured": captured}
 
     def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
         """Fill all mask slots at once: the cache holds the logits of `steps` positions from `prefix_lengths` on.
+
+        Those of positions that the source does not have, or that are padding behind it, are NaN.
 
         Returns:
             The logits B V of the first slot, the cache, and what was captured.
         """
         require_token_head(self.config)
         (prefix_B,) = require(batch, "prefix_lengths")
-        out = self({name: x for name, x in batch.items() if name != "prefix_lengths"})
+        out = self(batch)
+        B, S = batch["source"].shape
         rows_BT = prefix_B[:, None] + jnp.arange(steps)
         logits_BTV = jnp.take_along_axis(out["logits"], rows_BT[..., None], axis=1, mode="clip")
-        return logits_BTV[:, 0], {"logits": logits_BTV, "slot": jnp.ones((), jnp.int32)}, out["captured"]
+        end_B = jnp.minimum(batch.get("source_lengths", S), S)
+        logits_BTV = jnp.where((rows_BT < jnp.broadcast_to(end_B, B)[:, None])[..., None], logits_BTV, jnp.nan)
+        remaining_B = jnp.full(B, steps - 1, jnp.int32)
+        cache = {"logits": logits_BTV, "slot": jnp.ones((), jnp.int32), "remaining": remaining_B}
+        return logits_BTV[:, 0], cache, out["captured"]
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
         """Return the logits B V of the next slot, the cache, and nothing captured. The tokens are not read."""

@@ -43,6 +43,14 @@ class Structure:
     class_reads: str
     recurrent: bool = False
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sequences that the stacks read; the logits are those of the last one."""
+        return tuple(SIDES[stack] for stack in self.stacks)
+
+
+SIDES = {"encoder": "source", "decoder": "target"}
+"""Stack -> the sequence that it reads."""
 
 BOTH_STACKS = {"encoder": "num_encoder_layers", "decoder": "num_decoder_layers"}
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
-from transformer.models.batch import Batch, Tree, cross_mask, require
+from transformer.models.batch import Batch, Tree, cross_mask, extent, of_source, require
 from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.attention import Cache
 from transformer.nn.dropout import Dropout
@@ -32,6 +32,9 @@ from transformer.nn.recurrent.stacks import DecoderInputs, RecurrentDecoder, Rec
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import linear
 from transformer.ops.scores import find
+
+ENDLESS = 2**31 - 1
+"""Number of steps of a model whose state of decoding has no end."""
 
 
 class Memory(NamedTuple):
@@ -105,7 +108,7 @@ class RnnSeq2Seq(EncoderDecoder):
         (target_BT,) = require(batch, "target")
         source = self.decoder.read(memory.states_BSD)
         x_BTD, _, captured = self.read(target_BT, memory.begin, source, batch, dropout, memory.restart)
-        out = predictions(self.head, x_BTD, self.target_table(), batch.get("target_lengths"))
+        out = predictions(self.head, x_BTD, self.target_table(), extent(batch, "target"))
         return {**out, "hidden": x_BTD, "captured": captured}
 
     def read(
@@ -147,10 +150,13 @@ class RnnSeq2Seq(EncoderDecoder):
         source = self.decoder.read(memory.states_BSD)
         x_BTD, states, of_decoder = self.read(target_BT, memory.begin, source, batch, restart=memory.restart)
         logits_BV = self.head(last(x_BTD, lengths_B), self.target_table())
-        cache: Tree = {"states": _after(lengths_B, states, memory.begin)}
+        # The states do not grow, so there is no end.
+        cache: Tree = {
+            "states": _after(lengths_B, states, memory.begin),
+            "remaining": jnp.full_like(lengths_B, ENDLESS),
+        }
         if source is not None:
-            lengths = {name: batch[name] for name in ("source_lengths",) if name in batch}
-            cache |= {"cross": source, "source": lengths}
+            cache |= {"cross": source, "source": of_source(batch)}
         return logits_BV, cache, {**of_encoder, **of_decoder}
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:

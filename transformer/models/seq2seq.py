@@ -11,14 +11,17 @@ from transformer.models.batch import (
     Tree,
     causal_mask,
     cross_mask,
+    extent,
+    of_source,
     require,
     source_positions,
     visible,
+    without,
 )
 from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
-from transformer.nn.embedding import check_length
+from transformer.nn.embedding import check_length, longest_sequence
 from transformer.nn.heads import last, predictions, require_token_head
 from transformer.nn.positions import positions_of
 from transformer.ops.scores import find
@@ -56,7 +59,7 @@ class Seq2Seq(EncoderDecoder):
     def decode(self, batch: Batch, memory_BSD: Array, dropout: Dropout = Dropout()) -> Tree:
         """Apply the decoder to the whole target."""
         x_BTD, _, captured = self.read(batch, memory_BSD, dropout)
-        out = predictions(self.head, x_BTD, self.target_table(), batch.get("target_lengths"))
+        out = predictions(self.head, x_BTD, self.target_table(), extent(batch, "target"))
         return {**out, "hidden": x_BTD, "captured": captured}
 
     def read(
@@ -89,10 +92,11 @@ class Seq2Seq(EncoderDecoder):
         check_length(self.config, length - 1)
         memory_BSD, of_encoder = self.encode(batch)
         empty = empty_cache(self.config, self.config.num_decoder_layers, target_BT.shape[0], length)
-        x_BTD, blocks, of_decoder = self.read(batch, memory_BSD, cache=empty)
+        x_BTD, blocks, of_decoder = self.read(without(batch, "target_segments"), memory_BSD, cache=empty)
         logits_BV = self.head(last(x_BTD, lengths_B), self.target_table())
-        source = {name: batch[name] for name in ("source_lengths",) if name in batch}
-        return logits_BV, {"blocks": blocks, "index": lengths_B, "source": source}, {**of_encoder, **of_decoder}
+        remaining_B = min(length, longest_sequence(self.config) or length) - lengths_B
+        cache = {"blocks": blocks, "index": lengths_B, "remaining": remaining_B, "source": of_source(batch)}
+        return logits_BV, cache, {**of_encoder, **of_decoder}
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
         """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
@@ -101,6 +105,7 @@ class Seq2Seq(EncoderDecoder):
         inputs = StackInputs(
             self_mask=causal_mask({}),
             positions=index_B[:, None],
+            source_positions=source_positions(self.score, cache["source"]),
             cross_mask=cross_mask(cache["source"]),
             cache_index_B=index_B,
         )

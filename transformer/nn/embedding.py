@@ -53,9 +53,14 @@ class Embedding(nn.Module):
         return dropout(x_BTD, 0)
 
 
+def longest_sequence(config: ModelSettings) -> int | None:
+    """Return the length of the table of learned positions (tokens); None where there is no table."""
+    return config.max_length if POSITIONS[config.position].adds == "table" else None
+
+
 def check_length(config: ModelSettings, length: int) -> None:
     """Raise a UserError for a sequence that is longer than the table of learned positions (tokens)."""
-    longest = config.max_length if POSITIONS[config.position].adds == "table" else None
+    longest = longest_sequence(config)
     if longest is not None and length > longest:
         raise problem(
             "the sequence is longer than the table of learned positions",

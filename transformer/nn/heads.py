@@ -11,13 +11,20 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from transformer.errors import problem
 from transformer.nn.modules import Table
 from transformer.nn.parameters import declare
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import logits, unembed
+
+
+def from_first(x_BT: Shaped[Array, "B T *inner"], first_B: Int[Array, "B"]) -> Shaped[Array, "B T *inner"]:
+    """Move each row to the left, so that it begins at its own index; what stood before comes last."""
+    T = x_BT.shape[1]
+    index_BT = (jnp.arange(T) + first_B[:, None]) % max(T, 1)
+    return jnp.take_along_axis(x_BT, index_BT.reshape(*index_BT.shape, *(1 for _ in x_BT.shape[2:])), axis=1)
 
 
 def first(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
@@ -50,15 +57,20 @@ POOLING: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": l
 """Name -> function (hidden_BTD, lengths_B) -> B D."""
 
 
+Extent = tuple[Array | None, Array | None]
+"""First index of each example's tokens in its row, B, and their number, B; None: 0, and the whole row."""
+
+
 class ClassHead(nn.Module):
     """Logits of classes B C, float32, from the states that `class_head.reads` names; always with a bias."""
 
     config: ModelSettings
 
     @nn.compact
-    def __call__(self, hidden_BTD: Array, lengths_B: Array | None) -> Array:
+    def __call__(self, hidden_BTD: Array, lengths_B: Array | None, first_B: Array | None = None) -> Array:
         B, T = hidden_BTD.shape[:2]
         lengths_B = jnp.full(B, T, jnp.int32) if lengths_B is None else lengths_B
+        hidden_BTD = hidden_BTD if first_B is None else from_first(hidden_BTD, first_B)
         read_BD = POOLING[self.config.class_head.reads](hidden_BTD, lengths_B)
         kernel_DC, bias_C = (declare(self, "class_head", name, self.config) for name in ("kernel", "bias"))
         return logits(read_BD, kernel_DC) + bias_C
@@ -81,10 +93,10 @@ def output_head(config: ModelSettings) -> nn.Module:
     return Head(config) if config.class_head.classes is None else ClassHead(config, name="class_head")
 
 
-def predictions(head: nn.Module, hidden_BTD: Array, table_VD: Array, lengths_B: Array | None) -> dict[str, Array]:
+def predictions(head: nn.Module, hidden_BTD: Array, table_VD: Array, extent: Extent) -> dict[str, Array]:
     """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier."""
     if isinstance(head, ClassHead):
-        return {"class_logits": head(hidden_BTD, lengths_B)}
+        return {"class_logits": head(hidden_BTD, extent[1], extent[0])}
     return {"logits": head(hidden_BTD, table_VD)}
 
 

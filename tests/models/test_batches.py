@@ -1,0 +1,291 @@
+"""Batches: every entry counts or is refused, in every type of integers, within the range of its table."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import transformer
+from tests.fixtures.speeds import core_of
+from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, SIZES, B, S, T, V, batch, frozendict, side, tiny
+from transformer.decoding import generate
+from transformer.errors import UserError
+from transformer.models import ranges, reading
+from transformer.models.batch import ENTRIES, LOSS_ENTRIES
+from transformer.ops.losses import cross_entropy, weighted_sum
+
+OF_SOURCE = ("source", "source_lengths", "source_segments", "source_types")
+OF_TARGET = ("target", "target_lengths", "target_segments")
+READ = {
+    "encoder_only": OF_SOURCE,
+    "decoder_only": (*OF_TARGET, "prefix_lengths"),
+    "seq2seq": (*OF_SOURCE, *OF_TARGET, "prefix_lengths"),
+    "rnn_seq2seq": (*OF_SOURCE, "target", "target_segments"),
+}
+"""Entries that the logits of each architecture depend on. `start` reads further ones: `prefix_lengths` of encoder_only,
+`target_lengths` of rnn_seq2seq.
+"""
+
+
+@functools.cache
+def with_types(architecture):
+    """A model that reads all entries that its architecture may read; one program for the tests of this file."""
+    settings = {} if architecture == "decoder_only" else {"embedding": frozendict(types=3)}
+    settings |= RECURRENT[0] if architecture == "rnn_seq2seq" else {"position": "rotary"}
+    return tiny(architecture, **settings)
+
+
+def everything():
+    """A batch with every entry; the first example is full, the last position of the second is padding."""
+    segments = {"source_segments": [1, 1, 2, 2, 2], "target_segments": [1, 1, 1, 2, 2, 2, 2]}
+    return {
+        **batch(),
+        **{name: jnp.array([row] * B) for name, row in segments.items()},
+        "source_lengths": jnp.array([S, 4, 3]),
+        "target_lengths": jnp.array([T, 6, 5]),
+        "source_types": jnp.arange(B * S).reshape(B, S) % 3,
+        "prefix_lengths": jnp.array([2, 1, 2]),
+        "labels": jnp.zeros((B, T), int),
+        "loss_weights": jnp.ones((B, T)),
+    }
+
+
+def another(name, array):
+    """Other numbers, as right as the first ones."""
+    if name in ("source", "target"):
+        return array % (V - 1) + 1
+    if name.endswith("_segments"):
+        return jnp.where(jnp.arange(array.shape[1]) == 2, 3 - array, array)
+    if name == "source_types":
+        return (array + 1) % 3
+    return array + 1 if name in ("prefix_lengths", "labels", "loss_weights") else array - 1
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_entry_changes_the_result_or_is_one_that_the_architecture_does_not_read(architecture):
+    model, inputs = with_types(architecture), everything()
+    before = model(inputs)
+    assert np.isfinite(before).all()
+    for name, array in inputs.items():
+        moved = np.abs(model({**inputs, name: another(name, array)}) - before).max()
+        assert (moved > 1e-3) == (name in READ[architecture]), name
+        assert name in READ[architecture] or moved == 0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_slip_in_a_name_is_refused_with_the_right_one(architecture):
+    model, inputs = with_types(architecture), everything()
+    allowed = (*ENTRIES, *LOSS_ENTRIES)
+    assert set(inputs) == set(allowed)
+    for name in allowed:
+        others = {other: array for other, array in inputs.items() if other != name}
+        for slip in (name[:-1], f"{name}_", name.upper(), name.replace("_", "-") + "x"):
+            for run in (model.model.apply, functools.partial(model.model.start, steps=1)):
+                with pytest.raises(UserError, match=f"Did you mean '{name}' for '{slip}'"):
+                    run(model.params, {**others, slip: inputs[name]})
+
+
+def test_names_of_other_libraries_lead_to_ours_and_the_error_has_those_that_came():
+    for architecture, ours in (("encoder_only", "source"), ("decoder_only", "target"), ("seq2seq", "source")):
+        model = tiny(architecture)
+        with pytest.raises(UserError, match=rf"'input_ids', 'attention_mask'; got input_ids, .*'{ours}' for 'input_id"):
+            model.model.apply(model.params, {"input_ids": np.ones((2, 3), int), "attention_mask": np.ones((2, 3), int)})
+    with pytest.raises(
+        UserError, match=r"unknown entries of a batch: 0, 'zzz'; got 0, zzz; expected entries among [^.]*$"
+    ):
+        reading.read({0: 1, "zzz": 2}, ("target",))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (np.ones((2, 3), int), r"a batch is a dict of arrays; got ndarray of shape \(2, 3\).*Pass \{'target'"),
+        (3, "a batch is a dict of arrays; got 3; expected entries among target, "),
+        ({"target": jnp.ones((2, 3))}, r"batch\['target'\] does not hold whole numbers; got float32 of shape \(2, 3\)"),
+        ({"target": None}, r"batch\['target'\] does not hold whole numbers; got None"),
+        ({"target": [["a", "b"]]}, "does not hold whole numbers; got <U1"),
+        ({"target": np.ones((2, 3), bool)}, "does not hold whole numbers; got bool"),
+        ({"target": [[1, 2], [3]]}, r"batch\['target'\] is no array"),
+        ({"target": np.ones(3, int)}, r"batch\['target'\] has 1 axes"),
+        ({"target": np.ones((2, 3), int), "target_lengths": np.ones(3, int)}, "another batch axis"),
+        ({"target": np.ones((2, 3), int), "target_lengths": np.ones(2)}, r"target_lengths'\] does not hold whole"),
+        ({"target": np.ones((2, 3), int), "target_segments": np.ones((2, 4), int)}, "another query position axis"),
+        ({"target": np.ones((1, 2), int), "target_segments": np.array([[1, 2**40]])}, "ids beyond 32 bits; got 10995"),
+    ],
+)
+def test_what_is_no_batch_is_refused_in_words(given, says):
+    model = tiny("decoder_only")
+    for run in (model.model.apply, functools.partial(model.model.start, steps=1)):
+        with pytest.raises(UserError, match=says):
+            run(model.params, given)
+
+
+# Types of integers
+
+TYPES = [kind + size for kind in ("int", "uint") for size in ("8", "16", "32", "64")]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_ids_lengths_and_segments_of_every_type_are_the_same_numbers(dtype):
+    inputs = {name: np.asarray(array) for name, array in everything().items() if name in ENTRIES}
+    for make in (np.asarray, jnp.asarray):
+        if make is jnp.asarray and dtype.endswith("64"):
+            continue  # JAX has no 64 bits unless they are switched on
+        found = reading.read({name: make(array.astype(dtype)) for name, array in inputs.items()}, tuple(ENTRIES))
+        assert set(found) == set(ENTRIES)
+        for name, array in found.items():
+            assert array.dtype == np.int32
+            np.testing.assert_array_equal(array, inputs[name])
+
+
+def prompts(architecture):
+    """Prompts of each architecture."""
+    inputs = {name: np.asarray(array) for name, array in batch().items()}
+    return {
+        **inputs,
+        "target": inputs["target"][:, :3],
+        "target_lengths": np.array([3, 1, 2]),
+        "prefix_lengths": np.array([2, 0, 1]),
+    }
+
+
+@pytest.mark.parametrize("architecture", core_of(ARCHITECTURES, lambda name: name == "seq2seq"))
+@pytest.mark.parametrize("dtype", core_of(TYPES, lambda name: name == "uint16"))
+def test_generation_reads_prompts_of_every_type(architecture, dtype):
+    model = tiny(architecture)
+    inputs = {name: array.astype(dtype) for name, array in prompts(architecture).items()}
+    if architecture == "decoder_only":
+        inputs["prefix_lengths"] = np.minimum(inputs["prefix_lengths"], inputs["target_lengths"])
+    run = functools.partial(generate, model.model, steps=3, end=1)
+    for given in (inputs, jax.tree.map(jnp.asarray, inputs)):
+        assert jax.eval_shape(run, model.params, given).dtype == jnp.int32
+    logits_BV, cache, _ = jax.eval_shape(functools.partial(model.model.start, steps=2), model.params, inputs)
+    token_B = jax.ShapeDtypeStruct((B,), jnp.dtype(dtype) if not dtype.endswith("64") else jnp.int32)
+    again = jax.eval_shape(model.model.step, model.params, token_B, cache)
+    assert jax.tree.structure(again) == jax.tree.structure((logits_BV, cache, {}))
+    assert again[0] == logits_BV
+    assert jax.tree.leaves(again[1]) == jax.tree.leaves(cache)
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "says"),
+    [
+        ("decoder_only", {"target": (0, 1, 999)}, r"\['target'\].*got 999 at example 0, position 1; expected 0 to 22"),
+        ("decoder_only", {"target": (1, 0, -1)}, "got -1 at example 1, position 0.*Padding may hold any id"),
+        ("decoder_only", {"target": (0, 0, 2**40 + 3)}, "got 1099511627779 at"),
+        ("encoder_only", {"source": (2, 0, V)}, "got 23 at example 2, position 0"),
+        ("encoder_only", {"source_types": (0, 0, 3)}, r"\['source_types'\].*expected 0 to 2 \(model.embedding.types 3"),
+        ("seq2seq", {"source": (1, 2, -100)}, "got -100 at example 1, position 2"),
+        ("rnn_seq2seq", {"source": (1, 2, 999)}, "got 999 at example 1, position 2"),
+        ("seq2seq", {"source_lengths": (1, -3)}, "source_lengths.*a negative length; got -3 at example 1"),
+        ("decoder_only", {"target_lengths": (2, -1)}, "target_lengths.*got -1 at example 2; expected 0 or more"),
+        ("decoder_only", {"prefix_lengths": (0, -1)}, "prefix_lengths.*got -1 at example 0"),
+    ],
+)
+def test_a_number_outside_of_its_range_is_an_error_where_it_is_known(architecture, changes, says):
+    model, inputs = with_types(architecture), {name: np.asarray(x).astype(np.int64) for name, x in everything().items()}
+    for name, (*at, number) in changes.items():
+        inputs[name][tuple(at)] = number
+    with pytest.raises(UserError, match=says):
+        model.model.apply(model.params, inputs)
+
+
+def test_padding_and_entries_that_are_not_read_may_hold_any_number():
+    model = with_types("decoder_only")
+    inputs = {name: np.array(x) for name, x in everything().items()}
+    inputs["target_segments"][0, -1] = 0
+    expected = model(inputs)
+    inputs["target"][1, 6:], inputs["target"][0, -1], inputs["source"][:] = 999, -1, -7
+    found = model(inputs)
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found[:, :5], expected[:, :5])
+    model.model._read(inputs, ranges.faults_of_input)  # nor is it an error
+
+
+def test_a_length_beyond_its_row_is_that_of_the_row():
+    found = reading.read({"target": np.ones((2, 3), int), "target_lengths": np.array([9, 2])}, READ["decoder_only"])
+    assert found["target_lengths"].tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_traced_id_outside_of_the_vocabulary_has_nan_at_its_own_position_alone(architecture):
+    model, inputs, name = with_types(architecture), everything(), side(architecture)
+    for number, row in ((999, V - 1), (-1, 0), (-100, 0)):
+        found = model({**inputs, name: inputs[name].at[0, 1].set(number)})
+        nearest = np.array(model({**inputs, name: inputs[name].at[0, 1].set(row)}))
+        assert np.isnan(found[0, 1]).all()
+        nearest[0, 1] = np.nan
+        np.testing.assert_array_equal(found, nearest)
+
+
+def test_traced_faults_of_the_source_and_of_lengths_reach_the_logits_that_read_them():
+    model, inputs = with_types("seq2seq"), everything()
+    cases = {
+        "source": (inputs["source"].at[0, 3].set(V), np.s_[0, 3:]),  # the second segment's target
+        "source_types": (inputs["source_types"].at[0, 0].set(3), np.s_[0, :3]),
+        "source_lengths": (inputs["source_lengths"].at[1].set(-1), np.s_[1]),
+        "target_lengths": (inputs["target_lengths"].at[2].set(-2), np.s_[2]),
+        "prefix_lengths": (inputs["prefix_lengths"].at[0].set(-1), np.s_[0]),
+    }
+    for name, (array, where) in cases.items():
+        expected = np.zeros((B, T), bool)
+        expected[where] = True
+        np.testing.assert_array_equal(np.isnan(model({**inputs, name: array})).all(axis=-1), expected, err_msg=name)
+
+
+def test_the_gradients_of_other_positions_stay_those_without_the_unknown_one():
+    model, inputs = with_types("decoder_only"), everything()
+    bad = inputs["target"].at[0, 1].set(-1)
+    weights = jnp.ones((B, T)).at[0, 1].set(0.0)
+
+    @jax.jit
+    def gradients(params, inputs):
+        def loss(params):
+            logits = model.model.apply(params, inputs)["logits"]
+            nats = cross_entropy(logits, jnp.ones((B, T), int))
+            return weighted_sum(nats, weights)[0]
+
+        return jax.grad(loss)(params)
+
+    found, expected = (gradients(model.params, {**inputs, "target": x}) for x in (bad, bad.at[0, 1].set(0)))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "says"),
+    [
+        ("decoder_only", {"target_lengths": [3, 0, 2]}, "a prompt without a token; got 0 at example 1"),
+        ("decoder_only", {"target_lengths": [3, -4, 2]}, "a negative length; got -4 at example 1"),
+        ("decoder_only", {"target_segments": [[1, 1, 1], [0, 0, 0], [1, 1, 0]]}, "a prompt without a token"),
+        ("decoder_only", {"target_segments": [[1, 1, 2]] * 3}, r"one prompt of each row; got \[1 1 2\] at example 0"),
+        ("seq2seq", {"target_segments": [[1, 1, 2]] * 3}, "one prompt of each row"),
+        ("decoder_only", {"prefix_lengths": [3, 2, 2]}, "a prefix longer than the prompt; got 2 at example 1"),
+        ("encoder_only", {"prefix_lengths": [2, S, 2]}, "prefix_lengths.*got 5 at example 1; expected 0 to 4"),
+        ("rnn_seq2seq", {"target_segments": [[1, 1, 1]] * 3}, "got target_segments alone"),
+    ],
+)
+def test_prompts_that_cannot_be_continued_are_refused_by_name(architecture, changes, says):
+    model = tiny(architecture)
+    changes = {name: np.array(x) for name, x in changes.items()}
+    inputs = {name: x for name, x in prompts(architecture).items() if name != "prefix_lengths"}
+    with pytest.raises(UserError, match=says):
+        model.model.start(model.params, {**inputs, **changes}, steps=2)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_fewer_steps_than_one_are_refused(steps):
+    model = tiny("decoder_only")
+    with pytest.raises(UserError, match="nothing to decode"):
+        model.model.start(model.params, prompts("decoder_only"), steps=steps)
+
+
+def test_a_classifier_reads_one_example_of_each_row():
+    model = transformer.build({**SIZES, "architecture": "decoder_only", "class_head": {"classes": 3}})
+    with pytest.raises(UserError, match=r"a classifier reads one example of each row; got \[1 1 1 2 2 2 2\]"):
+        model.apply({}, everything())
