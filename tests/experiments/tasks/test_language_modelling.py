@@ -521,7 +521,7 @@ READ = {
 def test_settings_that_a_task_does_not_read_have_an_error_that_names_its_readers(name, objective, architecture):
     every = {f"task.{field.name}" for field in dataclasses.fields(TaskConfig)} - {"task.name"}
     config = Config(task=TaskConfig(name, objective=objective), model=ModelConfig(architecture=architecture))
-    errors = {setting: found.error() for setting, found in unread(config).items() if setting in every}
+    errors = {setting: found.error("x") for setting, found in unread(config).items() if setting in every}
     assert set(errors) == every - {f"task.{setting}" for setting in READ[name, objective, architecture]}
     for setting, error in errors.items():
         assert isinstance(error, UserError)
