@@ -526,6 +526,6 @@ def test_settings_that_a_task_does_not_read_have_an_error_that_names_its_readers
     for setting, error in errors.items():
         assert isinstance(error, UserError)
         assert f"{setting} is not read by task {name!r}" in str(error)
-        assert f"architecture {architecture!r}; expected it only with " in str(error)
+        assert f"architecture {architecture!r}; got 'x'; expected it only with " in str(error)
     if "task.mean_span" in errors:
         assert "only with objective span" in str(errors["task.mean_span"])
