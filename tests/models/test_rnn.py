@@ -110,7 +110,10 @@ def test_recurrent_matrices_start_orthogonal_and_forget_gates_open():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"num_heads": 2}, "model.num_heads is not read by .*rnn_seq2seq.*attention 'none'.*only with another"),
+        (
+            {"num_heads": 2},
+            "model.num_heads is not read by .*rnn_seq2seq.*attention 'none'.*other than none",
+        ),
         ({"head_width": 2}, "model.head_width is not read"),
         ({"score": "dot"}, "model.score is not read by .*only with encoder_only, decoder_only, seq2seq"),
         ({"embedding": {"norm": True}}, "model.embedding.norm is not read"),

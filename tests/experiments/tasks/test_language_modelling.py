@@ -530,11 +530,11 @@ READ = {
 def test_settings_that_a_task_does_not_read_have_an_error_that_names_its_readers(name, objective, architecture):
     every = {f"task.{field.name}" for field in dataclasses.fields(TaskConfig)} - {"task.name"}
     config = Config(task=TaskConfig(name, objective=objective), model=ModelConfig(architecture=architecture))
-    errors = {setting: found.error() for setting, found in unread(config).items() if setting in every}
+    errors = {setting: found.error("x") for setting, found in unread(config).items() if setting in every}
     assert set(errors) == every - {f"task.{setting}" for setting in READ[name, objective, architecture]}
     for setting, error in errors.items():
         assert isinstance(error, UserError)
         assert f"{setting} is not read by task {name!r}" in str(error)
-        assert f"architecture {architecture!r}; expected it only with " in str(error)
+        assert f"architecture {architecture!r}; got 'x'; expected it only with " in str(error)
     if "task.mean_span" in errors:
         assert "only with objective span" in str(errors["task.mean_span"])
