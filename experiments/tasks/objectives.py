@@ -179,7 +179,9 @@ class Span(LanguageModelling):
         """Return a label for each id; the sentinels are <s0>, <s1> and so on."""
         first = self.tokenizers.size
         sentinels = {first + i: f"<s{i}>" for i in range(self.extra_tokens)}
-        return [sentinels.get(int(i)) or label for i, label in zip(ids, super().token_labels(ids, tokenizer), strict=True)]
+        return [
+            sentinels.get(int(i)) or label for i, label in zip(ids, super().token_labels(ids, tokenizer), strict=True)
+        ]
 
     def prompt(self, tokens: Int32[np.ndarray, "S"]) -> Example:
         return {**super().prompt(tokens), "target": join(SpecialTokens.begin), "target_lengths": 1}
