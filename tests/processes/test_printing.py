@@ -85,7 +85,7 @@ def test_every_command_prints_the_data_as_they_are(encoding, folder, monkeypatch
     labels = "|".join(re.escape(escaped(label, encoding)) for label in LABELS)
 
     lines = printed(evaluate.main, [workdir, "--mistakes=99", "--split=train"], encoding, monkeypatch)
-    mistakes = [line for line in lines if ": predicted " in line]
+    mistakes = [line for line in lines if ": predicted " in line and ", label " in line]
     known = "|".join(re.escape(escaped(repr(text), encoding)) for text in TEXTS)
     assert len(mistakes) > 9
     assert all(re.fullmatch(f"  ({known}): predicted ({labels}), label ({labels})", line) for line in mistakes), (
