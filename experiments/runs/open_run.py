@@ -62,7 +62,13 @@ class Run:
         )
 
     def answers(self, texts: list[str], decoding: DecodingConfig | None = None, seed: int | None = None) -> list[Any]:
-        """Generate the token ids of each answer, up to and including its end token."""
+        """Generate the token ids of each answer, up to and including its end token.
+
+        Raises:
+            UserError: they cannot fit in the memory.
+        """
+        steps = (decoding or self.experiment.config.decoding).max_new_tokens
+        refuse_answers(self.experiment, steps, len(texts))
         rows = self.evaluation(decoding, seed).answers(self.params, texts)
         return [self.experiment.task.up_to_end(row) for row in rows]
 
@@ -75,7 +81,6 @@ class Run:
         """
         task, config = self.experiment.task, self.experiment.config.model
         answer = answer or self.experiment.config.decoding.max_new_tokens or task.max_answer_length
-        refuse_answers(self.experiment, answer, len(texts))
         numbers = range(1, len(texts) + 1) if numbers is None else numbers
         if unknown := unknown_line(task, texts):
             print(f"warning: {unknown}", file=sys.stderr)

@@ -34,7 +34,7 @@ def stored_config(
     record = read_record(workdir)
     path = Path(workdir).absolute() / "config.json"
     try:
-        config = settings.from_stored(record["config"])
+        config = settings.from_json_dict(record["config"])
     except UserError as error:
         raise UserError(f"in {path}: {error}") from error
     require_consent(config, path, trust_code)
@@ -43,7 +43,7 @@ def stored_config(
     new = {name: _new_place(stored, name, text) for name, text in paths}
     old = {name: _found(value, record.get("directory")) for name, value in stored.items()}
     values["data"] |= {name.removeprefix("data."): value for name, value in {**old, **new}.items()}
-    return settings.from_json_dict(values), record
+    return settings.from_stored(values), record
 
 
 def _new_place(stored: Mapping[str, Any], name: str, text: str) -> Any:

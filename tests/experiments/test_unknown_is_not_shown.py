@@ -1,4 +1,4 @@
-"""What is not known is not shown as known: one table of situations, with what must and what must not be printed."""
+"""Table of situations in which something is not known, with what must and what must not be printed."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from experiments.sweeping import pictures, summary
 from experiments.sweeping.ranking import best, ranked
 from experiments.sweeping.runner import mean_loss
 from experiments.sweeping.session import print_results
-from experiments.tasks.task import SHARE, Metric
+from experiments.tasks.task import SHARE
 from experiments.training.progress import Progress
 from experiments.training.tables import print_table
 from tests.fixtures.sweep_records import RANKING, SPACE, study
@@ -112,22 +112,23 @@ def trial_without(name: str):
 
 def end_of_run(*, tensorboard):
     """Return a function of a folder: the end of a training run's output."""
-    task = SimpleNamespace(metrics={"loss": Metric("min", "nats")}, splits=SimpleNamespace(ceiling=None))
     output = SimpleNamespace(tensorboard=tensorboard)
     config = SimpleNamespace(training=SimpleNamespace(output=output))
 
     def show(folder: Path) -> str:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(session, "example_text", lambda _: None)
-            experiment = SimpleNamespace(task=task, config=config)
-            return printed(lambda console: session.print_results(console, experiment, folder, 4, 1.0, {}))
+            experiment = SimpleNamespace(config=config)
+            return printed(lambda console: session.print_files(console, experiment, folder, {}))
 
     return show
 
 
 def damaged_costs(folder: Path) -> str:
     (folder / "costs.json").write_text('{"parameters": []}')
-    return str(read_costs(folder))
+    with pytest.raises(UserError) as caught:
+        read_costs(folder)
+    return str(caught.value)
 
 
 SITUATIONS = {
@@ -195,7 +196,7 @@ SITUATIONS = {
         ["±", "nan"],
     ),
     "costs that were not written": (lambda _: costs(result()), ["│ parameters", "│ - "], ["│ 0 ", "│ None"]),
-    "costs that cannot be read": (damaged_costs, ["None"], []),
+    "costs that cannot be read": (damaged_costs, ["costs.json cannot be read", "Delete it"], []),
     "the seconds of a lane": (
         lambda _: costs(result(costs=Costs(1_000, 2e6, lanes=6), seconds=12.0)),
         ["1,000", "2.0", "12.0, beside 5 other trials"],

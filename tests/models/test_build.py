@@ -302,13 +302,6 @@ def test_sizes_that_are_filled_in_are_checked(sizes, says):
         ModelConfig.with_sizes.__wrapped__(ModelConfig(), *sizes)  # as above
 
 
-def test_a_seed_stands_for_a_key():
-    model = tiny("decoder_only", num_layers=1).model
-    assert jax.eval_shape(lambda: model.init(0)) == model.parameter_shapes
-    with pytest.raises(UserError, match=r"not a random key; got a float, 0\.5; expected a key or a seed"):
-        jax.eval_shape(lambda: model.init(0.5))
-
-
 def as_scaled_dot(query_BTNH, key_BSNH):
     return jnp.einsum("BTNH,BSNH->BNTS", query_BTNH, key_BSNH) / query_BTNH.shape[-1] ** 0.5
 

@@ -7,6 +7,7 @@ with them, under encodings that have all of their characters and under some that
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,8 +107,10 @@ def test_every_command_prints_the_data_as_they_are(encoding, folder, monkeypatch
         assert re.fullmatch(rf"{re.escape(escaped(text, encoding))} -> (({labels}) \d+\.\d%(, )?){{3}}", lines[0])
         assert lines[1] == escaped(f"picture: {folder / 'trained' / 'plots' / 'explore.png'}", encoding)
 
-    lines = printed(compare.main, [str(folder / "trained")], encoding, monkeypatch)
-    assert any("trained" in line for line in lines)
+    again = folder / f"again [b] {encoding}"
+    shutil.copytree(folder / "trained", again)
+    lines = printed(compare.main, [str(folder / "trained"), str(again)], encoding, monkeypatch)
+    assert any("trained" in line and "again [b]" in line for line in lines)
 
 
 @pytest.mark.more

@@ -39,7 +39,7 @@ class Greedy:
 RANGES = {
     "temperature": above(0.0, 1e6),
     "top_k": at_least(1),
-    "top_p": at_least(1e-6, 1.0),
+    "top_p": above(0.0, 1.0),
 }
 """Setting of a strategy -> the check of its value."""
 

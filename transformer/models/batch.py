@@ -56,7 +56,7 @@ def real(batch: Mapping[str, Any], side: str) -> Any:
     """Return booleans, B S or B T: True where `source` or `target` is no padding; None where there is no padding."""
     found, length = None, batch[side].shape[1]
     if f"{side}_lengths" in batch:
-        index = (np if known(batch[side]) else jnp).arange(length)
+        index = (np if known(batch[side]) else jnp).arange(length, dtype=np.int32)[None]
         found = index < batch[f"{side}_lengths"][:, None]
     if f"{side}_segments" in batch:
         segments = batch[f"{side}_segments"] != 0
@@ -82,11 +82,11 @@ def prompt(batch: Batch) -> Batch:
     if first_B is None or lengths_B is None:
         return batch
     own_B1 = jnp.take_along_axis(batch["target_segments"], first_B[:, None], axis=1)
-    index_T = jnp.arange(batch["target"].shape[1])
+    index_1T = jnp.arange(batch["target"].shape[1], dtype=jnp.int32)[None]
     moved: Batch = {
         "target": from_first(batch["target"], first_B),
         "target_lengths": lengths_B,
-        "target_segments": jnp.where(index_T < lengths_B[:, None], own_B1, 0),
+        "target_segments": jnp.where(index_1T < lengths_B[:, None], own_B1, 0),
     }
     if "source_segments" in batch:
         moved["source_segments"] = jnp.where(batch["source_segments"] == own_B1, own_B1, 0)

@@ -23,7 +23,7 @@ from transformer.ops.linear import logits, unembed
 def from_first(x_BT: Shaped[Array, "B T *inner"], first_B: Int[Array, "B"]) -> Shaped[Array, "B T *inner"]:
     """Move each row to the left, so that it begins at its own index; what stood before comes last."""
     T = x_BT.shape[1]
-    index_BT = (jnp.arange(T) + first_B[:, None]) % max(T, 1)
+    index_BT = (jnp.arange(T, dtype=jnp.int32)[None] + first_B[:, None]) % max(T, 1)
     return jnp.take_along_axis(x_BT, index_BT.reshape(*index_BT.shape, *(1 for _ in x_BT.shape[2:])), axis=1)
 
 

@@ -32,7 +32,7 @@ def test_a_value_of_the_shape_has_no_misfit(more):
         ({"name": "a", "sizes": {}}, "sizes is an object, expected a list"),
         ({"name": "a", "sizes": [1, 10]}, "sizes[1] is 10 (a whole number), expected a whole number from 0 to 9"),
         ({"name": "a", "sizes": [True]}, "sizes[0] is True (true or false), expected a whole number"),
-        ({"name": "a", "sizes": [], "rate": -1.5}, "rate is -1.5 (a number), expected a number of at least 0"),
+        ({"name": "a", "sizes": [], "rate": -1.5}, "rate is -1.5 (a number), expected a number from 0 to 2^31 - 1"),
         ({"name": "a", "sizes": [], "git": "x"}, "git is 'x' (a text), expected an object or null"),
         ({"name": "a", "sizes": [], "x": {"on": 1}}, "x is an object, expected a whole number or an object"),
     ],

@@ -197,10 +197,11 @@ def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, m
 def test_intervals_decide_what_is_written(tmp_path, monkeypatch):
     """Each interval of `output`: the steps of lines of training, of evaluations, and of checkpoints."""
     monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=itertools.count(0.0, 0.01).__next__))
     saved = []
     monkeypatch.setattr(loop.Loop, "_save", lambda run, step, *_: saved.append(step))
     found = {}
-    for name, other in (("", 0), ("log_every", 20), ("evaluate_every", 30), ("checkpoint_seconds", 1e-9)):
+    for name, other in (("", 0), ("log_every", 20), ("evaluate_every", 30), ("checkpoint_seconds", 0.001)):
         saved.clear()
         train(Toy(**INTERVALS | ({f"output.{name}": other} if name else {})), tmp_path / f"run_{name}")
         written = lines(tmp_path / f"run_{name}")

@@ -124,7 +124,7 @@ AT_ONCE = ["an answer", "Interrupted by {} again, so nothing more is saved"]
         (60, [signal.SIGINT] * 5, 0.3, 130, AT_ONCE),
         (60, [signal.SIGTERM, signal.SIGINT], 0.3, 130, AT_ONCE),
         (0.5, [signal.SIGTERM] * 2, 0.3, 143, ["an answer", "saved"]),
-        (60, [signal.SIGINT, signal.SIGQUIT], 0.0, 131, AT_ONCE),
+        (60, [signal.SIGINT, signal.SIGQUIT], 0.1, 131, AT_ONCE),
     ],
 )
 def test_a_training_saves_unless_it_is_asked_again(seconds, numbers, gap, code, lines, tmp_path):
