@@ -113,7 +113,10 @@ def open_workdir(
 
 
 def refuse_unwritable_name(path: Path) -> None:
-    """Raise a UserError for a path that is not UTF-8, which the library that writes checkpoints cannot open."""
+    """Raise a UserError for a path in which the library that writes checkpoints cannot read them again.
+
+    Such a path is not UTF-8, or has a bracket, which that library takes for a pattern of names.
+    """
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError as error:
@@ -121,6 +124,11 @@ def refuse_unwritable_name(path: Path) -> None:
             f"the path of --workdir is not UTF-8, so no checkpoint can be in it: {path}",
             do="Choose or rename a folder, so that its whole path is UTF-8.",
         ) from error
+    if "[" in str(path.absolute()):
+        raise problem(
+            f"the path of --workdir has a bracket, so no checkpoint in it could be read again: {path.absolute()}",
+            do="Choose or rename a folder, so that its whole path has none.",
+        )
 
 
 class _HeldError(UserError):

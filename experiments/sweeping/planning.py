@@ -19,6 +19,9 @@ from experiments.training.progress import duration, print_line
 from experiments.training.tables import final_table, print_table
 from transformer.errors import counted
 
+MOST_PLANNED = 256
+"""Corners of a space with ranges that are planned; of a larger space, this many spread evenly."""
+
 NOWHERE = Path("nowhere")
 """The working directory of trials that are not trained."""
 
@@ -33,7 +36,7 @@ def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_st
     space, sampler, points, _ = sweep.search
     grid = sampler == "grid"
     experiments, trials = Experiments(), []
-    for number, point in enumerate(points if grid else list(space.corners())):
+    for number, point in enumerate(points if grid else list(space.some_corners(MOST_PLANNED))):
         for seed in space.seeds:
             config = sweep.resolve(space.settings_of(point), seed)
             trials.append(Trial(number, seed, experiments.of(config), NOWHERE))

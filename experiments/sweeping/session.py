@@ -5,7 +5,6 @@ Before anything compiles, the space, the points to be tried and the config of ea
 
 import dataclasses
 import functools
-import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +18,13 @@ from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
 from experiments.runs.pictures import attempt, save
-from experiments.storage.workdir import refuse_other_config
+from experiments.storage.workdir import refuse_other_config, refuse_unwritable_name
 from experiments.sweeping import pictures, summary
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.groups import Experiments, refuse_large_points
 from experiments.sweeping.lanes import lanes_mesh, mode_of, padded, use_cores
 from experiments.sweeping.ranking import PointResult, Ranking, best, ranked
-from experiments.sweeping.space import DATA_SEED, SEED, Point, Space, overrides
+from experiments.sweeping.space import DATA_SEED, MOST_POINTS, SEED, Point, Space, overrides
 from experiments.sweeping.storage import (
     CONNECTION_ERRORS,
     Heartbeat,
@@ -44,9 +43,6 @@ from transformer.errors import UserError, counted, problem
 
 MOST_CHECKED = 64
 """Combinations of a space that are checked before anything compiles; of a larger space, this many spread evenly."""
-
-MOST_POINTS = 100_000
-"""Most combinations of a space that is tried in full."""
 
 DATA = ("shared", "own")
 """The seed that decides the data of a trial: the recipe's, the same for all; or the trial's own."""
@@ -177,9 +173,7 @@ def _check(space: Space, resolve: Resolve, given: set[str]) -> list[str]:
 
 def _some_settings(space: Space) -> list[dict[str, Any]]:
     """Return the settings of at most MOST_CHECKED corners, spread evenly."""
-    some = min(space.most_corners, MOST_POINTS)
-    spread = itertools.islice(space.corners(), 0, some, max(1, math.ceil(some / MOST_CHECKED)))
-    return [space.settings_of(point) for point in spread]
+    return [space.settings_of(point) for point in space.some_corners(MOST_CHECKED)]
 
 
 def _in_words(values: Mapping[str, Any]) -> str:
@@ -200,6 +194,7 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     Raises:
         UserError, OSError: mistakes of the user, a full disk, a storage that was lost.
     """
+    refuse_unwritable_name(Path(flags.workdir))
     recipe, own = load_recipe_and_sweep(flags.config)
     sweep = make_sweep(recipe, given, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
     if flags.halvings:

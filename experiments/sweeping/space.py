@@ -7,6 +7,7 @@ A recipe's `get_sweep()` returns a dict of them, in the grammar of `grammar`:
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ from transformer import schema
 from transformer.errors import problem
 
 SEED, DATA_SEED = "seed", "data.seed"
+
+MOST_POINTS = 100_000
+"""Most combinations of a space that is tried in full."""
 
 Point = dict[str, Any]
 """Name of a dimension -> its value; dimensions whose condition does not hold are absent."""
@@ -105,6 +109,11 @@ class Space:
     def most_corners(self) -> int:
         """The number of combinations that `corners` yields, or more where some values are conditional."""
         return math.prod(2 if isinstance(d.values, Range) else len(d.values) for d in self.dimensions)
+
+    def some_corners(self, most: int) -> Iterator[Point]:
+        """Yield at most `most` corners, spread evenly over the first `MOST_POINTS`."""
+        some = min(self.most_corners, MOST_POINTS)
+        return itertools.islice(self.corners(), 0, some, max(1, math.ceil(some / most)))
 
     def settings_of(self, point: Point) -> dict[str, Any]:
         """Return the value of each setting at a point."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import evaluate, explore, settings
+from experiments import evaluate, explore, settings, sweep
 from experiments.cli.flags import run
 from experiments.runs.open_run import open_run
 from experiments.runs.stored_config import origin_named, stored_config
@@ -15,6 +15,8 @@ from experiments.storage.workdir import open_workdir
 from experiments.training.experiment import set_up
 from tests.fixtures.stored_run import make_run, pairs
 from transformer.errors import UserError
+
+TINY = Path(__file__).parents[2] / "fixtures" / "tiny_recipe.py"
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,15 @@ def test_data_whose_name_is_not_utf8_is_read_and_kept(tmp_path):
     (tmp_path / "run" / "config.json").read_bytes().decode()
 
 
-def test_a_workdir_that_is_not_utf8_is_one_line_before_anything_starts(tmp_path):
-    with pytest.raises(UserError, match="the path of --workdir is not UTF-8"):
-        make_run(tmp_path / NOT_UTF8, pairs(tmp_path / "pairs.tsv"))
-    assert not (tmp_path / NOT_UTF8).exists()
-    with pytest.raises(UserError, match="the path of --workdir is not UTF-8"):
-        open_run(str(tmp_path / NOT_UTF8))
+@pytest.mark.parametrize(("name", "why"), [(NOT_UTF8, "is not UTF-8"), ("a [b]", "has a bracket")])
+def test_a_workdir_whose_checkpoints_could_not_be_read_is_one_line_before_anything_starts(name, why, tmp_path):
+    """Neither training, nor a sweep, nor a command that reads a run begins there."""
+    sweep_flags = [f"--config={TINY}", f"--workdir={tmp_path / name}", "--sweep.seed=0:2"]
+    for start in (
+        lambda: make_run(tmp_path / name, pairs(tmp_path / "pairs.tsv")),
+        lambda: open_run(str(tmp_path / name)),
+        lambda: sweep.main(sweep_flags),
+    ):
+        with pytest.raises(UserError, match=f"the path of --workdir {why}"):
+            start()
+    assert not (tmp_path / name).exists()
