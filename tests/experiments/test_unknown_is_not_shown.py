@@ -1,4 +1,4 @@
-"""Claim: what is not known is not shown as known; a table of situations, with what must and must not be printed."""
+"""Table of situations in which something is not known, with what must and what must not be printed."""
 
 import io
 import json
