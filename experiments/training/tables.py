@@ -22,7 +22,7 @@ def final_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
     table = text_table(title, [])
     for name in names:
         numbers = all(isinstance(row[name], int | float) for row in rows if name in row)
-        table.add_column(Text(name.replace("_", " ")), justify="right" if numbers else "left", overflow="fold")
+        table.add_column(Text(name.replace("_", " ")), justify="right" if numbers else "left")
     for row in rows:
         add(table, [_cell(row.get(name)) for name in names])
     return table
@@ -32,7 +32,7 @@ def text_table(title: str | None, heads: Sequence[str]) -> Table:
     """Build an empty table of columns with these headings."""
     table = Table(title=None if title is None else Text(title), title_justify="left")
     for head in heads:
-        table.add_column(Text(head), overflow="fold")
+        table.add_column(Text(head))
     return table
 
 
