@@ -27,6 +27,7 @@ from transformer.decoding import DecodingConfig
 from transformer.errors import UserError, nearest, problem
 from transformer.models.config import ModelConfig
 from transformer.models.reads import STRUCTURES
+from transformer.named_code import import_code
 from transformer.read_by import Condition, conditions, unread
 from transformer.schema import Setting, setting
 
@@ -110,7 +111,7 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
     for name, value in given.items():
         _put(merged, name, value)
     config = schema.from_dict(Config, merged.to_dict())
-    schema.import_code(config)
+    import_code(config)
     config, replaced = _make_way(config, given, schema.flatten(recipe.to_dict()))
     config, left_out = _leave_out_unread(config, given)
     config.model.resolved()
@@ -132,7 +133,7 @@ def _check_recipe(recipe: ConfigDict) -> None:
         for name in schema.flatten(recipe.to_dict()):
             if name not in known:
                 find(name)
-        schema.import_code(schema.from_dict(Config, recipe.to_dict()))
+        import_code(schema.from_dict(Config, recipe.to_dict()))
     except UserError as error:
         raise UserError(f"in the recipe: {error}") from error
 

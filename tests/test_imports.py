@@ -5,7 +5,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARY = ["axes errors ranges read_by schema synonyms values", "ops", "nn", "models", "decoding interop inspection"]
+LIBRARY = [
+    "axes errors named_code ranges read_by schema synonyms values",
+    "ops",
+    "nn",
+    "models",
+    "decoding interop inspection",
+]
 """Each may import itself and what stands before it."""
 COMMANDS = "train evaluate generate explore sweep plan bench compare"
 EXPERIMENTS = [

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from transformer import schema
 from transformer.errors import UserError, look_up, nearest, problem, unknown
+from transformer.named_code import import_code, named_code
 from transformer.schema import above, at_least, fraction, setting
 
 
@@ -247,8 +248,8 @@ def test_code_that_a_setting_names_is_listed_and_imported_when_asked_for_alone(t
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "planted_by_others.py").write_text("raise RuntimeError('it ran')\n")
     values = schema.from_dict(Outer, {"kind": "planted_by_others:slow"}, "model")
-    assert schema.named_code(values, "model") == {"model.kind": "planted_by_others:slow"}
-    assert schema.named_code(schema.from_dict(Outer, {"kind": "fast"})) == {}
+    assert named_code(values, "model") == {"model.kind": "planted_by_others:slow"}
+    assert named_code(schema.from_dict(Outer, {"kind": "fast"})) == {}
     with pytest.raises(UserError, match=r"^model\.kind 'planted_by_others:slow' cannot be imported: .*it ran"):
-        schema.import_code(values, "model")
-    schema.import_code(schema.from_dict(Outer, {"kind": "math:cos"}))
+        import_code(values, "model")
+    import_code(schema.from_dict(Outer, {"kind": "math:cos"}))

@@ -7,13 +7,13 @@ instance and `parse` turns the text of a flag into a value; both raise errors th
 
 import dataclasses
 import math
-import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from transformer.errors import UserError, look_up, nearest, problem, typographic, unknown, written
+from transformer.errors import UserError, nearest, problem, typographic, unknown, written
+from transformer.named_code import DOTTED_PATH
 from transformer.ranges import (
     LARGEST,
     WIDEST,
@@ -60,9 +60,6 @@ __all__ = [
 ]
 
 T = typing.TypeVar("T")
-
-DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-"""A path package.module:attribute."""
 
 
 def setting(
@@ -266,35 +263,6 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
         else:
             made[key] = checked(value, dataclasses.replace(leaves[key], name=prefix + key))
     return schema(**made)
-
-
-def named_code(instance: Any, name: str = "") -> dict[str, str]:
-    """Collect the code that settings name by a dotted path: full name -> path. Nothing is imported.
-
-    Whoever reads settings that others wrote asks for consent by this list, before anything uses them.
-    """
-    prefix = name + "." if name else ""
-    found: dict[str, str] = {}
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
-        if dataclasses.is_dataclass(value):
-            found |= named_code(value, prefix + field.name)
-        elif field.metadata.get("by_path"):
-            parts = value if isinstance(value, tuple) else (value,)
-            paths = [part for part in parts if isinstance(part, str) and ":" in part]
-            found |= {prefix + field.name: ", ".join(paths)} if paths else {}
-    return found
-
-
-def import_code(instance: Any, name: str = "") -> None:
-    """Import the code that settings name by a dotted path, so that a mistake in it is found before it is used.
-
-    Raises:
-        UserError: it cannot be imported; the error names the setting.
-    """
-    for setting_name, paths in named_code(instance, name).items():
-        for path in paths.split(", "):
-            look_up(setting_name, {}, path)
 
 
 def _unknown_setting(key: str, known: Iterable[str], leaves: Iterable[str], name: str) -> UserError:

@@ -10,7 +10,8 @@ from experiments import settings
 from experiments.comparing.metric_units import metric_of
 from experiments.costs.summary import Costs, read_costs
 from experiments.storage import metrics
-from experiments.storage.workdir import TRIALS, is_sweep, read_record, unkept_trial
+from experiments.storage.workdir import read_record
+from experiments.storage.workdir_checks import TRIALS, is_sweep, unkept_trial
 from experiments.training.early_stopping import EarlyStopping
 from transformer import schema
 from transformer.errors import UserError, nearest, problem

@@ -17,7 +17,7 @@ from experiments.runs.stored_config import origin_named, stored_config
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import (
+from experiments.storage.workdir_checks import (
     refuse_other_data,
     refuse_other_metadata,
     refuse_unwritable_name,

@@ -19,7 +19,8 @@ from experiments.runs.stored_config import origin_named
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import open_workdir, refuse_unwritable_name
+from experiments.storage.workdir import open_workdir
+from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.loop import Loop, NotFiniteError, restore_or_start

@@ -16,6 +16,7 @@ from experiments.data.sources.reading import MissingFileError
 from experiments.storage.workdir import read_record
 from transformer import schema
 from transformer.errors import UserError, problem
+from transformer.named_code import named_code
 
 
 def stored_config(
@@ -89,7 +90,7 @@ def require_consent(config: Any, file: Path, trust_code: bool) -> None:
         config: any instance of a schema whose values came from a file.
         file: the file, for the error.
     """
-    named = {} if trust_code else schema.named_code(config)
+    named = {} if trust_code else named_code(config)
     if named:
         raise problem(
             f"{file} names code of Python, which would be run: "

@@ -4,26 +4,22 @@ Before anything compiles, the space, the points to be tried and the config of ea
 """
 
 import dataclasses
-import functools
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
-from experiments.runs.pictures import attempt, save
-from experiments.storage.workdir import refuse_other_config, refuse_unwritable_name
-from experiments.sweeping import pictures, summary
+from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
+from experiments.sweeping import summary
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.groups import Experiments, refuse_large_points
 from experiments.sweeping.lanes import lanes_mesh, mode_of, padded, use_cores
-from experiments.sweeping.ranking import PointResult, Ranking, best, ranked
+from experiments.sweeping.ranking import Ranking
 from experiments.sweeping.space import DATA_SEED, MOST_POINTS, SEED, Point, Space, overrides
 from experiments.sweeping.storage import (
     CONNECTION_ERRORS,
@@ -37,8 +33,7 @@ from experiments.sweeping.storage import (
 from experiments.sweeping.study import Search, SweepStudy, open_study
 from experiments.sweeping.worker import MOST_LANES, Options, Worker
 from experiments.training import signals
-from experiments.training.progress import devices_in_words, print_line, print_paths
-from experiments.training.tables import print_table
+from experiments.training.progress import devices_in_words, print_line
 from transformer.errors import UserError, counted, problem
 
 MOST_CHECKED = 64
@@ -272,46 +267,7 @@ def _work(flags: Any, study: SweepStudy, sweep: Sweep, url: str, experiments: Ex
         print_line(console, "Stopped; saved. The same command goes on.")
         return signals.exit_code(stop.received)
     print_line(console, f"programs of the update compiled here: {worker.compiled}")
-    return print_results(console, study, workdir, ranking)
-
-
-def print_results(console: Console, study: SweepStudy, workdir: Path, ranking: Ranking) -> int:
-    """Print the table and the best point, write results.jsonl and draw the pictures.
-
-    Returns:
-        The exit code: 1 where no trial is the best.
-    """
-    results = ranked(study, ranking)
-    summary.write_results(results, workdir / "results.jsonl")
-    if results:
-        print_table(console, summary.table(results, ranking))
-    for line in summary.remarks(results, study.points, ranking):
-        print_line(console, line)
-    drawn = draw_results(study, workdir, ranking, results) if any(r.estimate.count for r in results) else {}
-    print_paths(console, {**drawn, "results": workdir / "results.jsonl"})
-    first = best(results)
-    if first is not None and first.values:
-        print_line(console, f"best: {summary.best_flags(first)}")
-    return int(first is None)
-
-
-def draw_results(study: SweepStudy, workdir: Path, ranking: Ranking, results: Sequence[PointResult]) -> dict[str, Path]:
-    """Draw the pictures of a sweep; return, by what they show, the paths of those that could be drawn."""
-    paths = {"settings": workdir / "plots" / "settings.png", "curves": workdir / "plots" / "curves.png"}
-    importances = summary.importances(study, results)
-    scores = {f"best validation {ranking.label}": [result.estimate for result in results]}
-    if ranking.loss != ranking.metric:
-        losses = [result.validation(ranking.loss, (0.0, math.inf)) for result in results]
-        scores[f"last validation {ranking.loss} ({ranking.loss_unit})"] = losses
-    figures = {"curves": lambda: pictures.learning_curves(results, ranking)}
-    if study.space.dimensions:
-        settings_figure = functools.partial(pictures.against_settings, results, study.space, importances, scores)
-        figures = {"settings": lambda: settings_figure(metric=ranking.metric), **figures}
-    return {
-        name: paths[name]
-        for name, figure in figures.items()
-        if attempt(lambda f=figure, p=paths[name]: save(f(), p), paths[name])
-    }
+    return summary.print_results(console, study, workdir, ranking)
 
 
 def _refuse_other_recipe(study: SweepStudy, base: Any, workdir: Path, data: str) -> None:

@@ -1,9 +1,10 @@
-"""The results of a study as text: the table of the best points, lines about them, the best one as flags, importances.
+"""The results of a study: the table of the best points, lines about them, the best one as flags, importances, pictures.
 
 WORKDIR/results.jsonl has one JSON object a line for each trial: its varied settings, `seed`, `status`, `metric` (the
 one that selects checkpoints), `score` (the best of it), the other scores, and its working directory.
 """
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -11,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from rich.console import Console
 from rich.table import Table
 
 from experiments.comparing.statistics import LEVEL, as_text, number
+from experiments.runs.pictures import attempt, save
 from experiments.storage.metrics import to_json
 from experiments.storage.workdir import write_text_atomically
-from experiments.sweeping.ranking import PointResult, Ranking, best
+from experiments.sweeping import pictures
+from experiments.sweeping.ranking import PointResult, Ranking, best, ranked
 from experiments.sweeping.study import SweepStudy
-from experiments.training.tables import add, short_names, text_table
+from experiments.training.progress import print_line, print_paths
+from experiments.training.tables import add, print_table, short_names, text_table
 from transformer import schema
 from transformer.errors import counted
 
@@ -141,3 +146,42 @@ def importances(study: SweepStudy, results: Sequence[PointResult]) -> dict[str, 
 
 def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def print_results(console: Console, study: SweepStudy, workdir: Path, ranking: Ranking) -> int:
+    """Print the table and the best point, write results.jsonl and draw the pictures.
+
+    Returns:
+        The exit code: 1 where no trial is the best.
+    """
+    results = ranked(study, ranking)
+    write_results(results, workdir / "results.jsonl")
+    if results:
+        print_table(console, table(results, ranking))
+    for line in remarks(results, study.points, ranking):
+        print_line(console, line)
+    drawn = draw_results(study, workdir, ranking, results) if any(r.estimate.count for r in results) else {}
+    print_paths(console, {**drawn, "results": workdir / "results.jsonl"})
+    first = best(results)
+    if first is not None and first.values:
+        print_line(console, f"best: {best_flags(first)}")
+    return int(first is None)
+
+
+def draw_results(study: SweepStudy, workdir: Path, ranking: Ranking, results: Sequence[PointResult]) -> dict[str, Path]:
+    """Draw the pictures of a sweep; return, by what they show, the paths of those that could be drawn."""
+    paths = {"settings": workdir / "plots" / "settings.png", "curves": workdir / "plots" / "curves.png"}
+    shares = importances(study, results)
+    scores = {f"best validation {ranking.label}": [result.estimate for result in results]}
+    if ranking.loss != ranking.metric:
+        losses = [result.validation(ranking.loss, (0.0, math.inf)) for result in results]
+        scores[f"last validation {ranking.loss} ({ranking.loss_unit})"] = losses
+    figures = {"curves": lambda: pictures.learning_curves(results, ranking)}
+    if study.space.dimensions:
+        settings_figure = functools.partial(pictures.against_settings, results, study.space, shares, scores)
+        figures = {"settings": lambda: settings_figure(metric=ranking.metric), **figures}
+    return {
+        name: paths[name]
+        for name, figure in figures.items()
+        if attempt(lambda f=figure, p=paths[name]: save(f(), p), paths[name])
+    }

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from experiments.costs.summary import Costs, costs_of, write_costs
 from experiments.data.stored_json import Table, read_json
-from experiments.storage.workdir import LANES, TRIALS, write_text_atomically
+from experiments.storage.workdir import write_text_atomically
+from experiments.storage.workdir_checks import LANES, TRIALS
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
 from experiments.sweeping.lanes import Programs, lanes_mesh, row
 from experiments.sweeping.ranking import Ranking, best, ranked, search_value

@@ -20,7 +20,7 @@ from experiments.runs.open_run import open_run
 from experiments.sweeping import pictures, summary
 from experiments.sweeping.ranking import best, ranked
 from experiments.sweeping.runner import mean_loss
-from experiments.sweeping.session import print_results
+from experiments.sweeping.summary import print_results
 from experiments.tasks.task import SHARE
 from experiments.training.progress import Progress
 from experiments.training.tables import print_table
@@ -50,7 +50,7 @@ def sweep(points, mode="max"):
     def show(folder: Path) -> str:
         codes = []
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("experiments.sweeping.session.draw_results", lambda *_: {})
+            patched.setattr("experiments.sweeping.summary.draw_results", lambda *_: {})
             text = printed(lambda console: codes.append(print_results(console, points, folder / "new", RANKING[mode])))
         return f"{text}exit code {codes[0]}"
 

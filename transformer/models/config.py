@@ -21,6 +21,7 @@ from transformer.models.sections import (
     RecurrentConfig,
     RelativeConfig,
 )
+from transformer.named_code import import_code
 from transformer.nn.feed_forward import ACTIVATIONS
 from transformer.nn.norm_placement import NORM_PLACEMENTS
 from transformer.nn.positions import POSITIONS
@@ -269,7 +270,7 @@ def _whole(values: Mapping[str, Any], *, quiet: bool) -> ModelConfig:
             resolved before; see `transformer.read_by.Condition`.
     """
     config = schema.from_dict(ModelConfig, values, "model")
-    schema.import_code(config, "model")
+    import_code(config, "model")
     given = schema.flatten(values, "model.")
     for name, found in unread(config, "model").items():
         if name in given and not found.noted and not (quiet and found.quiet):

@@ -11,15 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.storage.workdir import (
-    PACKAGES,
-    git_state,
-    open_workdir,
-    read_config,
-    refuse_other_config,
-    refuse_other_metadata,
-    write_text_atomically,
-)
+from experiments.storage.workdir import PACKAGES, git_state, open_workdir, read_config, write_text_atomically
+from experiments.storage.workdir_checks import refuse_other_config, refuse_other_metadata
 from transformer.errors import UserError
 
 CONFIG = {"model": {"width": 128, "dtype": "float32"}, "seed": 0, "training": {"log_every": 50}}

@@ -1,0 +1,111 @@
+"""Reasons for which a run or a command does not use a working directory, as errors."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.data.config import PATHS
+from transformer.errors import UserError, problem
+
+TRIALS, LANES = "trials", "lanes"
+"""The folders of a sweep's working directory: its trials, and what is trained together at present."""
+
+Difference = tuple[str, Any, Any, bool]
+"""Name of a setting, old value, new value, and whether the difference changes the result."""
+
+
+def refuse_unwritable_name(path: Path) -> None:
+    """Raise a UserError for a path in which the library that writes checkpoints cannot read them again.
+
+    Such a path is not UTF-8, or has a bracket, which that library takes for a pattern of names.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise problem(
+            f"the path of --workdir is not UTF-8, so no checkpoint can be in it: {path}",
+            do="Choose or rename a folder, so that its whole path is UTF-8.",
+        ) from error
+    if "[" in str(path.absolute()):
+        raise problem(
+            f"the path of --workdir has a bracket, so no checkpoint in it could be read again: {path.absolute()}",
+            do="Choose or rename a folder, so that its whole path has none.",
+        )
+
+
+def _is_moved(name: str, old: Any, new: Any) -> bool:
+    """Return whether a setting names as many files of the user as before, at another place."""
+    several = [len(value) if isinstance(value, list | tuple) else value is not None for value in (old, new)]
+    return name in PATHS and several[0] == several[1] > 0
+
+
+def refuse_other_config(path: Path, differences: Iterable[Difference], *, same_data: bool = False) -> None:
+    """Raise a UserError that lists the settings that differ and change the result, if there are any.
+
+    Args:
+        same_data: whether the files of the user have the content that they had, so that they may lie elsewhere.
+    """
+    changed = [
+        (name, old, new)
+        for name, old, new, changes_result in differences
+        if changes_result and not (same_data and _is_moved(name, old, new))
+    ]
+    refused = [f"  {name}: {old!r} -> {new!r}" for name, old, new in changed]
+    length = [(old, new) for name, old, new in changed if name == "training.steps"]
+    if refused:
+        raise UserError(
+            "\n".join(
+                [
+                    f"--workdir {path} was made with another config:",
+                    *refused,
+                    "Choose another --workdir, or set "
+                    + ("this setting to its" if len(refused) == 1 else "these settings to their")
+                    + " old value"
+                    + ("." if len(refused) == 1 else "s."),
+                    *(
+                        "A run ends at the training.steps that it began with, over which its learning rate is"
+                        f" scheduled. Train {new} steps in another --workdir; with {old} this run is continued."
+                        for old, new in length
+                    ),
+                ]
+            )
+        )
+
+
+def refuse_other_data(path: Path, before: str, now: str) -> None:
+    """Raise a UserError if the data is not what the run began with."""
+    if before != now:
+        raise problem(
+            f"--workdir {path} was made with other data: the content of the files has changed",
+            got=f"fingerprint {now[:12] or 'none'}",
+            expected=before[:12] or "none",
+            do="Choose another --workdir, or bring the files back.",
+        )
+
+
+def refuse_other_metadata(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a UserError if `Task.metadata`, which the data determines, is not what the run began with."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        raise problem(
+            f"--workdir {path} was made with other data: {', '.join(names)} of task.json has changed",
+            got="; ".join(str(now.get(name)) for name in names),
+            expected="; ".join(str(before.get(name)) for name in names),
+            do="Bring the old data back.",
+        )
+
+
+def is_sweep(path: Path) -> bool:
+    """Return whether a directory is the working directory of a sweep."""
+    return (path / TRIALS).is_dir() and (path / LANES).is_dir()
+
+
+def unkept_trial(path: Path) -> UserError | None:
+    """Return the error for a sweep's trial whose checkpoints are not there; None for any other directory."""
+    inside = path.parent.name == TRIALS and is_sweep(path.parent.parent)
+    if not inside or not (path / "metrics.jsonl").exists() or (path / "checkpoints").exists():
+        return None
+    return problem(
+        f"{path} holds no checkpoints: it is a trial of a sweep, which writes those of its best trial at the end",
+        do="Sweep with --keep=all in another --workdir, or train this trial's settings by themselves.",
+    )
