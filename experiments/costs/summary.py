@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from experiments.costs import flops
-from experiments.data.stored_json import Table, read_json
+from experiments.data.stored_json import Table, read_json, whole
 from experiments.storage.workdir import write_text_atomically
 from experiments.training.experiment import Experiment
 from experiments.training.update import token_sums
@@ -36,7 +36,7 @@ class Costs(NamedTuple):
 
 NAME = "costs.json"
 
-SHAPE = Table({"parameters": int, "operations": float, "lanes": int})
+SHAPE = Table({"parameters": whole(0, 2**62), "operations": float, "lanes": whole(1, 2**31)})
 """Shape of costs.json."""
 
 
@@ -63,7 +63,8 @@ def read_costs(workdir: Path) -> Costs | None:
     """
     if not (workdir / NAME).exists():
         return None
-    return Costs(**read_json(workdir / NAME, SHAPE, do="Delete it: the next start of the run writes it again."))
+    record = read_json(workdir / NAME, SHAPE, do="Delete it: the next start of the run writes it again.")
+    return Costs(**{name: record[name] for name in Costs._fields})
 
 
 def described(experiment: Experiment, costs: Costs, devices: str) -> list[str]:

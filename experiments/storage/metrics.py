@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 from experiments.data.stored_json import Checked, Table, decoded, parse_json, read_bytes, whole
 from experiments.storage.workdir import write_text_atomically
 from transformer.errors import UserError
-from transformer.schema import Check, at_least
+from transformer.schema import Check
 
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 NO_METRICS = ("step", "split", "seconds")
 
 LINE = Table(
-    {"step": whole(0, 2**53), "split": str, "seconds": Checked(float, at_least(0))},
+    {"step": whole(0, 2**53), "split": str, "seconds": float},
     others=(float, None, Checked(str, Check(NOT_FINITE.__contains__, "nan, inf or -inf"))),
 )
 """Shape of a line."""
@@ -43,8 +43,12 @@ class Metrics:
         self.events = Path(workdir) / "tensorboard"
         self.tensorboard = tensorboard
         self._writer: Any = None
-        before = read(workdir)
-        self._started = time.time() - (before[-1]["seconds"] if before else 0.0)
+        self._continue(read(workdir))
+
+    def _continue(self, lines: list[dict[str, Any]]) -> None:
+        """Count seconds from those of the last line; a clock that is set has no part in it."""
+        before = lines[-1]["seconds"] if lines else 0.0
+        self._started, self._started_at = time.monotonic() - before, time.time() - before
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Append a line, and one scalar `NAME/SPLIT` for each metric to the event files.
@@ -52,7 +56,7 @@ class Metrics:
         Raises:
             OSError: it could not be written; the error names the path.
         """
-        seconds = round(time.time() - self._started, 3)
+        seconds = round(time.monotonic() - self._started, 3)
         line = {"step": step, "split": split, **{name: to_json(value) for name, value in values.items()}}
         text = json.dumps({**line, "seconds": seconds}, allow_nan=False) + "\n"
         try:
@@ -96,7 +100,7 @@ class Metrics:
         new_text = "".join(json.dumps(line) + "\n" for line in kept)
         if new_text.encode() != old:
             write_text_atomically(self.path, new_text)
-        self._started = time.time() - (kept[-1]["seconds"] if kept else 0.0)
+        self._continue(kept)
         self._rebuild_events(kept)
         return len(old.splitlines()) - len(kept)
 
@@ -128,7 +132,7 @@ class Metrics:
         for name, value in line.items():
             if name not in NO_METRICS:
                 scalar = summary.scalar(f"{name}/{line['split']}", value)
-                moment = self._started + line["seconds"]
+                moment = self._started_at + line["seconds"]
                 self._writer.write_event(Event(wall_time=moment, step=line["step"], summary=scalar))
 
     def _fail(self, error: OSError) -> NoReturn:

@@ -76,7 +76,7 @@ def refuse_other_data(path: Path, before: str, now: str) -> None:
     """Raise a UserError if the data is not what the run began with."""
     if before != now:
         raise problem(
-            f"--workdir {path} was made with other data: the content of the files has changed",
+            f"--workdir {path} was made with other data: the names or the content of the files have changed",
             got=f"fingerprint {now[:12] or 'none'}",
             expected=before[:12] or "none",
             do="Choose another --workdir, or bring the files back.",

@@ -124,13 +124,10 @@ def refuse_large_points(first: Experiment, configs: Mapping[str, Any], lanes: in
     Raises:
         UserError: one cannot.
     """
-    checked = {_size_key(first.config)}
     refuse_too_large(first, lanes=lanes)
-    for point, config in configs.items():
-        key = _size_key(config)
-        if key in checked or len(checked) > MOST_SIZES:
-            continue
-        checked.add(key)
+    by_size = {_size_key(config): (point, config) for point, config in configs.items()}
+    by_size.pop(_size_key(first.config), None)
+    for point, config in sorted(by_size.values(), key=lambda one: -_bulk(one[1].model))[:MOST_SIZES]:
         own, known = config.model, first.config.model
         head = first.config.model.class_head.classes
         model = own.with_sizes(own.vocab_size or known.vocab_size, own.max_length or known.max_length, head)
@@ -140,6 +137,14 @@ def refuse_large_points(first: Experiment, configs: Mapping[str, Any], lanes: in
             refuse_too_large(experiment, lanes=lanes)
         except UserError as error:
             raise UserError(f"in the sweep, at {point}: {error}") from error
+
+
+def _bulk(model: Any) -> int:
+    """Estimate the size of a model, so that the largest of several come first."""
+    layers = model.num_layers + (model.num_encoder_layers or 0) + (model.num_decoder_layers or 0)
+    heads = model.num_heads * (model.head_width or 0)
+    inner = model.feed_forward_width or 4 * model.width
+    return model.width * (layers * (model.width + heads + inner) + (model.vocab_size or 0))
 
 
 def _size_key(config: Any) -> str:
@@ -160,7 +165,7 @@ def lanes_for(
         UserError: so many do not fit, or not even one on each device.
     """
     if not force:
-        refuse_too_large(trials[0].experiment, lanes=padded(requested or 1, programs.mesh.size))
+        refuse_too_large(trials[0].experiment, lanes=padded(min(requested or 1, len(trials)), programs.mesh.size))
     mesh, experiment = programs.mesh, trials[0].experiment
     most = min(len(trials), requested or len(trials))
     size = padded(most, mesh.size)

@@ -78,11 +78,12 @@ def _run_here(count: int, command: list[str], folder: Path) -> int:
                 worker.wait()
             print("Stopped; saved. The same command goes on.")
             return signals.exit_code(stop.received)
-    failed = [name for name, worker in workers.items() if worker.returncode]
+    without_best = any(worker.returncode == 1 for worker in workers.values())
+    failed = [name for name, worker in workers.items() if worker.returncode not in (0, 1)]
     for name in failed:
         print(f"worker {name} failed, see {folder / name}.err", file=sys.stderr)
     print("" if names[0] in failed else (folder / f"{names[0]}.out").read_text(errors="replace").strip())
-    return 1 if failed else 0
+    return 1 if failed or without_best else 0
 
 
 def _print_workers(where: str, names: list[str], command: list[str], folder: Path) -> None:

@@ -6,21 +6,27 @@
 import contextlib
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from experiments import settings
+from experiments.data.stored_json import Table, read_json
 from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
 from experiments.storage.retention import Retention
 from experiments.storage.workdir import open_workdir
-from experiments.sweeping.groups import Trial
+from experiments.sweeping.groups import Trial, trial_name
+from experiments.sweeping.study import POINT, SweepStudy, TakenTrial
 from experiments.training.early_stopping import EarlyStopping
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import MetricsWindow
-from transformer.errors import UserError
+from transformer.errors import UserError, problem
+
+CLAIMS = Table({"claims": [Table({"point": int, "values": dict, "trial": int})], "trials": [str]})
+"""Shape of claims.json."""
 
 RUNNING = "running"
 FINISHED = "finished"
@@ -192,3 +198,19 @@ def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
             checkpoints.save(lane.best[0], jax.device_put(best), record, lane.evaluations["best"])
         evaluated = lane.step in dict(lane.curve)
         checkpoints.save(lane.step, jax.device_put(last), record, lane.evaluations["last"] if evaluated else None)
+
+
+def read_claims(path: Path, study: SweepStudy) -> tuple[list[TakenTrial], list[str]]:
+    """Read claims.json of lanes: the points that their worker has taken, and the names of the trials, in order.
+
+    Raises:
+        UserError: the file is damaged, or of another study.
+    """
+    do = f"Delete {path.parent}: its trials are trained again from the start."
+    record = read_json(path, CLAIMS, do=do)
+    taken = [TakenTrial(claim["point"], claim["values"], claim["trial"]) for claim in record["claims"]]
+    names = {trial_name(one.point, seed) for one in taken for seed in study.space.seeds}
+    of_study = {(trial.user_attrs.get(POINT), study.id_of(trial)) for trial in study.trials()}
+    if not {(one.point, one.trial) for one in taken} <= of_study or not set(record["trials"]) <= names:
+        raise problem(f"{path} is of another study", do=do)
+    return taken, record["trials"]

@@ -198,7 +198,8 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     experiments = Experiments()
     first = experiments.of(sweep.first())
     if not flags.force:
-        refuse_large_points(first, sweep.some(), padded(flags.lanes or 1, lanes_mesh().size))
+        trials = len(sweep.search.points) * len(sweep.search.space.seeds)
+        refuse_large_points(first, sweep.some(), padded(min(flags.lanes or 1, trials), lanes_mesh().size))
     ranking = Ranking.of(first.task, first.config.training.output.best)
     workdir = Path(flags.workdir)
     url = flags.storage or sqlite_url(workdir / "study.db")

@@ -7,8 +7,8 @@ A recipe's `get_sweep()` returns a dict of them, in the grammar of `grammar`:
 """
 
 import dataclasses
-import itertools
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -75,6 +75,11 @@ class Dimension:
         """The values as a study stores them: texts such as "64+2" for a zipped dimension."""
         return [self.label(value) for value in self.values]
 
+    @property
+    def ends_or_choices(self) -> Sequence[Any]:
+        """The values of its corners, as a study stores them."""
+        return self.values.ends if isinstance(self.values, Range) else self.choices
+
     def label(self, value: tuple[Any, ...]) -> Any:
         return value[0] if len(self.names) == 1 else "+".join(map(schema.show, value))
 
@@ -111,9 +116,23 @@ class Space:
         return math.prod(2 if isinstance(d.values, Range) else len(d.values) for d in self.dimensions)
 
     def some_corners(self, most: int) -> Iterator[Point]:
-        """Yield at most `most` corners, spread evenly over the first `MOST_POINTS`."""
-        some = min(self.most_corners, MOST_POINTS)
-        return itertools.islice(self.corners(), 0, some, max(1, math.ceil(some / most)))
+        """Yield at most `most` corners: all, or some in which each value of a dimension comes as often as another.
+
+        Of a dimension with more than `most` values, as many come, spread evenly, the first and the last among them.
+        """
+        if self.most_corners <= most:
+            yield from self.corners()
+            return
+        draw, seen = random.Random(0), set()
+        orders = {dimension.name: _spread(len(dimension.ends_or_choices), most, draw) for dimension in self.dimensions}
+        for number in range(most):
+            point: Point = {}
+            for dimension in self.dimensions:
+                if self.active(dimension, point):
+                    point[dimension.name] = dimension.ends_or_choices[orders[dimension.name][number]]
+            if (key := repr(point)) not in seen:
+                seen.add(key)
+                yield point
 
     def settings_of(self, point: Point) -> dict[str, Any]:
         """Return the value of each setting at a point."""
@@ -141,7 +160,7 @@ class Space:
         if not self.active(first, point):
             yield from self._corners(others, point)
             return
-        for value in first.values.ends if isinstance(first.values, Range) else first.choices:
+        for value in first.ends_or_choices:
             yield from self._corners(others, {**point, first.name: value})
 
     def to_lines(self) -> list[str]:
@@ -153,3 +172,10 @@ class Space:
 def overrides(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return settings as flags have them: (name, text)."""
     return [(name, schema.show(value)) for name, value in values.items()]
+
+
+def _spread(count: int, most: int, draw: random.Random) -> list[int]:
+    """Return `most` of the numbers 0 to count - 1 in any order: each as often as another, or as many spread evenly."""
+    numbers = [number % count if count < most else round(number * (count - 1) / (most - 1)) for number in range(most)]
+    draw.shuffle(numbers)
+    return numbers

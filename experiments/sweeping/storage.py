@@ -237,8 +237,12 @@ class Heartbeat:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[bool]:
+def locked(directory: Path, *, wait: bool = False) -> Iterator[bool]:
     """Try to lock a directory for this process; yield whether it is locked.
+
+    Args:
+        directory: it.
+        wait: whether to wait for a lock that another process holds.
 
     The kernel releases the lock when the process ends, in whatever way.
     """
@@ -248,7 +252,7 @@ def locked(directory: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         yield False

@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,21 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from experiments.costs.summary import Costs, costs_of, write_costs
-from experiments.data.stored_json import Table, read_json
 from experiments.storage.workdir import write_text_atomically
 from experiments.storage.workdir_checks import LANES, TRIALS
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
 from experiments.sweeping.lanes import Programs, lanes_mesh, row
 from experiments.sweeping.ranking import Ranking, best, ranked, search_value
-from experiments.sweeping.record import HALVED, TAKEN, LaneRecord, export, export_config
+from experiments.sweeping.record import HALVED, TAKEN, LaneRecord, export, export_config, read_claims
 from experiments.sweeping.runner import LanesResult, LanesRun
 from experiments.sweeping.storage import Heartbeat, locked
-from experiments.sweeping.study import POINT, SweepStudy, TakenTrial
+from experiments.sweeping.study import SweepStudy, TakenTrial
 from experiments.training.progress import print_line, progress
 from experiments.training.signals import StopRequest
-from transformer.errors import UserError, counted, problem
+from transformer.errors import UserError, counted
 
 MOST_LANES = 32
 """Trials at once, where memory holds them and no flag gives a number."""
-
-CLAIMS = Table({"claims": [Table({"point": int, "values": dict, "trial": int})], "trials": [str]})
-"""Shape of claims.json."""
 
 KEEP = ("best", "all", "none")
 """Trials whose checkpoints are written at the end."""
@@ -144,20 +140,39 @@ class Worker:
         by_point = {one.point: one for one in taken}
         begun: set[int] = set()
         for group in grouped(trials, shared=self.options.shared):
-            for part in self._parts(group):
+            for part in self._parts_or_fail(group, by_point):
                 points = dict.fromkeys(trial.point for trial in part)
                 name = f"{part[0].name}-{len(part)}-{by_point[part[0].point].trial}"
                 directory = self.options.workdir / LANES / name
                 if self.stop.received is not None:
                     break
                 directory.mkdir(parents=True, exist_ok=True)
-                begun |= set(points)
-                with locked(directory) as is_locked:
+                with locked(directory, wait=True) as is_locked:  # another worker may look into it for a moment
                     if is_locked:
+                        begun |= set(points)
                         self._train(directory, [by_point[point] for point in points], part)
         for one in taken:
             if one.point not in begun:  # the request to stop came before
                 self.study.give_back(one)
+
+    def _parts_or_fail(self, group: list[Trial], by_point: Mapping[int, TakenTrial]) -> list[list[Trial]]:
+        """Divide a group as `_parts`; where no lane fits, record that its points cannot be trained, and return none.
+
+        Raises:
+            UserError: so many lanes as a flag asks for do not fit; the points are given back.
+        """
+        points = [by_point[point] for point in dict.fromkeys(trial.point for trial in group)]
+        try:
+            return list(self._parts(group))
+        except UserError as error:
+            if self.options.lanes is not None:
+                for one in by_point.values():
+                    self.study.give_back(one)
+                raise
+            for one in points:
+                self._print(f"trial {one.point} cannot be trained: {error}")
+                self.study.fail(one, str(error))
+            return []
 
     def _trials(self, taken: TakenTrial) -> list[Trial]:
         """Build the trial of each seed of a point."""
@@ -200,7 +215,7 @@ class Worker:
         with locked(directory) as is_locked:
             if not is_locked or not (directory / "claims.json").exists():
                 return
-            before, names = self._claims(directory / "claims.json")
+            before, names = read_claims(directory / "claims.json", self.study)
             taken = [again for again in map(self._take_again, before) if again is not None]
             if not taken:
                 shutil.rmtree(directory)
@@ -209,21 +224,6 @@ class Worker:
             self.heartbeat.trials |= {one.trial for one in taken}
             trials = {trial.name: trial for one in before for trial in self._trials(one)}
             self._train(directory, taken, [trials[name] for name in names])
-
-    def _claims(self, path: Path) -> tuple[list[TakenTrial], list[str]]:
-        """Read the trials of lanes, and the names of those that are trained, in order.
-
-        Raises:
-            UserError: the file is damaged, or of another study.
-        """
-        do = f"Delete {path.parent}: its trials are trained again from the start."
-        record = read_json(path, CLAIMS, do=do)
-        taken = [TakenTrial(claim["point"], claim["values"], claim["trial"]) for claim in record["claims"]]
-        names = {trial_name(one.point, seed) for one in taken for seed in self.study.space.seeds}
-        of_study = {(trial.user_attrs.get(POINT), trial._trial_id) for trial in self.study.trials()}
-        if not {(one.point, one.trial) for one in taken} <= of_study or not set(record["trials"]) <= names:
-            raise problem(f"{path} is of another study", do=do)
-        return taken, record["trials"]
 
     def _take_again(self, taken: TakenTrial) -> TakenTrial | None:
         """Take a trial of a worker that has ended; return None if another worker has taken it before."""

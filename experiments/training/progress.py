@@ -60,7 +60,6 @@ class Progress:
             evaluated: whether there was an evaluation since the last call.
         """
         now = self._clock()
-        now = self._clock()
         interval = (now - self._updated_at, step - self.step, examples, tokens)
         self.step, self.loss, self._updated_at = step, loss, now
         programs = {("update", shape), *(["evaluation"] if evaluated else [])}

@@ -118,22 +118,27 @@ class CommandSignals:
             for number in os.read(self._reader, 64):
                 if number not in HANDLED or signal.getsignal(number) is not self:
                     continue  # of a handler that someone else has set
-                if self.request is None or not self.request.record(number):
-                    self._end(number)
+                request = self.request  # the main thread may take it away at any moment
+                if request is None or not request.record(number):
+                    self._end(number, again=request is not None and request.received is not None)
 
-    def _end(self, number: int) -> None:
-        """End the process: release what is owned, the newest first, print one line, leave."""
+    def _end(self, number: int, again: bool) -> None:
+        """End the process: release what is owned, the newest first, print one line, leave.
+
+        Args:
+            again: whether a stop was requested before.
+        """
         self._lock.acquire(timeout=OUTPUT_SECONDS)
         for release in reversed(self._releases):
             with contextlib.suppress(Exception):
                 release()
         with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter ends
-            printing = threading.Thread(target=self._print, args=(number,), daemon=True)
+            printing = threading.Thread(target=self._print, args=(number, again), daemon=True)
             printing.start()
             printing.join(OUTPUT_SECONDS)
         os._exit(exit_code(number))
 
-    def _print(self, number: int) -> None:
+    def _print(self, number: int, again: bool) -> None:
         """Write what is printed but not written yet, and a line, unless the lines of a stop are printed already."""
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -141,8 +146,8 @@ class CommandSignals:
             for terminal in filter(os.isatty, (1, 2)):
                 os.write(terminal, SHOW_CURSOR)
             if not self.stopped:
-                again = " again, so nothing more is saved" if self.request and self.request.received else ""
-                os.write(2, f"Interrupted by {signal.Signals(number).name}{again}\n".encode())
+                why = " again, so nothing more is saved" if again else ""
+                os.write(2, f"Interrupted by {signal.Signals(number).name}{why}\n".encode())
 
     def _ignore(self) -> None:
         """Ignore signals while the interpreter ends, where no handler would be called."""

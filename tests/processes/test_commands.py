@@ -76,7 +76,7 @@ def test_every_command_works_on_every_task_refuses_changed_data_and_answers_with
         with pytest.raises(SystemExit) as stop:
             run(train.main, [*flags, f"--workdir={workdir}"])
         assert stop.value.code == 2
-        assert "the content of the files has changed" in capsys.readouterr().err
+        assert "the names or the content of the files have changed" in capsys.readouterr().err
     for path in paths.values():
         path.unlink()
     texts = tmp_path / "texts.txt"

@@ -319,8 +319,10 @@ def test_a_run_is_not_scored_on_other_data_than_its_own(trained, tmp_path, capsy
     shutil.copytree(trained, workdir)
     record = json.loads((workdir / "config.json").read_text())
     (workdir / "config.json").write_text(json.dumps({**record, "data": "abc"}))
-    assert "the content of the files has changed" in fails(evaluate.main, [f"--workdir={workdir}"], capsys)
-    assert "the content of the files has changed" in fails(explore.main, [f"--workdir={workdir}"], capsys)
+    assert "the names or the content of the files have changed" in fails(
+        evaluate.main, [f"--workdir={workdir}"], capsys
+    )
+    assert "the names or the content of the files have changed" in fails(explore.main, [f"--workdir={workdir}"], capsys)
     open_run(str(workdir), read_data=False)
     record.pop("data")  # as runs of earlier versions
     (workdir / "config.json").write_text(json.dumps(record))

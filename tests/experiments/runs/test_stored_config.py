@@ -75,7 +75,7 @@ def test_paths_alone_may_change_and_the_content_may_not(folder, tmp_path, capsys
     other = pairs(tmp_path / "other" / "pairs.tsv")
     other.write_text(other.read_text() + "more\tlines\n")
     error = fails(evaluate.main, [workdir, f"--config.data.path={other}"], capsys)
-    assert "the content of the files has changed" in error
+    assert "the names or the content of the files have changed" in error
     error = fails(evaluate.main, [workdir, "--config.model.width=8"], capsys)
     assert "--config.model.width cannot be changed for a run that is trained" in error
     error = fails(evaluate.main, [workdir, f"--config.data.test_path={other}"], capsys)
