@@ -108,7 +108,7 @@ def test_names_of_other_libraries_lead_to_ours_and_the_error_has_those_that_came
         ({"target": [["a", "b"]]}, "does not hold whole numbers; got <U1"),
         ({"target": np.ones((2, 3), bool)}, "does not hold whole numbers; got bool"),
         ({"target": [[1, 2], [3]]}, r"batch\['target'\] is no array"),
-        ({"target": np.ones(3, int)}, r"batch\['target'\] has 1 axes"),
+        ({"target": np.ones(3, int)}, r"batch\['target'\] has 1 axis"),
         ({"target": np.ones((2, 3), int), "target_lengths": np.ones(3, int)}, "another batch axis"),
         ({"target": np.ones((2, 3), int), "target_lengths": np.ones(2)}, r"target_lengths'\] does not hold whole"),
         ({"target": np.ones((2, 3), int), "target_segments": np.ones((2, 4), int)}, "another query position axis"),
