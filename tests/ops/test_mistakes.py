@@ -120,6 +120,7 @@ def test_a_score_without_its_parameters_is_an_error_that_has_them(name):
         assert str(error.value) == f"score {name!r} needs parameters; got none; expected {expected}"
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("make", [jnp.asarray, np.asarray])
 def test_booleans_and_a_mask_are_a_mask(make):
     booleans = np.asarray(normal(7, T, S)) > 0

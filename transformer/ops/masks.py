@@ -13,7 +13,6 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Bool, Int
 
@@ -23,7 +22,7 @@ from transformer.errors import problem
 Rule = Callable[[Array, Array], Array]
 """Function (query index, (B or 1) T 1; key index, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
 
-Booleans = Bool[Array | np.ndarray, "..."]
+Booleans = Bool[Array, "..."]
 """Booleans of the caller's own, as `given` takes them."""
 
 T = TypeVar("T")
