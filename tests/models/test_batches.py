@@ -12,7 +12,7 @@ from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, SIZES, B, S, T, V, batch, frozendict, side, tiny
 from transformer.decoding import generate
 from transformer.errors import UserError
-from transformer.models import ranges, reading
+from transformer.models import entries, faults
 from transformer.models.batch import ENTRIES, LOSS_ENTRIES
 from transformer.ops.losses import cross_entropy, weighted_sum
 
@@ -95,7 +95,7 @@ def test_names_of_other_libraries_lead_to_ours_and_the_error_has_those_that_came
     with pytest.raises(
         UserError, match=r"unknown entries of a batch: 0, 'zzz'; got 0, zzz; expected entries among [^.]*$"
     ):
-        reading.read({0: 1, "zzz": 2}, ("target",))
+        entries.read({0: 1, "zzz": 2}, ("target",))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_names_of_other_libraries_lead_to_ours_and_the_error_has_those_that_came
         ({"target": [["a", "b"]]}, "does not hold whole numbers; got <U1"),
         ({"target": np.ones((2, 3), bool)}, "does not hold whole numbers; got bool"),
         ({"target": [[1, 2], [3]]}, r"batch\['target'\] is no array"),
-        ({"target": np.ones(3, int)}, r"batch\['target'\] has 1 axes"),
+        ({"target": np.ones(3, int)}, r"batch\['target'\] has 1 axis"),
         ({"target": np.ones((2, 3), int), "target_lengths": np.ones(3, int)}, "another batch axis"),
         ({"target": np.ones((2, 3), int), "target_lengths": np.ones(2)}, r"target_lengths'\] does not hold whole"),
         ({"target": np.ones((2, 3), int), "target_segments": np.ones((2, 4), int)}, "another query position axis"),
@@ -133,7 +133,7 @@ def test_ids_lengths_and_segments_of_every_type_are_the_same_numbers(dtype):
     for make in (np.asarray, jnp.asarray):
         if make is jnp.asarray and dtype.endswith("64"):
             continue  # JAX has no 64 bits unless they are switched on
-        found = reading.read({name: make(array.astype(dtype)) for name, array in inputs.items()}, tuple(ENTRIES))
+        found = entries.read({name: make(array.astype(dtype)) for name, array in inputs.items()}, tuple(ENTRIES))
         assert set(found) == set(ENTRIES)
         for name, array in found.items():
             assert array.dtype == np.int32
@@ -204,11 +204,11 @@ def test_padding_and_entries_that_are_not_read_may_hold_any_number():
     found = model(inputs)
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(found[:, :5], expected[:, :5])
-    model.model._read(inputs, ranges.faults_of_input)  # nor is it an error
+    model.model._read(inputs, faults.faults_of_input)  # nor is it an error
 
 
 def test_a_length_beyond_its_row_is_that_of_the_row():
-    found = reading.read({"target": np.ones((2, 3), int), "target_lengths": np.array([9, 2])}, READ["decoder_only"])
+    found = entries.read({"target": np.ones((2, 3), int), "target_lengths": np.array([9, 2])}, READ["decoder_only"])
     assert found["target_lengths"].tolist() == [3, 2]
 
 

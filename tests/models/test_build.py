@@ -191,7 +191,7 @@ def test_a_batch_without_what_the_architecture_reads_says_so(architecture, missi
     [
         ("source_lengths", (B + 1,), "has another batch axis"),
         ("target_segments", (B, T + 1), "has another query position axis"),
-        ("target", (T,), "has 1 axes"),
+        ("target", (T,), "has 1 axis"),
         ("source_lengths", (), "has 0 axes"),
     ],
 )

@@ -9,7 +9,7 @@ from tests.fixtures import numpy_forward, numpy_rnn
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import B, T, batch, frozendict, tiny
 from transformer.errors import UserError
-from transformer.nn.intermediates import SITES
+from transformer.nn.intermediates import SITES, make_request, parse_name
 
 CASES = {
     "encoder_only": {"position": "learned", "norm_placement": "post", "embedding": ("norm", True)},
@@ -299,6 +299,24 @@ def test_a_replacement_of_another_shape_is_refused():
     model = tiny("decoder_only", position="rotary")
     with pytest.raises(UserError, match="another shape"):
         model.model.apply(model.params, batch(), replace={"decoder.0.residual": lambda x: x[:, :1]})
+
+
+@pytest.mark.parametrize(
+    ("replace", "says"),
+    [
+        ({"decoder.1.self.head.2": 0}, "takes functions of the activation; got a int, 0, for .*write jnp.zeros_like"),
+        ({"decoder.1.residual": jnp.zeros(3)}, r"functions.*got float32 of shape \(3,\), for 'decoder.1.residual'"),
+        ([("decoder.1.residual", jnp.zeros_like)], "replace takes functions by name; got list; expected a dict"),
+    ],
+)
+def test_what_is_no_function_of_an_activation_is_refused(replace, says):
+    with pytest.raises(UserError, match=says):
+        make_request.__wrapped__(replace=replace)  # not checked
+
+
+def test_a_name_that_is_no_text_is_refused():
+    with pytest.raises(UserError, match=r"the name of an activation is a text; got \('decoder', 1\)"):
+        parse_name.__wrapped__(("decoder", 1))  # not checked
 
 
 @pytest.mark.parametrize("site", ["weights", "scores"])

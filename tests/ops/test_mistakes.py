@@ -56,7 +56,34 @@ MISTAKES = {
     "a score that is a number": (lambda: attended(score=3), "score 3 is a int; expected a function"),
     "lengths in a list": (lambda: masks.padding([3, 5]), "lengths of a padding mask is not an array of integers"),
     "lengths that are floats": (lambda: masks.padding(LENGTHS / 2), "not an array of integers; got float64"),
-    "a mask of padding": (lambda: masks.padding(jnp.ones((B, S), bool)), "not an array of integers; got bool"),
+    "a mask of padding": (
+        lambda: masks.padding(jnp.ones((B, S), bool)),
+        r"not integers; got bool of shape .* are masks.given\(keys_BS\[:, None, :\]\)",
+    ),
+    "a mask by its name": (lambda: attended(mask="causal"), r"got a str, 'causal'. Write masks.causal\(\)"),
+    "a mask that is not called": (lambda: attended(mask=masks.causal), r"Write masks.causal\(\)"),
+    "a mask without its lengths": (lambda: attended(mask=masks.padding), r"Write masks.padding\(...\) with its argum"),
+    "a mask and a name": (lambda: masks.causal() & "padding", r"booleans.*Write masks.padding\(...\)"),
+    "a mask and numbers": (lambda: np.ones((T, S)) & masks.causal(), "booleans.*got float64 of shape"),
+    "one mask or another": (lambda: masks.causal() | jnp.ones((T, S), bool), "& alone.*booleans to masks.given"),
+    "booleans or a mask": (lambda: np.ones((T, S), bool) | masks.causal(), "& alone.*booleans to masks.given"),
+    "not a mask": (lambda: ~masks.causal(), "joined by & alone; got ~. Pass booleans to masks.given"),
+    "parameters that a score has not": (
+        lambda: attended(score="dot", parameters={"vector": jnp.ones((N, H))}, kernels="fast"),
+        "score 'dot' has no parameters; got vector",
+    ),
+    "parameters of another score": (
+        lambda: attended(score="cosine", parameters={"vector": jnp.ones((N, H))}),
+        r"score 'cosine' needs parameters; got vector; expected scale \(N\)",
+    ),
+    "parameters without heads": (
+        lambda: attended(score="additive", parameters={"vector": jnp.ones(H)}),
+        "parameter 'vector' of score 'additive' has 1 axis; got shape .* axes N H",
+    ),
+    "parameters of another width": (
+        lambda: attended(score="bilinear", parameters={"matrix": jnp.ones((N, H, H + 1))}),
+        r"parameter 'matrix' of score 'bilinear' has another head width axis",
+    ),
     "one length": (lambda: masks.padding(jnp.array(3)), "has 0 axes.*expected axes B"),
     "lengths of prefixes": (lambda: masks.prefix(jnp.ones((B, 1), int)), "the lengths of a prefix has 2 axes"),
     "segments of floats": (lambda: masks.segments(jnp.ones((B, T))), "segments is not an array of integers"),
@@ -81,6 +108,28 @@ def test_a_mistake_is_an_error_that_names_it(name):
     call, says = MISTAKES[name]
     with pytest.raises(UserError, match=says):
         call()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", [name for name, row in SCORES.items() if row.parameters])
+def test_a_score_without_its_parameters_is_an_error_that_has_them(name):
+    expected = ", ".join(f"{parameter} ({row.axes})" for parameter, row in SCORES[name].parameters.items())
+    for parameters in (None, {}):
+        with pytest.raises(UserError) as error:
+            attended(score=name, parameters=parameters)
+        assert str(error.value) == f"score {name!r} needs parameters; got none; expected {expected}"
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("make", [jnp.asarray, np.asarray])
+def test_booleans_and_a_mask_are_a_mask(make):
+    booleans = np.asarray(normal(7, T, S)) > 0
+    both = np.asarray(masks.causal().allowed(jnp.arange(T), S)) & booleans
+    for mask in (masks.causal() & make(booleans), make(booleans) & masks.causal()):
+        np.testing.assert_array_equal(mask.allowed(jnp.arange(T), S), both)
+    keys = np.arange(S) < LENGTHS[:B, None]
+    found = masks.given(make(keys)[:, None, :]).allowed(jnp.arange(T), S)
+    np.testing.assert_array_equal(found, masks.padding(jnp.asarray(LENGTHS[:B])).allowed(jnp.arange(T), S))
 
 
 @pytest.mark.parametrize("shape", [(T, S), (B, T, S), (B, N, T, S), (1, S), (B, 1, S), (B, 1, 1, S), (1, N, T, 1)])

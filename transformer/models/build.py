@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from transformer import schema
 from transformer.errors import counted, problem
-from transformer.models import ranges, reading
+from transformer.models import entries, faults
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
@@ -118,14 +118,14 @@ class Model:
         rate = None if key is None else self.config.dropout if dropout is None else dropout
         site = Dropout() if rate is None or key is None else Dropout(rate, as_key(key))
         module = self._requesting(capture, replace)
-        inputs, faults = self._read(batch, ranges.faults_of_input)
+        inputs, found = self._read(batch, faults.faults_of_input)
         out = cast(dict[str, Any], module.apply({"params": params}, inputs, site))
         outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
         if "logits" in out:
-            unknown = ranges.unknown_positions(faults, inputs, STRUCTURES[self.config.architecture].sides[-1])
-            outputs["logits"] = ranges.mark(out["logits"], unknown)
+            unknown = faults.unknown_positions(found, inputs, STRUCTURES[self.config.architecture].sides[-1])
+            outputs["logits"] = faults.mark(out["logits"], unknown)
         else:
-            outputs["class_logits"] = ranges.mark(out["class_logits"], ranges.unknown_examples(faults))
+            outputs["class_logits"] = faults.mark(out["class_logits"], faults.unknown_examples(found))
         return {**outputs, "captured": out["captured"]} if capture else outputs
 
     def start(
@@ -158,14 +158,14 @@ class Model:
         if not isinstance(steps, int | np.integer) or steps < 1:
             raise problem("nothing to decode", got=f"{steps} steps", expected="1 or more, known when it is compiled")
         module = self._requesting(capture, replace)
-        inputs, faults = self._read(batch, ranges.faults_of_prompt)
+        inputs, found = self._read(batch, faults.faults_of_prompt)
         inputs = prompt(inputs) if "target" in inputs else inputs
         out = module.apply({"params": params}, inputs, int(steps), method="start")
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
-        unknown_B = ranges.unknown_examples(faults)
+        unknown_B = faults.unknown_examples(found)
         if unknown_B is not None:
             cache = {**cache, "remaining": jnp.where(unknown_B, -1, cache["remaining"])}
-        return ranges.mark(logits_BV, unknown_B), cache, captured
+        return faults.mark(logits_BV, unknown_B), cache, captured
 
     def step(
         self,
@@ -195,20 +195,20 @@ class Model:
         module = self._requesting(capture, replace)
         if not isinstance(cache, Mapping) or "remaining" not in cache:
             raise problem("no state of decoding", got=type(cache).__name__, expected="the second result of start")
-        remaining_B = ranges.one_step_less(cache["remaining"])
+        remaining_B = faults.one_step_less(cache["remaining"])
         if "target" in STRUCTURES[self.config.architecture].sides:
-            token_B, remaining_B = ranges.next_token(token_B, remaining_B, self.config)
+            token_B, remaining_B = faults.next_token(token_B, remaining_B, self.config)
         out = module.apply({"params": params}, token_B, cache, method="step")
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
-        return ranges.mark(logits_BV, remaining_B < 0), {**cache, "remaining": remaining_B}, captured
+        return faults.mark(logits_BV, remaining_B < 0), {**cache, "remaining": remaining_B}, captured
 
     def _read(
-        self, batch: Batch | ArrayLike, faults: Callable[[reading.Numbers, ModelConfig], list[ranges.Fault]]
-    ) -> tuple[dict[str, Array], list[ranges.Fault]]:
+        self, batch: Batch | ArrayLike, find: Callable[[entries.Numbers, ModelConfig], list[faults.Fault]]
+    ) -> tuple[dict[str, Array], list[faults.Fault]]:
         """Return the arrays of a batch, checked, and the faults that cannot be known yet."""
         row = STRUCTURES[self.config.architecture]
-        numbers = reading.read(batch, reading.entries_of(row.sides, row.recurrent))
-        unknown = ranges.check(faults(numbers, self.config), cast(Batch, batch))
+        numbers = entries.read(batch, entries.entries_of(row.sides, row.recurrent))
+        unknown = faults.check(find(numbers, self.config), cast(Batch, batch))
         return {name: jnp.asarray(array) for name, array in numbers.items()}, unknown
 
     def parameter_axes(self, params: Params) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 from jax import Array
 
+from transformer.axes import describe
 from transformer.errors import problem, unknown
 
 STACKS = ("encoder", "decoder")
@@ -66,6 +67,8 @@ def parse_name(text: str) -> Name:
     Raises:
         UserError: it does not follow the grammar above.
     """
+    if not isinstance(text, str):
+        raise problem("the name of an activation is a text", got=repr(text), expected="encoder|decoder.LAYER|*.NAME")
     parts = text.split(".")
     if parts[0] not in STACKS:
         raise unknown(f"stack in {text!r}", parts[0], STACKS)
@@ -105,11 +108,21 @@ def make_request(capture: Sequence[str] = (), replace: Mapping[str, Callable[[Ar
     """Make a Request from names.
 
     Raises:
-        UserError: a name that does not follow the grammar, or one string where a tuple of names is meant.
+        UserError: a name that does not follow the grammar, one string where a tuple of names is meant, or no dict of
+            functions to replace by.
     """
     if isinstance(capture, str):
         raise problem("capture takes a tuple of names", got=repr(capture), do=f"Write capture=({capture!r},).")
-    replacements = tuple((parse_name(text), function) for text, function in (replace or {}).items())
+    replace = {} if replace is None else replace
+    if not isinstance(replace, Mapping):
+        expected = "a dict from names of activations to functions"
+        raise problem("replace takes functions by name", got=type(replace).__name__, expected=expected)
+    for text, function in replace.items():
+        if not callable(function):
+            got = f"{describe(function)}, for {text!r}"
+            do = "For zeros write jnp.zeros_like, for an array lambda x: array."
+            raise problem("replace takes functions of the activation", got=got, do=do)
+    replacements = tuple((parse_name(text), function) for text, function in replace.items())
     return Request(tuple((text, parse_name(text)) for text in capture), replacements)
 
 

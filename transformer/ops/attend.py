@@ -51,19 +51,27 @@ def raw_scores(
         differential: two maps for each head, first those of all heads, then the second ones, 2 N in all; else N.
 
     Raises:
-        UserError: N is not a multiple of K, or the score function returned anything but floats B N T S.
+        UserError: N is not a multiple of K, parameters that are not the score's, or the score function returned
+            anything but floats B N T S.
 
     >>> raw_scores(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 1, 8))).shape
     (2, 4, 3, 5)
     """
     check_shapes(query_BTNH, key_BSKH)
     score = score_functions.find(score)
-    if differential:
+    N, H = query_BTNH.shape[2:]
+    score_functions.check_parameters(score, parameters, {"N": N} if differential else {"N": N, "H": H})
 
-        def map_scores(query: Array, key: Array) -> Array:
-            return raw_scores(query, key, score, parameters, positions)
+    def map_scores(query: Array, key: Array) -> Array:
+        return _one_map(query, key, score, parameters or {}, positions)
 
-        return two_maps(map_scores, query_BTNH, key_BSKH)
+    return two_maps(map_scores, query_BTNH, key_BSKH) if differential else map_scores(query_BTNH, key_BSKH)
+
+
+def _one_map(
+    query_BTNH: Array, key_BSKH: Array, score: Score, parameters: dict[str, Array], positions: QueryKeyPositions | None
+) -> Array:
+    """Compute one map of scores for each head; the score function gets equal numbers of heads."""
     B, T, N, H = query_BTNH.shape
     S, K = key_BSKH.shape[1:3]
     G = N // K
@@ -71,7 +79,6 @@ def raw_scores(
     if score.reads_positions:
         positions = positions or QueryKeyPositions(jnp.arange(T, dtype=jnp.int32), jnp.arange(S, dtype=jnp.int32))
         function = functools.partial(function, positions=positions)
-    parameters = parameters or {}
     if G == 1:
         scores_BNTS = function(query_BTNH, key_BSKH, **parameters)
     else:  # query head n = k G + g reads key head k: mapped over g, the function gets equal numbers of heads
@@ -217,6 +224,7 @@ def attend(
     score = score_functions.find(score)
     scale = score.dot_scale
     if kernels == "fast" and scale is not None and dropout is None and bias is None and modifiers.none:
+        score_functions.check_parameters(score, parameters, {"N": query_BTNH.shape[2], "H": query_BTNH.shape[3]})
         allowed = allowed_keys(mask, query_BTNH, key_BSKH, query_index)
         return _fused(query_BTNH, key_BSKH, value_BSKH, allowed, scale(query_BTNH.shape[-1]))
     weights_BNTS = attention_weights(

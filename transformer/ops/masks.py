@@ -1,4 +1,4 @@
-"""Masks as descriptions of the keys that each query may see, joined by `&`.
+"""Masks as descriptions of the keys that each query may see, joined by `&` with each other and with booleans.
 
     allowed[b, t, s] = every rule allows (t, s) in example b
 
@@ -9,7 +9,7 @@ once and one query at a time against a cache. A query that may see no key gets e
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from transformer.errors import problem
 Rule = Callable[[Array, Array], Array]
 """Function (query index, (B or 1) T 1; key index, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
 
+Booleans = Bool[Array, "..."]
+"""Booleans of the caller's own, as `given` takes them."""
 
 T = TypeVar("T")
 
@@ -98,8 +100,21 @@ class Mask:
 
     rules: tuple[Rule, ...] = ()
 
-    def __and__(self, other: "Mask") -> "Mask":
-        return Mask(self.rules + other.rules)
+    __array_ufunc__ = None  # NumPy then leaves `booleans & mask` to `__rand__`
+
+    def __and__(self, other: "Mask | Booleans") -> "Mask":
+        return Mask(self.rules + _mask(other).rules)
+
+    def __rand__(self, other: Booleans) -> "Mask":
+        return _mask(other) & self
+
+    def __or__(self, other: object) -> "Mask":
+        raise problem("masks are joined by & alone", got="|", do="Pass booleans to masks.given.")
+
+    __ror__ = __or__
+
+    def __invert__(self) -> "Mask":
+        raise problem("masks are joined by & alone", got="~", do="Pass booleans to masks.given.")
 
     def allowed(self, query_index: Int[Array, "..."], key_length: int) -> Bool[Array, "..."] | None:
         """Return booleans of four axes that broadcast to B N T S, or None where every key is allowed.
@@ -120,6 +135,11 @@ class Mask:
             allowed = rule(query, key)
             result = result & _with_heads(allowed)
         return result
+
+
+def _mask(value: "Mask | Booleans") -> Mask:
+    """Return a mask as it is, and booleans as `given` takes them."""
+    return value if isinstance(value, Mask) else given(value)
 
 
 def _with_heads(allowed: Array) -> Array:
@@ -168,9 +188,19 @@ def window(size: int | Int[Array, ""]) -> Mask:
 def padding(lengths_B: Int[Array, "B"]) -> Mask:
     """Allow the keys before an example's length. A length of zero allows none.
 
+    Raises:
+        UserError: lengths that are no integers of axes B.
+
     >>> padding(jnp.array([3, 1])).allowed(jnp.arange(3), 3).shape
     (2, 1, 1, 3)
     """
+    if jnp.issubdtype(getattr(lengths_B, "dtype", float), jnp.bool_):
+        raise problem(
+            "the lengths of a padding mask are not integers",
+            got=describe(lengths_B),
+            expected="integers of axes B",
+            do="Booleans of keys, True for a token, are masks.given(keys_BS[:, None, :]).",
+        )
     check_shape("the lengths of a padding mask", lengths_B, "B", {}, jnp.integer)
     return Mask((Padding(lengths_B),))
 
@@ -203,7 +233,7 @@ def prefix(lengths_B: Int[Array, "B"]) -> Mask:
     return Mask((Prefix(lengths_B),))
 
 
-def given(allowed: Bool[Array, "..."]) -> Mask:
+def given(allowed: Booleans) -> Mask:
     """Allow the keys where the caller's own booleans are True: T S, B T S or B N T S; each axis may also be 1.
 
     Raises:
@@ -214,12 +244,20 @@ def given(allowed: Bool[Array, "..."]) -> Mask:
     """
     dtype = getattr(allowed, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.bool_):
-        numbers = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-        raise problem(
-            "a mask is an array of booleans, True where a query may see a key",
-            got=describe(allowed),
-            do="Numbers that are added to the scores are a bias." if numbers else "Write jnp.asarray(mask, bool).",
-        )
+        what = "a mask is an array of booleans, True where a query may see a key"
+        raise problem(what, got=describe(allowed), do=_advice(allowed))
     if allowed.ndim not in (2, 3, 4):
         raise problem("a mask has axes T S, B T S or B N T S", got=f"shape {allowed.shape}")
     return Mask((Given(jnp.asarray(allowed)),))
+
+
+def _advice(value: Any) -> str:
+    """Return what to do where something else than booleans is given as a mask."""
+    name = value if isinstance(value, str) else getattr(value, "__name__", None)
+    if name in ("causal", "everything"):
+        return f"Write masks.{name}()."
+    if name in ("window", "padding", "segments", "prefix"):
+        return f"Write masks.{name}(...) with its argument."
+    if jnp.issubdtype(getattr(value, "dtype", bool), jnp.floating):
+        return "Numbers that are added to the scores are a bias."
+    return "Write jnp.asarray(mask, bool)."

@@ -21,12 +21,14 @@ of SCORES; one of the user's own, without parameters, needs only the function. A
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from transformer.axes import check_shape
 from transformer.errors import look_up, path_of, problem
 from transformer.ops.positions import QueryKeyPositions, relative
 
@@ -204,3 +206,29 @@ def find(score: "str | Score | ScoreFunction") -> Score:
             expected="a function (query_BTNH, key_BSNH) -> scores_BNTS, or a transformer.ops.scores.Score",
         )
     return Score(found)
+
+
+def check_parameters(score: Score, parameters: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> None:
+    """Raise a UserError if the parameters are not those of the score's row, or have other axes.
+
+    Args:
+        parameters: name -> array; a function without a row takes what it is given.
+        sizes: of the letters that are known.
+
+    >>> check_parameters(SCORES["additive"], {"vector": jnp.ones((4, 8))}, {"N": 4, "H": 8})
+    """
+    name = next((name for name, row in SCORES.items() if row is score), None)
+    if name is None and not score.parameters:
+        return
+    what, got = f"score {(name or score.name)!r}", parameters or {}
+    if set(got) != set(score.parameters):
+        rows = [f"{parameter} ({row.axes})" for parameter, row in score.parameters.items()]
+        raise problem(
+            f"{what} {'needs' if rows else 'has no'} parameters",
+            got=", ".join(map(str, got)) or "none",
+            expected=", ".join(rows) or None,
+        )
+    known = dict(sizes)
+    for parameter, row in score.parameters.items():
+        axes = row.axes.replace("->", " ").replace(",", " ")
+        check_shape(f"parameter {parameter!r} of {what}", got[parameter], axes, known)

@@ -18,7 +18,7 @@ from transformer.axes import check_shape
 from transformer.errors import problem
 from transformer.models.batch import known, real, require
 from transformer.models.config import ModelConfig
-from transformer.models.reading import whole_numbers
+from transformer.models.entries import whole_numbers
 from transformer.models.reads import STRUCTURES
 
 PADDING = "Padding may hold any id: give {side}_lengths, or {side}_segments with id 0."
