@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -44,8 +43,8 @@ def check_rate(rate: Any) -> None:
 
     >>> check_rate(0.1)
     """
-    one = has_numbers(rate) and np.shape(rate) == ()
+    one = has_numbers(rate) and jnp.shape(rate) == ()
     known = not isinstance(rate, jax.core.Tracer) and getattr(rate, "is_fully_addressable", True)
-    if not one or (known and not 0 <= np.asarray(rate) < 1):
+    if not one or (known and not 0 <= float(rate) < 1):
         got = rate if one else describe(rate)
         raise problem("a rate of dropout is a share of the entries", got=got, expected="a number from 0 to below 1")
