@@ -9,7 +9,7 @@ from experiments.cli.texts import read_texts
 from experiments.runs.generation import answer_lines, answer_texts
 from experiments.runs.open_run import open_run
 from transformer.decoding.strategies import RANGES, STRATEGIES
-from transformer.schema import a_seed, above, at_least, not_empty, setting
+from transformer.schema import a_seed, at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +33,10 @@ class GenerateFlags:
     )
     strategy: str | None = setting(None, "decoding strategy; none: decoding.strategy", allowed=STRATEGIES)
     temperature: float | None = setting(
-        None, "temperature of sampling; none: decoding.temperature", check=above(0.0, 1e6)
+        None, "temperature of sampling; none: decoding.temperature", check=RANGES["temperature"]
     )
     top_k: int | None = setting(
-        None, "number of likeliest tokens to sample from; none: decoding.top_k", check=at_least(1)
+        None, "number of likeliest tokens to sample from; none: decoding.top_k", check=RANGES["top_k"]
     )
     top_p: float | None = setting(
         None, "total probability of the likeliest tokens to sample from; none: decoding.top_p", check=RANGES["top_p"]

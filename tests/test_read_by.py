@@ -107,7 +107,7 @@ def test_a_setting_is_unread_once_all_are_set_that_are_read_in_its_place():
     found = unread(Legs(front=1, back=2))["count"]
     assert found.quiet
     assert str(found.error(4)) == (
-        "count is not read by a config with front 1 and back 2; got 4; expected it only with front or back none."
-        " Leave it out, or set front=none."
+        "count is not read by a config with front 1 and back 2; got 4;"
+        " expected it only with one of front and back set to none. Leave it out, or set front=none."
     )
     assert errors(Legs(front=3, back=2)).keys() == {"back"}  # which decides nothing then

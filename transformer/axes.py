@@ -60,6 +60,19 @@ def describe(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}, {value!r}"
 
 
+def has_numbers(value: Any, *kinds: Any) -> bool:
+    """Check that a value is a real number or an array of them, also traced; True and False are none.
+
+    Args:
+        kinds: rows of KINDS; none: integers and floats.
+
+    >>> has_numbers(3), has_numbers(jnp.ones(2)), has_numbers(0.5, jnp.integer), has_numbers("3"), has_numbers(True)
+    (True, True, False, False, False)
+    """
+    dtype = getattr(value, "dtype", type(value))
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds or (jnp.integer, jnp.floating))
+
+
 def check_shape(name: str, array: Any, axes: str, sizes: dict[str, int], kind: Any = None) -> None:
     """Check an array against axes such as "B S K H", and add the sizes of new letters to `sizes`.
 

@@ -71,7 +71,7 @@ def unless(*names: str, quiet: bool = False) -> Condition:
         names,
         holds=lambda *values: None in values,
         who=lambda *values: "a config with " + " and ".join(map("{} {}".format, names, values)),
-        expected=f"{' or '.join(names)} none",
+        expected=f"{'one of ' * (len(names) > 1)}{' and '.join(names)} set to none",
         do=f"Leave it out, or set {names[0]}=none.",
         gives_way=True,
         quiet=quiet,

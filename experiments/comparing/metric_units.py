@@ -17,6 +17,9 @@ ENDINGS: dict[str, Metric] = {
 }
 """Ending of a name, in whole words -> metric; the first that matches counts."""
 
+BETTER = {"max": "higher", "min": "lower"}
+"""Direction of a metric -> the word for its better values."""
+
 
 def metric_of(name: str) -> Metric | None:
     """Return the metric that a name ends in; None where the table has none."""

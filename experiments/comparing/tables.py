@@ -8,7 +8,7 @@ from rich.table import Table
 
 from experiments.cli.terminal import terminal
 from experiments.comparing.comparison import DATA, Differing, Group, differing, group_runs, rows
-from experiments.comparing.metric_units import metric_of
+from experiments.comparing.metric_units import BETTER, metric_of
 from experiments.comparing.results import Result
 from experiments.comparing.statistics import Estimate, as_text, number
 from experiments.training.progress import print_line
@@ -17,7 +17,6 @@ from transformer import schema
 from transformer.errors import counted
 
 NONE = "-"
-BETTER = {"max": "higher", "min": "lower"}
 Rows = Sequence[tuple[str, str]]
 """(split, metric) of each row."""
 METRIC = ("split", "metric", "unit", "better")

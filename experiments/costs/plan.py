@@ -89,24 +89,17 @@ def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
     sizes = state_memory(state)
     sizes["activations, gradients and the like"] = memory.temporary
     sizes["peak"] = memory.peak
-    return [{"part": name, "memory": megabytes(size)} for name, size in sizes.items()]
-
-
-def megabytes(size: int) -> str:
-    """Format a size: 1234567 -> "1.2 MB"."""
-    return f"{size / 1e6:,.1f} MB"
+    return [{"part": name, "memory": size(count)} for name, count in sizes.items()]
 
 
 def fit(memory: Memory, free: int | None) -> str:
     """Describe how the update fits in the free memory, and what to lower where it does not."""
     if free is None:
-        return f"{megabytes(memory.peak)} are needed; the platform does not report its free memory"
+        return f"{size(memory.peak)} are needed; the platform does not report its free memory"
     if memory.peak <= free:
-        return f"fits: {megabytes(memory.peak)} of {megabytes(free)} that are free"
-    do = "Lower training.batch_size, raise training.accumulation, or set model.remat=true."
-    if memory.temporary < memory.arguments:
-        do = "Lower model.width or model.num_layers, or take an optimizer with a smaller state (adafactor, lion)."
-    return f"does not fit: {megabytes(memory.peak)} are needed, {megabytes(free)} are free. {do}"
+        return f"fits: {size(memory.peak)} of {size(free)} that are free"
+    do = what_to_lower({"arguments": memory.arguments, "activations": memory.temporary})
+    return f"does not fit: {size(memory.peak)} are needed, {size(free)} are free. {do}"
 
 
 def time_of_run(experiment: Experiment, times: TimeEstimate, timed_steps: int) -> str:

@@ -142,11 +142,6 @@ def _enter(path: Path, lock: int, config: Mapping, differences: Callable, device
     return resumed
 
 
-def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """Read the resolved config of a working directory; see `read_record`."""
-    return read_record(path)["config"]
-
-
 def read_record(path: str | os.PathLike) -> dict[str, Any]:
     """Read all of config.json; runs of earlier versions may lack everything but "config".
 

@@ -163,7 +163,13 @@ def _end(leaf: Setting, text: str) -> Any:
         raise problem(
             f"the range of {leaf.name} has an end that is no number", got=repr(text), expected=_ranges(leaf)
         ) from error
-    return schema.parse(text, leaf) if leaf.plain_type is int and math.isfinite(number) else number
+    if leaf.plain_type is not int or not math.isfinite(number):
+        return number
+    try:
+        return schema.parse(text, leaf)
+    except UserError as error:
+        what = f"the range of {leaf.name} has an end that is no whole number"
+        raise problem(what, got=repr(text), expected=_ranges(leaf)) from error
 
 
 def _no_range(leaf: Setting, text: str) -> UserError:

@@ -13,7 +13,7 @@ import submitit
 
 from experiments.training import signals
 from experiments.training.processes import child
-from transformer.errors import problem
+from transformer.errors import counted, problem
 
 LAUNCHING = ("--workers", "--slurm", "--slurm_options")
 """Flags that start workers and that the workers themselves do not get."""
@@ -53,7 +53,7 @@ def _submit_jobs(flags: Any, command: list[str], folder: Path) -> int:
         raise problem(f"--slurm_options: {first}", do="See submitit's AutoExecutor for the names.") from error
     function = submitit.helpers.CommandFunction(command)
     jobs = [executor.submit(function) for _ in range(flags.workers or 1)]
-    _print_workers("slurm", [job.job_id for job in jobs], command, folder)
+    _print_workers("as Slurm jobs", [job.job_id for job in jobs], command, folder)
     return 0
 
 
@@ -68,7 +68,7 @@ def _run_here(count: int, command: list[str], folder: Path) -> int:
         workers = {
             name: stack.enter_context(child(command, folder / f"{name}.out", folder / f"{name}.err")) for name in names
         }
-        _print_workers("local", names, command, folder)
+        _print_workers("on this machine", names, command, folder)
         while stop.received is None and any(worker.poll() is None for worker in workers.values()):
             time.sleep(POLL_SECONDS)
         if stop.received is not None:
@@ -88,7 +88,7 @@ def _run_here(count: int, command: list[str], folder: Path) -> int:
 
 def _print_workers(where: str, names: list[str], command: list[str], folder: Path) -> None:
     """Print the number of workers, their names, and what each runs."""
-    print(f"{len(names)} workers by {where}, their output in {folder}: " + ", ".join(names), flush=True)
+    print(f"{counted(len(names), 'worker')} {where}, output in {folder}: " + ", ".join(names), flush=True)
     print(f"each runs: {shlex.join(command)}", flush=True)
 
 

@@ -15,6 +15,7 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
+from experiments.comparing.metric_units import BETTER
 from experiments.comparing.statistics import LEVEL, as_text, number
 from experiments.runs.pictures import attempt, save
 from experiments.storage.metrics import to_json
@@ -28,8 +29,6 @@ from transformer import schema
 from transformer.errors import counted
 
 MOST_ROWS = 20
-
-BETTER = {"max": "higher", "min": "lower"}
 
 
 def table(results: Sequence[PointResult], ranking: Ranking) -> Table:

@@ -93,7 +93,7 @@ def test_nothing_to_generate_and_missing_prompts_are_errors():
     model = tiny("decoder_only", position="rotary")
     with pytest.raises(UserError, match="1 or more"):
         generate(model.model, model.params, prompted("decoder_only"), steps=0, end=1)
-    for strategy in ("greedy", Greedy):
+    for strategy in ("greedy", Greedy, None):
         with pytest.raises(UserError, match=r"not a strategy.*Greedy\(\)"):
             generate.__wrapped__(model.model, model.params, {}, steps=1, end=1, strategy=strategy)  # not checked
     with pytest.raises(UserError, match="target_lengths"):
@@ -101,6 +101,16 @@ def test_nothing_to_generate_and_missing_prompts_are_errors():
     encoder = tiny("encoder_only", position="rotary", tie_embeddings=False)
     with pytest.raises(UserError, match="prefix_lengths"):
         generate(encoder.model, encoder.params, {"source": batch()["source"]}, steps=2, end=1)
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [(-1, r"outside of the vocabulary.*expected 0 to 22"), (23, "or None where"), ("2", "whole"), (1.5, "whole")],
+)
+def test_an_end_that_is_no_token_is_refused(end, message):
+    model = tiny("decoder_only", position="rotary")
+    with pytest.raises(UserError, match=message):
+        generate.__wrapped__(model.model, model.params, prompted("decoder_only"), steps=2, end=end)  # not checked
 
 
 @pytest.mark.more
@@ -113,7 +123,7 @@ def test_generating_past_the_table_of_learned_positions_is_an_error():
 
 def test_an_example_whose_logits_are_unknown_has_padding_and_the_others_their_tokens():
     model, inputs = tiny("decoder_only", position="rotary"), prompted("decoder_only")
-    run = jax.jit(lambda p, b: generate(model.model, p, b, steps=STEPS, end=-1, padding=9))
+    run = jax.jit(lambda p, b: generate(model.model, p, b, steps=STEPS, end=None, padding=9))
     right = np.asarray(run(model.params, inputs))
     found = run(model.params, {**inputs, "target": inputs["target"].at[1, 0].set(-1)})
     np.testing.assert_array_equal(found, np.where(np.arange(B)[:, None] == 1, 9, right))

@@ -142,6 +142,37 @@ def test_a_number_outside_of_its_range_is_refused(name, number):
         Sampling(**{name: number})
 
 
+def unchecked(**values):
+    """Sampling, without the checks of annotations that tests have and a user has not."""
+    strategy = object.__new__(Sampling)
+    for name, value in values.items():
+        object.__setattr__(strategy, name, value)
+    strategy.__post_init__()
+    return strategy
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", None),
+        ("temperature", "1"),
+        ("temperature", True),
+        ("temperature", 1j),
+        ("top_k", "a"),
+        ("top_k", 2.5),
+        ("top_p", [0.5]),
+        ("top_p", np.array([0.5, 0.6])),
+    ],
+)
+def test_a_value_of_another_type_is_refused(name, value):
+    with pytest.raises(UserError, match=f"{name} of sampling has the wrong type.*expected a"):
+        unchecked(**{name: value})
+
+
+def test_numbers_of_numpy_and_of_jax_are_numbers():
+    assert unchecked(temperature=np.float32(0.5), top_k=np.int64(3), top_p=jnp.array(0.9)).top_k == 3
+
+
 def test_the_same_key_draws_the_same_and_another_key_another():
     x = jnp.array(logits(6, rows=50))
     first, again, other = (Sampling().choose(x, key) for key in (KEY, KEY, jax.random.key(4)))
@@ -175,7 +206,7 @@ def written():
     prompt = {"target": batch()["target"][:, :3], "target_lengths": jnp.array([3, 1, 2])}
     run = jax.jit(
         lambda key, strategy: generate(
-            model.model, model.params, prompt, steps=STEPS, end=-1, strategy=strategy, key=key
+            model.model, model.params, prompt, steps=STEPS, end=None, strategy=strategy, key=key
         ),
         static_argnums=1,
     )

@@ -323,7 +323,7 @@ def test_layers_beside_both_depths_are_refused_and_those_of_a_recipe_or_a_stored
     flags = [(f"model.{name}", str(3 + number)) for number, name in enumerate(LAYERS)]
     line = error_of(resolve, settings.load_recipe(DATES), flags)
     assert line.startswith("model.num_layers is not read by a config with model.num_encoder_layers 4 and")
-    assert "; got 3; expected it only with model.num_encoder_layers or model.num_decoder_layers none" in line
+    assert "only with one of model.num_encoder_layers and model.num_decoder_layers set to none." in line
     assert "model.num_layers is not read by" in error_of(build, {"vocab_size": 9, **dict.fromkeys(LAYERS, 3)})
     stored = settings.to_json_dict(resolve(settings.load_recipe(DATES))[0])
     assert settings.from_json_dict(stored).model.resolved().num_layers == stored["model"]["num_layers"] == 4

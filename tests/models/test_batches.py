@@ -10,6 +10,7 @@ import pytest
 import transformer
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, SIZES, B, S, T, V, batch, frozendict, side, tiny
+from transformer import Model
 from transformer.decoding import generate
 from transformer.errors import UserError
 from transformer.models import entries, faults
@@ -278,14 +279,33 @@ def test_prompts_that_cannot_be_continued_are_refused_by_name(architecture, chan
         model.model.start(model.params, {**inputs, **changes}, steps=2)
 
 
-@pytest.mark.parametrize("steps", [0, -1])
+@pytest.mark.parametrize("steps", [0, -1, 2.5, "3", None])
 def test_fewer_steps_than_one_are_refused(steps):
     model = tiny("decoder_only")
     with pytest.raises(UserError, match="nothing to decode"):
-        model.model.start(model.params, prompts("decoder_only"), steps=steps)
+        Model.start.__wrapped__(
+            model.model, model.params, prompts("decoder_only"), steps=steps
+        )  # types are not checked
 
 
 def test_a_classifier_reads_one_example_of_each_row():
     model = transformer.build({**SIZES, "architecture": "decoder_only", "class_head": {"classes": 3}})
     with pytest.raises(UserError, match=r"a classifier reads one example of each row; got \[1 1 1 2 2 2 2\]"):
         model.apply({}, everything())
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0)])
+def test_a_batch_without_a_token_is_refused(shape):
+    model = tiny("decoder_only")
+    with pytest.raises(UserError, match=r"a batch without a token; got batch\['target'\] of shape"):
+        model.model.apply(model.params, {"target": np.zeros(shape, int)})
+
+
+@pytest.mark.parametrize("params", [{}, None, {"params": {}}, {"decoder": {}, "more": {}}])
+def test_parameters_of_another_model_are_refused(params):
+    """Also where they are traced; the names at the top are compared."""
+    model, inputs = tiny("decoder_only").model, {"target": np.ones((1, 2), int)}
+    apply, start = (function.__wrapped__ for function in (Model.apply, Model.start))  # types are not checked
+    for call in (apply, functools.partial(start, steps=1)):
+        with pytest.raises(UserError, match=r"not the parameters of this model; got .*Pass the result of model.init"):
+            jax.eval_shape(lambda p, call=call: call(model, p, inputs), params)

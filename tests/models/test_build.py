@@ -230,7 +230,7 @@ OWN_FUNCTIONS = {
     "a command": (
         "score",
         "os:system",
-        r"'os:system' takes other arguments: .*got \(command\).*\(query_BTNH, key_BSNH\)",
+        r"'os:system' takes other arguments; got \(command\); .*\(query_BTNH, key_BSNH\)",
     ),
     "one number": (
         "recurrent.attention",

@@ -5,7 +5,7 @@ import pytest
 
 from tests.fixtures.arrays import check_gradients, normal
 from transformer.errors import UserError
-from transformer.ops.dropout import dropout
+from transformer.ops.dropout import check_rate, dropout
 
 X = normal(0, 101, 103)
 
@@ -47,6 +47,16 @@ def test_one_program_serves_all_rates_and_another_key_drops_others():
 def test_a_rate_without_a_key_is_refused():
     with pytest.raises(UserError, match="key"):
         dropout(X, 0.1, None)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1, float("nan"), np.float32(1.5), jnp.array(1.0), "a", True, jnp.ones(2)])
+def test_a_rate_that_is_no_share_is_refused(rate):
+    """Also where another array of the program is traced."""
+    with pytest.raises(UserError, match="a rate of dropout is a share of the entries; got"):
+        check_rate(rate)
+    with pytest.raises(UserError, match="a rate of dropout"):
+        jax.eval_shape(lambda x: check_rate(rate) or x, X)
+    jax.eval_shape(check_rate, jnp.array(0.5))
 
 
 def test_the_gradient_of_dropout_is_that_of_finite_differences():

@@ -6,15 +6,20 @@
 The loop is a `while` in one compiled program; nothing is computed after the last example's end token.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Int
 
 from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import problem
+from transformer.models.batch import known
 from transformer.models.build import Batch, Cache, Model, Params
+from transformer.models.reading import whole_numbers
 from transformer.ops.keys import as_key
 
 State = tuple[Array, Array, Array, Array, Cache]
@@ -27,7 +32,7 @@ def generate(
     batch: Batch | ArrayLike,
     *,
     steps: int,
-    end: int | Array,
+    end: int | Array | None,
     strategy: Greedy | Sampling = Greedy(),
     padding: int | Array = 0,
     key: ArrayLike | None = None,
@@ -37,12 +42,13 @@ def generate(
     Args:
         batch: as for `model.start`.
         steps: most tokens generated.
-        end: the token that ends an example; it is part of the result.
+        end: the token that ends an example; it is part of the result. None: no token does.
         padding: what stands after the end.
         key: a key or a seed, for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
 
     Raises:
-        UserError: fewer than one step, no strategy, one that draws without a key, or what `model.start` raises.
+        UserError: an end outside of the vocabulary, no strategy, one that draws without a key, or what `model.start`
+            raises.
 
     Returns:
         The tokens of each example; `padding` after its end token, and from where on its logits are NaN (see
@@ -54,12 +60,12 @@ def generate(
     >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).shape
     (2, 4)
     """
-    if steps < 1:
-        raise problem("nothing to generate", got=f"{steps} steps", expected="1 or more")
-    if isinstance(strategy, str | type):
+    if isinstance(strategy, type) or not hasattr(strategy, "choose") or not hasattr(strategy, "random"):
         raise problem("not a strategy", got=repr(strategy), expected="an object", do="Pass Greedy() or Sampling(...).")
     if strategy.random and key is None:
         raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
+    end = None if end is None else _token(end, model.config.vocab_size or 0)
+    padding = jnp.asarray(whole_numbers("padding", padding))
     typed = None if key is None else as_key(key)
     logits_BV, cache, _ = model.start(params, batch, steps=steps)
     B = logits_BV.shape[0]
@@ -69,7 +75,8 @@ def generate(
         drawn = None if typed is None else jax.random.fold_in(typed, index)
         chosen_B = strategy.choose(logits_BV, drawn)
         unknown_B = jnp.isnan(jnp.max(logits_BV, axis=-1))
-        return jnp.where(ended_B | unknown_B, padding, chosen_B), ended_B | unknown_B | (chosen_B == end)
+        tokens_B, ended_B = jnp.where(ended_B | unknown_B, padding, chosen_B), ended_B | unknown_B
+        return tokens_B, ended_B if end is None else ended_B | (chosen_B == end)
 
     def unfinished(state: State) -> Array:
         index, _, _, ended_B, _ = state
@@ -86,3 +93,12 @@ def generate(
     tokens_BT = jnp.full((B, steps), padding, jnp.int32).at[:, 0].set(chosen_B)
     state = (jnp.ones((), jnp.int32), chosen_B, tokens_BT, ended_B, cache)
     return jax.lax.while_loop(unfinished, advance, state)[2]
+
+
+def _token(end: Any, size: int) -> Array:
+    """Return the token that ends an example, checked; of a traced one, its kind alone."""
+    token = whole_numbers("end", end)
+    if known(token) and not np.all((token >= 0) & (token < size)):
+        expected = f"0 to {size - 1} (model.vocab_size {size}), or None where no token ends an example"
+        raise problem("an end outside of the vocabulary", got=end, expected=expected)
+    return jnp.asarray(token)

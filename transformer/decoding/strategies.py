@@ -6,7 +6,7 @@ sampling  a draw from softmax(logits / temperature), of the k likeliest tokens a
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from transformer.axes import describe, has_numbers
 from transformer.errors import problem
 from transformer.ops.keys import as_key
 from transformer.read_by import Condition, when
@@ -44,6 +45,35 @@ RANGES = {
 """Setting of a strategy -> the check of its value."""
 
 
+class Kind(NamedTuple):
+    """The type of a setting of a strategy.
+
+    Attributes:
+        kinds: of its numbers, rows of `axes.KINDS`; none: integers and floats.
+        optional: True where None stands for all tokens.
+        traced: True where it may be any array of numbers, traced too; False: one number that is known.
+        expected: the type, in words.
+    """
+
+    kinds: tuple[Any, ...]
+    optional: bool
+    traced: bool
+    expected: str
+
+    def holds(self, value: Any) -> bool:
+        """Check that a value is of this type."""
+        known = not isinstance(value, jax.core.Tracer) and np.shape(value) == ()
+        return has_numbers(value, *self.kinds) and (known or self.traced)
+
+
+KINDS = {
+    "temperature": Kind((), False, True, "a number"),
+    "top_k": Kind((jnp.integer,), True, False, "a whole number, known when it is compiled, or None"),
+    "top_p": Kind((), True, False, "a number, known when it is compiled, or None"),
+}
+"""Setting of a strategy -> its type."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampling:
     """A draw from the distribution, sharpened by the temperature and cut to its likeliest part.
@@ -54,7 +84,7 @@ class Sampling:
         top_p: the least probability that the tokens kept hold together, after `top_k`; above 0; None or 1: all.
 
     Raises:
-        UserError: a number outside of its range, where it is known.
+        UserError: no number, or one outside of its range, where it is known.
     """
 
     temperature: float | Array = 1.0
@@ -64,7 +94,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, check in RANGES.items():
-            value = getattr(self, name)
+            value, kind = getattr(self, name), KINDS[name]
+            if value is None and kind.optional:
+                continue
+            if not kind.holds(value):
+                raise problem(f"{name} of sampling has the wrong type", got=describe(value), expected=kind.expected)
             expected = check(value) if isinstance(value, int | float | np.number) else None
             if expected is not None:
                 raise problem(f"{name} of sampling is out of range", got=value, expected=expected)

@@ -14,7 +14,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.errors import counted, problem
+from transformer.axes import describe
+from transformer.errors import counted, problem, shorten
 from transformer.models import entries, faults
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
@@ -28,6 +29,7 @@ from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
+from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
@@ -110,15 +112,19 @@ class Model:
             it reads a source with such an id.
 
         Raises:
-            UserError: a batch without what this architecture needs, an entry that no model reads, shapes that do not
-                fit, ids outside of the vocabulary (padding may hold any id), negative lengths, an unknown activation.
+            UserError: parameters of another model, a rate outside of its range, a batch without what this architecture
+                needs or without a token, an entry that no model reads, shapes that do not fit, ids outside of the
+                vocabulary (padding may hold any id), negative lengths, an unknown activation.
         """
+        if dropout is not None:
+            check_rate(dropout)
         if dropout is not None and key is None:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
         site = Dropout() if rate is None or key is None else Dropout(rate, as_key(key))
         module = self._requesting(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_input)
+        self._check(params)
         out = cast(dict[str, Any], module.apply({"params": params}, inputs, site))
         outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
         if "logits" in out:
@@ -156,9 +162,11 @@ class Model:
                 learned positions, fewer than one step, a classifier.
         """
         if not isinstance(steps, int | np.integer) or steps < 1:
-            raise problem("nothing to decode", got=f"{steps} steps", expected="1 or more, known when it is compiled")
+            got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
+            raise problem("nothing to decode", got=got, expected=expected)
         module = self._requesting(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_prompt)
+        self._check(params)
         inputs = prompt(inputs) if "target" in inputs else inputs
         out = module.apply({"params": params}, inputs, int(steps), method="start")
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
@@ -190,8 +198,10 @@ class Model:
             holds, has NaN as logits from there on. (The states of rnn_seq2seq have no end.)
 
         Raises:
-            UserError: a token outside of the vocabulary, or no step left, where that is known.
+            UserError: parameters of another model; a token outside of the vocabulary, or no step left, where that is
+                known.
         """
+        self._check(params)
         module = self._requesting(capture, replace)
         if not isinstance(cache, Mapping) or "remaining" not in cache:
             raise problem("no state of decoding", got=type(cache).__name__, expected="the second result of start")
@@ -201,6 +211,16 @@ class Model:
         out = module.apply({"params": params}, token_B, cache, method="step")
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
         return faults.mark(logits_BV, remaining_B < 0), {**cache, "remaining": remaining_B}, captured
+
+    def _check(self, params: Any) -> None:
+        """Raise a UserError for what has not the modules of this model at its top; nothing below is compared."""
+        if not isinstance(params, Mapping) or set(params) != set(self.parameter_shapes):
+            raise problem(
+                "not the parameters of this model",
+                got=f"a dict of {list(params)}" if isinstance(params, Mapping) else describe(params),
+                expected=f"a dict of {', '.join(self.parameter_shapes)}",
+                do="Pass the result of model.init.",
+            )
 
     def _read(
         self, batch: Batch | ArrayLike, find: Callable[[entries.Numbers, ModelConfig], list[faults.Fault]]

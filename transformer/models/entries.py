@@ -42,7 +42,8 @@ def read(batch: Any, names: Sequence[str]) -> Numbers:
     """Return the entries of a batch that are among `names`.
 
     Raises:
-        UserError: no dict, an entry that no model reads, no whole numbers, another shape than ENTRIES has.
+        UserError: no dict, an entry that no model reads, no whole numbers, another shape than ENTRIES has, an axis
+            of length 0.
     """
     if not isinstance(batch, Mapping):
         raise problem(
@@ -56,6 +57,10 @@ def read(batch: Any, names: Sequence[str]) -> Numbers:
     sizes: dict[str, int] = {}
     for name, array in found.items():
         check_shape(f"batch[{name!r}]", array, ENTRIES[name], sizes)
+    for name, array in found.items():
+        if 0 in array.shape:
+            got = f"batch[{name!r}] of shape {array.shape}"
+            raise problem("a batch without a token", got=got, expected="1 example or more, of 1 token or more")
     return {name: _within_row(name, array, sizes) for name, array in found.items()}
 
 
@@ -105,7 +110,7 @@ def whole_numbers(name: str, given: Any) -> Array | np.ndarray:
             expected="an array of integers",
         )
     if not segments:
-        return as_int32(array)
+        return as_int32(array) if array.shape or not isinstance(array, np.ndarray) else np.asarray(as_int32(array))
     if isinstance(array, np.ndarray) and array.size and not LOWEST <= array.min() <= array.max() < 2**32:
         raise problem(f"{name} holds ids beyond 32 bits", got=array.max(), expected="ids of 32 bits")
     return array.astype(np.int32)

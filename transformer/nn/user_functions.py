@@ -165,7 +165,8 @@ def _check_call(
         try:
             signature.bind(*arguments, **dict.fromkeys(named))
         except TypeError as error:
-            raise problem(f"{what} takes other arguments: {error}", got=str(signature), expected=expected) from error
+            name = f": {error}" if "'" in str(error) else ""  # without one it states no more than the two signatures
+            raise problem(f"{what} takes other arguments{name}", got=str(signature), expected=expected) from error
     try:
         jax.eval_shape(call, *arguments.values())
     except UserError:

@@ -1,10 +1,13 @@
 """Dropout: each entry is zero with probability `rate`, else divided by 1 - rate. Srivastava et al. 2014."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from transformer.axes import describe, has_numbers
 from transformer.errors import problem
 
 
@@ -25,9 +28,23 @@ def dropout(
     """
     if rate is None:
         return x
-    if isinstance(rate, int | float) and not 0 <= rate < 1:
-        raise problem("a rate of dropout is a share of the entries", got=rate, expected="a number from 0 to below 1")
+    check_rate(rate)
     if key is None:
         raise problem("dropout needs a random key", got=f"rate {rate} and no key", do="Pass key=jax.random.key(...).")
     kept = jax.random.uniform(key, x.shape, jnp.float32) >= rate
     return jnp.where(kept, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)
+
+
+def check_rate(rate: Any) -> None:
+    """Check a rate of dropout; of a traced one, its kind alone.
+
+    Raises:
+        UserError: no number, several, or one outside of its range.
+
+    >>> check_rate(0.1)
+    """
+    one = has_numbers(rate) and jnp.shape(rate) == ()
+    known = not isinstance(rate, jax.core.Tracer) and getattr(rate, "is_fully_addressable", True)
+    if not one or (known and not 0 <= float(rate) < 1):
+        got = rate if one else describe(rate)
+        raise problem("a rate of dropout is a share of the entries", got=got, expected="a number from 0 to below 1")

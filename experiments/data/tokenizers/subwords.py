@@ -42,7 +42,7 @@ class Subwords(Tokenizer):
     def __init__(self, description: str):
         self.description = description
         self.library = library_of(description)
-        # A file may switch on both, which would change texts silently.
+        # A file may switch on both, which would change texts without a word.
         self.library.no_truncation()
         self.library.no_padding()
 

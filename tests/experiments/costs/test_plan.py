@@ -76,6 +76,7 @@ def test_what_does_not_fit_names_what_to_lower():
     assert fit(wide, 1000).startswith("fits")
     assert "model.width" in fit(wide, 999)
     assert "training.batch_size" in fit(long, 999)
+    assert fit(Memory(3 * 10**9, 0, 0, 0), 10**12) == "fits: 3.0 GB of 1,000.0 GB that are free"
 
 
 def test_shapes_are_weighted_by_how_often_they_come_and_a_missing_one_goes_by_its_places():

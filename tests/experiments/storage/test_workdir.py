@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.storage.workdir import PACKAGES, git_state, open_workdir, read_config, write_text_atomically
+from experiments.storage.workdir import PACKAGES, git_state, open_workdir, read_record, write_text_atomically
 from experiments.storage.workdir_checks import refuse_other_config, refuse_other_metadata
 from transformer.errors import UserError
 
@@ -39,7 +39,7 @@ def test_the_config_is_stored_with_what_made_the_results(tmp_path):
     with open_at(tmp_path / "a" / "run") as workdir:
         assert not workdir.resumed
         record = json.loads((workdir.path / "config.json").read_text())
-    assert record["config"] == CONFIG == read_config(tmp_path / "a" / "run")
+    assert record["config"] == CONFIG == read_record(tmp_path / "a" / "run")["config"]
     assert set(record["versions"]) == {"python", *PACKAGES}
     assert record["devices"] == "cpu: 1 device"
     assert record["git"] == git_state()
@@ -70,7 +70,7 @@ def test_the_same_config_continues_and_settings_without_effect_may_differ(tmp_pa
     open_at(tmp_path).close()
     with open_at(tmp_path, with_setting("training", "log_every", 7), devices="gpu: 8 devices") as workdir:
         assert workdir.resumed
-    assert read_config(tmp_path)["training"]["log_every"] == 7
+    assert read_record(tmp_path)["config"]["training"]["log_every"] == 7
     record = json.loads((tmp_path / "config.json").read_text())
     assert [start["devices"] for start in (*record["earlier_starts"], record)] == ["cpu: 1 device", "gpu: 8 devices"]
 
@@ -169,13 +169,13 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path, full_disk):
 
 def test_the_error_of_reading_the_config_of_no_run_names_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"absent does not exist. Train first: python -m experiments.train"):
-        read_config(tmp_path / "absent")
+        read_record(tmp_path / "absent")
     with pytest.raises(UserError, match=r"holds no config.json"):
-        read_config(tmp_path)
+        read_record(tmp_path)
     for text in ("", "{", "[]", '{"config": 3}'):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=r"config.json cannot be read"):
-            read_config(tmp_path)
+            read_record(tmp_path)
 
 
 def test_facts_that_have_changed_are_refused_by_name(tmp_path):

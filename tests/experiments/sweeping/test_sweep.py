@@ -13,6 +13,7 @@ import pytest
 
 from experiments import compare, evaluate, sweep
 from experiments.storage.bitwise import first_difference, read_saved
+from experiments.sweeping import launch
 from experiments.sweeping.storage import sqlite_url
 from transformer.errors import UserError
 
@@ -201,6 +202,14 @@ def test_three_workers_do_every_trial_once_though_one_is_killed(tmp_path):
     assert {line["status"] for line in found} == {"finished"}
     assert {line["step"] for line in found} == {60}
     assert lines(tmp_path / "c") == found
+
+
+def test_workers_are_counted_in_words(capsys, tmp_path):
+    launch._print_workers("on this machine", ["7-0"], ["x"], tmp_path)
+    launch._print_workers("as Slurm jobs", ["1", "2"], ["x"], tmp_path)
+    first, _, second, _ = capsys.readouterr().out.splitlines()
+    assert first == f"1 worker on this machine, output in {tmp_path}: 7-0"
+    assert second == f"2 workers as Slurm jobs, output in {tmp_path}: 1, 2"
 
 
 @pytest.mark.full
