@@ -75,7 +75,8 @@ def check_shape(name: str, array: Any, axes: str, sizes: dict[str, int], kind: A
         raise problem(f"{name} is not an array of {words}", got=describe(array), expected=f"{words} of axes {axes}")
     letters = axes.split()
     if array.ndim != len(letters):
-        raise problem(f"{name} has {array.ndim} axes", got=f"shape {array.shape}", expected=f"axes {axes}")
+        axes_there = "1 axis" if array.ndim == 1 else f"{array.ndim} axes"
+        raise problem(f"{name} has {axes_there}", got=f"shape {array.shape}", expected=f"axes {axes}")
     for letter, size in zip(letters, array.shape, strict=True):
         if sizes.setdefault(letter, size) != size:
             raise problem(
