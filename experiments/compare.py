@@ -20,7 +20,7 @@ class CompareFlags:
     difference of two groups is taken seed by seed.
     """
 
-    runs: tuple[str, ...] = setting(REQUIRED, "working directories of trainings, two or more")
+    runs: tuple[str, ...] = setting(REQUIRED, "two or more working directories of trainings, or one of a sweep")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -24,7 +24,9 @@ class EvaluateFlags:
     )
     checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
     average_last: int | None = setting(
-        None, "number of last checkpoints to average instead; none: training.average_last", check=at_least(1)
+        None,
+        "number of last checkpoints to average instead of --checkpoint; none: training.average_last",
+        check=at_least(1),
     )
     examples: int | None = setting(None, "number of examples, the first of the split; none: all", check=at_least(1))
     mistakes: int | None = setting(

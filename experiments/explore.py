@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.data.config import PATHS
-from experiments.runs.drawing import draw_attention
+from experiments.runs.drawing import check_layer, draw_attention
 from experiments.runs.open_run import NO_EXAMPLE, answer_text, example_text, open_run
 from transformer.errors import problem
 from transformer.schema import at_least, not_empty, setting
@@ -22,7 +22,9 @@ class ExploreFlags:
 
     workdir: str = setting(REQUIRED, "working directory of the training")
     input: str | None = setting(None, "text to answer; none: an example of the data")
-    layer: int = setting(-1, "index of the layer to draw; -1: the last", check=at_least(-10_000, 9_999))
+    layer: int = setting(
+        -1, "index of the layer to draw; negative: counted from the end, -1 the last", check=at_least(-10_000, 9_999)
+    )
     output: str | None = setting(
         None,
         "path of the PNG; none: plots/explore.png in the working directory, or plots/explore_layer_0.png for --layer=0",
@@ -44,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
     opened = open_run(
         flags.workdir, flags.checkpoint, read_data=flags.input is None, trust_code=flags.trust_code, paths=paths
     )
+    check_layer(opened.experiment.model, flags.layer)
     source = example_text(opened.experiment) if flags.input is None else flags.input
     if source is None:
         raise problem(NO_EXAMPLE, do="Give --input=TEXT.")

@@ -26,12 +26,18 @@ class GenerateFlags:
     file: str | None = setting(None, "file with one text a line, plain or .gz; none: standard input", check=not_empty)
     checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
     average_last: int | None = setting(
-        None, "number of last checkpoints to average instead; none: training.average_last", check=at_least(1)
+        None,
+        "number of last checkpoints to average instead of --checkpoint; none: training.average_last",
+        check=at_least(1),
     )
     max_new_tokens: int | None = setting(
         None, "maximum length of an answer (tokens); none: decoding.max_new_tokens", check=at_least(1)
     )
-    strategy: str | None = setting(None, "decoding strategy; none: decoding.strategy", allowed=STRATEGIES)
+    strategy: str | None = setting(
+        None,
+        "decoding strategy; none: sampling where --temperature, --top_k or --top_p is given, else decoding.strategy",
+        allowed=STRATEGIES,
+    )
     temperature: float | None = setting(
         None, "temperature of sampling; none: decoding.temperature", check=RANGES["temperature"]
     )

@@ -185,7 +185,9 @@ def _flag(name: str, own: dict[str, Setting], overridable: bool | tuple[str, ...
             raise problem(f"--{name} cannot be changed for a run that is trained", do=do)
         return found
     do = _guess(name, own, overridable)
-    if receiver is not None and name == receiver.name:
+    if name == "config" and "workdir" in own:
+        do = "The config is that of the run in --workdir: leave it out."
+    if receiver is not None and name in (receiver.name, "workdir"):
         do = f"{_shown(receiver)} are written without a flag; --help lists all."
     raise problem(f"unknown flag --{name}", do=do)
 
@@ -212,6 +214,8 @@ def _not_a_flag(word: str, own: dict[str, Setting], overridable: bool | tuple[st
     elif known and (name in own or overridable is True):
         full = name if name in own or name.startswith(OVERRIDE) else OVERRIDE + name
         do = f"Did you mean --{full}={text or 'VALUE'}?"
+    elif "workdir" in own and os.path.isdir(word):
+        do = f"Did you mean --workdir={word}?"
     else:
         do = "Write flags as --name=value, and quotes around a value with spaces; --help lists all."
     do = f"{do} {typed}" if typed else do

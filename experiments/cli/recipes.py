@@ -69,7 +69,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     folder = path if path.is_dir() else path.parent
     recipes = sorted(str(found) for found in folder.glob("*.py"))
-    guess = nearest(str(path.with_suffix(".py")), recipes)
+    guess = nearest(str(path.with_suffix(".py")), recipes) or _of_project(path)
     if path.is_dir():
         there = ", ".join(recipes) or "no recipe"
         raise problem(f"recipe {path} is a folder", expected="a Python file", do=f"It holds {there}.")
@@ -79,6 +79,13 @@ def _read(path: Path) -> bytes:
     else:
         do = f"Did you mean {guess}?" if guess else f"The current folder is {Path.cwd()}."
     raise problem(f"recipe {path} {what}", do=do)
+
+
+def _of_project(path: Path) -> str | None:
+    """Find the recipe in configs/ that was most likely meant by a name without a folder."""
+    names = {found.stem: str(found) for found in sorted(Path("configs").glob("*.py"))}
+    guess = nearest(path.stem, names) if path.parent == Path() else None
+    return None if guess is None else names[guess]
 
 
 def _failed(path: Path, error: Exception) -> UserError:

@@ -172,4 +172,7 @@ def _stopped_early(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool:
 def _no_directory(path: Path) -> UserError:
     siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
     guess = nearest(path.name, siblings)
-    return problem(f"{path} is no directory", do=f"Did you mean {path.with_name(guess)}?" if guess else None)
+    return problem(
+        f"{path} {'is not a directory' if path.exists() else 'does not exist'}",
+        do=f"Did you mean {path.with_name(guess)}?" if guess else None,
+    )

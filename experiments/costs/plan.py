@@ -62,7 +62,7 @@ def length_of_run(experiment: Experiment) -> str:
         count * batch_size_of(experiment.task.batches.at(first))["tokens"] for first, count in plan.census.values()
     )
     return (
-        f"{counted(steps, 'step')}, {steps / plan.batches_per_epoch:.3g} epochs of {plan.batches_per_epoch:,}; about"
+        f"{counted(steps, 'step')}, {steps / plan.batches_per_epoch:.3g} epochs of {counted(plan.batches_per_epoch, 'step')}; about"
         f" {steps * tokens / batches:,.0f} tokens"
     )
 

@@ -190,7 +190,8 @@ class DataConfig:
     )
     too_long: str = setting(
         "refuse",
-        "treatment of examples longer than the model's limit: refuse them, or cut them and print how many",
+        "treatment of examples longer than model.max_length, where it is set: refuse them, or cut them and print how"
+        " many",
         allowed=("refuse", "cut"),
         read_by=(LENGTHS, LIMITED),
     )

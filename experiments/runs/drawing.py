@@ -11,6 +11,7 @@ from experiments.runs.attention_maps import attention_map
 from experiments.runs.open_run import NO_EXAMPLE, Run, answer_text, example_text
 from experiments.runs.pictures import attempt, font_for, readable_tokens, save
 from experiments.storage import metrics
+from transformer import Model
 from transformer.errors import problem
 from transformer.inspection.plots import attention_maps, curves
 
@@ -61,19 +62,29 @@ def _draw_example(run: Run, path: Path) -> None:
     draw_attention(run, text, ids, path)
 
 
+def check_layer(model: Model, layer: int) -> None:
+    """Raise a UserError where the attention that is drawn has no such layer; a negative one counts from the end."""
+    stacks = model.stacks
+    layers = stacks["decoder"].get("cross", 0) if len(stacks) == 2 else next(iter(stacks.values())).get("self", 0)
+    if layers and not -layers <= layer < layers:  # a model without attention has another error
+        raise problem(
+            "no such layer", got=layer, expected=f"0 to {layers - 1}, or negative, counted from the end: -1 is the last"
+        )
+
+
 def draw_attention(run: Run, source: str, answer_ids: np.ndarray, path: Path, layer: int = -1) -> None:
     """Draw the attention weights of the answer to `source` as a PNG.
 
+    Args:
+        layer: one that `check_layer` accepts.
+
     Raises:
-        UserError: no such layer, or the model has no attention that could be drawn.
+        UserError: the model has no attention that could be drawn.
         OSError: the file could not be written.
     """
     task = run.experiment.task
     drawn = attention_map(run.experiment.model, run.params, task, source, answer_ids)
-    layers = len(drawn.weights_LNTS)
-    if not -layers <= layer < layers:
-        raise problem("no such layer", got=layer, expected=f"{-layers} to {layers - 1}; -1 is the last")
-    number = layer % layers
+    number = layer % len(drawn.weights_LNTS)
     title = f"{drawn.activation.replace('*', str(number))}, step {run.step}"
     if not drawn.all_keys:
         title += "\nrows need not add up to 1: other keys, such as the answer's own tokens, are left out"

@@ -27,7 +27,7 @@ from experiments.tasks.task import Task
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
 from transformer.decoding import DecodingConfig
-from transformer.errors import problem, shorten
+from transformer.errors import UserError, problem, shorten
 from transformer.nn.positions import POSITIONS
 from transformer.schema import LARGEST
 
@@ -87,7 +87,11 @@ class Run:
         for number, text in zip(numbers, texts, strict=True):
             if not text.strip() and not task.starts_blank:
                 raise problem(f"text {number} is empty", expected="at least one character that is no space")
-        for number, tokens in zip(numbers, task.read(texts), strict=True):
+        for number, text in zip(numbers, texts, strict=True):
+            try:
+                (tokens,) = task.read([text])
+            except UserError as error:
+                raise UserError(f"in text {number}: {error}") from error
             length = task.sequence_length(tokens, answer)
             if length > LONGEST * task.max_sequence_length():
                 raise problem(

@@ -71,15 +71,19 @@ def _found(value: Any, directory: str | None) -> Any:
 
 @contextlib.contextmanager
 def origin_named(workdir: Path) -> Iterator[None]:
-    """Add to the error of a missing file where the run in `workdir` was trained, and the flags for a new place."""
+    """Add to the error of a missing file of the run in `workdir` where it was trained, and the flag of a new place."""
     try:
         yield
     except MissingFileError as error:
         if not (workdir / "config.json").exists():
             raise
         record = read_record(workdir)
+        data = record["config"].get("data")
+        own = data.get(error.setting.removeprefix("data.")) if isinstance(data, Mapping) else None
+        if error.setting not in PATHS or error.path not in (own if isinstance(own, list) else [own]):
+            raise
         where = f" was trained in {record['directory']}" if "directory" in record else " is trained"
-        do = "If the data has moved, give its new place, as in --config.data.path=PATH."
+        do = f"If the data has moved, give its new place: --config.{error.setting}=PATH."
         raise UserError(f"{str(error).rstrip('.')}. The run in {workdir}{where}. {do}") from error
 
 

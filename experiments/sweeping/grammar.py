@@ -173,23 +173,28 @@ def _end(leaf: Setting, text: str) -> Any:
 
 
 def _no_range(leaf: Setting, text: str) -> UserError:
-    """Build the error for a text with a colon that is no range; it names the ranges from the first to the last part."""
-    numbers = [part for part in text.split(":") if _is_number(part)]
-    low, high = (numbers[0], numbers[-1]) if len(numbers) > 1 else ("LOW", "HIGH")
-    return problem(f"no range of {leaf.name}", got=repr(text), expected=_ranges(leaf, low, high))
+    """Build the error for a text with a colon that is no range; it names the ranges between its first and last part."""
+    parts = text.split(":")
+    numbers = [part for part in parts if _is_finite(part)]
+    low, high = sorted((numbers[0], numbers[-1]), key=float) if len(numbers) > 1 else ("LOW", "HIGH")
+    expected = _ranges(leaf, low, high) if low == "LOW" or float(low) < float(high) else _ranges(leaf)
+    if len(parts) == len(numbers) == 2:
+        return problem(
+            f"{text!r} of {leaf.name} does not state how numbers between its ends are drawn", expected=expected
+        )
+    return problem(f"no range of {leaf.name}", got=repr(text), expected=expected)
 
 
-def _is_number(text: str) -> bool:
+def _is_finite(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def _ranges(leaf: Setting, low: str = "LOW", high: str = "HIGH") -> str:
-    """List the ranges that a setting may have, in words."""
-    kinds = [f"{kind}:{low}:{high}" for kind in RANGES]
+    """List the ranges that a setting may have, in words; a log range has a low end above 0."""
+    kinds = [f"{kind}:{low}:{high}" for kind in RANGES if kind != "log" or low == "LOW" or float(low) > 0]
     return " or ".join(kinds + ([f"{low}:{high} (whole numbers below {high})"] if leaf.plain_type is int else []))
 
 

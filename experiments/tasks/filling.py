@@ -29,7 +29,10 @@ def read(text: str, tokenizer: Tokenizer, gap_ids: Sequence[int], *, ends: bool)
     pieces = text.split(MASK_MARKER)
     if len(pieces) == 1:
         raise problem(
-            "the text has no gap to fill", got=repr(text[:60]), expected=f"{MASK_MARKER} in each place to guess"
+            "the text has no gap to fill",
+            got=repr(text[:60]),
+            expected=f"{MASK_MARKER} in each place to guess",
+            do=f"Did you mean {MASK_MARKER}?" if MASK_MARKER in text.lower() else None,
         )
     if len(pieces) - 1 > len(gap_ids):
         raise problem("the text has too many gaps", got=len(pieces) - 1, expected=f"at most {len(gap_ids)}")

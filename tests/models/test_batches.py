@@ -91,12 +91,19 @@ def test_every_slip_in_a_name_is_refused_with_the_right_one(architecture):
 def test_names_of_other_libraries_lead_to_ours_and_the_error_has_those_that_came():
     for architecture, ours in (("encoder_only", "source"), ("decoder_only", "target"), ("seq2seq", "source")):
         model = tiny(architecture)
-        with pytest.raises(UserError, match=rf"'input_ids', 'attention_mask'; got input_ids, .*'{ours}' for 'input_id"):
+        with pytest.raises(UserError, match=rf"'input_ids', 'attention_mask'; expected .*'{ours}' for 'input_id"):
             model.model.apply(model.params, {"input_ids": np.ones((2, 3), int), "attention_mask": np.ones((2, 3), int)})
     with pytest.raises(
-        UserError, match=r"unknown entries of a batch: 0, 'zzz'; got 0, zzz; expected entries among [^.]*$"
+        UserError,
+        match=r"unknown entries of a batch: 0, 'zzz'; got target, 0, zzz; expected target, labels, loss_weights$",
     ):
-        entries.read({0: 1, "zzz": 2}, ("target",))
+        entries.read({"target": 3, 0: 1, "zzz": 2}, ("target",))
+    for slip in ("target_mask", "source_mask", "mask"):
+        name = slip if slip != "mask" else "source_mask"
+        with pytest.raises(UserError, match=f"Did you mean '{name.removesuffix('mask')}lengths' for '{slip}'"):
+            entries.read({"source": 3, slip: 1}, ("source", "target"))
+    with pytest.raises(UserError, match=r"got a dict of dicts, like parameters; .* apply\(params, batch\)"):
+        model.model.apply({"source": np.ones((2, 3), int)}, model.params)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from transformer.ops.scores import Parameter, Score
         ({"rotary_scale": 2.0, "position": "alibi"}, "rotary_scale is not read by .* 'alibi'.*model.position=rotary"),
         ({"rotary_base": 50.0, "position": "none"}, "rotary_base is not read by .*position 'none'.*position=rotary"),
         ({"position": "relative", "relative": {"buckets": 7}}, "model.relative.buckets is out of range.*even number"),
-        ({"window": (2, 3, 4)}, "another number of layers.*model.window of 3.*one for each layer"),
+        ({"window": (2, 3, 4)}, "another number of layers.*model.window of 3 for 2 layers.*one for each layer"),
         ({"window": (2, 3), "num_encoder_layers": 3}, "another number of layers"),
         ({"window": (2, 0)}, "model.window is out of range"),
         ({"window": (2, "all")}, "model.window has the wrong type.*'all'"),

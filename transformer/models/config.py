@@ -53,7 +53,8 @@ class ModelConfig:
     )
     max_length: int | None = setting(
         None,
-        "P, maximum sequence length, and size of the table of learned positions (tokens); none: the data's",
+        "P, maximum sequence length of the data, and of the table of learned positions (tokens), beyond which other"
+        " positions go on; none: the data's",
         check=at_least(1),
     )
     num_layers: int = setting(

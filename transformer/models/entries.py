@@ -21,6 +21,9 @@ OTHER_NAMES = {
     "tokens": "{side}",
     "attention_mask": "{side}_lengths",
     "padding_mask": "{side}_lengths",
+    "mask": "{side}_lengths",
+    "source_mask": "source_lengths",
+    "target_mask": "target_lengths",
     "lengths": "{side}_lengths",
     "segments": "{side}_segments",
     "segment_ids": "{side}_segments",
@@ -52,6 +55,13 @@ def read(batch: Any, names: Sequence[str]) -> Numbers:
             expected=f"entries among {', '.join(names)}",
             do=f"Pass {{{names[0]!r}: ...}}.",
         )
+    if batch and not any(name in ENTRIES for name in batch) and all(isinstance(v, Mapping) for v in batch.values()):
+        raise problem(
+            "a batch is a dict of arrays",
+            got="a dict of dicts, like parameters",
+            expected=f"entries among {', '.join(names)}",
+            do="The parameters come first: apply(params, batch).",
+        )
     check_names(batch, names)
     found = {name: whole_numbers(f"batch[{name!r}]", batch[name]) for name in names if name in batch}
     sizes: dict[str, int] = {}
@@ -73,15 +83,15 @@ def _within_row(name: str, numbers: Array | np.ndarray, sizes: Mapping[str, int]
 
 def check_names(batch: Mapping[Any, Any], names: Sequence[str]) -> None:
     """Raise a UserError for entries that no model reads, with the nearest names."""
-    allowed = (*ENTRIES, *LOSS_ENTRIES)
+    allowed, others = (*ENTRIES, *LOSS_ENTRIES), [name for name in batch if name in ENTRIES]
     unknown = [name for name in batch if name not in allowed]
     if not unknown:
         return
     guesses = [f"{guess!r} for {name!r}" for name in unknown if (guess := _nearest(str(name), names[0]))]
     raise problem(
         f"unknown entries of a batch: {shorten(', '.join(map(repr, unknown)))}",
-        got=", ".join(map(str, batch)),
-        expected=f"entries among {', '.join(allowed)}",
+        got=", ".join(map(str, batch)) if others else None,
+        expected=", ".join((*names, *LOSS_ENTRIES)),
         do=f"Did you mean {', '.join(guesses)}?" if guesses else None,
     )
 

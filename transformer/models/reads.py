@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from transformer.errors import problem
+from transformer.errors import counted, problem
 from transformer.nn.blocks import sublayers
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
@@ -212,6 +212,10 @@ def _layers(config: WholeSettings) -> set[Any]:
     return {config.num_encoder_layers or config.num_layers, config.num_decoder_layers or config.num_layers}
 
 
+def _written(layers: set[Any]) -> str:
+    return " and ".join(counted(number, "layer") for number in sorted(layers))
+
+
 def _rotates(config: WholeSettings) -> bool:
     return POSITIONS[config.position].rotates
 
@@ -234,7 +238,9 @@ CONTRADICTIONS = {
     "settings of each layer, another number of layers": Contradiction(
         lambda config, _: any(_layers(config) != {length} for length in _lists(config).values()),
         "a setting is given for another number of layers than there are",
-        lambda config: ", ".join(f"model.{name} of {length}" for name, length in _lists(config).items()),
+        lambda config: ", ".join(
+            f"model.{name} of {length} for {_written(_layers(config))}" for name, length in _lists(config).items()
+        ),
         "one value, or one for each layer of every stack",
     ),
     "fewer distances than buckets": Contradiction(

@@ -53,7 +53,16 @@ KINDS_OF_FILE = {
 
 
 class MissingFileError(UserError):
-    """Error for a path of the user at which there is nothing."""
+    """Error for a path of the user at which there is nothing.
+
+    Attributes:
+        path: path as the setting has it.
+        setting: name of the setting.
+    """
+
+    def __init__(self, message: object, path: str, setting: str) -> None:
+        super().__init__(message)
+        self.path, self.setting = path, setting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -240,7 +249,7 @@ def _missing(path: str, setting: str) -> UserError:
         got=f"no {name!r} in {folder or 'the current directory'}",
         do=f"Did you mean {os.path.join(folder, guess)!r}?" if guess else None,
     )
-    return MissingFileError(error)
+    return MissingFileError(error, path, setting)
 
 
 def _cannot_read(path: str, error: OSError) -> UserError:

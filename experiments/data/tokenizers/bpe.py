@@ -72,6 +72,7 @@ class BytePairs(Subwords, ByteLevel):
                 "tokenizer.vocab_size does not hold the special tokens and the 256 bytes",
                 got=vocab_size,
                 expected=f"{SMALLEST} or more",
+                do="Raise it, leave it out, or take tokenizer.name=characters.",
             )
 
     @functools.cached_property

@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Iterable
 
 from experiments.data.stored_json import Table
-from experiments.data.tokenizers.bpe import DEFAULT_SIZE, BytePairs
+from experiments.data.tokenizers.bpe import DEFAULT_SIZE, SMALLEST, BytePairs
 from experiments.data.tokenizers.bytes import Bytes
 from experiments.data.tokenizers.characters import Characters
 from experiments.data.tokenizers.file import TokenizerFile
@@ -51,13 +51,14 @@ class TokenizerConfig:
 
     name: str = setting(
         "characters",
-        "kind of token: characters, bytes, words that occur twice, pieces learned from the text (bpe), or those of a"
+        "kind of token: characters, bytes, words that occur at least twice, pieces learned from the text (bpe), or those of a"
         " file",
         allowed=TOKENIZERS,
     )
     vocab_size: int | None = setting(
         None,
-        f"maximum size of the vocabulary (tokens); none: {DEFAULT_SIZE:,} of bpe, all words that occur twice",
+        f"maximum size of the vocabulary (tokens), of bpe {SMALLEST} or more; none: {DEFAULT_SIZE:,} of bpe, all words"
+        " that occur at least twice",
         check=at_least(FIRST + 1, 2**24),
         read_by=_kinds_with("vocab_size"),
     )

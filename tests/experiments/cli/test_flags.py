@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.cli.flags import REQUIRED, WHAT_TO_DO, command_help, explain, parse, run
+from experiments.data.config import PATHS
+from experiments.evaluate import EvaluateFlags
 from tests.fixtures.speeds import more
 from transformer.errors import UserError
 from transformer.schema import at_least, setting
@@ -171,6 +173,16 @@ class WordsAlone:
 
 def parse_words(*words: str, flags: type = WordFlags):
     return parse(words, flags, overridable=False, words="files")[0]
+
+
+def test_commands_that_read_a_run_name_the_flag_of_its_directory_and_take_no_recipe(tmp_path):
+    for word, says in (
+        (str(tmp_path), f"Did you mean --workdir={tmp_path}?"),
+        ("--config=configs/dates.py", "The config is that of the run in --workdir: leave it out."),
+    ):
+        with pytest.raises(UserError) as caught:
+            parse([word], EvaluateFlags, overridable=PATHS)
+        assert says in str(caught.value)
 
 
 def test_words_stand_before_between_and_behind_flags():

@@ -39,6 +39,15 @@ def test_a_recipe_with_postponed_annotations_and_a_dataclass_is_read(tmp_path):
     assert pickle.loads(pickle.dumps(sizes)) == sizes
 
 
+def test_a_bare_name_leads_to_the_recipe_in_configs(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "dates.py").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("dates", "dates.py", "date"):
+        with pytest.raises(UserError, match=rf"recipe {name} does not exist. Did you mean configs/dates.py\?"):
+            load_recipe(name)
+
+
 def test_recipes_of_one_name_in_two_folders_hide_neither_each_other_nor_a_module(tmp_path):
     for name, width in (("a", 8), ("b", 12)):
         (tmp_path / name).mkdir()

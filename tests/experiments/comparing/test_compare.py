@@ -270,8 +270,8 @@ def test_a_run_of_a_version_without_fingerprints_is_not_of_other_data():
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["rnus/a", "runs/a"], "rnus/a is no directory"),
-        (["runs/aa", "runs/b"], "runs/aa is no directory. Did you mean runs/a?"),
+        (["rnus/a", "runs/a"], "rnus/a does not exist"),
+        (["runs/aa", "runs/b"], "runs/aa does not exist. Did you mean runs/a?"),
         (
             ["runs", "runs/a"],
             "runs holds no config.json, so no run was started in it. There are runs in it",
@@ -282,8 +282,9 @@ def test_a_run_of_a_version_without_fingerprints_is_not_of_other_data():
         (["runs/a", "link"], "link is given twice, once as runs/a."),
         (["runs/a", "new"], "new was not evaluated yet; got metrics up to step 10 of training. Wait"),
         (["runs/a", "empty"], "empty was not evaluated yet; got no metrics. Wait"),
-        ([], "RUNS ... (working directories of trainings, two or more) must be given."),
+        ([], "RUNS ... (two or more working directories of trainings, or one of a sweep) must be given."),
         (["--runs=runs/a"], "unknown flag --runs. RUNS ... are written without a flag"),
+        (["--workdir=runs/a"], "unknown flag --workdir. RUNS ... are written without a flag"),
     ],
 )
 def test_a_wrong_run_is_one_line_that_names_it(words, line, capsys):
@@ -335,7 +336,7 @@ def test_costs_stand_below_the_scores_and_a_dash_where_they_were_not_written(cap
 
 
 def test_help_names_the_runs(capsys):
-    assert "RUNS ...  working directories of trainings, two or more" in succeed(capsys, "--help")
+    assert "RUNS ...  two or more working directories of trainings, or one of a sweep" in succeed(capsys, "--help")
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -32,7 +32,7 @@ def test_a_plan_prints_sizes_operations_memory_and_time_and_writes_no_file(tmp_p
     flags = [*FLAGS, "--config.model.dropout=none", "--config.training.steps=124", "--config.data.num_buckets=1"]
     code, out, error = output_of([*flags, "--probe_steps=2"], capsys)
     assert code == 0, error
-    assert "124 steps, 2 epochs of 62" in out
+    assert "124 steps, 2 epochs of 62 steps" in out
     assert "programs that compile: 1 of the start, 1 of the update" in out
     for part in ("encoder, self-attention", "embedding", "optimizer", "peak", "fits: "):
         assert part in out

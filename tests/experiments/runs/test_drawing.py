@@ -50,7 +50,8 @@ def test_the_pictures_of_training_that_can_be_drawn_are_listed(monkeypatch, caps
 def test_explore_prints_the_answer_before_its_picture_and_each_layer_has_a_file(
     layer, name, monkeypatch, capsys, tmp_path
 ):
-    run = SimpleNamespace(check=lambda texts: None)
+    model = SimpleNamespace(stacks={"decoder": {"self": 1}})
+    run = SimpleNamespace(check=lambda texts: None, experiment=SimpleNamespace(model=model))
     monkeypatch.setattr(explore, "open_run", lambda *args, **settings: run)
     monkeypatch.setattr(explore, "answer_text", lambda run, text: (np.zeros(1, int), "[b] :x:"))
 
@@ -62,6 +63,10 @@ def test_explore_prints_the_answer_before_its_picture_and_each_layer_has_a_file(
     with pytest.raises(UserError, match="too large"):
         explore.main([f"--workdir={tmp_path}", "--input=[red] 1:100:3", f"--layer={layer}"])
     assert capsys.readouterr().out == "[red] 1:100:3 -> [b] :x:\n"
+    for other in (1, -2):
+        with pytest.raises(UserError, match=f"no such layer; got {other}; expected 0 to 0, or negative"):
+            explore.main([f"--workdir={tmp_path}", "--input=a", f"--layer={other}"])
+    assert not capsys.readouterr().out
 
 
 def task_of(name: str, architecture: str, examples: list, **config):

@@ -58,6 +58,8 @@ def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsy
     assert not capsys.readouterr().err
     with pytest.raises(UserError, match="text 3 is far longer than anything in training"):
         answer_lines(run, ["the", "", "cat " * 999], {}, None)
+    with pytest.raises(UserError, match="in text 3: the text has no gap to fill; got 'the'"):
+        answer_lines(run_of("encoder_only"), ["<mask> cat", "", "the"], {}, None)
     with pytest.raises(UserError, match="--seed is not read by"):
         answer_lines(run, [""], {}, 3)
     gaps = run_of("encoder_only")

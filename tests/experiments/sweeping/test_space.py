@@ -116,7 +116,13 @@ def test_flags_of_a_space_are_split_from_the_others():
         ({"optimizer.learning_rate": "linear:-1:1"}, "optimizer.learning_rate is out of range; got -1.0"),
         ({"model.norm": "log:1:2"}, "model.norm has no numbers between others"),
         ({"optimizer.learning_rate": "1e-4:1e-2"}, "expected log:1e-4:1e-2 or linear:1e-4:1e-2"),
-        ({"optimizer.learning_rate": "uniform:0:1"}, "got 'uniform:0:1'; expected log:0:1 or linear:0:1"),
+        (
+            {"optimizer.learning_rate": "1e-2:1e-4"},
+            "'1e-2:1e-4' of optimizer.learning_rate does not state how numbers between its ends are drawn;"
+            " expected log:1e-4:1e-2 or linear:1e-4:1e-2",
+        ),
+        ({"optimizer.learning_rate": "1:1"}, "expected log:LOW:HIGH or linear:LOW:HIGH"),
+        ({"optimizer.learning_rate": "uniform:0:1"}, "got 'uniform:0:1'; expected linear:0:1"),
         ({"optimizer.learning_rate": "log:1"}, "got 'log:1'; expected log:LOW:HIGH or linear:LOW:HIGH"),
         ({"model.num_layers": "linear:1.5:3.7"}, "has an end that is no whole number; got '1.5'; expected log:LOW"),
         ({"model.num_layers": linear(1, 3.5)}, "has an end that is no whole number; got '3.5'; expected log:LOW"),

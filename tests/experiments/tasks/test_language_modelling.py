@@ -411,6 +411,8 @@ def test_gaps_are_read_one_after_another():
     assert filling.read("<mask>", TOKENIZER, [91], ends=False).tolist() == [91]
     with pytest.raises(UserError, match=r"no gap to fill; got 'abc'; expected <mask>"):
         filling.read("abc", TOKENIZER, [91], ends=True)
+    with pytest.raises(UserError, match=r"expected <mask> in each place to guess. Did you mean <mask>\?"):
+        filling.read("a<MASK>c", TOKENIZER, [91], ends=True)
     with pytest.raises(UserError, match=r"too many gaps; got 2; expected at most 1"):
         filling.read("<mask>a<mask>", TOKENIZER, [91], ends=True)
 
