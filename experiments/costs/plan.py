@@ -61,10 +61,8 @@ def length_of_run(experiment: Experiment) -> str:
     tokens = sum(
         count * batch_size_of(experiment.task.batches.at(first))["tokens"] for first, count in plan.census.values()
     )
-    return (
-        f"{counted(steps, 'step')}, {steps / plan.batches_per_epoch:.3g} epochs of {counted(plan.batches_per_epoch, 'step')}; about"
-        f" {steps * tokens / batches:,.0f} tokens"
-    )
+    epochs = f"{steps / plan.batches_per_epoch:.3g} epochs of {counted(plan.batches_per_epoch, 'step')}"
+    return f"{counted(steps, 'step')}, {epochs}; about {steps * tokens / batches:,.0f} tokens"
 
 
 def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list[dict[str, Any]]:

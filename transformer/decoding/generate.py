@@ -19,7 +19,7 @@ from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import problem
 from transformer.models.batch import known
 from transformer.models.build import Batch, Cache, Model, Params
-from transformer.models.reading import whole_numbers
+from transformer.models.entries import whole_numbers
 from transformer.ops.keys import as_key
 
 State = tuple[Array, Array, Array, Array, Cache]

@@ -51,8 +51,8 @@ class TokenizerConfig:
 
     name: str = setting(
         "characters",
-        "kind of token: characters, bytes, words that occur at least twice, pieces learned from the text (bpe), or those of a"
-        " file",
+        "kind of token: characters, bytes, words that occur at least twice, pieces learned from the text (bpe), or"
+        " those of a file",
         allowed=TOKENIZERS,
     )
     vocab_size: int | None = setting(

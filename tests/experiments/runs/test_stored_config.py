@@ -68,7 +68,7 @@ def test_data_that_has_moved_is_an_error_that_names_where_the_run_was_trained_an
         set_up(config)
     other = settings.defaults(data="files")
     other.data.update(source_path="gone.a", target_path="gone.b")
-    with pytest.raises(UserError, match="gone.a of data.source_path") as caught, origin_named(folder / "run"):
+    with pytest.raises(UserError, match=r"gone\.a of data\.source_path") as caught, origin_named(folder / "run"):
         set_up(settings.resolve(other)[0])
     assert "was trained in" not in str(caught.value)  # the run there did not read this file
     run_there = open_run(str(folder / "run"), paths=[("data.path", str(tmp_path / "elsewhere" / "pairs.tsv"))])
