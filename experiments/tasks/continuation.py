@@ -29,7 +29,7 @@ class Continuation(PairTask):
 
     kind = TEXT
     names = NAMES
-    end = -1
+    end = None
     ends = False
     unit = "windows"
 

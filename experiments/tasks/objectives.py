@@ -93,7 +93,7 @@ class Masked(LanguageModelling):
     """Masked language modelling: hidden tokens from those around them."""
 
     objective = "masked"
-    end = -1
+    end = None
     fixed_answer_length = True
     max_answer_length = LanguageModelling.window_length  # every position of a window is predicted
 

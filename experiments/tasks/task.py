@@ -133,8 +133,8 @@ class Task(abc.ABC):
     """True where evaluations compare the answers that the model writes with the targets."""
     extra_tokens: ClassVar[int] = 0
     """Number of ids that the task needs beyond those of the tokenizers."""
-    end: ClassVar[int] = SpecialTokens.end
-    """Token that ends an answer; -1: none does."""
+    end: ClassVar[int | None] = SpecialTokens.end
+    """Token that ends an answer; None: none does."""
     max_answer_length: ClassVar[int] = 0
     """Longest answer (tokens), unless decoding.max_new_tokens sets another limit."""
     fixed_answer_length: ClassVar[bool] = False
@@ -205,6 +205,8 @@ class Task(abc.ABC):
 
     def up_to_end(self, ids: Int[np.ndarray, "T"]) -> Int[np.ndarray, "T"]:
         """Cut an answer behind its end token, if it has one."""
+        if self.end is None:
+            return ids
         ends = np.flatnonzero(np.asarray(ids) == self.end)
         return ids[: ends[0] + 1] if ends.size else ids
 

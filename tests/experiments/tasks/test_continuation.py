@@ -81,7 +81,7 @@ def test_every_token_but_a_documents_first_ones_is_a_target_once_behind_those_be
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_no_end_token_is_learned(architecture):
     task = task_of(architecture)
-    assert task.end == -1
+    assert task.end is None
     for batch in itertools.islice(task.training_batches(), 9):
         learned = batch["labels"][batch["loss_weights"] > 0]
         assert (learned >= FIRST).all()
