@@ -126,7 +126,9 @@ def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(tmp_path):
     workdir = tmp_path / "run"
     flags = (
-        "--config.optimizer.learning_rate=1e25",
+        "--config.optimizer.name=sgd",
+        "--config.optimizer.learning_rate=1e6",
+        "--config.training.initial_scale=1e6",
         "--config.optimizer.warmup_steps=0",
         "--config.optimizer.clip_norm=none",
     )
