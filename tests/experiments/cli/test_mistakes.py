@@ -222,7 +222,7 @@ LOOKING = {
     "a text that is far too long": (generate, ["--input=" + "1" * 60_000], "far longer"),
     "an unknown checkpoint": (evaluate, ["--checkpoint=newest"], "best, last or a step"),
     "a checkpoint that is not there": (evaluate, ["--checkpoint=77"], "there are 1"),
-    "a layer that is not there": (explore, ["--layer=3"], "-1 to 0"),
+    "a layer that is not there": (explore, ["--layer=3"], "0 to 0, or negative"),
     "a picture below a file": (explore, [f"--output={TINY}/x.png"], "is a file"),
     "a picture of another kind": (explore, ["--output=x.svg"], ".png"),
     "two texts": (generate, ["--input=x", "--file=y"], "both given"),
@@ -234,7 +234,7 @@ LOOKING = {
 }
 
 
-LONGER = ("a layer that is not there", "a picture below a file")  # which compile what they would draw
+LONGER = ("a picture below a file",)  # which compiles what it would draw
 
 
 @pytest.mark.parametrize("mistake", core_of(LOOKING, lambda mistake: mistake not in LONGER))
