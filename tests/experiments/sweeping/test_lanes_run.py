@@ -141,7 +141,7 @@ def test_halving_stops_the_worse_half_and_shrinks_the_program(tmp_path):
 @pytest.mark.more
 def test_a_lane_that_diverges_is_reported_and_the_others_finish(tmp_path):
     printed = []
-    points = [{"optimizer.learning_rate": "1e30"}, {}]
+    points = [{"optimizer.learning_rate": "1e6", "training.initial_scale": "1e6"}, {}]
     trials = make_trials(tmp_path, points)
     result = run_lanes(trials, tmp_path, print_line=printed.append)
     assert [lane.status for lane in result.lanes] == ["diverged", "finished"]

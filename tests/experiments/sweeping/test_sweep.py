@@ -96,7 +96,8 @@ def test_all_trials_of_a_sweep_can_be_compared_with_their_costs(swept, capsys):
 @pytest.mark.more
 def test_a_sweep_whose_trials_all_diverge_has_no_best_and_keeps_nothing(tmp_path, capsys):
     flags = [
-        "--sweep.optimizer.learning_rate=1e30,1e35",
+        "--sweep.optimizer.learning_rate=1e5,1e6",
+        "--config.training.initial_scale=1e6",
         "--config.optimizer.name=sgd",
         "--config.optimizer.warmup_steps=0",
     ]
