@@ -12,13 +12,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import bench, plan, settings, sweep, train
-from experiments.cli.flags import run
 from experiments.costs.memory import memory_of
 from experiments.costs.needed import update_memory
 from experiments.data import machine
 from experiments.data.sources import reading
 from experiments.studies.table import STUDIES
 from experiments.training.experiment import set_up
+from tests.fixtures.commands import fails
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES
 from tests.test_imports import COMMANDS
@@ -133,13 +133,9 @@ BEYOND_THE_MACHINE = {
 }
 
 
-def fails(main, argv: list[str], capsys) -> str:
-    """The line that a command prints as it exits with code 2."""
-    with pytest.raises(SystemExit) as stop:
-        run(main, argv)
-    error = capsys.readouterr().err
-    assert stop.value.code == 2, error
-    assert error.startswith("error: ")
+def fails_in_one_line(main, argv: list[str], capsys) -> str:
+    """Return the line that a command prints as it exits with code 2."""
+    error = fails(main, argv, capsys)
     assert error.count("\n") == 1
     assert len(error) <= 2020
     return error
@@ -149,7 +145,7 @@ def fails(main, argv: list[str], capsys) -> str:
 def test_what_does_not_fit_in_memory_is_refused_before_anything_is_written_or_compiled(size, tmp_path, capsys):
     flags, parts = BEYOND_THE_MACHINE[size]
     began = time.process_time()
-    error = fails(train.main, [TINY, *FLAT, *flags, f"--workdir={tmp_path / 'run'}"], capsys)
+    error = fails_in_one_line(train.main, [TINY, *FLAT, *flags, f"--workdir={tmp_path / 'run'}"], capsys)
     assert time.process_time() - began < 10
     for part in ("does not fit in memory; got", "GB or more; expected at most", *parts):
         assert part in error, error
@@ -159,14 +155,14 @@ def test_what_does_not_fit_in_memory_is_refused_before_anything_is_written_or_co
 def test_a_sweep_and_a_benchmark_ask_for_memory_before_they_start(tmp_path, capsys):
     wide = [TINY, *FLAT, "--config.model.width=999999"]
     sweep_flags = [*wide, f"--workdir={tmp_path / 'sweep'}", "--sweep.optimizer.learning_rate=1e-3,1e-2"]
-    assert " (parameters" in fails(sweep.main, sweep_flags, capsys)
+    assert " (parameters" in fails_in_one_line(sweep.main, sweep_flags, capsys)
     later = [TINY, *FLAT, f"--workdir={tmp_path / 'sweep'}", "--sweep.model.width=12,999999"]
-    error = fails(sweep.main, later, capsys)
+    error = fails_in_one_line(sweep.main, later, capsys)
     assert "in the sweep, at model.width=999999: " in error
     assert " (parameters" in error
     many = [*later[:-2], "--config.model.width=8190", f"--workdir={tmp_path / 'sweep'}", "--sweep.seed=0:64"]
-    assert "a program of 64 trials (parameters" in fails(sweep.main, [*many, "--lanes=1000000"], capsys)
-    assert "this run (parameters" in fails(bench.main, wide, capsys)
+    assert "a program of 64 trials (parameters" in fails_in_one_line(sweep.main, [*many, "--lanes=1000000"], capsys)
+    assert "this run (parameters" in fails_in_one_line(bench.main, wide, capsys)
     assert not list(tmp_path.iterdir())
 
 
@@ -240,7 +236,7 @@ def test_a_file_that_is_larger_than_the_memory_is_refused_while_it_is_read(name,
     monkeypatch.setattr(reading, "free_memory", lambda: 20_000_000)
     recipe = [TINY, "--config.task.name=language_modelling", "--config.model.architecture=decoder_only"]
     flags = [*recipe, "--config.data.source=files", f"--config.data.path={path}", f"--workdir={tmp_path / 'run'}"]
-    error = fails(train.main, flags, capsys)
+    error = fails_in_one_line(train.main, flags, capsys)
     assert f"{path}{' once it is unpacked' if name.endswith('.gz') else ''} does not fit in memory" in error
     assert "got 5.2 MB or more; expected at most 5.0 MB" in error
     assert not (tmp_path / "run").exists()
@@ -286,7 +282,7 @@ def test_a_long_text_gives_a_short_message_soon(text, tmp_path, capsys):
     data = [*data, "--config.data.source=files"] if data else []
     config = [] if any(flag.startswith("--config=") for flag in flags) else [TINY]
     began = time.process_time()
-    error = fails(train.main, [*config, *flags, *data, f"--workdir={tmp_path / 'run'}"], capsys)
+    error = fails_in_one_line(train.main, [*config, *flags, *data, f"--workdir={tmp_path / 'run'}"], capsys)
     assert part in error, error
     assert time.process_time() - began < 10
     assert not (tmp_path / "run").exists()
@@ -296,4 +292,4 @@ def test_a_message_of_the_system_is_short_too(capsys):
     def fail(_):
         raise OSError(errno.ENAMETOOLONG, "File name too long", LONG)
 
-    assert "Choose a shorter path" in fails(fail, [], capsys)
+    assert "Choose a shorter path" in fails_in_one_line(fail, [], capsys)

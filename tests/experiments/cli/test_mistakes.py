@@ -14,6 +14,7 @@ import pytest
 from experiments import evaluate, explore, generate, settings, train
 from experiments.cli.flags import run
 from experiments.runs.open_run import open_run
+from tests.fixtures.commands import fails, outcome
 from tests.fixtures.speeds import core_of
 
 ROOT = Path(__file__).parents[3]
@@ -79,17 +80,6 @@ MISTAKES = {
         ["of 500 training examples", "model.max_length = 20", "data.too_long=cut"],
     ),
 }
-
-
-def fails(main, argv: list[str], capsys) -> str:
-    """Return the line that a command prints as it exits with code 2."""
-    with pytest.raises(SystemExit) as stop:
-        run(main, argv)
-    error = capsys.readouterr().err
-    assert stop.value.code == 2, error
-    assert error.startswith("error: ")
-    assert "Traceback" not in error
-    return error
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -244,10 +234,9 @@ def test_a_mistake_in_looking_at_a_run_is_named(mistake, trained, capsys):
 
 
 def test_characters_that_training_never_showed_are_named(trained, capsys):
-    with pytest.raises(SystemExit) as stop:
-        run(generate.main, [f"--workdir={trained}", "--input=12 Ж 2004"])
-    assert stop.value.code == 0
-    assert "Ж" in capsys.readouterr().err
+    code, _, error = outcome(generate.main, [f"--workdir={trained}", "--input=12 Ж 2004"], capsys)
+    assert code == 0
+    assert "Ж" in error
 
 
 def test_a_tokenizer_that_is_cut_gone_or_of_another_size_is_named(trained, tmp_path, capsys):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.flags import run
 from experiments.compare import main
 from experiments.comparing.comparison import differing, group_runs
 from experiments.comparing.metric_units import metric_of
@@ -24,6 +23,7 @@ from experiments.storage.workdir import open_workdir
 from experiments.tasks.build import TASKS
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import TaskSettings
+from tests.fixtures.commands import outcome
 from transformer.errors import UserError
 
 DEFAULTS = to_json_dict(Config())
@@ -54,22 +54,14 @@ def write(name: str, *, data="", step=2_000, scores=None, test=None, earlier=(),
     return name
 
 
-def outcome(capsys, *names: str) -> tuple[int, str, str]:
-    """Run the command; return its exit code, output and errors."""
-    with pytest.raises(SystemExit) as stop:
-        run(main, names)
-    out, error = capsys.readouterr()
-    return stop.value.code, out, error
-
-
 def succeed(capsys, *names: str) -> str:
-    code, out, error = outcome(capsys, *names)
+    code, out, error = outcome(main, names, capsys)
     assert code == 0, error
     return out
 
 
 def line_of_error(capsys, *names: str) -> str:
-    code, out, error = outcome(capsys, *names)
+    code, out, error = outcome(main, names, capsys)
     assert (code, out, error.count("\n")) == (2, "", 1)
     return error.removeprefix("error: ").removesuffix("\n")
 
@@ -249,13 +241,13 @@ def test_where_some_metrics_are_shared_the_others_have_a_dash_and_no_difference(
 
 def test_runs_of_other_data_are_warned_of_and_never_one_group(capsys):
     names = [write(f"s{seed}", scores={"loss": 1.0}, seed=seed, data="abc" if seed < 2 else "def") for seed in range(4)]
-    code, out, error = outcome(capsys, *names)
+    code, out, error = outcome(main, names, capsys)
     assert code == 0
     assert error.startswith("warning: ")
     assert error.count("\n") == 1
     assert ["fingerprint of the data", "abc", "abc", "def", "def"] in table(out, "settings")
     assert "group 2: fingerprint of the data = def; s2 (seed 2), s3 (seed 3)" in out
-    assert not outcome(capsys, *names[:2])[2]
+    assert not outcome(main, names[:2], capsys)[2]
 
 
 def test_a_run_of_a_version_without_fingerprints_is_not_of_other_data():
@@ -306,7 +298,7 @@ def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_
     Path("runs/sweep/lanes").mkdir()
     Path("runs/sweep/trials/0002-seed0").mkdir()
     Path("runs/sweep/trials/0002-seed0/metrics.jsonl").write_text("")
-    code, out, error = outcome(capsys, "runs/sweep")
+    code, out, error = outcome(main, ["runs/sweep"], capsys)
     assert code == 0
     assert table(out, "scores")[0][4:] == [f"000{point}-seed{seed}" for point in range(2) for seed in range(3)]
     assert table(out, "means")[1][6] == "+1.0000 ± 0.0000 (3 seeds), excludes 0: worse"
@@ -317,7 +309,7 @@ def test_a_sweeps_directory_stands_for_its_trials_and_names_those_that_are_left_
 def test_a_sweep_without_an_evaluated_trial_is_one_line(capsys):
     Path("runs/sweep/trials/0000-seed0").mkdir(parents=True)
     Path("runs/sweep/lanes").mkdir()
-    code, out, error = outcome(capsys, "runs/sweep")
+    code, out, error = outcome(main, ["runs/sweep"], capsys)
     assert (code, out) == (2, "")
     assert "the sweep in runs/sweep has no trial that was evaluated" in error
 

@@ -11,26 +11,20 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import plan
-from experiments.cli.flags import run
 from experiments.costs.memory import Memory, available, bytes_of, memory_of
 from experiments.costs.plan import fit
 from experiments.costs.time import TimeEstimate, mean_over_shapes
+from tests.fixtures.commands import outcome
 from tests.processes.test_commands import TINY
 
 FLAGS = [f"--config={TINY}", "--config.training.accumulation=1", "--config.model.architecture=encoder_only"]
-
-
-def output_of(argv, capsys):
-    with pytest.raises(SystemExit) as stop:
-        run(plan.main, argv)
-    return stop.value.code, *capsys.readouterr()
 
 
 def test_a_plan_prints_sizes_operations_memory_and_time_and_writes_no_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     flags = [*FLAGS, "--config.model.dropout=none", "--config.training.steps=124", "--config.data.num_buckets=1"]
-    code, out, error = output_of([*flags, "--probe_steps=2"], capsys)
+    code, out, error = outcome(plan.main, [*flags, "--probe_steps=2"], capsys)
     assert code == 0, error
     assert "124 steps, 2 epochs of 62 steps" in out
     assert "programs that compile: 1 of the start, 1 of the update" in out
@@ -41,7 +35,7 @@ def test_a_plan_prints_sizes_operations_memory_and_time_and_writes_no_file(tmp_p
 
 
 def test_a_mistake_gets_one_line(capsys):
-    code, _, error = output_of([*FLAGS, "--probe_steps=-1"], capsys)
+    code, _, error = outcome(plan.main, [*FLAGS, "--probe_steps=-1"], capsys)
     assert code == 2
     assert error.count("\n") == 1
     assert "probe_steps" in error

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from experiments import evaluate, explore, settings, sweep
-from experiments.cli.flags import run
 from experiments.runs.open_run import open_run
 from experiments.runs.stored_config import origin_named, stored_config
 from experiments.storage.workdir import open_workdir
 from experiments.training.experiment import set_up
+from tests.fixtures.commands import fails
 from tests.fixtures.stored_run import make_run, pairs
 from transformer.errors import UserError
 
@@ -41,13 +41,6 @@ def folder(made, tmp_path) -> Path:
     assert record["directory"] == str(made)
     (copy / "run" / "config.json").write_text(json.dumps({**record, "directory": str(copy)}))
     return copy
-
-
-def fails(main, words: list[str], capsys) -> str:
-    with pytest.raises(SystemExit) as stop:
-        run(main, words)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def test_relative_data_is_found_from_every_folder(folder, tmp_path, monkeypatch):

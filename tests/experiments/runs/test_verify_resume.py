@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import settings
+from experiments import settings, train
 from experiments.runs import verify_resume
 from experiments.runs.run_data import write_run_data
 from experiments.runs.verify_resume import ATTEMPTS, Trainer, flags_of, next_batches, run_and_kill
 from experiments.storage.workdir import open_workdir
 from experiments.training import processes
 from experiments.training.experiment import set_up
+from tests.fixtures.commands import fails
 from transformer.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -160,12 +161,6 @@ def test_a_run_that_is_another_in_each_process_fails_with_the_first_line_that_di
     ],
 )
 def test_a_mistake_gets_one_line(flags, message, capsys):
-    from experiments import train
-    from experiments.cli.flags import run
-
-    with pytest.raises(SystemExit) as stop:
-        run(train.main, [f"--config={TINY}", "--verify_resume", *flags])
-    error = capsys.readouterr().err
-    assert stop.value.code == 2
+    error = fails(train.main, [f"--config={TINY}", "--verify_resume", *flags], capsys)
     assert message in error
     assert len(error.splitlines()) == 1
