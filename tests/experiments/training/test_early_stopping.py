@@ -218,7 +218,7 @@ def test_a_command_out_of_patience_is_finished_and_prints_so_again(tmp_path, mon
     """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
     monkeypatch.setattr(session, "draw_run", lambda *_: {})
     flags = {
-        "optimizer.learning_rate": "1e-30",
+        "optimizer.learning_rate": "1e-12",
         "training.patience": "1",
         "training.output.evaluate_every": "1",
         "training.accumulation": "1",
