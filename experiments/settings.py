@@ -33,6 +33,7 @@ from transformer.schema import Setting, setting
 
 __all__ = [
     "Config",
+    "check_value",
     "defaults",
     "differences",
     "find",
@@ -41,6 +42,7 @@ __all__ = [
     "help_text",
     "load_recipe",
     "resolve",
+    "resolve_values",
     "to_json_dict",
 ]
 
@@ -106,8 +108,22 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
         UserError: an unknown, mistyped or contradictory setting, or one given by an override that is not read.
     """
     _check_recipe(recipe)
+    return _resolved(recipe, {name: schema.parse(text, find(name)) for name, text in overrides})
+
+
+def resolve_values(recipe: ConfigDict, values: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Do what `resolve` does for overrides that are values: full name -> value."""
+    _check_recipe(recipe)
+    return _resolved(recipe, {name: check_value(name, value) for name, value in values.items()})
+
+
+def check_value(name: str, value: Any) -> Any:
+    """Check the value of a setting by its full name; return it as the schema holds it."""
+    return schema.checked(value, find(name))
+
+
+def _resolved(recipe: ConfigDict, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
     merged = copy.deepcopy(recipe)
-    given = {name: schema.parse(text, find(name)) for name, text in overrides}
     for name, value in given.items():
         _put(merged, name, value)
     config = schema.from_dict(Config, merged.to_dict())

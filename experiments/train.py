@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.runs.session import train
+from experiments.runs.report import train_and_report
 from experiments.runs.verify_resume import verify
 from transformer.schema import Check, at_least, setting
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
         return verify(flags.config, overrides, flags.verify_steps)
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    return train(config, Path(flags.workdir), notes, ["experiments.train", *argv], force=flags.force)
+    return train_and_report(config, Path(flags.workdir), notes, ["experiments.train", *argv], force=flags.force)
 
 
 if __name__ == "__main__":

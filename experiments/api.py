@@ -1,0 +1,128 @@
+"""The commands as functions: train, open, predict, evaluate, capture, sweep and compare from Python.
+
+    from experiments import api
+
+    run = api.train("dates", {"model.num_layers": 3, "training.steps": 500}, workdir="runs/x")
+    run = api.open_run("runs/x")
+    run.predict(["3 March 2024"])[0].text
+
+A recipe is a path, the bare name of one of the project's, a ConfigDict, a `Config`, or a dict of settings, nested or
+with dotted names; overrides are such a dict. Mistakes raise `UserError`. Progress is shown on standard error, or as a
+line in a notebook, and `progress=False` switches it off; remarks are Python's warnings, and nothing else is printed.
+Compiled programs are kept on disk, as the commands keep them.
+
+Ctrl-C and SIGTERM are caught in the main thread alone, while a function trains: it stops after the step, saves, and
+gives the signal back to the program, so that Ctrl-C raises KeyboardInterrupt. The same call continues the run.
+"""
+
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CLASSES = {
+    "Activation": "experiments.runs.capturing",
+    "Answer": "experiments.runs.generation",
+    "Config": "experiments.settings",
+    "Label": "experiments.runs.generation",
+    "NotFiniteError": "experiments.training.loop",
+    "Run": "experiments.runs.run",
+    "UserError": "transformer.errors",
+    "Value": "experiments.comparing.statistics",
+}
+"""Classes of arguments, results and errors -> their modules, which are imported on use."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return a class by its name here."""
+    if name not in CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(CLASSES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*CLASSES, *(name for name in globals() if not name.startswith("_"))])
+
+
+def train(
+    recipe: Any,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    workdir: str | os.PathLike,
+    progress: bool = True,
+    force: bool = False,
+) -> "Run":
+    """Train a model, or continue its training in the same working directory; a finished run is opened.
+
+    Args:
+        recipe: what to train; see the module.
+        overrides: settings in place of the recipe's, full name -> value; None unsets one.
+        workdir: folder for checkpoints, metrics and config, as the command writes them.
+        progress: whether to show progress.
+        force: train though the memory is too small for what the run needs.
+
+    Returns:
+        The run with the parameters of the last step; `open_run` reads the best ones.
+
+    Raises:
+        UserError: a mistake in the recipe, a setting, the data or the working directory.
+        NotFiniteError: the loss or the gradient is not finite; what was saved before stays.
+        OSError: a full or read-only disk.
+        KeyboardInterrupt: Ctrl-C, after the step is saved.
+
+    >>> run = api.train("dates", {"training.steps": 100}, workdir="runs/x")  # doctest: +SKIP
+    """
+    from experiments.runs.python import train_run
+
+    return train_run(recipe, overrides, workdir, progress=progress, force=force)
+
+
+def open_run(
+    workdir: str | os.PathLike,
+    checkpoint: str | int = "best",
+    *,
+    average_last: int | None = None,
+    read_data: bool = True,
+    trust_code: bool = False,
+    paths: Mapping[str, Any] | None = None,
+) -> "Run":
+    """Open a run from its working directory, while it trains or after.
+
+    Args:
+        workdir: that of the training.
+        checkpoint: "best", "last" or a step.
+        average_last: number of last checkpoints to average in place of `checkpoint`; None: by the run's settings.
+        read_data: False where texts are answered and no split is needed: the files of the data may be gone.
+        trust_code: consent to run code that the run's config.json names.
+        paths: new places of data that has moved: {"data.path": PATH}.
+
+    Raises:
+        UserError: no run there, code without consent, no such checkpoint, or data that has changed.
+
+    >>> run = api.open_run("runs/x", checkpoint="last")  # doctest: +SKIP
+    """
+    from experiments.runs.python import open_run_of
+
+    return open_run_of(
+        Path(workdir),
+        checkpoint,
+        average_last=average_last,
+        read_data=read_data,
+        trust_code=trust_code,
+        paths=paths or {},
+    )
+
+
+def describe(section: str | None = None) -> str:
+    """Describe the sections of the config; or every setting of one: meaning, type, default, allowed values.
+
+    Raises:
+        UserError: an unknown section.
+
+    >>> print(api.describe("optimizer"))  # doctest: +SKIP
+    """
+    from experiments import settings
+    from experiments.cli.python_words import in_python
+
+    return in_python(settings.help_text)(section)

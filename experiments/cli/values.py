@@ -1,0 +1,96 @@
+"""Configs from Python: a recipe in any of its forms, and overrides that are values, no text.
+
+    "configs/dates.py", Path(...)     a file with get_config()
+    "dates"                           a recipe of the project
+    ConfigDict                        what get_config() returns
+    Config                            the dataclass; its sections may stand in a dict
+    {"model": {"width": 8}}           nested, or {"model.width": 8}, or both; what is absent has its default
+
+All are checked by one schema. A setting that the config does not read is refused where a dict gives it, and left out
+with a note where a recipe, a ConfigDict or a Config does.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments import settings
+from experiments.cli.recipes import load_recipe
+from transformer import schema
+from transformer.errors import problem, written
+
+Recipe = str | os.PathLike | ConfigDict | settings.Config | Mapping[str, Any]
+
+
+def resolve(recipe: Recipe, overrides: Mapping[str, Any] | None = None) -> tuple[settings.Config, list[str]]:
+    """Check a recipe and its overrides; return the config, and one line for each setting of the recipe left out.
+
+    Raises:
+        UserError: no recipe, or one of the errors of `settings.resolve`.
+    """
+    config, given = _recipe(recipe)
+    return settings.resolve_values(config, {**given, **flat(overrides or {}, "overrides")})
+
+
+def _recipe(recipe: Recipe) -> tuple[ConfigDict, dict[str, Any]]:
+    """Return the recipe as a ConfigDict, and the values that a dict gave."""
+    if isinstance(recipe, str | os.PathLike):
+        return load_recipe(Path(recipe)), {}
+    if isinstance(recipe, ConfigDict):
+        return recipe, {}
+    if isinstance(recipe, settings.Config):
+        return ConfigDict(settings.to_json_dict(recipe), type_safe=False), {}
+    if isinstance(recipe, Mapping):
+        default = schema.flatten(settings.to_json_dict(settings.Config()))
+        values = {name: settings.check_value(name, value) for name, value in flat(recipe, "a config").items()}
+        return ConfigDict(type_safe=False), {n: v for n, v in values.items() if v != _as_tuple(default[n])}
+    sections = {kind: name for name, kind in schema.sections(settings.Config).items()}
+    do = None
+    if type(recipe) in sections:
+        do = f"Write {{{sections[type(recipe)]!r}: ...}}."
+    expected = "a path or name of a recipe, a ConfigDict, a Config, or a dict of settings"
+    raise problem("not a config", got=f"{written(recipe)} ({type(recipe).__name__})", expected=expected, do=do)
+
+
+def flat(values: Any, what: str) -> dict[str, Any]:
+    """Join nested names by dots; sections may be dataclasses.
+
+    Args:
+        what: the dict in words, for errors.
+
+    Raises:
+        UserError: no dict, a name that is no text, or a setting that is given twice with two values.
+    """
+    if not isinstance(values, Mapping):
+        got = f"{written(values)} ({type(values).__name__})"
+        raise problem(f"{what} is no dict of settings", got=got, expected='such as {"model.width": 64}')
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise problem("the name of a setting is a text", got=written(key), expected='such as "model.width"')
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = schema.to_dict(value)
+        inside = flat(value, key) if isinstance(value, Mapping) else {"": _plain(value)}
+        for name, part in inside.items():
+            full = f"{key}.{name}".rstrip(".")
+            if full in found and found[full] != part:
+                raise problem(f"{full} is given twice", got=f"{written(found[full])} and {written(part)}")
+            found[full] = part
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Convert scalars of NumPy and JAX, and paths, to what the schema takes."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
