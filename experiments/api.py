@@ -17,7 +17,7 @@ gives the signal back to the program, so that Ctrl-C raises KeyboardInterrupt. T
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ CLASSES = {
     "Activation": "experiments.runs.capturing",
     "Answer": "experiments.runs.generation",
     "Config": "experiments.settings",
+    "Fit": "experiments.runs.fit",
     "Label": "experiments.runs.generation",
     "NotFiniteError": "experiments.training.loop",
     "Run": "experiments.runs.run",
@@ -111,6 +112,68 @@ def open_run(
         read_data=read_data,
         trust_code=trust_code,
         paths=paths or {},
+    )
+
+
+def fit(
+    model: Any,
+    batches: Any,
+    *,
+    steps: int,
+    optimizer: Any = "adamw",
+    loss: Callable[..., Any] | None = None,
+    params: Any = None,
+    validation: Any = None,
+    batch_size: int = 64,
+    evaluate_every: int | None = None,
+    seed: int = 0,
+    workdir: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> "Fit":
+    """Fit a model to arrays or batches of your own, by the update and the loop of all trainings.
+
+    Args:
+        model: of `transformer.build`.
+        batches: a dict of arrays with I examples each, of which `batch_size` are drawn a step; or batches: a list,
+            an iterable, or a function of the step, counted from 0. A batch is a dict of arrays: for the model
+            `source` (B S) and `target` (B T) with their lengths, and for the loss `labels` (B T, or B of a
+            classifier) and `loss_weights`, by default 1 within the length.
+        steps: number of updates.
+        optimizer: a name, a dict of settings, an `OptimizerConfig`, or an optax transformation, with its own rate.
+        loss: (params, batch, key) -> a scalar, or a scalar and a dict of further ones; None: the cross-entropy of the
+            labels in nats per token. `key` is for dropout, None in evaluations.
+        params: the parameters to start from; None: drawn from `seed`.
+        validation: held-out batches in the same form; the loss on them selects the best checkpoint.
+        batch_size: examples a step, where `batches` is a dict of arrays.
+        evaluate_every: steps between evaluations; None: a tenth of all.
+        seed: seed of parameters, order and dropout.
+        workdir: folder for checkpoints and metrics, from which the same call continues; None: nothing is written.
+        progress: whether to show progress.
+
+    Returns:
+        Fit: `params`, `step` and `metrics`.
+
+    Raises:
+        UserError: what is not as described, or a working directory of another fit.
+        NotFiniteError, KeyboardInterrupt: as for `train`.
+
+    >>> fit = api.fit(model, {"target": x, "labels": y}, steps=1000, optimizer={"name": "lion"})  # doctest: +SKIP
+    """
+    from experiments.runs import fit as fits
+
+    return fits.fit(
+        model,
+        batches,
+        optimizer,
+        params=params,
+        workdir=workdir,
+        progress=progress,
+        steps=steps,
+        loss=loss,
+        validation=validation,
+        batch_size=batch_size,
+        seed=seed,
+        evaluate_every=evaluate_every,
     )
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from experiments.training.loop import NotFiniteError
 from transformer.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,13 +38,13 @@ def python_words(message: str) -> str:
 
 
 def in_python(function: F) -> F:
-    """Wrap a function so that the UserErrors that it raises are in the words of Python."""
+    """Wrap a function so that the errors that it raises are in the words of Python."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except UserError as error:
+        except (UserError, NotFiniteError) as error:
             error.args = (python_words(str(error)),)
             raise
 
