@@ -22,6 +22,7 @@ from experiments import settings
 from experiments.cli.recipes import load_recipe
 from transformer import schema
 from transformer.errors import problem, written
+from transformer.read_by import unread
 
 Recipe = str | os.PathLike | ConfigDict | settings.Config | Mapping[str, Any]
 
@@ -32,22 +33,24 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any] | None = None) -> tuple
     Raises:
         UserError: no recipe, or one of the errors of `settings.resolve`.
     """
-    config, given = _recipe(recipe)
-    return settings.resolve_values(config, {**given, **flat(overrides or {}, "overrides")})
+    return settings.resolve_values(_recipe(recipe), flat({} if overrides is None else overrides, "overrides"))
 
 
-def _recipe(recipe: Recipe) -> tuple[ConfigDict, dict[str, Any]]:
-    """Return the recipe as a ConfigDict, and the values that a dict gave."""
+def _recipe(recipe: Recipe) -> ConfigDict:
+    """Return the recipe as a ConfigDict; raise the error of a setting in a dict that the dict does not read."""
     if isinstance(recipe, str | os.PathLike):
-        return load_recipe(Path(recipe)), {}
+        return load_recipe(Path(recipe))
     if isinstance(recipe, ConfigDict):
-        return recipe, {}
+        return recipe
     if isinstance(recipe, settings.Config):
-        return ConfigDict(settings.to_json_dict(recipe), type_safe=False), {}
+        return ConfigDict(settings.to_json_dict(recipe), type_safe=False)
     if isinstance(recipe, Mapping):
-        default = schema.flatten(settings.to_json_dict(settings.Config()))
         values = {name: settings.check_value(name, value) for name, value in flat(recipe, "a config").items()}
-        return ConfigDict(type_safe=False), {n: v for n, v in values.items() if v != _as_tuple(default[n])}
+        config = schema.with_values(settings.Config(), values)
+        for name, found in unread(config).items():
+            if name in values and values[name] != settings.find(name).default and not found.quiet:
+                raise found.error(values[name])
+        return ConfigDict(settings.to_json_dict(config), type_safe=False)
     sections = {kind: name for name, kind in schema.sections(settings.Config).items()}
     do = None
     if type(recipe) in sections:
@@ -90,7 +93,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(map(_plain, value))
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

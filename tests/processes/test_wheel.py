@@ -1,4 +1,4 @@
-"""The wheel contains both packages and the recipes, and works from an unrelated folder, the library without the extra."""
+"""The wheel contains both packages and the recipes; it works from an unrelated folder, the library without extras."""
 
 import json
 import os
