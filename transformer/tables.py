@@ -13,6 +13,7 @@ names the row (`model.position` -> `model.position_settings.NAME`). The row's fu
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
@@ -104,6 +105,7 @@ class Table(Mapping[str, R], Generic[R]):
         self.expected = expected or f"a {kind.__module__}.{kind.__qualname__}"
         self._rows, self._make, self._check = rows, make, check
         self._own: dict[str, R] = {}
+        self._modules: dict[str, str] = {}
         TABLES[axis] = self
 
     def __repr__(self) -> str:
@@ -190,8 +192,22 @@ class Table(Mapping[str, R], Generic[R]):
         except UserError:
             return False
 
-    def add(self, name: str, value: Any) -> None:
-        """Add a row from outside. Raises a UserError if the name is taken or no name, or the row cannot be used."""
+    def module_of(self, value: Any) -> str | None:
+        """Return the name of the module that a row from outside comes from; None for the project's own rows."""
+        if isinstance(value, str):
+            return value.partition(":")[0] if ":" in value else self._modules.get(value)
+        callables = [part for part in (value, *value._parts()) if callable(part)]
+        return callables[0].__module__ if callables else None
+
+    def add(self, name: str, value: Any, module: str = "__main__") -> None:
+        """Add a row from outside.
+
+        Args:
+            module: the module that adds it.
+
+        Raises:
+            UserError: the name is taken or no name, or the row cannot be used.
+        """
         what = f"{self.axis} {name!r}"
         if not isinstance(name, str) or not name.isidentifier():
             raise problem(f"the name of a {self.axis} is no name", got=repr(name), expected="letters, digits and _")
@@ -199,7 +215,7 @@ class Table(Mapping[str, R], Generic[R]):
         if name in self and self[name] != row:
             raise problem(f"{what} is there already", got=shorten(repr(value)), do="Choose another name.")
         self.check(row, what)
-        self._own[name] = row
+        self._own[name], self._modules[name] = row, module
 
     def remove(self, name: str) -> None:
         """Remove a row that `add` has added."""
@@ -221,4 +237,4 @@ def register(axis: str, name: str, row: Any) -> None:
     """
     if axis not in TABLES:
         raise unknown("axis", axis, TABLES)
-    TABLES[axis].add(name, row)
+    TABLES[axis].add(name, row, sys._getframe(1).f_globals.get("__name__", "__main__"))
