@@ -9,12 +9,11 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.axes import describe
+from transformer.axes import describe, is_integer
 from transformer.errors import counted, problem, shorten
 from transformer.models import entries, faults
 from transformer.models.batch import prompt
@@ -107,9 +106,9 @@ class Model:
         Returns:
             logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
             classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for.
-            Under `jax.jit`, where ids and lengths cannot be checked, the logits of a position with an id outside of
-            the vocabulary are NaN, and all of an example with a negative length; those of a decoder are NaN too where
-            it reads a source with such an id.
+            Under `jax.jit`, where ids and lengths cannot be checked, the logits and hidden of a position with an id
+            outside of the vocabulary are NaN, and all of an example with a negative length; those of a decoder are
+            NaN too where it reads a source with such an id. Captured activations are as they were computed.
 
         Raises:
             UserError: parameters of another model, a rate outside of its range, a batch without what this architecture
@@ -126,12 +125,12 @@ class Model:
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
         out = cast(dict[str, Any], module.apply({"params": params}, inputs, site))
-        outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
-        if "logits" in out:
-            unknown = faults.unknown_positions(found, inputs, STRUCTURES[self.config.architecture].sides[-1])
-            outputs["logits"] = faults.mark(out["logits"], unknown)
-        else:
-            outputs["class_logits"] = faults.mark(out["class_logits"], faults.unknown_examples(found))
+        side = STRUCTURES[self.config.architecture].sides[-1]
+        by_position, by_example = faults.unknown_positions(found, inputs, side), faults.unknown_examples(found)
+        unknown = {"logits": by_position, "class_logits": by_example, "hidden": by_position}
+        outputs: dict[str, Any] = {
+            name: faults.mark(out[name], where) for name, where in unknown.items() if name in out
+        }
         return {**outputs, "captured": out["captured"]} if capture else outputs
 
     def start(
@@ -161,7 +160,7 @@ class Model:
             UserError: what `apply` raises, a prompt without a token, several segments in one row, a prompt beyond
                 learned positions, fewer than one step, a classifier.
         """
-        if not isinstance(steps, int | np.integer) or steps < 1:
+        if not is_integer(steps, known=True) or int(steps) < 1:
             got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
             raise problem("nothing to decode", got=got, expected=expected)
         module = self._requesting(capture, replace)

@@ -119,7 +119,7 @@ def check_functions(config: ModelSettings, score: str | None, setting: str, *, s
         arguments = {"scores_BNTS": jax.ShapeDtypeStruct(shape, jnp.float32), **at}
 
         def modified(scores_BNTS: Array, query: Array, key: Array) -> Array:
-            return modify_scores(scores_BNTS, Modifiers(function=function))
+            return modify_scores(scores_BNTS, Modifiers(function=function, path=own.score_modifier))
 
         _check_call(f"model.attention.score_modifier {own.score_modifier!r}", function, arguments, modified)
 

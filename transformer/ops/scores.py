@@ -29,7 +29,7 @@ from jax import Array
 from jaxtyping import Float
 
 from transformer.axes import check_shape
-from transformer.errors import look_up, path_of, problem
+from transformer.errors import look_up, path_of, problem, with_article
 from transformer.ops.positions import QueryKeyPositions, relative
 
 ScoreFunction = Callable[..., Array]
@@ -58,6 +58,7 @@ class Score:
         dot_scale: head width -> the factor on q . k, for a score that is only this; fused kernels take those.
         reads_content: False for a score that reads no more of q and k than their shapes; a model then projects none.
         reads_positions: True for a function that takes `positions`, a `transformer.ops.positions.QueryKeyPositions`.
+        path: the path package.module:attribute that it was found by; None: by a name, or not at all.
     """
 
     function: ScoreFunction
@@ -65,14 +66,15 @@ class Score:
     dot_scale: Callable[[int], float] | None = None
     reads_content: bool = True
     reads_positions: bool = False
+    path: str | None = dataclasses.field(default=None, compare=False)
 
     def __hash__(self) -> int:
         return hash(self.function)  # a mapping has no hash; a score is an attribute of modules, which need one
 
     @property
     def name(self) -> str:
-        """The function's own name with its module, for errors."""
-        return path_of(self.function)
+        """The path that it was found by, else the function's own name with its module, for errors."""
+        return self.path or path_of(self.function)
 
 
 def dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
@@ -198,14 +200,15 @@ def find(score: "str | Score | ScoreFunction") -> Score:
     'N H'
     """
     found = look_up("score", SCORES, score) if isinstance(score, str) else score
+    path = score if isinstance(score, str) and score not in SCORES else None
     if isinstance(found, Score):
-        return found
+        return found if path is None else dataclasses.replace(found, path=path)
     if not callable(found):
         raise problem(
-            f"score {score!r} is a {type(found).__name__}",
+            f"score {score!r} is {with_article(type(found).__name__)}",
             expected="a function (query_BTNH, key_BSNH) -> scores_BNTS, or a transformer.ops.scores.Score",
         )
-    return Score(found)
+    return Score(found, path=path)
 
 
 def check_parameters(score: Score, parameters: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> None:
