@@ -18,6 +18,7 @@ from transformer.errors import counted, problem, shorten
 from transformer.models import entries, faults
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
+from transformer.models.contradictions import check_complete
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
 from transformer.models.reads import STRUCTURES, Parts, score_name, stacks
@@ -26,7 +27,6 @@ from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
-from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
@@ -293,11 +293,5 @@ def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: 
         do = 'Write, for instance, build(architecture="decoder_only", vocab_size=100).'
         raise problem("not a config of a model", got=repr(config), expected=expected, do=do)
     config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
-    if config.vocab_size is None:
-        raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
-    if config.class_head.reads is not None and config.class_head.classes is None:
-        expected = "model.class_head.classes, the number of classes"
-        raise problem("model.class_head.reads is not read", got=config.class_head.reads, expected=expected)
-    if POSITIONS[config.position].adds == "table" and config.max_length is None:
-        raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")
+    check_complete(config.as_settings)
     return Model(config, ARCHITECTURES[config.architecture](module_settings(config)))
