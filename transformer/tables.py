@@ -31,10 +31,12 @@ class Row:
         settings: the row's own settings, an instance of a frozen dataclass (a class stands for its defaults); None:
             there are none.
         exempt: properties of `transformer.testing.check` that the row need not have -> the reason.
+        path: the path that the row was found by; it does not count in comparisons.
     """
 
     settings: Any = None
     exempt: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    path: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.settings, type):
@@ -49,11 +51,11 @@ class Row:
         return {} if self.settings is None else {"settings": self.settings}
 
     def __str__(self) -> str:
-        """Return the path of the row's first function, or what `repr` returns without any."""
-        return next((path_of(part) for part in self._parts() if callable(part)), repr(self))
+        """Return the path that the row was found by, else that of its first function, or what `repr` returns."""
+        return self.path or next((path_of(part) for part in self._parts() if callable(part)), repr(self))
 
     def _parts(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._parts() == other._parts()
@@ -140,7 +142,8 @@ class Table(Mapping[str, R], Generic[R]):
             if value not in self:
                 raise self.unknown(value, what)
             return self[value]
-        return self.row(look_up(what or self.axis, {}, value), f"{what or self.axis} {value!r}")
+        row = self.row(look_up(what or self.axis, {}, value), f"{what or self.axis} {value!r}")
+        return dataclasses.replace(row, path=value)
 
     def unknown(self, name: str, what: str | None = None, others: Iterable[str] = ()) -> UserError:
         """Return the error for a name that no row has; `others` are valid beside the rows."""

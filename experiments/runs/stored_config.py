@@ -61,9 +61,7 @@ def changed_code(config: Any, record: Mapping[str, Any]) -> list[str]:
     """List the settings of a run whose code from outside is not what it was."""
     old = record.get("code", {})
     return [
-        name
-        for name, own in code_from_outside(config).items()
-        if name in old and own["sha256"] != old[name]["sha256"]
+        name for name, own in code_from_outside(config).items() if name in old and own["sha256"] != old[name]["sha256"]
     ]
 
 
