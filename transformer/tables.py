@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from transformer.errors import UserError, look_up, path_of, problem, shorten, unknown
+from transformer.errors import UserError, look_up, path_of, problem, shorten, unknown, with_article
 
 OWN = "_settings"
 """Ending of the section with a row's own settings: `position` -> `position_settings`."""
@@ -142,7 +142,7 @@ class Table(Mapping[str, R], Generic[R]):
             if value not in self:
                 raise self.unknown(value, what)
             return self[value]
-        row = self.row(look_up(what or self.axis, {}, value), f"{what or self.axis} {value!r}")
+        row = self.row(look_up(what or self.axis, {}, value), what or self.axis, repr(value))
         return dataclasses.replace(row, path=value)
 
     def unknown(self, name: str, what: str | None = None, others: Iterable[str] = ()) -> UserError:
@@ -157,13 +157,22 @@ class Table(Mapping[str, R], Generic[R]):
         row, own = self.find(getattr(section, name)), getattr(section, name + OWN, None)
         return row if own is None else dataclasses.replace(row, settings=own)
 
-    def row(self, value: Any, what: str) -> R:
-        """Return an object as a row. Raises a UserError if it is none and none can be made of it."""
+    def row(self, value: Any, what: str, shown: str | None = None) -> R:
+        """Return an object as a row.
+
+        Args:
+            what: what names the row, for errors.
+            shown: the object in an error; None: its `repr`.
+
+        Raises:
+            UserError: it is no row, and none can be made of it.
+        """
         if isinstance(value, self.kind):
             return value
         if self._make is not None and callable(value):
             return self._make(value)
-        raise problem(f"{what} is no {self.axis}", got=shorten(repr(value)), expected=self.expected)
+        kind = with_article(type(value).__name__)
+        raise problem(f"{what} {shown or shorten(repr(value))} is {kind}", expected=self.expected)
 
     def check(self, row: R, what: str) -> None:
         """Check a row from outside. Raises a UserError if it cannot be used."""

@@ -261,7 +261,8 @@ def command_help(own_flags: type, overridable: bool | tuple[str, ...] = True, wo
     if overridable is True:
         parts.append(f"  --{OVERRIDE}SECTION.NAME=VALUE  {VALUES}")
         parts.append(settings.help_text())
-    parts.append(f"  {IMPORT}=MODULE,...  modules to import first, which may register rows of tables")
+    if overridable or "workdir" in own:
+        parts.append(f"  {IMPORT}=MODULE,...  modules to import first, which may register rows of tables")
     return "\n\n".join(part for part in parts if part)
 
 
