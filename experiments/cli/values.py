@@ -6,11 +6,13 @@
     Config                            the dataclass; its sections may stand in a dict
     {"model": {"width": 8}}           nested, or {"model.width": 8}, or both; what is absent has its default
 
+Overrides are such a dict; a dataclass in it takes the place of the whole section.
+
 All are checked by one schema. A setting that the config does not read is refused where a dict gives it, and left out
 with a note where a recipe, a ConfigDict or a Config does.
 """
 
-import dataclasses
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from experiments.cli.recipes import load_recipe
 from transformer import schema
 from transformer.errors import problem, written
 from transformer.read_by import unread
+from transformer.tables import is_section
 
 Recipe = str | os.PathLike | ConfigDict | settings.Config | Mapping[str, Any]
 
@@ -33,7 +36,13 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any] | None = None) -> tuple
     Raises:
         UserError: no recipe, or one of the errors of `settings.resolve`.
     """
-    return settings.resolve_values(_recipe(recipe), flat({} if overrides is None else overrides, "overrides"))
+    config, overrides = copy.deepcopy(_recipe(recipe)), {} if overrides is None else overrides
+    given = flat(overrides, "overrides")
+    for name in [name for name, value in overrides.items() if is_section(value)]:
+        with config.unlocked(), config.ignore_type():
+            config[name] = ConfigDict(schema.to_dict(overrides[name]), type_safe=False)
+        given = {full: value for full, value in given.items() if not full.startswith(f"{name}.")}
+    return settings.resolve_values(config, given)
 
 
 def _recipe(recipe: Recipe) -> ConfigDict:
@@ -43,14 +52,16 @@ def _recipe(recipe: Recipe) -> ConfigDict:
     if isinstance(recipe, ConfigDict):
         return recipe
     if isinstance(recipe, settings.Config):
-        return ConfigDict(settings.to_json_dict(recipe), type_safe=False)
+        return ConfigDict(schema.to_dict(recipe), type_safe=False)
     if isinstance(recipe, Mapping):
-        values = {name: settings.check_value(name, value) for name, value in flat(recipe, "a config").items()}
-        config = schema.with_values(settings.Config(), values)
+        values = flat(recipe, "a config")
+        nested = _nested(values)
+        config = schema.from_dict(settings.Config, nested)
         for name, found in unread(config).items():
-            if name in values and values[name] != settings.find(name).default and not found.quiet:
+            default = settings.find(name, type(config)).default
+            if name in values and values[name] != default and not found.quiet:
                 raise found.error(values[name])
-        return ConfigDict(settings.to_json_dict(config), type_safe=False)
+        return ConfigDict(nested, type_safe=False)
     sections = {kind: name for name, kind in schema.sections(settings.Config).items()}
     do = None
     if type(recipe) in sections:
@@ -75,7 +86,7 @@ def flat(values: Any, what: str) -> dict[str, Any]:
     for key, value in values.items():
         if not isinstance(key, str):
             raise problem("the name of a setting is a text", got=written(key), expected='such as "model.width"')
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if is_section(value):
             value = schema.to_dict(value)
         inside = flat(value, key) if isinstance(value, Mapping) else {"": _plain(value)}
         for name, part in inside.items():
@@ -83,6 +94,20 @@ def flat(values: Any, what: str) -> dict[str, Any]:
             if full in found and found[full] != part:
                 raise problem(f"{full} is given twice", got=f"{written(found[full])} and {written(part)}")
             found[full] = part
+    return found
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by their full names as a nested dict."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        section = found
+        for part in sections:
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise problem(f"{part} is a section", got=written(section), expected="a dict of its settings")
+        section[last] = value
     return found
 
 

@@ -12,7 +12,7 @@ from experiments.data.examples import Document, Pair
 from experiments.data.tokenizers.tokens import SPACE
 from experiments.runs.pictures import easy_to_read
 from experiments.runs.run_data import require_run_data
-from experiments.runs.stored_config import origin_named, stored_config
+from experiments.runs.stored_config import changed_code, code_line, origin_named, stored_config
 from experiments.runs.trained import TrainedExperiment
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
@@ -67,6 +67,8 @@ def open_run(
     path = Path(workdir)
     refuse_unwritable_name(path)
     config, record = stored_config(path, trust_code=trust_code, paths=paths)
+    for name in changed_code(config, record):
+        note(code_line(name).removeprefix("note: "))
     unkept = unkept_trial(path)
     if unkept is not None:
         raise unkept

@@ -41,11 +41,8 @@ def train_run(
 ) -> Run:
     """Train a model; see `experiments.api.train`."""
     config, notes = resolve(recipe, overrides)
-    reporter = reporter_of(progress)
-    for note in notes:
-        reporter.note(note)
     use_compilation_cache()
-    ended = train(config, folder(workdir), reporter, force=force)
+    ended = train(config, folder(workdir), reporter_of(progress), notes=notes, force=force)
     if ended.stopped is not None:
         signals.give_back(ended.stopped)
     return Run(ended.run)
@@ -74,7 +71,7 @@ def open_run_of(
             read_data=read_data,
             trust_code=trust_code,
             paths=texts,
-            note=Reporter().note,
+            note=Reporter().remark,
         )
     )
 

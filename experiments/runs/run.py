@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import functools
 import io
 import warnings
 from collections.abc import Callable, Sequence
@@ -109,7 +108,7 @@ class Run:
         }
         if seed is not None and (wrong := schema.a_seed(seed)):
             raise problem("seed is out of range", got=written(seed), expected=wrong)
-        return generation.predict(self.trained, _texts(texts), given, seed, warn=_warn)
+        return generation.predict(self.trained, _texts(texts), given, seed, warn=Reporter().remark)
 
     @in_python
     def evaluate(self, split: str | None = None, *, examples: int | None = None) -> dict[str, Value]:
@@ -155,7 +154,7 @@ class Run:
         if isinstance(names, str):
             raise problem("names is one text", got=repr(names), expected="a list of names", do=f"Write [{names!r}].")
         texts = _texts(texts)
-        self.trained.check(texts, warn=_warn)
+        self.trained.check(texts, warn=Reporter().remark)
         return capturing.capture(self.trained, texts, names)
 
     @in_python
@@ -173,7 +172,7 @@ class Run:
         text = example_text(self.trained.experiment) if text is None else text
         if text is None:
             raise problem(NO_EXAMPLE, do="Give a text.")
-        self.trained.check(_texts([text]), warn=_warn)
+        self.trained.check(_texts([text]), warn=Reporter().remark)
         return drawing.attention_figure(self.trained, text, answer_text(self.trained, text)[0], layer)
 
     @in_python
@@ -213,6 +212,3 @@ def _texts(texts: Any) -> list[str]:
         if not isinstance(text, str):
             raise problem(f"text {number} is no text", got=f"{written(text)} ({type(text).__name__})", expected="str")
     return texts
-
-
-_warn = functools.partial(Reporter.warn, Reporter())

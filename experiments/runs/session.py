@@ -9,7 +9,7 @@ from experiments import settings
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.run_data import read_run_data, write_run_data
-from experiments.runs.stored_config import origin_named
+from experiments.runs.stored_config import code_line, origin_named
 from experiments.runs.trained import TrainedExperiment
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
@@ -21,6 +21,7 @@ from experiments.training.experiment import set_up
 from experiments.training.loop import Loop, restore_or_start
 from experiments.training.progress import devices_in_words
 from experiments.training.reporter import Reporter
+from transformer.named_code import code_from_outside
 
 
 class Session(NamedTuple):
@@ -74,7 +75,8 @@ def train(
             differences=settings.differences,
             devices=devices,
             data=experiment.task.splits.fingerprint,
-        ),
+            code=code_from_outside(experiment.config),
+        ) as opened,
         Checkpoints(
             workdir / "checkpoints",
             Retention.of(experiment.config.training),
@@ -84,6 +86,7 @@ def train(
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,
     ):
+        notes += [code_line(name) for name in opened.changed_code]
         write_run_data(workdir, experiment.task)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
         first = int(state.step)
@@ -91,7 +94,9 @@ def train(
         reporter.line(start_line(first, experiment.config.training.steps, finished, workdir))
         task, costs = experiment.task, costs_of(experiment)
         write_costs(workdir, costs)
-        for line in (*notes, *task.splits.notes, *task.notes, *described(experiment, costs, devices)):
+        for note in notes:
+            reporter.remark(note)
+        for line in (*task.splits.notes, *task.notes, *described(experiment, costs, devices)):
             reporter.line(line)
         began = time.monotonic()
         with signals.catch_stop_signals() as stop:

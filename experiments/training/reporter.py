@@ -34,13 +34,9 @@ class Reporter:
     def table(self, table: Table) -> None:
         """Report a table."""
 
-    def note(self, text: str) -> None:
-        """Report what is done in place of what was asked for."""
-        warnings.warn(text, UserWarning, stacklevel=2)
-
-    def warn(self, text: str) -> None:
-        """Report what may be a mistake."""
-        warnings.warn(text, UserWarning, stacklevel=2)
+    def remark(self, text: str) -> None:
+        """Report what may be a mistake, or what is done in place of what was asked for."""
+        warnings.warn(text.removeprefix("note: "), UserWarning, stacklevel=2)
 
     @contextlib.contextmanager
     def progress(self, total_steps: int, start_step: int) -> Iterator[Progress]:
@@ -49,7 +45,7 @@ class Reporter:
 
 
 class Terminal(Reporter):
-    """The reporter of a command, which prints everything: remarks on standard error, all else on the console."""
+    """The reporter of a command, which prints everything on its console."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -63,11 +59,8 @@ class Terminal(Reporter):
     def table(self, table: Table) -> None:
         print_table(self.console, table)
 
-    def note(self, text: str) -> None:
-        print(f"note: {text}", file=sys.stderr)
-
-    def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr)
+    def remark(self, text: str) -> None:
+        print_line(self.console, text)
 
     @contextlib.contextmanager
     def progress(self, total_steps: int, start_step: int) -> Iterator[Progress]:

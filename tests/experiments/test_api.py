@@ -165,6 +165,7 @@ def test_a_notebook_shows_the_scores_the_curves_and_the_attention(run):
     assert shown["text/html"].count('<img src="data:image/png;base64,') == 2
 
 
+@pytest.mark.more
 def test_the_lines_of_the_readme_run(run, workdir, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (code,) = [block for block in blocks if "api.open_run" in block]
@@ -271,6 +272,7 @@ def test_a_mistake_with_a_run_raises_an_error_in_the_words_of_python(name, run):
     assert "--" not in str(caught.value)
 
 
+@pytest.mark.more
 def test_a_run_that_is_opened_without_its_data_answers_and_has_no_scores(workdir, trained):
     run = api.open_run(workdir, "last", read_data=False)
     assert len(run.predict(TEXTS)) == 2
