@@ -17,26 +17,30 @@ gives the signal back to the program, so that Ctrl-C raises KeyboardInterrupt. T
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 CLASSES = {
     "Activation": "experiments.runs.capturing",
     "Answer": "experiments.runs.generation",
+    "Comparison": "experiments.comparing.python",
     "Config": "experiments.settings",
     "Fit": "experiments.runs.fit",
     "Label": "experiments.runs.generation",
     "NotFiniteError": "experiments.training.loop",
     "Run": "experiments.runs.run",
+    "Sweep": "experiments.sweeping.python",
     "UserError": "transformer.errors",
     "Value": "experiments.comparing.statistics",
+    "linear": "experiments.sweeping.space",
+    "log": "experiments.sweeping.space",
 }
-"""Classes of arguments, results and errors -> their modules, which are imported on use."""
+"""Classes of arguments, results and errors, and ranges of a space -> their modules, which are imported on use."""
 
 
 def __getattr__(name: str) -> Any:
-    """Return a class by its name here."""
+    """Return a class, or a kind of range, by its name here."""
     if name not in CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(CLASSES[name]), name)
@@ -175,6 +179,62 @@ def fit(
         seed=seed,
         evaluate_every=evaluate_every,
     )
+
+
+def sweep(
+    recipe: Any,
+    space: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    workdir: str | os.PathLike,
+    progress: bool = True,
+    **options: Any,
+) -> "Sweep":
+    """Train a model with many settings, many trials in one program; the same call continues.
+
+    Args:
+        recipe: what to train; see the module.
+        space: setting -> a list of values, a range, `api.log(low, high)` or `api.linear(low, high)`; "seed" trains
+            every combination with each seed; names and values may be zipped and conditional as in `--sweep`. None:
+            the recipe's `get_sweep()`, which it otherwise adds to.
+        overrides: settings of all trials, full name -> value.
+        workdir: folder for the trials, their results and the study.
+        progress: whether to show progress.
+        **options: trials (number of combinations), sampler, lanes, mode, data, halvings, keep, storage, study,
+            heartbeat, devices, force: as the flags of `experiments.sweep`.
+
+    Returns:
+        Sweep: `table()`, `best()`, `results`.
+
+    Raises:
+        UserError: a mistake in the recipe, the space, or an option.
+        OSError, KeyboardInterrupt: as for `train`.
+
+    >>> api.sweep("dates", {"optimizer.learning_rate": api.log(1e-4, 1e-2)}, trials=16, workdir="x")  # doctest: +SKIP
+    """
+    from experiments.sweeping.python import run_sweep
+
+    return run_sweep(recipe, space, overrides, workdir, progress=progress, options=options)
+
+
+def compare(runs: Sequence[Any], metric: str | None = None) -> "Comparison":
+    """Compare runs: the settings that differ, their last scores, and means over the runs that differ in seed alone.
+
+    Args:
+        runs: two or more runs, sweeps, or their working directories.
+        metric: the metric that the comparison shows; None: all.
+
+    Returns:
+        Comparison: `table()`, `settings`, `groups`, `results`.
+
+    Raises:
+        UserError: fewer than two runs, one without an evaluation, or runs that share no metric.
+
+    >>> api.compare([run_a, run_b], metric="loss").table()  # doctest: +SKIP
+    """
+    from experiments.comparing.python import compare as compare_runs
+
+    return compare_runs(runs, metric)
 
 
 def describe(section: str | None = None) -> str:

@@ -12,7 +12,7 @@ from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import MOST_TRIALS, use_cores
 from experiments.sweeping.planning import print_sweep_plan
-from experiments.sweeping.session import make_sweep
+from experiments.sweeping.search import make_sweep
 from experiments.training.experiment import set_up
 from experiments.training.progress import print_line
 from transformer.errors import problem

@@ -36,7 +36,7 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any] | None = None) -> tuple
     Raises:
         UserError: no recipe, or one of the errors of `settings.resolve`.
     """
-    config, overrides = copy.deepcopy(_recipe(recipe)), {} if overrides is None else overrides
+    config, overrides = copy.deepcopy(as_recipe(recipe)), {} if overrides is None else overrides
     given = flat(overrides, "overrides")
     for name in [name for name, value in overrides.items() if is_section(value)]:
         with config.unlocked(), config.ignore_type():
@@ -45,7 +45,7 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any] | None = None) -> tuple
     return settings.resolve_values(config, given)
 
 
-def _recipe(recipe: Recipe) -> ConfigDict:
+def as_recipe(recipe: Recipe) -> ConfigDict:
     """Return the recipe as a ConfigDict; raise the error of a setting in a dict that the dict does not read."""
     if isinstance(recipe, str | os.PathLike):
         return load_recipe(Path(recipe))
@@ -88,7 +88,7 @@ def flat(values: Any, what: str) -> dict[str, Any]:
             raise problem("the name of a setting is a text", got=written(key), expected='such as "model.width"')
         if is_section(value):
             value = schema.to_dict(value)
-        inside = flat(value, key) if isinstance(value, Mapping) else {"": _plain(value)}
+        inside = flat(value, key) if isinstance(value, Mapping) else {"": plain(value)}
         for name, part in inside.items():
             full = f"{key}.{name}".rstrip(".")
             if full in found and found[full] != part:
@@ -111,10 +111,10 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert scalars of NumPy and JAX, and paths, to what the schema takes."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, tuple | list):
-        return tuple(map(_plain, value))
+        return tuple(map(plain, value))
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value

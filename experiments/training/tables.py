@@ -5,6 +5,7 @@ output is no terminal, lines have any length (`cli.terminal`), and every table s
 """
 
 import html
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -101,6 +102,13 @@ def to_html(table: Table) -> str:
     rows = "".join(f"<tr>{''.join(f'<td>{_escaped(cell)}</td>' for cell in row)}</tr>" for row in cells)
     title = "" if table.title is None else f"<caption>{_escaped(table.title)}</caption>"
     return f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return rows as a pandas DataFrame where pandas is installed, otherwise as a list of dicts."""
+    if importlib.util.find_spec("pandas") is None:
+        return [dict(row) for row in rows]
+    return importlib.import_module("pandas").DataFrame(rows)
 
 
 def _escaped(text: Any) -> str:
