@@ -26,7 +26,7 @@ class PlanFlags:
     With --sweep.SETTING=VALUES, as for experiments.sweep, or a recipe with get_sweep(), those of the sweep too.
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
     probe_steps: int = setting(
         10,
         "number of steps that are timed, after as many that are not; 0: no estimate of time",

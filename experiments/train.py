@@ -27,7 +27,7 @@ class TrainFlags:
     python -m experiments.train --config=configs/dates.py --verify_resume
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
     workdir: str = setting(REQUIRED, "working directory for checkpoints, metrics and pictures")
     verify_resume: bool = setting(
         False, "proof that a killed run continues exactly, in place of training; see --verify_resume --help"
@@ -51,7 +51,7 @@ class VerifyFlags:
     where they are generated, and answers of 1 token.
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
     verify_resume: bool = setting(
         True, "proof of resuming, in place of training", check=Check(bool, "true, or left out")
     )

@@ -24,7 +24,7 @@ REPLACED = (
     (r"--force goes on", "force=True goes on"),
     (r"give its new place: --config\.([\w.]+)=PATH", r'give its new place: paths={"\1": PATH}'),
     (r"Add --sweep\.SETTING=VALUES, or get_sweep\(\) to the recipe; see --help", 'Give {"SETTING": VALUES}'),
-    (r"fixed by --config\.[\w.]+", "fixed by the overrides"),
+    (r"fixed by --config\.[\w.]+\w", "fixed by the overrides"),
     (r"--(config|sweep)\.", ""),
     (r"\bconfigs/(\w+)\.py\?", r'"\1"?'),
     (r"--(\w)", r"\1"),

@@ -92,5 +92,5 @@ def compare(runs: Sequence[Any], metric: str | None) -> Comparison:
 def _columns(prefix: str, estimate: Estimate | None) -> dict[str, float | None]:
     """Return the mean and the ends of its interval as columns."""
     low, high = (None, None) if estimate is None or estimate.interval is None else estimate.interval
-    values = {"mean": None if estimate is None else estimate.mean, "low": low, "high": high}
+    values = {"mean": estimate.mean if estimate is not None and estimate.count else None, "low": low, "high": high}
     return {f"{prefix} {name}".strip(): value for name, value in values.items()}

@@ -35,7 +35,9 @@ class SweepFlags:
     --sweep.seed=0:5 trains every setting with each seed. A recipe's get_sweep() gives the same as a dict.
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config() and possibly get_sweep()")
+    config: str = setting(
+        REQUIRED, "recipe: a Python file with get_config() and possibly get_sweep(), or the name of one in configs/"
+    )
     workdir: str = setting(REQUIRED, "working directory for trials, results and pictures")
     storage: str | None = setting(
         None,
