@@ -115,7 +115,7 @@ def train_sweep(flags: Any, sweep: Sweep, name: str, reporter: Reporter, finish:
 
 
 class Work(NamedTuple):
-    """What a worker works on."""
+    """Parts of a sweep that its worker needs."""
 
     study: SweepStudy
     sweep: Sweep
