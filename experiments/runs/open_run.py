@@ -100,7 +100,7 @@ class Run:
                     expected=f"at most {LONGEST} x {task.max_sequence_length()}",
                     do="Shorten it.",
                 )
-            if POSITIONS[config.position].adds == "table" and length > config.max_length:
+            if POSITIONS.of(config, "position").is_bounded and length > config.max_length:
                 raise problem(
                     f"text {number} is longer than the model's table of learned positions",
                     got=f"{length} tokens with its answer",

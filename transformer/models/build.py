@@ -31,7 +31,6 @@ from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
-from transformer.ops.scores import Score
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -234,12 +233,7 @@ class Model:
 
     def parameter_axes(self, params: Params) -> dict[str, Any]:
         """Return a nested dict like `params`, with the axes and kind of each array."""
-        return parameter_axes(params, self._score)
-
-    @property
-    def _score(self) -> Score | None:
-        """The score of the attention; None without attention."""
-        return score_of(self.config.as_settings)
+        return parameter_axes(params, module_settings(self.config))
 
     @property
     def stacks(self) -> dict[str, Parts]:
@@ -300,6 +294,6 @@ def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: 
     if config.class_head.reads is not None and config.class_head.classes is None:
         expected = "model.class_head.classes, the number of classes"
         raise problem("model.class_head.reads is not read", got=config.class_head.reads, expected=expected)
-    if POSITIONS[config.position].adds == "table" and config.max_length is None:
+    if POSITIONS.of(config, "position").is_bounded and config.max_length is None:
         raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")
     return Model(config, ARCHITECTURES[config.architecture](module_settings(config)))

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 from transformer.errors import counted, problem
 from transformer.nn.blocks import sublayers
-from transformer.nn.positions import POSITIONS
+from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import check_functions
+from transformer.ops.positions import rotary
 from transformer.ops.scores import SCORES, Score, find
 from transformer.read_by import Condition, unless, when
+from transformer.tables import Choice
 
 Parts = dict[str, int]
 """Residual and sublayers of a stack's layers -> in how many of them, from the first on."""
@@ -137,10 +139,10 @@ UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
 """Settings of attention with which no fused kernel computes it."""
 
 
-def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
+def _has_kernel(architecture: str, score: Choice, position: Choice, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
     *others, modifier = unfused
-    by_self = POSITIONS[position].bias is None and modifier is None
+    by_self = POSITIONS.find(position).bias is None and modifier is None
     return find(score).dot_scale is not None and not any(others) and (by_self or architecture == "seq2seq")
 
 
@@ -163,7 +165,7 @@ ATTENDS = with_choice(
 FEED_FORWARD = with_choice(
     "model.feed_forward_width", lambda value: value != 0, "model.feed_forward_width other than 0"
 )
-ROTARY = with_choice("model.position", lambda value: POSITIONS[value].rotates, "model.position=rotary")
+ROTARY = with_choice("model.position", lambda value: POSITIONS.find(value).rotates is not None, "model.position=rotary")
 NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
 FUSED = Condition(
     ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
@@ -173,10 +175,10 @@ FUSED = Condition(
     do="Leave it out.",
     noted=True,
 )
-RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
+RELATIVE = with_choice("model.position", lambda value: POSITIONS.find(value).has_buckets, "model.position=relative")
 BUCKETS = with_choice(
     "model.position",
-    lambda position, score: POSITIONS[position].learns or _has_buckets(find(score)),
+    lambda position, score: POSITIONS.find(position).has_buckets or _has_buckets(find(score)),
     "model.position=relative or model.score=position_only",
     "model.score",
 )
@@ -219,21 +221,27 @@ def _written(layers: set[Any]) -> str:
     return " and ".join(counted(number, "layer") for number in sorted(layers))
 
 
+def _position(config: WholeSettings) -> Position:
+    return POSITIONS.of(config, "position")
+
+
 def _rotates(config: WholeSettings) -> bool:
-    return POSITIONS[config.position].rotates
+    return _position(config).rotates is not None
+
+
+def _turns_pairs(config: WholeSettings) -> bool:
+    return _position(config).rotates is rotary
 
 
 CONTRADICTIONS = {
     "positions of self-attention, no self-attention": Contradiction(
-        lambda config, _: (
-            (_rotates(config) or POSITIONS[config.position].bias is not None) and not config.self_attention
-        ),
+        lambda config, _: (_rotates(config) or _position(config).bias is not None) and not config.self_attention,
         "these positions work within self-attention",
         lambda config: f"model.position {config.position}, model.self_attention false",
         do="Set model.position to one that is added to the embeddings, or to none.",
     ),
     "rotary positions, an odd width": Contradiction(
-        lambda config, _: _rotates(config) and config.head_width % 2 == 1,
+        lambda config, _: _turns_pairs(config) and config.head_width % 2 == 1,
         "rotary positions rotate pairs of entries",
         lambda config: f"head_width {config.head_width}",
         "even",
@@ -247,7 +255,7 @@ CONTRADICTIONS = {
         "one value, or one for each layer of every stack",
     ),
     "fewer distances than buckets": Contradiction(
-        lambda config, _: POSITIONS[config.position].learns and config.relative.max_distance < config.relative.buckets,
+        lambda config, _: _position(config).has_buckets and config.relative.max_distance < config.relative.buckets,
         "buckets of distances would hold nothing",
         lambda config: f"model.relative.buckets {config.relative.buckets}, max_distance {config.relative.max_distance}",
         "a max_distance of at least the buckets",
@@ -277,7 +285,7 @@ CONTRADICTIONS = {
         "even",
     ),
     "two maps that are rotated, a width that is no multiple of 4": Contradiction(
-        lambda config, _: config.attention.differential and _rotates(config) and config.head_width % 4 != 0,
+        lambda config, _: config.attention.differential and _turns_pairs(config) and config.head_width % 4 != 0,
         "rotary positions rotate pairs of entries in each half of a head of differential attention",
         lambda config: f"head_width {config.head_width}",
         "a multiple of 4",
