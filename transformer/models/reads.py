@@ -16,6 +16,7 @@ from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import check_functions
 from transformer.ops.positions import rotary
 from transformer.ops.scores import SCORES, Score, find
+from transformer.ops.weights import WEIGHTS
 from transformer.read_by import Condition, unless, when
 from transformer.tables import Choice
 
@@ -135,15 +136,16 @@ def _has_axis(score: Score, letter: str) -> bool:
     return any(letter in row.axes.split() for row in score.parameters.values())
 
 
-UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
+UNFUSED = ("weights", "soft_cap", "sink", "differential", "score_modifier")
 """Settings of attention with which no fused kernel computes it."""
 
 
 def _has_kernel(architecture: str, score: Choice, position: Choice, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
-    *others, modifier = unfused
+    weights, *others, modifier = unfused
     by_self = POSITIONS.find(position).bias is None and modifier is None
-    return find(score).dot_scale is not None and not any(others) and (by_self or architecture == "seq2seq")
+    fused = find(score).dot_scale is not None and WEIGHTS.find(weights).is_softmax and not any(others)
+    return fused and (by_self or architecture == "seq2seq")
 
 
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
@@ -171,7 +173,8 @@ FUSED = Condition(
     ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
     holds=_has_kernel,
     who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
-    expected="scores dot and scaled_dot, positions without a bias, and none of " + ", ".join(UNFUSED),
+    expected="scores dot and scaled_dot, positions without a bias, weights softmax, and none of "
+    + ", ".join(name for name in UNFUSED if name != "weights"),
     do="Leave it out.",
     noted=True,
 )
@@ -265,6 +268,12 @@ CONTRADICTIONS = {
         "norms of queries and keys change nothing where the score does not read them",
         lambda config: f"model.score {config.score}, model.attention.query_key_norm {config.attention.query_key_norm}",
         "a score of queries and keys, or query_key_norm none",
+    ),
+    "a sink, weights without one": Contradiction(
+        lambda config, _: config.attention.sink and not WEIGHTS.of(config.attention, "weights").is_softmax,
+        "an attention sink is one more key of the softmax, and other weights have none",
+        lambda config: f"model.attention.weights {config.attention.weights}, model.attention.sink true",
+        "weights softmax, or sink false",
     ),
     "a score without content, two maps": Contradiction(
         lambda config, score: _no_content(score) and config.attention.differential,

@@ -10,6 +10,7 @@ from transformer.nn.recurrent.cells import CELLS
 from transformer.nn.user_functions import MASKS, SCORE_MODIFIERS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
+from transformer.ops.weights import WEIGHTS
 from transformer.schema import WIDEST, at_least, even, setting
 from transformer.tables import Choice
 
@@ -65,11 +66,18 @@ class AttentionConfig:
     """Variants of attention: norms, scores, weights and masks."""
 
     query_key_norm: Choice | None = setting(None, "norm of each head's queries and keys; none: no norm", table=NORMS)
+    weights: Choice = setting(
+        "softmax",
+        "weights from scores: softmax; sigmoid and relu, each by the number of keys; 1.5-entmax, of which many are 0",
+        table=WEIGHTS,
+    )
     soft_cap: float | None = setting(
         None, "bound c of attention scores, c tanh(score / c); none: no bound", check=at_least(1e-6, 1e6)
     )
-    sink: bool = setting(False, "attention sink: learned logit of each head that takes weight and has no value")
-    differential: bool = setting(False, "differential attention: difference of two softmax maps, one per half head")
+    sink: bool = setting(
+        False, "attention sink: learned logit of each head that takes weight of the softmax and has no value"
+    )
+    differential: bool = setting(False, "differential attention: difference of two maps of weights, one per half head")
     score_modifier: Choice | None = setting(
         None,
         "package.module:function of (scores_BNTS, query_positions, key_positions) that changes the scores of"

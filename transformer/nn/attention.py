@@ -71,7 +71,7 @@ class Scoring(NamedTuple):
     Attributes:
         score: the score function.
         parameters: those of a learned score, each with a leading N.
-        modifiers: soft cap, sink, difference of two maps, the user's own function.
+        modifiers: soft cap, sink, difference of two maps, the user's own function, weights other than softmax.
         kernels: "plain" or "fast", see `ops.attend.attend`.
     """
 

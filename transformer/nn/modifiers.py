@@ -10,6 +10,7 @@ from transformer.nn.user_functions import score_modifier
 from transformer.ops.differential import first_lambda, learned_lambda
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.weights import WEIGHTS
 
 
 class OwnModifiers(nn.Module):
@@ -29,7 +30,7 @@ class OwnModifiers(nn.Module):
         if config.differential:
             query_H, key_H = Vectors(self.config, "lambda", ("query", "key"), name="lambda")()
             subtract = learned_lambda(query_H, key_H, layer)
-        return Modifiers(config.soft_cap, function, sink_N, subtract)
+        return Modifiers(config.soft_cap, function, sink_N, subtract, WEIGHTS.of(config, "weights"))
 
 
 class HeadNorm(nn.Module):

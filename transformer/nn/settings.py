@@ -69,6 +69,10 @@ class AttentionSettings(Protocol):
         """Norm of each head's queries and keys, as `ops.norms.NORMS` finds it; None: no norm."""
 
     @property
+    def weights(self) -> Choice:
+        """Weights from scores, as `ops.weights.WEIGHTS` finds them."""
+
+    @property
     def soft_cap(self) -> float | None:
         """Bound of the scores, cap tanh(scores / cap); None: no bound."""
 
@@ -78,7 +82,7 @@ class AttentionSettings(Protocol):
 
     @property
     def differential(self) -> bool:
-        """Difference of two softmaxes, of the halves of each head."""
+        """Difference of two maps of weights, of the halves of each head."""
 
     @property
     def score_modifier(self) -> Choice | None:
