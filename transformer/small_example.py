@@ -52,8 +52,8 @@ def trace(what: str, call: Callable[..., Any], examples: tuple[Any, ...], expect
     """Return the shapes of what `call` returns for examples. Raises a UserError if it fails."""
     try:
         return jax.eval_shape(call, *examples)
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(error) from None  # without JAX's notes on its frames
     except Exception as error:  # the function is the user's own, and may raise anything
         got = f"{type(error).__name__}: {error}".splitlines()[0]
         raise problem(f"{what} fails on a small example", got=got, expected=expected) from error

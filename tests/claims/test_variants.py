@@ -50,6 +50,7 @@ FACTORS = {
         # By layer and with a scale, which the tests that have plain rotary positions leave out.
         "rotary": {"position": "rotary", "rotary_base": (50.0, 1e4), "rotary_scale": 3.0},
         "relative": {"position": "relative", "relative": {"buckets": 6, "max_distance": 7}},
+        "own": {"position": "tests.fixtures.own_rows:kerple"},
     },
     "heads": {"multi": {"num_kv_heads": 4}, "grouped": {"num_kv_heads": 2}, "single": {"num_kv_heads": 1}},
     "mask": {"causal": {}, "prefix": {}, "own": {"attention": {"mask": f"{HERE}:two_of_three"}}},

@@ -34,7 +34,7 @@ def bisected(z):
 
 EQUATIONS = {
     "softmax": softmax,
-    "sigmoid": lambda z: 1 / (1 + len(z) * np.exp(-z)),
+    "sigmoid": lambda z: np.exp(-np.logaddexp(0, np.log(len(z)) - z)),
     "relu": lambda z: np.maximum(z, 0) / len(z),
     "entmax": bisected,
 }
@@ -161,7 +161,7 @@ def test_a_sink_is_of_the_softmax_alone(name):
         (lambda scores, allowed: allowed, "is not an array of floats; got bool of shape"),
         (lambda scores, allowed: None, "is not an array of floats; got None"),
         (lambda scores, allowed: scores.no_such, "fails on a small example; got AttributeError"),
-        (3, "is no weights; got .*3.*; expected a function"),
+        (3, "is an int; expected a function"),
     ],
     ids=range(6),
 )

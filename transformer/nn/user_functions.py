@@ -135,7 +135,7 @@ def check_functions(config: ModelSettings, score: Score | None, setting: str, *,
         function, modifier = score_modifier(own), SCORE_MODIFIERS.of(own, "score_modifier")
 
         def modified(scores_BNTS: Array, query: Array, key: Array) -> Array:
-            return modify_scores(scores_BNTS, Modifiers(function=function))
+            return modify_scores(scores_BNTS, Modifiers(function=function, path=str(own.score_modifier)))
 
         what = f"model.attention.score_modifier {str(own.score_modifier)!r}"
         examples = (_floats(EXAMPLES, config.num_heads, QUERIES, QUERIES), *at)

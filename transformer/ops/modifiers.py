@@ -38,6 +38,7 @@ class Modifiers:
         sink_N: logit of each head that takes weight and has no value.
         subtract: lambda of differential attention; None is one map of weights.
         weights: what makes weights of the scores, as `transformer.ops.weights.WEIGHTS` finds it; with a sink, softmax.
+        path: the path package.module:attribute that the function was found by, for errors; None: its own name.
     """
 
     soft_cap: float | None = None
@@ -45,6 +46,7 @@ class Modifiers:
     sink_N: Float[Array, "N"] | None = None
     subtract: Float[Array, ""] | None = None
     weights: Choice | Callable[..., Array] = "softmax"
+    path: str | None = None
 
     @property
     def none(self) -> bool:
@@ -83,7 +85,7 @@ def modify_scores(
     new = modifiers.function(scores_BNTS, *positions.broadcast)
     if getattr(new, "shape", None) != scores_BNTS.shape or not jnp.issubdtype(new.dtype, jnp.floating):
         raise problem(
-            f"score modifier {path_of(modifiers.function)!r} gave something else",
+            f"score modifier {(modifiers.path or path_of(modifiers.function))!r} gave something else",
             got=describe(new),
             expected=f"floats of shape B N T S = {scores_BNTS.shape}",
         )
