@@ -98,7 +98,7 @@ class Run:
                     f"text {number} is far longer than anything in training",
                     got=f"{length} tokens with its answer",
                     expected=f"at most {LONGEST} x {task.max_sequence_length()}",
-                    do="Shorten it.",
+                    do="Shorten it, or write fewer new tokens.",
                 )
             if POSITIONS[config.position].adds == "table" and length > config.max_length:
                 raise problem(
