@@ -9,7 +9,7 @@ from tests.fixtures import numpy_forward, numpy_rnn
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import B, T, batch, frozendict, tiny
 from transformer.errors import UserError
-from transformer.nn.intermediates import SITES, make_request, parse_name
+from transformer.nn.intermediates import SITES, Recorder, make_request, parse_name
 
 CASES = {
     "encoder_only": {"position": "learned", "norm_placement": "post", "embedding": ("norm", True)},
@@ -302,9 +302,20 @@ def test_a_replacement_of_another_shape_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("given", "got"), [(None, "None"), ("zeros", "a str, 'zeros'"), ([[1.0], [2.0, 3.0]], "a list")]
+)
+def test_a_replacement_that_is_no_array_is_refused(given, got):
+    recorder = Recorder(make_request(replace={"decoder.0.self.head": lambda x: given}), "decoder", 0, "self.")
+    with pytest.raises(
+        UserError, match=rf"replacement of self.head is no array; got {got}.*array of shape \(2, 3, 5\)"
+    ):
+        recorder.record("head", jnp.ones((2, 3, 5)))
+
+
+@pytest.mark.parametrize(
     ("replace", "says"),
     [
-        ({"decoder.1.self.head.2": 0}, "takes functions of the activation; got a int, 0, for .*write jnp.zeros_like"),
+        ({"decoder.1.self.head.2": 0}, "takes functions of the activation; got an int, 0, for .*write jnp.zeros_like"),
         ({"decoder.1.residual": jnp.zeros(3)}, r"functions.*got float32 of shape \(3,\), for 'decoder.1.residual'"),
         ([("decoder.1.residual", jnp.zeros_like)], "replace takes functions by name; got list; expected a dict"),
     ],
