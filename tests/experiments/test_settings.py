@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments import settings
 from experiments.settings import Config, defaults, resolve
+from tests.fixtures.commands import error_of
 from transformer import build, schema
 from transformer.errors import UserError
 from transformer.models.batch import ENTRIES
@@ -21,14 +22,6 @@ from transformer.synonyms import OURS
 
 LEAVES = schema.settings(Config)
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
-
-
-def error_of(function, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
 
 
 def override_error(*overrides: tuple[str, str]) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from experiments.cli.flags import REQUIRED, WHAT_TO_DO, command_help, explain, parse, run
 from experiments.data.config import PATHS
 from experiments.evaluate import EvaluateFlags
+from tests.fixtures.commands import error_of
 from tests.fixtures.speeds import more
 from transformer.errors import UserError
 from transformer.schema import at_least, setting
@@ -38,12 +39,8 @@ class Flags:
 GIVEN = ["--config=c.py", "--workdir=w"]
 
 
-def error_of(*words: str, **options) -> str:
-    with pytest.raises(UserError) as caught:
-        parse(words, Flags, **options)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+def flags_error(*words: str, **options) -> str:
+    return error_of(parse, words, Flags, **options)
 
 
 def exit_of(main, capsys) -> tuple[int, str]:
@@ -150,7 +147,7 @@ def test_values_may_be_negative_empty_or_absent():
     ],
 )
 def test_the_error_of_a_wrong_command_line_names_what_was_meant(words, parts):
-    line = error_of(*words)
+    line = flags_error(*words)
     for part in parts:
         assert part in line
 
@@ -223,8 +220,8 @@ def test_help_lists_the_words_that_a_command_takes(words, capsys):
 
 
 def test_a_command_without_config_refuses_overrides():
-    assert "unknown flag --config.model.width" in error_of(*GIVEN, "--config.model.width=8", overridable=False)
-    assert "Did you mean --config.training" not in error_of(*GIVEN, "--steps=8", overridable=False)
+    assert "unknown flag --config.model.width" in flags_error(*GIVEN, "--config.model.width=8", overridable=False)
+    assert "Did you mean --config.training" not in flags_error(*GIVEN, "--steps=8", overridable=False)
     assert "SECTION" not in command_help(Flags, overridable=False)
 
 
@@ -250,7 +247,7 @@ def test_help_of_a_section_lists_its_settings(words, capsys):
 
 
 def test_help_of_an_unknown_section_is_a_mistake_like_others():
-    assert "Did you mean --help=optimizer?" in error_of("--help=optimiser")
+    assert "Did you mean --help=optimizer?" in flags_error("--help=optimiser")
 
 
 def test_a_users_mistake_is_one_line_and_code_2(capsys):
