@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+from transformer.tables import is_section
+
 
 @runtime_checkable
 class Schema(Protocol):
@@ -22,7 +24,7 @@ def to_dict(instance: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
+    if is_section(value):
         return to_dict(value)
     return list(value) if isinstance(value, tuple) else value
 

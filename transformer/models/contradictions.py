@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from transformer.errors import counted, problem
-from transformer.models.reads import STRUCTURES, WholeSettings, has_axis, score_name
+from transformer.models.reads import STRUCTURES, WholeSettings, has_axis, score_of
 from transformer.nn.positions import POSITIONS
 from transformer.nn.user_functions import check_functions
-from transformer.ops.scores import Score, find
+from transformer.ops.scores import Score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,13 +139,14 @@ def check(config: WholeSettings) -> None:
     Raises:
         UserError: settings that contradict each other, or a user's own function that cannot be used.
     """
-    name = score_name(config)
-    score = None if name is None else find(name)
+    score = score_of(config)
     for row in CONTRADICTIONS.values():
         if row.holds(config, score):
             raise problem(row.what, got=row.got(config), expected=row.expected, do=row.do)
-    setting = "model.recurrent.attention" if STRUCTURES[config.architecture].recurrent else "model.score"
-    check_functions(config, name, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)
+    recurrent = STRUCTURES[config.architecture].recurrent
+    chosen = config.recurrent.score if recurrent else config.score
+    setting = f"{'model.recurrent.attention' if recurrent else 'model.score'} {str(chosen)!r}"
+    check_functions(config, score, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)
 
 
 def check_complete(config: WholeSettings) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from transformer.nn.blocks import sublayers
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
-from transformer.ops.scores import Score, find
+from transformer.ops.scores import SCORES, Score, find
 from transformer.read_by import Condition, unless, when
 
 Parts = dict[str, int]
@@ -83,9 +83,11 @@ def _recurrent_parts(config: WholeSettings, stack: str, layers: int) -> Parts:
     return {"residual": layers, **({"cross": 1} if attends else {})}
 
 
-def score_name(config: WholeSettings) -> str | None:
-    """Return the name or path of the score of a config's attention; None without attention."""
-    return config.recurrent.score if _is_recurrent(config) else config.score
+def score_of(config: WholeSettings) -> Score | None:
+    """Return the score of a config's attention, with its own settings; None without attention."""
+    if not _is_recurrent(config):
+        return SCORES.of(config, "score")
+    return None if config.recurrent.score is None else SCORES.of(config.recurrent, "attention")
 
 
 def _is_recurrent(config: WholeSettings) -> bool:
