@@ -161,10 +161,10 @@ def test_a_sink_is_of_the_softmax_alone(name):
         (lambda scores, allowed: allowed, "is not an array of floats; got bool of shape"),
         (lambda scores, allowed: None, "is not an array of floats; got None"),
         (lambda scores, allowed: scores.no_such, "fails on a small example; got AttributeError"),
-        (3, "is an int; expected a function"),
+        (3, "bad' 3 is an int; expected a function"),
     ],
     ids=range(6),
 )
 def test_weights_that_cannot_be_used_are_refused_as_they_are_registered(function, error):
-    with pytest.raises(UserError, match=f"weights 'bad'.*{error}"):
+    with pytest.raises(UserError, match=f"weights '.*{error}"):
         register("weights", "bad", function)
