@@ -46,8 +46,9 @@ def test_every_row_of_the_tables_is_in_the_readme():
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
     from transformer.ops.scores import SCORES
+    from transformer.ops.weights import WEIGHTS
 
     ours = (SOURCES, TOKENIZERS, TASKS, OBJECTIVES, OPTIMIZERS, SCHEDULES, STRATEGIES)
-    for table in (*ours, STRUCTURES, POOLING, ACTIVATIONS, POSITIONS, NORMS, NORM_PLACEMENTS, SCORES):
+    for table in (*ours, STRUCTURES, POOLING, ACTIVATIONS, POSITIONS, NORMS, NORM_PLACEMENTS, SCORES, WEIGHTS):
         for row in table:
             assert f"`{row}`" in README

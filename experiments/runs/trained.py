@@ -96,9 +96,9 @@ class TrainedExperiment:
                     f"text {number} is far longer than anything in training",
                     got=f"{length} tokens with its answer",
                     expected=f"at most {LONGEST} x {task.max_sequence_length()}",
-                    do="Shorten it.",
+                    do="Shorten it, or write fewer new tokens.",
                 )
-            if POSITIONS[config.position].adds == "table" and length > config.max_length:
+            if POSITIONS.of(config, "position").is_bounded and length > config.max_length:
                 raise problem(
                     f"text {number} is longer than the model's table of learned positions",
                     got=f"{length} tokens with its answer",
