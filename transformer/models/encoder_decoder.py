@@ -8,6 +8,7 @@ from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
 from transformer.nn.heads import output_head, token_table
 from transformer.nn.intermediates import Request
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 
 
@@ -33,6 +34,28 @@ class EncoderDecoder(nn.Module):
         memory, captured = self.encode(batch, dropout.fold_in(0))
         out = self.decode(batch, memory, dropout.fold_in(1))
         return {**out, "captured": {**captured, **out["captured"]}}
+
+    def embed_source(
+        self, source_BS: Array, positions: Array, dropout: Dropout = Dropout(), types_BS: Array | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return what the encoder's first layer reads, B S D, and what was captured of it."""
+        recorder, table_VD = Recorder(self.request, "encoder"), self.source_table()
+        x_BSD = self.source_input(
+            source_BS, table_VD, positions=positions, dropout=dropout, recorder=recorder, types_BT=types_BS
+        )
+        return x_BSD, recorder.captured
+
+    def embed_target(
+        self, target_BT: Array, positions: Array, dropout: Dropout = Dropout()
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return what the decoder's first layer reads, B T D, and what was captured of it."""
+        recorder, table_VD = Recorder(self.request, "decoder"), self.target_table()
+        x_BTD = self.target_input(target_BT, table_VD, positions=positions, dropout=dropout, recorder=recorder)
+        return x_BTD, recorder.captured
+
+    def unembed(self, hidden: Array) -> Array:
+        """Return the logits of hidden states, ... D -> ... V."""
+        return self.head(hidden, self.target_table())
 
     def source_table(self) -> Array:
         """Return the table of source tokens, V D."""

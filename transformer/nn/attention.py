@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from transformer.errors import problem
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import Recorder
+from transformer.nn.recorder import Recorder
 from transformer.nn.modifiers import HeadNorm, OwnModifiers
 from transformer.nn.modules import Linear, Norm, ScoreParameters
 from transformer.nn.positions import POSITIONS

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 from jax import Array
 
-from transformer.nn.intermediates import Recorder
+from transformer.nn.recorder import Recorder
 from transformer.nn.modules import Linear
 from transformer.nn.settings import ModelSettings
 

@@ -13,7 +13,8 @@ from jax import Array
 
 from transformer.models.config import model_config
 from transformer.nn.attention import Attention, AttentionInputs
-from transformer.nn.intermediates import Recorder, Request
+from transformer.nn.intermediates import Request
+from transformer.nn.recorder import Recorder
 from transformer.nn.positions import POSITIONS, PositionBias
 from transformer.ops import masks
 from transformer.ops.positions import QueryKeyPositions
