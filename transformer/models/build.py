@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from transformer import schema
 from transformer.axes import describe
 from transformer.errors import counted, problem, shorten
-from transformer.models import entries, faults
+from transformer.models import compiled, entries, faults, sites
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
@@ -25,7 +25,7 @@ from transformer.models.reads import STRUCTURES, Parts, score_of, stacks
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import SPELLED, Request, check, make_request
+from transformer.nn.intermediates import SPELLED, Replacing, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
@@ -43,7 +43,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 Params = dict[str, Any]
 Batch = Mapping[str, Any]
 """Entries of `transformer.models.batch.ENTRIES` -> their arrays; `labels` and `loss_weights` are not read."""
-Replace = Mapping[str, Callable[[Array], Array]]
+Replace = Mapping[str, Replacing]
+"""Names of activations -> functions of them, of them and the index of their layer, or arrays."""
 Cache = dict[str, Any]
 """State of decoding: keys and values, or recurrent states; and `remaining`, the steps that each example has left, B."""
 Captured = dict[str, Array]
@@ -102,12 +103,15 @@ class Model:
                 entries that this architecture does not read may be there.
             key: a key or a seed, for training with dropout. Without one nothing is dropped.
             dropout: the rate, a number or a traced array; None takes the config's.
-            capture: names of activations (see `transformer.nn.intermediates`).
-            replace: name -> function of the activation, of the same shape.
+            capture: names of activations (see `transformer.nn.intermediates`; `model.sites(batch)` lists them).
+            replace: name -> a function of the activation, a function of it and the index of its layer, or an array, of
+                its shape or with a leading L as captured. Outside of `jax.jit`, functions are compiled anew in each
+                call; arrays are not.
 
         Returns:
             logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
-            classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for.
+            classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for
+            (activations of a whole stack have no L).
             Under `jax.jit`, where ids and lengths cannot be checked, the logits of a position with an id outside of
             the vocabulary are NaN, and all of an example with a negative length; those of a decoder are NaN too where
             it reads a source with such an id.
@@ -123,10 +127,10 @@ class Model:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
         site = Dropout() if rate is None or key is None else Dropout(rate, as_key(key))
-        module = self._requesting(capture, replace)
+        request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
-        out = cast(dict[str, Any], module.apply({"params": params}, inputs, site))
+        out = cast(dict[str, Any], self._run("__call__", request, params, inputs, site))
         outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
         if "logits" in out:
             unknown = faults.unknown_positions(found, inputs, STRUCTURES[self.config.architecture].sides[-1])
@@ -165,11 +169,11 @@ class Model:
         if not isinstance(steps, int | np.integer) or steps < 1:
             got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
             raise problem("nothing to decode", got=got, expected=expected)
-        module = self._requesting(capture, replace)
+        request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_prompt)
         self._check(params)
         inputs = prompt(inputs) if "target" in inputs else inputs
-        out = module.apply({"params": params}, inputs, int(steps), method="start")
+        out = self._run("start", request, params, inputs, static=(int(steps),))
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
         unknown_B = faults.unknown_examples(found)
         if unknown_B is not None:
@@ -203,13 +207,13 @@ class Model:
                 known.
         """
         self._check(params)
-        module = self._requesting(capture, replace)
+        request = self._request(capture, replace)
         if not isinstance(cache, Mapping) or "remaining" not in cache:
             raise problem("no state of decoding", got=type(cache).__name__, expected="the second result of start")
         remaining_B = faults.one_step_less(cache["remaining"])
         if "target" in STRUCTURES[self.config.architecture].sides:
             token_B, remaining_B = faults.next_token(token_B, remaining_B, self.config)
-        out = module.apply({"params": params}, token_B, cache, method="step")
+        out = self._run("step", request, params, token_B, cache)
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
         return faults.mark(logits_BV, remaining_B < 0), {**cache, "remaining": remaining_B}, captured
 
@@ -231,6 +235,49 @@ class Model:
         numbers = entries.read(batch, entries.entries_of(row.sides, row.recurrent))
         unknown = faults.check(find(numbers, self.config), cast(Batch, batch))
         return {name: jnp.asarray(array) for name, array in numbers.items()}, unknown
+
+    def embed(
+        self, params: Params, tokens: ArrayLike, *, side: str | None = None, types: ArrayLike | None = None
+    ) -> Array:
+        """Embed tokens: what the first layer of a stack reads, without dropout.
+
+        Args:
+            tokens: B T, whole numbers, at positions 0 .. T - 1.
+            side: "source" or "target", whose table is read; needed where a model has both.
+            types: token types, B T, of a model's source that has them.
+
+        Returns:
+            B T D, in the compute type. Under `jax.jit`, a token outside of the vocabulary gives NaN.
+
+        Raises:
+            UserError: tokens that are no whole numbers B T or outside of the vocabulary, a side that the model has not.
+        """
+        self._check(params)
+        own = sites.embedding_inputs(self.config, tokens, side, types)
+        arrays = (own.tokens_BT, own.positions, Dropout(), own.types_BT)
+        x_BTD, _ = self._run("embed", Request(), params, *arrays, static=(own.side,))
+        return faults.mark(x_BTD, own.unknown_BT)
+
+    def unembed(self, params: Params, hidden: ArrayLike) -> Array:
+        """Compute the logits, float32, of hidden states as the head reads them: of `out["hidden"]`, `out["logits"]`.
+
+        Args:
+            hidden: ... D. Of a layer's `residual` these are the logits without the final norm.
+
+        Raises:
+            UserError: no floats of the model's width, a classifier.
+        """
+        self._check(params)
+        hidden = sites.hidden_states(self.config, hidden)
+        return cast(Array, self._run("unembed", Request(), params, hidden))
+
+    def sites(self, batch: Batch) -> dict[str, sites.Site]:
+        """List the activations that can be captured and replaced, with their axes and shapes; nothing is computed.
+
+        Args:
+            batch: as for `apply`; arrays may be `jax.ShapeDtypeStruct`.
+        """
+        return sites.sites(self, batch)
 
     def parameter_axes(self, params: Params) -> dict[str, Any]:
         """Return a nested dict like `params`, with the axes and kind of each array."""
@@ -258,13 +305,24 @@ class Model:
         text = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "architecture")
         return "\n".join([*lines, *textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")])
 
-    def _requesting(self, capture: Sequence[str], replace: Replace | None) -> nn.Module:
-        """Return the module with a request for these activations."""
+    def _request(self, capture: Sequence[str], replace: Replace | None) -> Request:
+        """Return the request for these activations, checked."""
         request = make_request(capture, replace)
-        if request == Request():
-            return self.module
-        check(request, self.stacks, self.config.num_heads, self.config.num_kv_heads)
-        return self.module.clone(request=request)
+        if request != Request():
+            whole = sites.of_stacks(self.config, self.stacks)
+            check(request, self.stacks, whole, self.config.num_heads, self.config.num_kv_heads)
+        return request
+
+    def _run(
+        self, method: str, request: Request, params: Params, *inputs: Any, static: tuple[int | str, ...] = ()
+    ) -> Any:
+        """Call a method of the module: by a program that is compiled once, or as part of the caller's."""
+        call = compiled.Call(method, request, static)
+        return compiled.run(self.module, self._program, call, params, *inputs)
+
+    @functools.cached_property
+    def _program(self) -> compiled.Program:
+        return compiled.make_program(self.module)
 
 
 def module_settings(config: ModelConfig) -> ModelSettings:

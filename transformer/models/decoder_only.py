@@ -58,7 +58,12 @@ class DecoderOnly(nn.Module):
         return x_BTD, cache, {**embedded, **captured}
 
     def embed(
-        self, target_BT: Array, positions: Array, dropout: Dropout = Dropout()
+        self,
+        target_BT: Array,
+        positions: Array,
+        dropout: Dropout = Dropout(),
+        types_BT: Array | None = None,
+        side: str = "target",
     ) -> tuple[Array, dict[str, Array]]:
         """Return what the first layer reads, B T D, and what was captured of it."""
         recorder = Recorder(self.request, "decoder")

@@ -35,22 +35,22 @@ class EncoderDecoder(nn.Module):
         out = self.decode(batch, memory, dropout.fold_in(1))
         return {**out, "captured": {**captured, **out["captured"]}}
 
-    def embed_source(
-        self, source_BS: Array, positions: Array, dropout: Dropout = Dropout(), types_BS: Array | None = None
+    def embed(
+        self,
+        tokens_BT: Array,
+        positions: Array,
+        dropout: Dropout = Dropout(),
+        types_BT: Array | None = None,
+        side: str = "target",
     ) -> tuple[Array, dict[str, Array]]:
-        """Return what the encoder's first layer reads, B S D, and what was captured of it."""
-        recorder, table_VD = Recorder(self.request, "encoder"), self.source_table()
-        x_BSD = self.source_input(
-            source_BS, table_VD, positions=positions, dropout=dropout, recorder=recorder, types_BT=types_BS
+        """Return what the first layer of a side's stack reads, B T D, and what was captured of it."""
+        stack, module, table_VD = (
+            ("encoder", self.source_input, self.source_table())
+            if side == "source"
+            else ("decoder", self.target_input, self.target_table())
         )
-        return x_BSD, recorder.captured
-
-    def embed_target(
-        self, target_BT: Array, positions: Array, dropout: Dropout = Dropout()
-    ) -> tuple[Array, dict[str, Array]]:
-        """Return what the decoder's first layer reads, B T D, and what was captured of it."""
-        recorder, table_VD = Recorder(self.request, "decoder"), self.target_table()
-        x_BTD = self.target_input(target_BT, table_VD, positions=positions, dropout=dropout, recorder=recorder)
+        recorder = Recorder(self.request, stack)
+        x_BTD = module(tokens_BT, table_VD, positions=positions, dropout=dropout, recorder=recorder, types_BT=types_BT)
         return x_BTD, recorder.captured
 
     def unembed(self, hidden: Array) -> Array:

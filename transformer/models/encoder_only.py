@@ -44,7 +44,12 @@ class EncoderOnly(nn.Module):
         return {**out, "hidden": x_BSD, "captured": {**embedded, **captured, **recorder.captured}}
 
     def embed(
-        self, source_BS: Array, positions: Array, dropout: Dropout = Dropout(), types_BS: Array | None = None
+        self,
+        source_BS: Array,
+        positions: Array,
+        dropout: Dropout = Dropout(),
+        types_BS: Array | None = None,
+        side: str = "source",
     ) -> tuple[Array, dict[str, Array]]:
         """Return what the first layer reads, B S D, and what was captured of it."""
         recorder, table_VD = Recorder(self.request, "encoder"), self.embedding()

@@ -81,7 +81,8 @@ class RnnSeq2Seq(EncoderDecoder):
         (source_BS,) = require(batch, "source")
         _check_segments(batch)
         segments_BS, positions_S = batch.get("source_segments"), jnp.arange(source_BS.shape[1], dtype=jnp.int32)
-        x_BSD, embedded = self.embed_source(source_BS, positions_S, dropout.fold_in(0), batch.get("source_types"))
+        types_BS = batch.get("source_types")
+        x_BSD, embedded = self.embed(source_BS, positions_S, dropout.fold_in(0), types_BS, "source")
         alive_BS = None
         if "source_lengths" in batch:
             alive_BS = positions_S[None] < batch["source_lengths"][:, None]
@@ -125,7 +126,7 @@ class RnnSeq2Seq(EncoderDecoder):
         """
         B, T = target_BT.shape
         index_T = jnp.arange(T, dtype=jnp.int32)
-        x_BTD, embedded = self.embed_target(target_BT, index_T, dropout.fold_in(0))
+        x_BTD, embedded = self.embed(target_BT, index_T, dropout.fold_in(0))
         allowed_BTS = None
         if source is not None:
             S = source["key"].shape[1]

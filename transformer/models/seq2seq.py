@@ -47,7 +47,8 @@ class Seq2Seq(EncoderDecoder):
         """Return the encoder's output B S D, and what was captured."""
         (source_BS,) = require(batch, "source")
         positions = positions_of(source_BS.shape[1], batch.get("source_segments"))
-        x_BSD, embedded = self.embed_source(source_BS, positions, dropout.fold_in(0), batch.get("source_types"))
+        types_BS = batch.get("source_types")
+        x_BSD, embedded = self.embed(source_BS, positions, dropout.fold_in(0), types_BS, "source")
         x_BSD, _, captured = self.encoder(x_BSD, StackInputs(visible(batch, "source"), positions, dropout.fold_in(1)))
         return x_BSD, {**embedded, **captured}
 
@@ -64,7 +65,7 @@ class Seq2Seq(EncoderDecoder):
         """Return the hidden states of `target`, B T D, the keys and values in an empty cache, and what was captured."""
         (target_BT,) = require(batch, "target")
         positions = positions_of(target_BT.shape[1], batch.get("target_segments"))
-        x_BTD, embedded = self.embed_target(target_BT, positions, dropout.fold_in(0))
+        x_BTD, embedded = self.embed(target_BT, positions, dropout.fold_in(0))
         inputs = StackInputs(
             self_mask=causal_mask(batch),
             positions=positions,
@@ -99,7 +100,7 @@ class Seq2Seq(EncoderDecoder):
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
         """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
         index_B, recorder = cache["index"], Recorder(self.request, "decoder")
-        x_B1D, embedded = self.embed_target(tokens_B[:, None], index_B[:, None])
+        x_B1D, embedded = self.embed(tokens_B[:, None], index_B[:, None])
         inputs = StackInputs(
             self_mask=causal_mask({}),
             positions=index_B[:, None],

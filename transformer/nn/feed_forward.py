@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 from jax import Array
 
-from transformer.nn.recorder import Recorder
 from transformer.nn.modules import Linear
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 
 

@@ -26,7 +26,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -172,6 +171,10 @@ class Replacement:
     array: Array | np.ndarray | None = None
 
 
+AN_ARRAY = Replacement()
+"""An array that is yet to come."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
     """The activations to capture and to replace; hashable, so that it can be an attribute of a module."""
@@ -183,6 +186,29 @@ class Request:
     def names(self) -> list[Name]:
         """All names of the request."""
         return [name for _, name in self.capture] + [name for name, _ in self.replace]
+
+    @property
+    def has_functions(self) -> bool:
+        """True if a function replaces an activation."""
+        return any(own.function is not None for _, own in self.replace)
+
+    @property
+    def arrays(self) -> tuple[Array | np.ndarray, ...]:
+        """The arrays that replace activations."""
+        return tuple(own.array for _, own in self.replace if own.array is not None)
+
+    def without_arrays(self) -> "Request":
+        """Return the request with `AN_ARRAY` in place of its arrays: requests of the same names are then equal."""
+        return self._with(lambda: AN_ARRAY)
+
+    def with_arrays(self, arrays: Sequence[Array | np.ndarray]) -> "Request":
+        """Return the request of `without_arrays` with these."""
+        left = iter(arrays)
+        return self._with(lambda: Replacement(array=next(left)))
+
+    def _with(self, make: Callable[[], Replacement]) -> "Request":
+        replace = tuple((name, make() if own.function is None else own) for name, own in self.replace)
+        return dataclasses.replace(self, replace=replace)
 
 
 def make_request(capture: Sequence[str] = (), replace: Mapping[str, Replacing] | None = None) -> Request:

@@ -14,9 +14,9 @@ from transformer.nn.intermediates import Name, Replacement, Request
 
 
 class Recorder:
-    """The recorder of one block or one stack, which carries out a request: `x = recorder.sublayer("self").record("query", x)`.
+    """The recorder of a block or a stack, which carries out a request: `x = recorder.record("query", x)`.
 
-    It is made where that is called and discarded there; `captured` is a result of it.
+    It is made where these are called and discarded there; `captured` is a result of theirs.
 
     Args:
         request: the activations to capture and to replace.

@@ -24,8 +24,8 @@ from jax import Array
 from transformer.nn.attention import AttentionInputs, Cache, attend_recorded
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import HEAD_AXIS, Request
-from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.parameters import declare
+from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.recurrent.attention import RecurrentAttention
 from transformer.nn.recurrent.cells import (
     CELLS,
