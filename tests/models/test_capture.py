@@ -10,6 +10,7 @@ from tests.fixtures.speeds import more
 from tests.fixtures.tiny import B, T, batch, frozendict, tiny
 from transformer.errors import UserError
 from transformer.nn.intermediates import SITES, make_request, parse_name
+from transformer.nn.recorder import Recorder
 
 CASES = {
     "encoder_only": {"position": "learned", "norm_placement": "post", "embedding": ("norm", True)},
@@ -44,6 +45,16 @@ def all_names(architecture, attends=True):
     return tuple(f"{stack}.*.{site}" for stack, site in sites if there(stack, site))
 
 
+def whole_names(architecture):
+    """The activations of whole stacks; that of CASES of an encoder-only model places norms behind its sublayers."""
+    norms = [f"{stack}.final_norm" for stack in stacks(architecture) if architecture in ("decoder_only", "seq2seq")]
+    return (*(f"{stack}.embedding" for stack in stacks(architecture)), *norms, f"{stacks(architecture)[-1]}.logits")
+
+
+def of_layers(seen):
+    return {name: x for name, x in seen.items() if name.count(".") > 1}
+
+
 def forward(config, params, inputs):
     own = numpy_rnn.forward if config.architecture == "rnn_seq2seq" else numpy_forward.forward
     return own(config, params, inputs)
@@ -56,11 +67,18 @@ def inputs_of(architecture):
 @pytest.mark.parametrize("unroll", [False, more(True)])
 @pytest.mark.parametrize("architecture", CASES)
 def test_capture_returns_what_a_plain_numpy_forward_computes(architecture, unroll):
-    model, inputs, names = model_of(architecture, unroll=unroll), inputs_of(architecture), all_names(architecture)
+    model, inputs, whole = model_of(architecture, unroll=unroll), inputs_of(architecture), whole_names(architecture)
+    names = (*all_names(architecture), *whole)
     out = jax.jit(lambda p, b: model.model.apply(p, b, capture=names))(model.params, inputs)
     logits, seen = forward(model.model.config, model.params, inputs)
-    assert set(out["captured"]) == set(names)
+    sites = model.model.sites(inputs)
+    assert set(out["captured"]) == set(names) == set(sites)
+    assert all(sites[name].shape == x.shape for name, x in out["captured"].items())
+    assert all(len(axes.split()) == len(shape) for axes, shape, _ in sites.values())
     for name, stacked in out["captured"].items():
+        if name in whole:
+            np.testing.assert_allclose(stacked, seen[name], rtol=2e-4, atol=2e-4, err_msg=name)
+            continue
         layers = [name.replace("*", str(i)) for i in range(len(stacked))]
         assert name.replace("*", str(len(stacked))) not in seen
         np.testing.assert_allclose(stacked, [seen[layer] for layer in layers], rtol=2e-4, atol=2e-5, err_msg=name)
@@ -86,7 +104,7 @@ def test_a_recurrent_model_of_any_kind_is_that_of_numpy(more):
     logits, seen = forward(model.model.config, model.params, inputs)
     np.testing.assert_allclose(out["logits"], logits, rtol=2e-4, atol=2e-4)
     assert {name.replace("*", "0") for name in names} <= set(seen)
-    for name, value in seen.items():
+    for name, value in of_layers(seen).items():
         stack, layer, site = name.split(".", 2)
         np.testing.assert_allclose(
             out["captured"][f"{stack}.*.{site}"][int(layer)], value, rtol=2e-4, atol=2e-5, err_msg=name
@@ -110,8 +128,8 @@ def test_attention_alone_is_that_of_numpy(self_attention, width, there, norm_pla
     out = jax.jit(lambda p, b: model.model.apply(p, b, capture=names))(model.params, inputs)
     logits, seen = forward(model.model.config, model.params, inputs)
     np.testing.assert_allclose(out["logits"], logits, rtol=2e-4, atol=2e-4)
-    assert len(seen) == sum(len(out["captured"][name]) for name in names)
-    for name, value in seen.items():
+    assert len(of_layers(seen)) == sum(len(out["captured"][name]) for name in names)
+    for name, value in of_layers(seen).items():
         stack, layer, site = name.split(".", 2)
         captured = out["captured"][f"{stack}.*.{site}"][int(layer)]
         np.testing.assert_allclose(captured, value, rtol=2e-4, atol=2e-5, err_msg=name)
@@ -127,7 +145,8 @@ def test_activations_and_biases_are_those_of_the_numpy_forward(activation):
 @pytest.mark.parametrize("architecture", ["decoder_only", more("seq2seq"), "rnn_seq2seq"])
 def test_capture_while_decoding_is_that_of_the_whole_sequence(architecture):
     model, steps = model_of(architecture), 3
-    names = tuple(name for name in all_names(architecture) if name.startswith("decoder"))
+    names = (*all_names(architecture), *whole_names(architecture))
+    names = tuple(name for name in names if name.startswith("decoder"))
     prompts = np.array([4, 2, 3])
     whole = {**batch(), "target_lengths": jnp.array(prompts + steps)}
     _, seen = forward(model.model.config, model.params, whole)
@@ -149,8 +168,12 @@ def test_capture_while_decoding_is_that_of_the_whole_sequence(architecture):
 def compare(captured, seen, b, rows, full_rows, keys):
     """The rows of example b; of its self-attention, the keys that are filled."""
     for name, stacked in captured.items():
+        if name == "decoder.logits":  # those of the next token alone
+            last = seen[name][b][full_rows.stop - 1]
+            np.testing.assert_allclose(stacked[b], last[None], rtol=2e-4, atol=2e-4)
+            continue
         sublayer, _, part = name.removeprefix("decoder.*.").partition(".")
-        for layer, x in enumerate(stacked):
+        for layer, x in enumerate(stacked if "*" in name else [stacked]):
             got, expected = np.asarray(x[b]), seen[name.replace("*", str(layer))][b]
             filled = keys if sublayer == "self" else expected.shape[-1 if part in ("scores", "weights") else 0]
             if part in ("scores", "weights"):
@@ -232,6 +255,37 @@ def test_replacing_an_activation_by_itself_changes_nothing():
         np.testing.assert_allclose(out["logits"], before, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["decoder_only", more("encoder_only"), more("seq2seq"), "rnn_seq2seq"])
+def test_what_was_captured_is_what_an_array_puts_back(architecture):
+    model, inputs = model_of(architecture), inputs_of(architecture)
+    names = (*all_names(architecture), *whole_names(architecture))
+    before = model.model.apply(model.params, inputs, capture=names)
+    other = {**inputs, **{side: (inputs[side] + 1) % 23 for side in ("source", "target") if side in inputs}}
+    after = model.model.apply(model.params, other, capture=names, replace=before["captured"])
+    assert np.abs(model(other) - before["logits"]).max() > 0.1
+    for name, x in before["captured"].items():
+        np.testing.assert_array_equal(after["captured"][name], x, err_msg=name)
+    np.testing.assert_array_equal(after["logits"], before["logits"])
+
+
+def test_arrays_and_functions_of_the_layer_replace():
+    model, inputs = tiny("decoder_only", position="rotary"), batch()
+    x = np.random.default_rng(0).normal(size=(B, T, 12)).astype(np.float32)
+    names = ("decoder.embedding", "decoder.*.self.output", "decoder.*.feed_forward.output", "decoder.*.self.head")
+    replace = {
+        "decoder.embedding": x,
+        "decoder.*.self.output": lambda x, layer: jnp.full_like(x, layer + 1),
+        "decoder.*.feed_forward.output": np.stack([x, 2 * x]),
+        "decoder.1.self.head.2": x[..., :6],
+    }
+    found = model.model.apply(model.params, inputs, capture=names, replace=replace)["captured"]
+    np.testing.assert_array_equal(found["decoder.embedding"], x)
+    np.testing.assert_array_equal(found["decoder.*.self.output"][:, 0, 0, 0], [1, 2])
+    np.testing.assert_array_equal(found["decoder.*.feed_forward.output"], [x, 2 * x])
+    np.testing.assert_array_equal(found["decoder.*.self.head"][1, :, :, 2], x[..., :6])
+    assert np.abs(found["decoder.*.self.head"][0, :, :, 2] - x[..., :6]).max() > 0.1
+
+
 def test_replacing_one_head_changes_only_what_depends_on_it():
     model, inputs = tiny("decoder_only", position="rotary", num_layers=5, num_heads=6), batch()
     names = ("decoder.*.self.head", "decoder.*.self.output", "decoder.*.residual")
@@ -279,6 +333,9 @@ def test_replacing_weights_steers_what_is_mixed():
         ("decoder.first.self.weights", "a number or"),
         ("decoder.0.self.output.1", "has no heads"),
         ("decoder.0", "not the name"),
+        ("decoder.embeding", "Did you mean 'embedding'"),
+        ("decoder.0.logits", "'logits' is of a whole stack and has no layer.*Write 'decoder.logits'"),
+        ("decoder.self.weights", r"without one. Write 'decoder.\*.self.weights'"),
     ],
 )
 def test_a_bad_name_is_an_error_that_helps(name, says):
@@ -302,11 +359,27 @@ def test_a_replacement_of_another_shape_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("given", "got"), [(None, "None"), ("zeros", "a str, 'zeros'"), ([[1.0], [2.0, 3.0]], "a list")]
+)
+def test_a_replacement_that_is_no_array_is_refused(given, got):
+    recorder = Recorder(make_request(replace={"decoder.0.self.head": lambda x: given}), "decoder", 0, prefix="self.")
+    with pytest.raises(UserError, match=rf"of 'decoder.0.self.head' is no array; got {got}.*of shape \(2, 3, 5\)"):
+        recorder.record("head", jnp.ones((2, 3, 5)))
+
+
+@pytest.mark.parametrize(
     ("replace", "says"),
     [
-        ({"decoder.1.self.head.2": 0}, "takes functions of the activation; got a int, 0, for .*write jnp.zeros_like"),
-        ({"decoder.1.residual": jnp.zeros(3)}, r"functions.*got float32 of shape \(3,\), for 'decoder.1.residual'"),
-        ([("decoder.1.residual", jnp.zeros_like)], "replace takes functions by name; got list; expected a dict"),
+        ({"decoder.1.self.head.2": 0}, "takes functions and arrays; got an int, 0, for .*write jnp.zeros_like"),
+        ([("decoder.1.residual", jnp.zeros_like)], "functions and arrays by name; got list; expected a dict"),
+        (
+            {"decoder.1.residual": lambda x, layer, head: x},
+            r"takes other arguments; got \(x, layer, head\); .*, layer\)",
+        ),
+        (
+            {"decoder.logits": lambda x, layer: x},
+            "'decoder.logits' is of a whole stack and has no layer; got a function",
+        ),
     ],
 )
 def test_what_is_no_function_of_an_activation_is_refused(replace, says):
@@ -317,6 +390,49 @@ def test_what_is_no_function_of_an_activation_is_refused(replace, says):
 def test_a_name_that_is_no_text_is_refused():
     with pytest.raises(UserError, match=r"the name of an activation is a text; got \('decoder', 1\)"):
         parse_name.__wrapped__(("decoder", 1))  # not checked
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "says"),
+    [
+        (
+            "decoder.1.residual",
+            np.zeros(3),
+            r"'decoder.1.residual' has another shape; got float.*\(3,\); .*B T D = \(3, 7",
+        ),
+        ("decoder.*.residual", np.zeros((3, B, T, 12)), r"another layer axis \(L\); got 3 in shape .*; expected 2"),
+        ("decoder.1.residual", np.zeros((2, B, T, 12)), r"another layer axis \(L\); got 2 in shape .*; expected 1"),
+        (
+            "decoder.logits",
+            np.zeros((1, B, T, 23)),
+            r"'decoder.logits' has another shape; .*expected B T V = \(3, 7, 23\)",
+        ),
+        ("encoder.logits", np.zeros(3), "this model has no encoder"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(name, array, says):
+    model = tiny("decoder_only", position="rotary").model
+    with pytest.raises(UserError, match=says):
+        jax.eval_shape(lambda params: model.apply(params, batch(), replace={name: array}), model.parameter_shapes)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "name", "says"),
+    [
+        (
+            "seq2seq",
+            {},
+            "encoder.logits",
+            "the encoder of this model has no logits.*one of encoder.embedding, .*r.logits",
+        ),
+        ("encoder_only", {"norm_placement": "post"}, "encoder.final_norm", "has no final norm"),
+        ("rnn_seq2seq", {}, "decoder.final_norm", "has no final norm"),
+    ],
+)
+def test_an_activation_that_a_stack_has_not_is_an_error(architecture, settings, name, says):
+    model = tiny(architecture, **settings).model
+    with pytest.raises(UserError, match=says):
+        jax.eval_shape(lambda params: model.apply(params, batch(), capture=(name,)), model.parameter_shapes)
 
 
 @pytest.mark.parametrize("site", ["weights", "scores"])

@@ -1,33 +1,31 @@
 """`build(config)`: a model as pure functions of its parameters."""
 
 import dataclasses
-import functools
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.axes import describe
+from transformer.axes import is_integer
 from transformer.errors import counted, problem, shorten
-from transformer.models import compiled, entries, faults, sites
+from transformer.models import faults
+from transformer.models.base import Batch, ModelBase, Params, Replace
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
+from transformer.models.contradictions import check_complete
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
-from transformer.models.reads import STRUCTURES, Parts, score_of, stacks
+from transformer.models.reads import STRUCTURES, score_of
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import SPELLED, Replacing, Request, check, make_request
+from transformer.nn.intermediates import SPELLED
 from transformer.nn.parameters import initial_values, parameter_axes
-from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
@@ -40,11 +38,6 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "rnn_seq2seq": RnnSeq2Seq,
 }
 
-Params = dict[str, Any]
-Batch = Mapping[str, Any]
-"""Entries of `transformer.models.batch.ENTRIES` -> their arrays; `labels` and `loss_weights` are not read."""
-Replace = Mapping[str, Replacing]
-"""Names of activations -> functions of them, of them and the index of their layer, or arrays."""
 Cache = dict[str, Any]
 """State of decoding: keys and values, or recurrent states; and `remaining`, the steps that each example has left, B."""
 Captured = dict[str, Array]
@@ -52,16 +45,13 @@ Captured = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Model:
+class Model(ModelBase):
     """A model: its config and its Linen module. It holds no arrays; every method is pure and can be jitted.
 
     Attributes:
         config: resolved settings.
         module: the Linen module; its `request` is empty.
     """
-
-    config: ModelConfig
-    module: nn.Module
 
     def init(self, key: ArrayLike, scale: float | Array = 1.0) -> Params:
         """Draw the parameters, float32, as a nested dict; matrices and tables times `scale`, which may be traced.
@@ -75,16 +65,6 @@ class Model:
             UserError: neither one key nor a seed below 2^32.
         """
         return initial_values(as_key(key), self.parameter_shapes, module_settings(self.config), scale)
-
-    @functools.cached_property
-    def parameter_shapes(self) -> Params:
-        """The shapes and types of the parameters, as a nested dict; nothing is computed or compiled."""
-
-        def init() -> Params:
-            tokens = jnp.zeros((1, 1), jnp.int32)
-            return self.module.init(jax.random.key(0), {"source": tokens, "target": tokens})["params"]
-
-        return jax.eval_shape(init)
 
     def apply(
         self,
@@ -112,9 +92,9 @@ class Model:
             logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
             classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for
             (activations of a whole stack have no L).
-            Under `jax.jit`, where ids and lengths cannot be checked, the logits of a position with an id outside of
-            the vocabulary are NaN, and all of an example with a negative length; those of a decoder are NaN too where
-            it reads a source with such an id.
+            Under `jax.jit`, where ids and lengths cannot be checked, the logits and hidden of a position with an id
+            outside of the vocabulary are NaN, and all of an example with a negative length; those of a decoder are
+            NaN too where it reads a source with such an id. Captured activations are as they were computed.
 
         Raises:
             UserError: parameters of another model, a rate outside of its range, a batch without what this architecture
@@ -131,12 +111,12 @@ class Model:
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
         out = cast(dict[str, Any], self._run("__call__", request, params, inputs, site))
-        outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
-        if "logits" in out:
-            unknown = faults.unknown_positions(found, inputs, STRUCTURES[self.config.architecture].sides[-1])
-            outputs["logits"] = faults.mark(out["logits"], unknown)
-        else:
-            outputs["class_logits"] = faults.mark(out["class_logits"], faults.unknown_examples(found))
+        side = STRUCTURES[self.config.architecture].sides[-1]
+        by_position, by_example = faults.unknown_positions(found, inputs, side), faults.unknown_examples(found)
+        unknown = {"logits": by_position, "class_logits": by_example, "hidden": by_position}
+        outputs: dict[str, Any] = {
+            name: faults.mark(out[name], where) for name, where in unknown.items() if name in out
+        }
         return {**outputs, "captured": out["captured"]} if capture else outputs
 
     def start(
@@ -166,7 +146,7 @@ class Model:
             UserError: what `apply` raises, a prompt without a token, several segments in one row, a prompt beyond
                 learned positions, fewer than one step, a classifier.
         """
-        if not isinstance(steps, int | np.integer) or steps < 1:
+        if not is_integer(steps, known=True) or int(steps) < 1:
             got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
             raise problem("nothing to decode", got=got, expected=expected)
         request = self._request(capture, replace)
@@ -217,68 +197,6 @@ class Model:
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
         return faults.mark(logits_BV, remaining_B < 0), {**cache, "remaining": remaining_B}, captured
 
-    def _check(self, params: Any) -> None:
-        """Raise a UserError for what has not the modules of this model at its top; nothing below is compared."""
-        if not isinstance(params, Mapping) or set(params) != set(self.parameter_shapes):
-            raise problem(
-                "not the parameters of this model",
-                got=f"a dict of {list(params)}" if isinstance(params, Mapping) else describe(params),
-                expected=f"a dict of {', '.join(self.parameter_shapes)}",
-                do="Pass the result of model.init.",
-            )
-
-    def _read(
-        self, batch: Batch | ArrayLike, find: Callable[[entries.Numbers, ModelConfig], list[faults.Fault]]
-    ) -> tuple[dict[str, Array], list[faults.Fault]]:
-        """Return the arrays of a batch, checked, and the faults that cannot be known yet."""
-        row = STRUCTURES[self.config.architecture]
-        numbers = entries.read(batch, entries.entries_of(row.sides, row.recurrent))
-        unknown = faults.check(find(numbers, self.config), cast(Batch, batch))
-        return {name: jnp.asarray(array) for name, array in numbers.items()}, unknown
-
-    def embed(
-        self, params: Params, tokens: ArrayLike, *, side: str | None = None, types: ArrayLike | None = None
-    ) -> Array:
-        """Embed tokens: what the first layer of a stack reads, without dropout.
-
-        Args:
-            tokens: B T, whole numbers, at positions 0 .. T - 1.
-            side: "source" or "target", whose table is read; needed where a model has both.
-            types: token types, B T, of a model's source that has them.
-
-        Returns:
-            B T D, in the compute type. Under `jax.jit`, a token outside of the vocabulary gives NaN.
-
-        Raises:
-            UserError: tokens that are no whole numbers B T or outside of the vocabulary, a side that the model has not.
-        """
-        self._check(params)
-        own = sites.embedding_inputs(self.config, tokens, side, types)
-        arrays = (own.tokens_BT, own.positions, Dropout(), own.types_BT)
-        x_BTD, _ = self._run("embed", Request(), params, *arrays, static=(own.side,))
-        return faults.mark(x_BTD, own.unknown_BT)
-
-    def unembed(self, params: Params, hidden: ArrayLike) -> Array:
-        """Compute the logits, float32, of hidden states as the head reads them: of `out["hidden"]`, `out["logits"]`.
-
-        Args:
-            hidden: ... D. Of a layer's `residual` these are the logits without the final norm.
-
-        Raises:
-            UserError: no floats of the model's width, a classifier.
-        """
-        self._check(params)
-        hidden = sites.hidden_states(self.config, hidden)
-        return cast(Array, self._run("unembed", Request(), params, hidden))
-
-    def sites(self, batch: Batch) -> dict[str, sites.Site]:
-        """List the activations that can be captured and replaced, with their axes and shapes; nothing is computed.
-
-        Args:
-            batch: as for `apply`; arrays may be `jax.ShapeDtypeStruct`.
-        """
-        return sites.sites(self, batch)
-
     def parameter_axes(self, params: Params) -> dict[str, Any]:
         """Return a nested dict like `params`, with the axes and kind of each array."""
         return parameter_axes(params, self._score)
@@ -287,11 +205,6 @@ class Model:
     def _score(self) -> Score | None:
         """The score of the attention; None without attention."""
         return score_of(self.config.as_settings)
-
-    @property
-    def stacks(self) -> dict[str, Parts]:
-        """Stacks -> "residual" and its sublayers -> how many of its layers, from the first on, have them."""
-        return stacks(self.config.as_settings)
 
     def __repr__(self) -> str:
         """Return the architecture, the stacks and the settings that are not at their defaults, on a few lines."""
@@ -304,25 +217,6 @@ class Model:
         settings = schema.flatten(changed(self.config))
         text = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "architecture")
         return "\n".join([*lines, *textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")])
-
-    def _request(self, capture: Sequence[str], replace: Replace | None) -> Request:
-        """Return the request for these activations, checked."""
-        request = make_request(capture, replace)
-        if request != Request():
-            whole = sites.of_stacks(self.config, self.stacks)
-            check(request, self.stacks, whole, self.config.num_heads, self.config.num_kv_heads)
-        return request
-
-    def _run(
-        self, method: str, request: Request, params: Params, *inputs: Any, static: tuple[int | str, ...] = ()
-    ) -> Any:
-        """Call a method of the module: by a program that is compiled once, or as part of the caller's."""
-        call = compiled.Call(method, request, static)
-        return compiled.run(self.module, self._program, call, params, *inputs)
-
-    @functools.cached_property
-    def _program(self) -> compiled.Program:
-        return compiled.make_program(self.module)
 
 
 def module_settings(config: ModelConfig) -> ModelSettings:
@@ -353,11 +247,5 @@ def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: 
         do = 'Write, for instance, build(architecture="decoder_only", vocab_size=100).'
         raise problem("not a config of a model", got=repr(config), expected=expected, do=do)
     config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
-    if config.vocab_size is None:
-        raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
-    if config.class_head.reads is not None and config.class_head.classes is None:
-        expected = "model.class_head.classes, the number of classes"
-        raise problem("model.class_head.reads is not read", got=config.class_head.reads, expected=expected)
-    if POSITIONS[config.position].adds == "table" and config.max_length is None:
-        raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")
+    check_complete(config.as_settings)
     return Model(config, ARCHITECTURES[config.architecture](module_settings(config)))

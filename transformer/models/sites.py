@@ -1,9 +1,8 @@
 """The activations of a model, and what its embedding and its head read, for a caller who looks inside."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
@@ -32,16 +31,6 @@ class Site(NamedTuple):
     dtype: DTypeLike
 
 
-class Applicable(Protocol):
-    """What `sites` reads of a model."""
-
-    config: ModelConfig
-    parameter_shapes: dict[str, Any]
-    stacks: dict[str, Parts]
-
-    def apply(self, params: Any, batch: Any, *, capture: Any) -> dict[str, Any]: ...
-
-
 def of_stacks(config: ModelConfig, stacks: Mapping[str, Parts]) -> dict[str, tuple[str, ...]]:
     """List the activations of whole stacks: the logits are the last one's."""
     recurrent, last = STRUCTURES[config.architecture].recurrent, list(stacks)[-1]
@@ -62,21 +51,6 @@ def names_of(config: ModelConfig, stacks: Mapping[str, Parts]) -> tuple[str, ...
         first, *others = [f"{stack}.{site}" for site in whole[stack]]
         names += [first, *recorded, *others]
     return tuple(names)
-
-
-def sites(model: Applicable, batch: Any) -> dict[str, Site]:
-    """List the activations of a model for a batch, as `Model.sites` does."""
-    names = names_of(model.config, model.stacks)
-    given = batch if isinstance(batch, Mapping) else {}
-    described = {name: x for name, x in given.items() if isinstance(x, jax.ShapeDtypeStruct)}
-    known: Any = {name: x for name, x in given.items() if name not in described} if given else batch
-
-    def captured(params: Any, described: dict[str, Any]) -> dict[str, Array]:
-        whole = {**known, **described} if described else known
-        return model.apply(params, whole, capture=names)["captured"]
-
-    found = jax.eval_shape(captured, model.parameter_shapes, described)
-    return {name: Site(axes_of(name, model.config), found[name].shape, found[name].dtype) for name in names}
 
 
 def axes_of(text: str, config: ModelConfig) -> str:

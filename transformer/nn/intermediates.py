@@ -232,7 +232,7 @@ def make_request(capture: Sequence[str] = (), replace: Mapping[str, Replacing] |
 def _replacement(name: Name, own: Any) -> Replacement:
     """Return what replaces an activation. Raises UserError where it is neither an array nor a fitting function."""
     if not callable(own):
-        if has_numbers(own) and getattr(own, "ndim", 0):
+        if has_numbers(own) and np.ndim(own):
             return Replacement(array=own)
         do = "For zeros write jnp.zeros_like, for one number lambda x: jnp.full_like(x, number)."
         raise problem("replace takes functions and arrays", got=f"{describe(own)}, for '{name}'", do=do)

@@ -77,10 +77,15 @@ class Recorder:
             new = own.function(part, jnp.asarray(self._layer, jnp.int32))
         else:
             new = own.function(part)
-        if getattr(new, "shape", ()) != part.shape:
+        try:
+            array = jnp.asarray(new)
+        except (TypeError, ValueError) as error:  # None, a text, rows of different lengths
+            what, expected = f"the replacement of '{name}' is no array", f"an array of shape {part.shape}"
+            raise problem(what, got=describe(new), expected=expected) from error
+        if array.shape != part.shape:
             what = f"the replacement of '{name}' has another shape"
-            raise problem(what, got=describe(new), expected=f"{name.axes} = {part.shape}")
-        new = jnp.asarray(new).astype(x.dtype)
+            raise problem(what, got=describe(array), expected=f"{name.axes} = {part.shape}")
+        new = array.astype(x.dtype)
         if name.head is not None:
             new = x.at[(slice(None),) * name.head_axis + (name.head,)].set(new)
         return new if name.layer is None else jnp.where(self._layer == name.layer, new, x)
