@@ -44,15 +44,18 @@ def test_sites_of_variants_are_those_that_they_have():
 
 
 MISTAKES = {
-    "a token outside": (lambda m, p: m.embed(p, [[V]]), r"tokens.*an id outside of its table; got 23 .* 0 to 22"),
+    "a token outside": (
+        lambda m, p: m.embed(p, np.array([[V]])),
+        r"tokens.*an id outside of its table; got 23 .* 0 to 22",
+    ),
     "tokens of one axis": (lambda m, p: m.embed(p, jnp.ones(3, int)), "tokens has 1 axis.*expected axes B T"),
     "tokens of floats": (lambda m, p: m.embed(p, jnp.ones((2, 3))), "tokens does not hold whole numbers"),
     "another side": (
-        lambda m, p: m.embed(p, [[1]], side="source"),
+        lambda m, p: m.embed(p, np.array([[1]]), side="source"),
         "unknown side .*got 'source'; expected one of target",
     ),
     "types": (
-        lambda m, p: m.embed(p, [[1]], types=[[0]]),
+        lambda m, p: m.embed(p, np.array([[1]]), types=np.array([[0]])),
         "no token types; got types of side 'target'. Leave them out",
     ),
     "states of another width": (lambda m, p: m.unembed(p, jnp.ones((2, 5))), "do not fit; got float32 .*D = 12"),
@@ -75,7 +78,7 @@ def test_a_mistake_is_an_error_that_names_it(name):
 def test_a_model_of_two_sides_asks_for_one():
     model = tiny("seq2seq")
     with pytest.raises(UserError, match=r"a source and a target; got no side. Pass side='source' or side='target'"):
-        model.model.embed(model.params, [[1]])
+        model.model.embed(model.params, np.array([[1]]))
     with pytest.raises(UserError, match="a classifier writes no tokens"):
         tiny("decoder_only", class_head=frozendict(classes=3)).model.unembed({**model.params}, jnp.ones((2, 12)))
 

@@ -90,7 +90,7 @@ MISTAKES = {
         lambda: attended(mask=lambda query, key: key > 1 and key <= query),
         "the mask function .* fails; got .*called with arrays of indices: write & | ~ and jnp.where in place of and",
     ),
-    "a mask function that is none": (lambda: masks.where(3), "a mask function is needed; got a int, 3"),
+    "a mask function that is none": (lambda: masks.where(3), "a mask function is needed; got an int, 3"),
     "parameters that a score has not": (
         lambda: attended(score="dot", parameters={"vector": jnp.ones((N, H))}, kernels="fast"),
         "score 'dot' has no parameters; got vector",

@@ -40,9 +40,7 @@ def make_program(module: nn.Module) -> Program:
     """Return the program of a module, whose compiled forms are kept as long as it is."""
 
     def compute(call: Call, params: Any, inputs: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
-        request = call.request.with_arrays(arrays)
-        requesting = module if request == Request() else module.clone(request=request)
-        return requesting.apply({"params": params}, *inputs, *call.static, method=call.method)
+        return _apply(module, call._replace(request=call.request.with_arrays(arrays)), params, inputs)
 
     return jax.jit(compute, static_argnums=0)
 
@@ -56,11 +54,15 @@ def run(module: nn.Module, program: Program, call: Call, params: Any, *inputs: A
     """
     request = call.request
     if is_part_of_a_program(params, inputs, request.arrays):
-        requesting = module if request == Request() else module.clone(request=request)
-        return requesting.apply({"params": params}, *inputs, *call.static, method=call.method)
-    if request.has_functions:
-        program = make_program(module)
+        return _apply(module, call, params, inputs)
+    if request.has_functions:  # not an argument of the program, since JAX keeps static arguments
+        return jax.jit(lambda params, inputs: _apply(module, call, params, inputs))(params, inputs)
     return program(call._replace(request=request.without_arrays()), params, inputs, request.arrays)
+
+
+def _apply(module: nn.Module, call: Call, params: Any, inputs: tuple[Any, ...]) -> Any:
+    requesting = module if call.request == Request() else module.clone(request=call.request)
+    return requesting.apply({"params": params}, *inputs, *call.static, method=call.method)
 
 
 def is_part_of_a_program(*trees: Any) -> bool:
