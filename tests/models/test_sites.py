@@ -87,3 +87,22 @@ def test_a_traced_token_outside_of_the_vocabulary_is_embedded_as_nan():
     model = tiny("decoder_only")
     found = jax.jit(model.model.embed)(model.params, jnp.array([[1, V, 2]]))
     assert np.isnan(found).all(-1).tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "name", "says"),
+    [
+        (
+            "seq2seq",
+            {},
+            "encoder.logits",
+            "the encoder of this model has no logits.*one of encoder.embedding, .*r.logits",
+        ),
+        ("encoder_only", {"norm_placement": "post"}, "encoder.final_norm", "has no final norm"),
+        ("rnn_seq2seq", {}, "decoder.final_norm", "has no final norm"),
+    ],
+)
+def test_an_activation_that_a_stack_has_not_is_an_error(architecture, settings, name, says):
+    model = tiny(architecture, **settings).model
+    with pytest.raises(UserError, match=says):
+        jax.eval_shape(lambda params: model.apply(params, batch(), capture=(name,)), model.parameter_shapes)
