@@ -27,8 +27,9 @@ from transformer.nn.attention import Attention, AttentionInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.heads import Head, token_table
-from transformer.nn.intermediates import Recorder, Request
+from transformer.nn.intermediates import Request
 from transformer.nn.norm_placement import NORM_PLACEMENTS
+from transformer.nn.recorder import Recorder
 from transformer.ops import masks
 from transformer.ops.linear import embed
 from transformer.ops.norms import layer_norm

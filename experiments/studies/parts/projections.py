@@ -23,7 +23,8 @@ from transformer import Model
 from transformer.models.config import ModelConfig, model_config
 from transformer.nn.attention import Attention
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.intermediates import Recorder, Request
+from transformer.nn.intermediates import Request
+from transformer.nn.recorder import Recorder
 from transformer.ops.attend import attention_weights, mix
 from transformer.ops.scores import Score
 
