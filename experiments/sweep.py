@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.sweeping.grammar import split_flags
+from experiments.sweeping.keeping import KEEP
 from experiments.sweeping.lanes import MODES, MOST_DEVICES, MOST_TRIALS
 from experiments.sweeping.launch import submit
 from experiments.sweeping.session import DATA, run_sweep
 from experiments.sweeping.study import SAMPLERS
-from experiments.sweeping.worker import KEEP
 from transformer.errors import problem
 from transformer.schema import at_least, not_empty, setting
 

@@ -187,6 +187,7 @@ def open_run(
         Retention.of(config.training),
         best,
         experiment.task.metrics[best].mode,
+        loss=experiment.task.names["loss"],
         read_only=True,
         print_line=_note,
     ) as saved:

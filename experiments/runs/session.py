@@ -73,6 +73,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
             Retention.of(experiment.config.training),
             output.best,
             experiment.task.metrics[output.best].mode,
+            loss=experiment.task.names["loss"],
             print_line=notes.append,
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,

@@ -18,7 +18,7 @@ from experiments.storage.workdir_checks import refuse_other_config, refuse_unwri
 from experiments.sweeping import summary
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.groups import Experiments, refuse_large_points
-from experiments.sweeping.lanes import lanes_mesh, mode_of, padded, use_cores
+from experiments.sweeping.lanes import MOST_LANES, lanes_mesh, mode_of, padded, use_cores
 from experiments.sweeping.ranking import Ranking
 from experiments.sweeping.space import DATA_SEED, MOST_POINTS, SEED, Point, Space, overrides
 from experiments.sweeping.storage import (
@@ -31,7 +31,7 @@ from experiments.sweeping.storage import (
     without_password,
 )
 from experiments.sweeping.study import Search, SweepStudy, open_study
-from experiments.sweeping.worker import MOST_LANES, Options, Worker
+from experiments.sweeping.worker import Options, Worker
 from experiments.training import signals
 from experiments.training.progress import devices_in_words, print_line
 from transformer.errors import UserError, counted, problem
