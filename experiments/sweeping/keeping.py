@@ -88,3 +88,9 @@ def remove_lanes(directory: Path) -> None:
     """Remove a directory of lanes; claims.json first, so that a worker that ends here leaves nothing to go on with."""
     (directory / "claims.json").unlink()
     shutil.rmtree(directory)
+
+
+def remove_rest(directory: Path) -> None:
+    """Remove what `remove_lanes` left where it was killed; a directory without checkpoints may be about to be used."""
+    if (directory / "checkpoints").exists():
+        shutil.rmtree(directory)

@@ -22,7 +22,7 @@ from experiments.costs.summary import Costs, costs_of, write_costs
 from experiments.storage.workdir_checks import LANES, TRIALS
 from experiments.sweeping.attributes import HALVED, TAKEN
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
-from experiments.sweeping.keeping import export, export_config, remove_checkpoints, remove_lanes
+from experiments.sweeping.keeping import export, export_config, remove_checkpoints, remove_lanes, remove_rest
 from experiments.sweeping.lanes import MOST_LANES, Programs, lanes_mesh, row
 from experiments.sweeping.ranking import Ranking, best, ranked, search_value
 from experiments.sweeping.record import LaneRecord, read_claims, write_claims
@@ -209,7 +209,7 @@ class Worker:
         """Train lanes whose worker has ended, from their checkpoint."""
         with locked(directory) as is_locked:
             if not is_locked or not (directory / "claims.json").exists():
-                return
+                return remove_rest(directory) if is_locked else None
             before, names = read_claims(directory / "claims.json", self.study)
             again = {one.point: found for one in before if (found := self._take_again(one)) is not None}
             by_name = {trial.name: trial for one in before for trial in self._trials(one)}
