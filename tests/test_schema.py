@@ -2,15 +2,26 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fixtures.commands import error_of
 from transformer import schema
 from transformer.errors import UserError, look_up, nearest, problem, unknown
 from transformer.named_code import import_code, named_code
 from transformer.schema import above, at_least, fraction, setting
+from transformer.tables import Row, Table
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kind(Row):
+    function: Callable[..., float] = math.sqrt
+
+
+KINDS = Table("kind of the tests", Kind, {"plain": Kind(), "fast": Kind(math.exp)}, make=Kind)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Outer:
     width: int = setting(8, "how wide", check=at_least(1))
     rate: float | None = setting(None, "how often", check=fraction)
     bias: bool = setting(True, "with a bias")
-    kind: str = setting("plain", "which", allowed=("plain", "fast"), by_path=True)
+    kind: str = setting("plain", "which", table=KINDS)
     sizes: tuple[int, ...] = setting((3, 5), "several")
     shifts: tuple[float, ...] = setting((), "several more")
     windows: int | tuple[int | None, ...] | None = setting(None, "one or several", check=at_least(1))
@@ -46,16 +57,12 @@ VALUES = {
 }
 
 
-def error_of(values: dict, name: str = "model") -> str:
-    with pytest.raises(UserError) as caught:
-        schema.from_dict(Outer, values, name)
-    return str(caught.value)
+def dict_error(values: dict, name: str = "model") -> str:
+    return error_of(schema.from_dict, Outer, values, name)
 
 
 def parse_error(name: str, text: str) -> str:
-    with pytest.raises(UserError) as caught:
-        schema.parse(text, LEAVES[name])
-    return str(caught.value)
+    return error_of(schema.parse, text, LEAVES[name])
 
 
 def test_leaves_are_named_in_full_and_in_order():
@@ -124,7 +131,7 @@ def test_an_int_stands_for_a_float_and_a_list_for_a_tuple():
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_setting_the_value_and_what_is_allowed(values, parts):
-    line = error_of(values)
+    line = dict_error(values)
     assert "\n" not in line
     for part in parts:
         assert part in line
@@ -238,8 +245,8 @@ def test_a_setting_may_be_one_value_or_several_of_which_some_are_absent():
     assert leaf.type_name == "int or int,... or none"
     assert schema.from_dict(Outer, {"windows": [2, None]}).windows == (2, None)
     assert "windows has the wrong type; got '3,x'; expected int" in parse_error("windows", "3,x")
-    assert "model.windows is out of range; got 0" in error_of({"windows": [2, 0]})
-    assert "model.windows has the wrong type; got True" in error_of({"windows": [True]})
+    assert "model.windows is out of range; got 0" in dict_error({"windows": [2, 0]})
+    assert "model.windows has the wrong type; got True" in dict_error({"windows": [True]})
     assert not LEAVES["sizes"].listed
     assert not LEAVES["rate"].listed
 
@@ -247,9 +254,10 @@ def test_a_setting_may_be_one_value_or_several_of_which_some_are_absent():
 def test_code_that_a_setting_names_is_listed_and_imported_when_asked_for_alone(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "planted_by_others.py").write_text("raise RuntimeError('it ran')\n")
-    values = schema.from_dict(Outer, {"kind": "planted_by_others:slow"}, "model")
-    assert named_code(values, "model") == {"model.kind": "planted_by_others:slow"}
-    assert named_code(schema.from_dict(Outer, {"kind": "fast"})) == {}
+    values = {"kind": "planted_by_others:slow"}
+    assert named_code(Outer, values, "model") == {"model.kind": "planted_by_others:slow"}
+    assert named_code(Outer, {"kind": "fast"}) == {}
+    assert schema.from_dict(Outer, values, "model", import_code=False).kind == "planted_by_others:slow"
     with pytest.raises(UserError, match=r"^model\.kind 'planted_by_others:slow' cannot be imported: .*it ran"):
-        import_code(values, "model")
+        schema.from_dict(Outer, values, "model")
     import_code(schema.from_dict(Outer, {"kind": "math:cos"}))

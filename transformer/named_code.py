@@ -1,39 +1,102 @@
 """Code that settings name by a dotted path: listed before it is imported, so that a command can ask for consent."""
 
 import dataclasses
+import hashlib
+import importlib
+import pathlib
 import re
+import sys
+import typing
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transformer.errors import look_up
+from transformer.errors import problem, shorten
+from transformer.tables import is_section
 
 DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """A path package.module:attribute."""
 
 
-def named_code(instance: Any, name: str = "") -> dict[str, str]:
+def named_code(schema: type, values: Mapping[str, Any], name: str = "") -> dict[str, str]:
     """Collect the code that settings name by a dotted path: full name -> path. Nothing is imported.
 
     Whoever reads settings that others wrote asks for consent by this list, before anything uses them.
+
+    Args:
+        schema: the settings' dataclass.
+        values: a nested dict of settings, as a file holds them.
+        name: full name of the section.
     """
-    prefix = name + "." if name else ""
+    hints = typing.get_type_hints(schema)
     found: dict[str, str] = {}
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
-        if dataclasses.is_dataclass(value):
-            found |= named_code(value, prefix + field.name)
-        elif field.metadata.get("by_path"):
-            parts = value if isinstance(value, tuple) else (value,)
-            paths = [part for part in parts if isinstance(part, str) and ":" in part]
-            found |= {prefix + field.name: ", ".join(paths)} if paths else {}
+    for field in dataclasses.fields(schema):
+        full, value = f"{name}.{field.name}".lstrip("."), values.get(field.name)
+        if dataclasses.is_dataclass(hints[field.name]):
+            inside = value if isinstance(value, Mapping) else {}
+            found |= named_code(typing.cast(type, hints[field.name]), inside, full)
+        elif field.metadata.get("table") is not None and isinstance(value, str) and ":" in value:
+            found[full] = value
     return found
 
 
 def import_code(instance: Any, name: str = "") -> None:
-    """Import the code that settings name by a dotted path, so that a mistake in it is found before it is used.
+    """Import and check the rows from outside that settings name, so that a mistake in one is found before it is used.
 
     Raises:
-        UserError: it cannot be imported; the error names the setting.
+        UserError: it cannot be imported, or is no row of its table; the error names the setting.
     """
-    for setting_name, paths in named_code(instance, name).items():
-        for path in paths.split(", "):
-            look_up(setting_name, {}, path)
+    for field in dataclasses.fields(instance):
+        full, value = f"{name}.{field.name}".lstrip("."), getattr(instance, field.name)
+        if is_section(value):
+            import_code(value, full)
+        elif (table := field.metadata.get("table")) is not None and not (value is None or _is_name(value)):
+            table.check(table.find(value, full), full)
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules, which may register rows of tables.
+
+    Raises:
+        UserError: a module that cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # the module is the user's own, and may raise anything
+            raise problem(
+                f"module {shorten(repr(name))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
+                expected="package.module, importable from here",
+                do="Check the spelling, and that its folder is on PYTHONPATH.",
+            ) from error
+
+
+def code_from_outside(instance: Any, name: str = "") -> dict[str, dict[str, str]]:
+    """Collect the code from outside that a config uses: full name of a setting -> its module and the file's hash.
+
+    The hash is the SHA-256 of the module's file, "" where it has none.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for field in dataclasses.fields(instance):
+        full, value = f"{name}.{field.name}".lstrip("."), getattr(instance, field.name)
+        if is_section(value):
+            found |= code_from_outside(value, full)
+        elif (table := field.metadata.get("table")) is not None and value is not None:
+            module = table.module_of(value)
+            if module is not None:
+                found[full] = {"module": module, "sha256": _hash_of(module)}
+    return found
+
+
+def _hash_of(module: str) -> str:
+    """Compute the SHA-256 of a module's file; "" where it has none that can be read."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return ""
+    try:
+        return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and ":" not in value

@@ -15,7 +15,7 @@ from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.drawing import draw_run
 from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
-from experiments.runs.stored_config import origin_named
+from experiments.runs.stored_config import code_line, origin_named
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
 from experiments.storage.retention import Retention
@@ -33,6 +33,7 @@ from experiments.training.progress import (
     progress,
 )
 from experiments.training.tables import final_table, print_table
+from transformer.named_code import code_from_outside
 
 
 def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, force: bool = False) -> int:
@@ -67,7 +68,8 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
             differences=settings.differences,
             devices=devices,
             data=experiment.task.splits.fingerprint,
-        ),
+            code=code_from_outside(experiment.config),
+        ) as opened,
         Checkpoints(
             workdir / "checkpoints",
             Retention.of(experiment.config.training),
@@ -78,6 +80,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,
     ):
+        notes += [code_line(name) for name in opened.changed_code]
         write_run_data(workdir, experiment.task)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
         first = int(state.step)

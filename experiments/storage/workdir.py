@@ -3,7 +3,8 @@
 DIR/lock           held (flock) by the run that is writing; the kernel releases it when that run ends, in whatever way
 DIR/config.json    "config": the resolved config; "data": the fingerprint of the data, "" where the config determines
                    it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed;
-                   "directory": the folder of the latest start, from which relative paths of the config are read
+                   "directory": the folder of the latest start, from which relative paths of the config are read;
+                   "code": setting -> the module and the hash of the code from outside that it names
 """
 
 import contextlib
@@ -38,6 +39,7 @@ RECORD = Table(
         "devices": (str, None),
         "earlier_starts": [dict],
         "directory": str,
+        "code": Table({}, others=Table({"module": str, "sha256": str})),
     },
 )
 """Shape of config.json."""
@@ -51,6 +53,8 @@ class Workdir(NamedTuple):
     """True if the directory held a config before, so that an earlier run may be continued."""
     lock: int
     """File descriptor of the lock."""
+    changed_code: tuple[str, ...] = ()
+    """Settings whose code from outside is not what it was at the latest start."""
 
     def close(self) -> None:
         """Release the lock, so that another run can use the directory."""
@@ -70,6 +74,7 @@ def open_workdir(
     differences: Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[Difference]],
     devices: str,
     data: str = "",
+    code: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Workdir:
     """Create the directory if absent, lock it, and write `config.json`; on an error nothing is left behind.
 
@@ -79,6 +84,7 @@ def open_workdir(
         differences: (old config, new config) -> the settings that differ.
         devices: the platform and its devices, in words.
         data: fingerprint of the data, "" where the config determines it.
+        code: setting -> module and hash of its code from outside, as `code_from_outside` collects them.
 
     Raises:
         UserError: another run holds the lock, the config or the data differs, or the directory cannot be written.
@@ -93,7 +99,7 @@ def open_workdir(
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            resumed = _enter(path, lock, config, differences, devices, data)
+            before = _enter(path, lock, config, differences, {"data": data, "devices": devices, "code": code or {}})
         except BaseException as error:
             os.close(lock)
             if not lock_existed and not isinstance(error, _HeldError):
@@ -109,26 +115,29 @@ def open_workdir(
                 do="Free some space, or choose another --workdir.",
             ) from error
         raise
-    return Workdir(path, resumed, lock)
+    old = before.get("code", {}) if before is not None else {}
+    changed = tuple(name for name, own in (code or {}).items() if name in old and own["sha256"] != old[name]["sha256"])
+    return Workdir(path, before is not None, lock, changed)
 
 
 class _HeldError(UserError):
     """Error for a lock that another run holds."""
 
 
-def _enter(path: Path, lock: int, config: Mapping, differences: Callable, devices: str, data: str) -> bool:
-    """Take the lock, compare the configs and write config.json; return whether there was one before."""
+def _enter(
+    path: Path, lock: int, config: Mapping, differences: Callable, own: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Take the lock, compare the configs and write config.json; return its earlier record, None without any."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(lock, 32, 0).decode().strip() or "unknown"
         what = f"another run (process {holder}) is writing to --workdir {path}"
         raise _HeldError(str(problem(what, do="Wait until it ends, stop it, or choose another --workdir."))) from error
-    resumed = (path / "config.json").exists()
-    start = {"versions": versions(), "git": git_state(), "devices": devices}
-    earlier = []
-    if resumed:
-        record = _read(path)
+    start = {"versions": versions(), "git": git_state(), "devices": own["devices"]}
+    earlier, before, data = [], None, own["data"]
+    if (path / "config.json").exists():
+        before = record = _read(path)
         same_data = data != "" and record.get("data") == data
         refuse_other_config(path, differences(record["config"], config), same_data=same_data)
         refuse_other_data(path, record.get("data", data), data)
@@ -136,10 +145,11 @@ def _enter(path: Path, lock: int, config: Mapping, differences: Callable, device
         last = {key: record.get(key) for key in start}
         earlier = [*earlier, last] if last != start else earlier
     record = {"config": config, "data": data, **start, "earlier_starts": earlier, "directory": str(Path.cwd())}
+    record |= {"code": own["code"]} if own["code"] else {}
     write_text_atomically(path / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return resumed
+    return before
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any]:

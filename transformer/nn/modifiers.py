@@ -20,14 +20,14 @@ class OwnModifiers(nn.Module):
     def __call__(self, layer: Array | int) -> Modifiers:
         config = self.config.attention
         sink_N = subtract = function = None
-        if config.score_modifier is not None and self.sublayer == "self":
-            function = score_modifier(config.score_modifier)
+        if self.sublayer == "self":
+            function = score_modifier(config)
         if config.sink:
             (sink_N,) = Vectors(self.config, "sink", ("logit",), name="sink")()
         if config.differential:
             query_H, key_H = Vectors(self.config, "lambda", ("query", "key"), name="lambda")()
             subtract = learned_lambda(query_H, key_H, layer)
-        return Modifiers(config.soft_cap, function, sink_N, subtract)
+        return Modifiers(config.soft_cap, function, sink_N, subtract, str(config.score_modifier))
 
 
 class HeadNorm(nn.Module):

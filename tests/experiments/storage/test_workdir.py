@@ -182,7 +182,7 @@ def test_facts_that_have_changed_are_refused_by_name(tmp_path):
     before = {"slots": 3, "longest_source": 11, "whole": [12, 3]}
     refuse_other_metadata(tmp_path, before, {**before})
     with pytest.raises(
-        UserError, match=r"other data: slots, whole of task.json has changed; got 4; \[12, 4\]; expected 3;"
+        UserError, match=r"other data: slots, whole of task.json have changed; got 4; \[12, 4\]; expected 3;"
     ):
         refuse_other_metadata(tmp_path, before, {**before, "slots": 4, "whole": [12, 4]})
     with pytest.raises(UserError, match=r"classes of task.json"):
