@@ -1,4 +1,4 @@
-"""What a sweep leaves of its trials: each is a working directory, and those that are kept have checkpoints.
+"""Checkpoints that a sweep leaves: each trial is a working directory, and those that are kept have checkpoints.
 
 `export` writes a lane as an ordinary working directory, which `evaluate`, `generate` and a resumed `train` accept.
 """
