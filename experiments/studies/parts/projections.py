@@ -78,7 +78,7 @@ def concatenated(keys_R: Array, heads: int, head_width: int, length: int = 32) -
     """
 
     def one(key: Array) -> dict[str, Array]:
-        query, keys, value = jax.random.normal(key, (3, 1, length, heads, head_width))
+        query, keys, value = jax.random.normal(key, (3, 1, length, heads, head_width), jnp.float32)
 
         def wide(x: Array) -> Array:
             return x.reshape(1, length, 1, heads * head_width)
