@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
-from rich.console import Console
 
 from experiments.costs.summary import Costs, costs_of, write_costs
 from experiments.storage.workdir import write_text_atomically
@@ -30,7 +29,7 @@ from experiments.sweeping.record import HALVED, TAKEN, LaneRecord, export, expor
 from experiments.sweeping.runner import LanesResult, LanesRun
 from experiments.sweeping.storage import Heartbeat, locked
 from experiments.sweeping.study import SweepStudy, TakenTrial
-from experiments.training.progress import print_line, progress
+from experiments.training.reporter import Reporter
 from experiments.training.signals import StopRequest
 from transformer.errors import UserError, counted
 
@@ -78,7 +77,7 @@ class Worker:
         options: its options.
         heartbeat: records heartbeats of the trials that this worker has taken.
         stop: read between steps.
-        console: where lines and the progress are printed.
+        reporter: where lines and the progress go.
     """
 
     def __init__(
@@ -89,10 +88,10 @@ class Worker:
         options: Options,
         heartbeat: Heartbeat,
         stop: StopRequest,
-        console: Console,
+        reporter: Reporter,
     ):
         self.study, self.resolve, self.options, self.heartbeat = study, resolve, options, heartbeat
-        self.stop, self.console = stop, console
+        self.stop, self.reporter = stop, reporter
         self.experiments = experiments
         self.mesh = lanes_mesh()
         self.compiled = 0
@@ -118,14 +117,11 @@ class Worker:
                 self._train_from_start(taken)
             elif left := self.study.left():
                 if waiting_for != left:
-                    self._print(f"waiting for {counted(left, 'trial')} of other workers")
+                    self.reporter.event(f"waiting for {counted(left, 'trial')} of other workers")
                 waiting_for = left
                 time.sleep(1.0)
             else:
                 return
-
-    def _print(self, line: str) -> None:
-        print_line(self.console, line)
 
     def _train_from_start(self, taken: Sequence[TakenTrial]) -> None:
         """Train points from their first step, group by group."""
@@ -135,7 +131,7 @@ class Worker:
             try:
                 trials += self._trials(one)
             except UserError as error:
-                self._print(f"trial {one.point} cannot be trained: {error}")
+                self.reporter.event(f"trial {one.point} cannot be trained: {error}")
                 self.study.fail(one, str(error))
         by_point = {one.point: one for one in taken}
         begun: set[int] = set()
@@ -170,7 +166,7 @@ class Worker:
                     self.study.give_back(one)
                 raise
             for one in points:
-                self._print(f"trial {one.point} cannot be trained: {error}")
+                self.reporter.event(f"trial {one.point} cannot be trained: {error}")
                 self.study.fail(one, str(error))
             return []
 
@@ -220,7 +216,7 @@ class Worker:
             if not taken:
                 shutil.rmtree(directory)
                 return
-            self._print(f"going on with {counted(len(taken), 'trial')} of a worker that has ended")
+            self.reporter.event(f"going on with {counted(len(taken), 'trial')} of a worker that has ended")
             self.heartbeat.trials |= {one.trial for one in taken}
             trials = {trial.name: trial for one in before for trial in self._trials(one)}
             self._train(directory, taken, [trials[name] for name in names])
@@ -247,11 +243,11 @@ class Worker:
             shared=self.options.shared,
             halvings=self.options.halvings,
             stop=self.stop,
-            print_line=self._print,
+            print_line=self.reporter.event,
         )
         points = {one.point for one in taken}
         first = lanes.restore_or_start(lambda trial: trial.point in points)
-        with progress(trials[0].experiment.config.training.steps, first, self.console) as shown:
+        with self.reporter.progress(trials[0].experiment.config.training.steps, first) as shown:
             result = lanes.run(first, shown)
         if self.stop.received is None:
             for one in taken:
@@ -269,7 +265,7 @@ class Worker:
         score = search_value(records, self.options.ranking)
         halved = all(record["status"] == HALVED for record in records)
         if not self.study.record_result(taken, records, score, lanes[0].step if halved else None):
-            self._print(
+            self.reporter.event(
                 f"trial {taken.point}: this worker counted as dead, so another one trained the trial again, and the"
                 " result of that one counts"
             )

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -205,6 +205,16 @@ def owned(acquire: Callable[[], T], release: Callable[[T], object]) -> Iterator[
         yield held
     finally:
         release(held)
+
+
+def give_back(number: int) -> NoReturn:
+    """Let the program's own handler receive a signal that a training stopped for; Ctrl-C raises KeyboardInterrupt.
+
+    Raises:
+        KeyboardInterrupt: also where the handler returns, since the training has not reached its end.
+    """
+    signal.raise_signal(number)
+    raise KeyboardInterrupt
 
 
 def exit_code(number: int) -> int:

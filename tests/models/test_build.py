@@ -47,7 +47,10 @@ from transformer.models.config import EmbeddingConfig
         ({"attention": {"differential": True}, "head_width": 5}, "two halves of each head.*head_width 5.*even"),
         ({"attention": {"differential": True}, "position": "rotary"}, "each half of a head.*6.*a multiple of 4"),
         ({"attention": {"soft_cap": 0.0}}, "model.attention.soft_cap is out of range"),
-        ({"attention": {"mask": "causal"}}, "attention.mask; got .causal.*package.module:attribute.*query_pos"),
+        (
+            {"attention": {"mask": "causal"}},
+            "unknown value of model.attention.mask.*package.module:attribute.*query_positions",
+        ),
         ({"attention": {"score_modifier": "no.such:f"}}, "model.attention.score_modifier.*cannot be imported"),
         ({"vocab_size": None}, "model.vocab_size is not set"),
         ({"position": "learned", "max_length": None}, "learned positions need model.max_length"),

@@ -30,7 +30,6 @@ from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
-from transformer.ops.scores import Score
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -233,12 +232,7 @@ class Model:
 
     def parameter_axes(self, params: Params) -> dict[str, Any]:
         """Return a nested dict like `params`, with the axes and kind of each array."""
-        return parameter_axes(params, self._score)
-
-    @property
-    def _score(self) -> Score | None:
-        """The score of the attention; None without attention."""
-        return score_of(self.config.as_settings)
+        return parameter_axes(params, module_settings(self.config))
 
     @property
     def stacks(self) -> dict[str, Parts]:

@@ -18,9 +18,9 @@ from transformer.nn.attention import Attention, AttentionInputs, Cache, require_
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.intermediates import Recorder, Request, chosen_layers
+from transformer.nn.modifiers import PositionBias
 from transformer.nn.modules import Norm
 from transformer.nn.norm_placement import NORM_PLACEMENTS, Map
-from transformer.nn.positions import PositionBias
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.nn.user_functions import user_mask
 from transformer.ops import cache as caches

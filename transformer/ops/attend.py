@@ -2,6 +2,7 @@
 
     scores_ts  = score(q_t, k_s) + bias_ts
     weights_ts = exp(scores_ts) / sum over the s that t may see of exp(scores_ts); 0 where t may not see s
+                 (or another row of `ops.weights.WEIGHTS`)
     c_t        = sum over s of weights_ts v_s
 
 Self-attention is X' = X. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, write it with Q, K, V.
@@ -28,7 +29,7 @@ from transformer.ops.masks import Mask, given
 from transformer.ops.modifiers import Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score, ScoreFunction
-from transformer.ops.softmax import masked_softmax
+from transformer.ops.weights import weights_by
 
 KERNELS = ("plain", "fast")
 
@@ -105,7 +106,7 @@ def weights_from_scores(
     modifiers: Modifiers = Modifiers(),
     positions: QueryKeyPositions | None = None,
 ) -> Float[Array, "B N T S"]:
-    """Compute the weights: soft cap, bias, the user's own function, mask, softmax, difference of two maps.
+    """Compute the weights: soft cap, bias, the user's own function, mask, softmax or other weights, two maps.
 
     Args:
         scores: those of `raw_scores`; 2 N maps for a difference of two maps, else N.
@@ -114,7 +115,7 @@ def weights_from_scores(
         positions: of queries and keys, for the user's own function; their indices if absent.
 
     Raises:
-        UserError: the user's own function returned another shape.
+        UserError: a function of the user's own returned another shape.
 
     >>> weights_from_scores(jnp.zeros((2, 4, 3, 5)), None).shape
     (2, 4, 3, 5)
@@ -122,13 +123,13 @@ def weights_from_scores(
     if allowed is None and modifiers.function is not None:
         allowed = jnp.ones((), bool)  # the user's own function may leave nothing but -inf: zero, not NaN
 
-    def softmax_map(scores_BNTS: Array) -> Array:
+    def weights_map(scores_BNTS: Array) -> Array:
         modified_BNTS = modify_scores(scores_BNTS, modifiers, bias, positions)
-        return masked_softmax(modified_BNTS, allowed, modifiers.sink_N)
+        return weights_by(modifiers.weights, modified_BNTS, allowed, modifiers.sink_N)
 
     if modifiers.subtract is None:
-        return softmax_map(scores)
-    return subtract_maps(softmax_map, scores, modifiers.subtract)
+        return weights_map(scores)
+    return subtract_maps(weights_map, scores, modifiers.subtract)
 
 
 def mix(weights_BNTS: Float[Array, "B N T S"], value_BSKH: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
@@ -169,7 +170,7 @@ def attention_weights(
             Keys stand in 0 .. S - 1.
         positions: of queries and keys, for scores and modifiers that read them, where they are not the indices (packed
             examples count from 0 again).
-        modifiers: soft cap, sink, difference of two maps, the user's own function.
+        modifiers: soft cap, sink, difference of two maps, the user's own function, weights other than softmax.
 
     Raises:
         UserError: shapes that do not fit each other, N not a multiple of K, an unknown score.

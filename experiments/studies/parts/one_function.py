@@ -14,7 +14,8 @@ from jax import Array
 from transformer.models.config import model_config
 from transformer.nn.attention import Attention, AttentionInputs
 from transformer.nn.intermediates import Recorder, Request
-from transformer.nn.positions import POSITIONS, PositionBias
+from transformer.nn.modifiers import PositionBias
+from transformer.nn.positions import POSITIONS
 from transformer.ops import masks
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import find

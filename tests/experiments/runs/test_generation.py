@@ -8,7 +8,7 @@ from experiments.data.examples import Document, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.words import Words
 from experiments.runs.generation import answer_lines, answer_texts
-from experiments.runs.open_run import Run, unknown_line
+from experiments.runs.trained import TrainedExperiment, unknown_line
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import TaskSettings
@@ -19,7 +19,7 @@ WORDS = Words.fit(["the cat sat on a mat"] * 2)
 TEXTS = [Document("the cat sat on a mat " * 9)] * 2
 
 
-class Answering(Run):
+class Answering(TrainedExperiment):
     """A run whose model answers every text with one word, and fills every gap with it."""
 
     def answers(self, texts, decoding=None, seed=None):
@@ -27,7 +27,7 @@ class Answering(Run):
         return [WORDS.encode(" ".join(["cat"] * count)) for _ in texts]
 
 
-def run_of(architecture: str, **config) -> Run:
+def run_of(architecture: str, **config) -> TrainedExperiment:
     settings = TaskSettings(TaskConfig("language_modelling", context=8, **config), architecture, batch_size=2)
     task = build_task(settings, Splits(TEXTS, TEXTS, []), TokenizerPair.of(WORDS))
     model = SimpleNamespace(max_length=None, position="rotary")
@@ -64,6 +64,11 @@ def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsy
         answer_lines(run, [""], {}, 3)
     gaps = run_of("encoder_only")
     assert answer_lines(gaps, ["", "The <mask> sat"], {}, None) == ["", "The cat sat"]
+
+
+def test_an_answer_that_is_far_too_long_is_named_as_what_to_lower():
+    with pytest.raises(UserError, match=r"got 1000001 tokens with its answer; .* or write fewer new tokens"):
+        answer_texts(run_of("decoder_only"), ["the"], {"max_new_tokens": 1_000_000}, None)
 
 
 def test_unknown_words_are_named_and_known_ones_never():
