@@ -6,6 +6,6 @@
 """
 
 from transformer.testing.axes import AXES, Axis
-from transformer.testing.check import Report, Result, check
+from transformer.testing.check import FAILS, Report, Result, check
 
-__all__ = ["AXES", "Axis", "Report", "Result", "check"]
+__all__ = ["AXES", "FAILS", "Axis", "Report", "Result", "check"]
