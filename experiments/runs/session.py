@@ -1,5 +1,7 @@
 """One session of training in a working directory: open it, continue or start, train, print the results."""
 
+import dataclasses
+import functools
 import shlex
 import sys
 import time
@@ -13,6 +15,7 @@ from experiments.cli.terminal import terminal
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.drawing import draw_run
+from experiments.runs.extension import extend
 from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.runs.stored_config import origin_named
@@ -24,6 +27,7 @@ from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.loop import Loop, NotFiniteError, restore_or_start
+from experiments.training.optimizers import decay_begins
 from experiments.training.progress import (
     devices_in_words,
     duration,
@@ -67,10 +71,11 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
             differences=settings.differences,
             devices=devices,
             data=experiment.task.splits.fingerprint,
+            extend=functools.partial(extend, workdir, experiment.config, notes.append),
         ),
         Checkpoints(
             workdir / "checkpoints",
-            Retention.of(experiment.config.training),
+            retention_of(experiment.config),
             output.best,
             experiment.task.metrics[output.best].mode,
             print_line=notes.append,
@@ -104,6 +109,13 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
         pictures = draw_run(Run(experiment, state.evaluated_params, int(state.step), workdir))
     print_files(console, experiment, workdir, pictures)
     return 0
+
+
+def retention_of(config: Any) -> Retention:
+    """Return the checkpoints that a run keeps, the last before the decay of its learning rate among them."""
+    return dataclasses.replace(
+        Retention.of(config.training), decay=decay_begins(config.optimizer, config.training.steps)
+    )
 
 
 def command_line(module: str, *words: str) -> str:
