@@ -1,4 +1,4 @@
-"""Claims about runs that go on to another number of steps: to the bit where the schedule allows it, else with a line."""
+"""Claims about runs that go on to other numbers of steps: to the bit where the schedule allows it, else with a line."""
 
 import functools
 import json

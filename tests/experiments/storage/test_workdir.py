@@ -101,9 +101,9 @@ def test_steps_may_change_where_the_run_is_extended_and_each_change_is_recorded(
         return {"to": changes["training.steps"][1]}
 
     assert "extensions" not in opened(10, extend)
-    with pytest.raises(UserError, match="training.steps: 10 -> 20"):
+    with pytest.raises(UserError, match=r"training\.steps: 10 -> 20"):
         opened(20)
-    with pytest.raises(UserError, match="model.width: 128 -> 256") as error:
+    with pytest.raises(UserError, match=r"model\.width: 128 -> 256") as error:
         opened(20, extend, model={"width": 256, "dtype": "float32"})
     assert "training.steps" not in str(error.value)
     assert "extensions" not in read_record(tmp_path)
