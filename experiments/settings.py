@@ -28,8 +28,10 @@ from transformer.errors import UserError, nearest, problem
 from transformer.models.config import ModelConfig
 from transformer.models.reads import STRUCTURES
 from transformer.named_code import import_code
+from transformer.own_settings import extended, named_rows, without_leftovers
 from transformer.read_by import Condition, conditions, unread
 from transformer.schema import Setting, setting
+from transformer.tables import OWN
 
 __all__ = [
     "Config",
@@ -106,10 +108,14 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
         UserError: an unknown, mistyped or contradictory setting, or one given by an override that is not read.
     """
     _check_recipe(recipe)
-    merged = copy.deepcopy(recipe)
-    given = {name: schema.parse(text, find(name)) for name, text in overrides}
-    for name, value in given.items():
-        _put(merged, name, value)
+    merged, texts = copy.deepcopy(recipe), dict(overrides)
+    given: dict[str, Any] = {}
+    for own in (False, True):  # rows first: they bring along settings of their own
+        kind = extended(Config, merged.to_dict()) if own else Config
+        names = [name for name in texts if is_own(name) == own]
+        given |= {name: schema.parse(texts[name], find(name, kind)) for name in names}
+        for name in names:
+            _put(merged, name, given[name])
     config = schema.from_dict(Config, merged.to_dict())
     import_code(config)
     config, replaced = _make_way(config, given, schema.flatten(recipe.to_dict()))
@@ -126,13 +132,19 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
     return config, replaced + left_out
 
 
+def is_own(name: str) -> bool:
+    """Return whether a full name is that of an own setting of a row: "model.position_settings.slope"."""
+    return any(part.endswith(OWN) for part in name.split(".")[:-1])
+
+
 def _check_recipe(recipe: ConfigDict) -> None:
     """Check names and types of the recipe alone, so that its mistakes are not reported as those of a flag."""
     try:
-        known = {*schema.sections(Config), *schema.settings(Config)}
+        kind = extended(Config, recipe.to_dict())
+        known = {*schema.sections(kind), *schema.settings(kind)}
         for name in schema.flatten(recipe.to_dict()):
             if name not in known:
-                find(name)
+                find(name, kind)
         import_code(schema.from_dict(Config, recipe.to_dict()))
     except UserError as error:
         raise UserError(f"in the recipe: {error}") from error
@@ -171,7 +183,7 @@ def _leave_out_unread(config: Config, given: Mapping[str, Any]) -> tuple[Config,
     for name, value in given.items():
         if name in not_read and not not_read[name].noted:
             raise not_read[name].error(value)
-    old, default = (schema.flatten(to_json_dict(each)) for each in (config, Config()))
+    old, default = (schema.flatten(schema.to_dict(each)) for each in (config, type(config)()))
     changed = [name for name, found in not_read.items() if old[name] != default[name] and not found.quiet]
     notes = [
         f"{name} = {schema.show(old[name])} of the recipe is left out: {not_read[name].who} does not read it."
@@ -182,19 +194,37 @@ def _leave_out_unread(config: Config, given: Mapping[str, Any]) -> tuple[Config,
         for name in given
         if name in not_read and old[name] != default[name]
     ]
-    values = {name: operator.attrgetter(name)(Config()) for name in changed}
-    return schema.with_values(config, values), notes
+    values = {name: operator.attrgetter(name)(type(config)()) for name in changed}
+    return _settled(schema.with_values(config, values)), notes
 
 
-def find(name: str) -> Setting:
+def _settled(config: Config) -> Config:
+    """Return a config without the own settings of rows that it does not choose any more."""
+    values = schema.to_dict(config)
+    kept = without_leftovers(Config, values)
+    return config if kept == values else schema.from_dict(Config, kept)
+
+
+def find(name: str, kind: type[Config] | None = None) -> Setting:
     """Find the setting of a full name, such as "model.width".
+
+    Args:
+        kind: the schema with the own settings of the rows that a config chooses; None: the rows are not known yet, and
+            an own setting is taken as a text.
 
     Raises:
         UserError: there is none (the error names the nearest), or it is a section.
     """
-    leaves = schema.settings(Config)
+    leaves = schema.settings(kind or Config)
     if name in leaves:
         return leaves[name]
+    row = name.rpartition(".")[0].removesuffix(OWN)
+    if is_own(name) and row in leaves and leaves[row].table is not None:
+        if kind is None:
+            return Setting(name, str, None, **schema.PLAIN)
+        if not any(leaf.startswith(f"{row}{OWN}.") for leaf in leaves):
+            what = f"the row that {row} names has no settings of its own"
+            raise problem(what, got=name, do=f"Name a row that has some by {row}, or leave it out.")
     inside = [leaf for leaf in leaves if leaf.startswith(name + ".")]
     if inside:
         raise problem(
@@ -212,8 +242,12 @@ def find(name: str) -> Setting:
 
 
 def to_json_dict(config: Config) -> dict[str, Any]:
-    """Convert a config to a nested dict of what JSON can hold."""
-    return schema.to_dict(config)
+    """Convert a config to a nested dict of what JSON can hold; rows from outside become their names or paths.
+
+    Raises:
+        UserError: a row that no name or path stands for.
+    """
+    return named_rows(type(config), schema.to_dict(config))
 
 
 def from_json_dict(values: Mapping[str, Any]) -> Config:
@@ -222,16 +256,18 @@ def from_json_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: a setting that this version does not have or allow.
     """
-    return schema.from_dict(Config, values)
+    return schema.from_dict(Config, values, import_code=False)
 
 
 def from_stored(values: Mapping[str, Any]) -> Config:
     """Build the config of a run that is stored; what is not read, which other versions allowed, is left out.
 
+    Code that it names is imported: ask for consent first.
+
     Raises:
         UserError: a setting that this version does not have or allow.
     """
-    return _leave_out_unread(from_json_dict(values), {})[0]
+    return _leave_out_unread(schema.from_dict(Config, values), {})[0]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,15 @@ from transformer import schema
 from transformer.errors import UserError, look_up, nearest, problem, unknown
 from transformer.named_code import import_code, named_code
 from transformer.schema import above, at_least, fraction, setting
+from transformer.tables import Row, Table
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kind(Row):
+    function: Callable[..., float] = math.sqrt
+
+
+KINDS = Table("kind of the tests", Kind, {"plain": Kind(), "fast": Kind(math.exp)}, make=Kind)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Outer:
     width: int = setting(8, "how wide", check=at_least(1))
     rate: float | None = setting(None, "how often", check=fraction)
     bias: bool = setting(True, "with a bias")
-    kind: str = setting("plain", "which", allowed=("plain", "fast"), by_path=True)
+    kind: str = setting("plain", "which", table=KINDS)
     sizes: tuple[int, ...] = setting((3, 5), "several")
     shifts: tuple[float, ...] = setting((), "several more")
     windows: int | tuple[int | None, ...] | None = setting(None, "one or several", check=at_least(1))
@@ -247,9 +257,10 @@ def test_a_setting_may_be_one_value_or_several_of_which_some_are_absent():
 def test_code_that_a_setting_names_is_listed_and_imported_when_asked_for_alone(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "planted_by_others.py").write_text("raise RuntimeError('it ran')\n")
-    values = schema.from_dict(Outer, {"kind": "planted_by_others:slow"}, "model")
-    assert named_code(values, "model") == {"model.kind": "planted_by_others:slow"}
-    assert named_code(schema.from_dict(Outer, {"kind": "fast"})) == {}
+    values = {"kind": "planted_by_others:slow"}
+    assert named_code(Outer, values, "model") == {"model.kind": "planted_by_others:slow"}
+    assert named_code(Outer, {"kind": "fast"}) == {}
+    assert schema.from_dict(Outer, values, "model", import_code=False).kind == "planted_by_others:slow"
     with pytest.raises(UserError, match=r"^model\.kind 'planted_by_others:slow' cannot be imported: .*it ran"):
-        import_code(values, "model")
+        schema.from_dict(Outer, values, "model")
     import_code(schema.from_dict(Outer, {"kind": "math:cos"}))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from transformer.errors import UserError, problem
+from transformer.tables import is_section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +150,8 @@ def conditions(
     """Yield each setting's full name and its conditions, the outermost first."""
     for field in dataclasses.fields(instance):
         full, value = f"{name}.{field.name}".lstrip("."), getattr(instance, field.name)
-        own = tuple((f"{full}.{condition.part}".rstrip("."), condition) for condition in field.metadata["read_by"])
-        if dataclasses.is_dataclass(value):
+        own = tuple((f"{full}.{c.part}".rstrip("."), c) for c in field.metadata.get("read_by", ()))
+        if is_section(value):
             yield from conditions(value, full, outer + own)
         else:
             yield full, [condition for scope, condition in outer + own if within(full, scope)]

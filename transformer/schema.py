@@ -14,6 +14,7 @@ from typing import Any
 
 from transformer.errors import UserError, nearest, problem, typographic, unknown, written
 from transformer.named_code import DOTTED_PATH
+from transformer.own_settings import extended, is_own
 from transformer.ranges import (
     LARGEST,
     WIDEST,
@@ -30,6 +31,7 @@ from transformer.ranges import (
     share,
 )
 from transformer.read_by import Condition
+from transformer.tables import Table, is_section
 from transformer.values import parse_part, split
 from transformer.values import show as show
 
@@ -68,7 +70,7 @@ def setting(
     *,
     allowed: Iterable[str] | None = None,
     check: Callable[[Any], str | None] | None = None,
-    by_path: bool = False,
+    table: Table[Any] | None = None,
     changes_result: bool = True,
     read_by: Condition | tuple[Condition, ...] = (),
 ) -> Any:
@@ -77,9 +79,9 @@ def setting(
     Args:
         default: an immutable value, or a schema class for a sub-section.
         meaning: one line for `--help`.
-        allowed: the values, where they are a list (a table's rows, for instance); a tuple's are among them.
+        allowed: the values, where they are a list; a tuple's are among them. Beside a `table`, further ones.
         check: value -> the words for what is expected where it is not allowed, else None; `--help` prints a `Check`'s.
-        by_path: a `package.module:attribute` is allowed beside the values listed; it is imported by `import_code`.
+        table: the table of which the setting names a row: a name, a path `package.module:attribute`, or the row itself.
         changes_result: False where the setting cannot change the mathematics, so may differ on resume.
         read_by: the conditions under which the setting, or all of a section, is read; none: always.
     """
@@ -87,7 +89,7 @@ def setting(
         "meaning": meaning,
         "allowed": tuple(allowed) if allowed is not None else None,
         "check": check,
-        "by_path": by_path,
+        "table": table,
         "changes_result": changes_result,
         "read_by": (read_by,) if isinstance(read_by, Condition) else read_by,
     }
@@ -106,7 +108,7 @@ class Setting:
     meaning: str
     allowed: tuple[str, ...] | None
     check: Callable[[Any], str | None] | None
-    by_path: bool
+    table: Table[Any] | None
     changes_result: bool
     read_by: tuple[Condition, ...] = ()
 
@@ -164,17 +166,38 @@ def sections(schema: type) -> dict[str, type]:
     return {f.name: hints[f.name] for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])}
 
 
-def settings(schema: type, prefix: str = "") -> dict[str, Setting]:
-    """Collect every leaf of a schema by its full name, in order, sub-sections included."""
+def settings(schema: type, prefix: str = "", defaults: Any = None) -> dict[str, Setting]:
+    """Collect every leaf of a schema by its full name, in order, sub-sections included.
+
+    Args:
+        prefix: written before each name.
+        defaults: an instance with the defaults; None: the schema's own.
+    """
     hints = typing.get_type_hints(schema)
     found = {}
     for field in dataclasses.fields(schema):
         name = prefix + field.name
         if dataclasses.is_dataclass(hints[field.name]):
-            found.update(settings(hints[field.name], name + "."))
+            inside = field.default_factory() if callable(field.default_factory) else None
+            found.update(settings(hints[field.name], name + ".", inside))
         else:
-            found[name] = Setting(name, hints[field.name], field.default, **field.metadata)
+            default = field.default if defaults is None else getattr(defaults, field.name)
+            metadata = {**PLAIN, **field.metadata}
+            if metadata["table"] is not None:
+                metadata["allowed"] = (*(metadata["allowed"] or ()), *metadata["table"])
+            found[name] = Setting(name, hints[field.name], default, **metadata)
     return found
+
+
+PLAIN: dict[str, Any] = {
+    "meaning": "",
+    "allowed": None,
+    "check": None,
+    "table": None,
+    "changes_result": True,
+    "read_by": (),
+}
+"""Metadata of a field that is not made by `setting`, such as one of a row's own settings."""
 
 
 def parse(text: str, leaf: Setting) -> Any:
@@ -204,6 +227,8 @@ def checked(value: Any, leaf: Setting) -> Any:
     """
     if value is None and leaf.optional:
         return None
+    if leaf.table is not None and not isinstance(value, str):
+        return leaf.table.row(value, leaf.name)
     if leaf.listed and isinstance(value, tuple | list):
         return tuple(checked(part, leaf.in_list) for part in value)
     if leaf.is_tuple:
@@ -217,10 +242,12 @@ def checked(value: Any, leaf: Setting) -> Any:
         given = f"{written(value)} ({type(value).__name__})"
         raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type)
     for part in parts:
-        if leaf.by_path and ":" in part:
+        if leaf.table is not None and ":" in part:
             if not DOTTED_PATH.fullmatch(part):
                 raise problem(f"{leaf.name} {part!r} cannot be imported", expected="package.module:attribute")
         elif leaf.allowed is not None and part not in leaf.allowed:
+            if leaf.table is not None:
+                raise leaf.table.unknown(part, leaf.name, leaf.allowed)
             raise unknown(f"value of {leaf.name}", str(part), leaf.allowed)
     if leaf.check is not None and (expected := leaf.check(value)) is not None:
         raise problem(f"{leaf.name} is out of range", got=written(value), expected=expected)
@@ -240,17 +267,28 @@ def _as_type(value: Any, kind: Any) -> Any:
         return math.inf if value > 0 else -math.inf
 
 
-def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
+def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "", *, import_code: bool = True) -> T:
     """Build an instance of `schema` from a nested dict; an absent setting takes its default.
+
+    Args:
+        name: full name of the section, for errors.
+        import_code: False: code that settings name by a path is not imported; own settings of such rows are left out.
 
     Raises:
         UserError: a name that the schema does not have, or a value that it does not allow.
     """
+    return _build(extended(schema, values, name, import_code=import_code), values, name, import_code)
+
+
+def _build(schema: type[T], values: Mapping[str, Any], name: str, import_code: bool) -> T:
+    """Build an instance of a schema that has the own settings of the rows which values choose."""
     prefix = name + "." if name else ""
     parts, leaves = sections(schema), settings(schema)
     known = dict.fromkeys(leaf.partition(".")[0] for leaf in leaves)
     made: dict[str, Any] = {}
     for key, value in values.items():
+        if not import_code and key not in known and is_own(schema, key):
+            continue
         if key not in known:
             raise _unknown_setting(str(key), known, leaves, name)
         if key in parts:
@@ -259,7 +297,7 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "") -> T:
             if not isinstance(value, Mapping):
                 expected = "a dict of its settings"
                 raise problem(f"{prefix}{key} is a section", got=written(value), expected=expected)
-            made[key] = from_dict(parts[key], value, prefix + key)
+            made[key] = _build(parts[key], value, prefix + key, import_code)
         else:
             made[key] = checked(value, dataclasses.replace(leaves[key], name=prefix + key))
     return schema(**made)
@@ -282,7 +320,7 @@ def to_dict(instance: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
+    if is_section(value):
         return to_dict(value)
     return list(value) if isinstance(value, tuple) else value
 

@@ -53,6 +53,7 @@ def _meaning(leaf: Setting, default: str) -> str:
 
 
 def _choices(leaf: Setting) -> list[str]:
-    if leaf.allowed is None:
-        return []
-    return [f"one of: {', '.join(leaf.allowed)}{' or package.module:attribute' if leaf.by_path else ''}"]
+    path = ["package.module:attribute"] if leaf.table is not None else []
+    if not leaf.allowed:
+        return [f"a {part}" for part in path]
+    return [f"one of: {' or '.join([', '.join(leaf.allowed), *path])}"]

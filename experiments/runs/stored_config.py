@@ -38,8 +38,8 @@ def stored_config(
         config = settings.from_json_dict(record["config"])
     except UserError as error:
         raise UserError(f"in {path}: {error}") from error
-    require_consent(config, path, trust_code)
-    values = settings.to_json_dict(config)
+    require_consent(named_code(settings.Config, record["config"]), path, trust_code)
+    values = {**record["config"], "data": settings.to_json_dict(config)["data"]}
     stored = {name: values["data"][name.removeprefix("data.")] for name in PATHS}
     new = {name: _new_place(stored, name, text) for name, text in paths}
     old = {name: _found(value, record.get("directory")) for name, value in stored.items()}
@@ -87,15 +87,14 @@ def origin_named(workdir: Path) -> Iterator[None]:
         raise UserError(f"{str(error).rstrip('.')}. The run in {workdir}{where}. {do}") from error
 
 
-def require_consent(config: Any, file: Path, trust_code: bool) -> None:
+def require_consent(named: Mapping[str, str], file: Path, trust_code: bool) -> None:
     """Raise a UserError that names the code of a stored config, unless there is consent to run it.
 
     Args:
-        config: any instance of a schema whose values came from a file.
+        named: full name of a setting -> the path of its code, as `named_code` collects them.
         file: the file, for the error.
     """
-    named = {} if trust_code else named_code(config)
-    if named:
+    if named and not trust_code:
         raise problem(
             f"{file} names code of Python, which would be run: "
             + ", ".join(f"{name} = {path}" for name, path in named.items()),

@@ -138,7 +138,7 @@ def test_a_file_where_a_folder_should_be_is_a_mistake_in_one_line_or_no_matter(w
 
 # Code that stored files name.
 
-DOTTED = [name for name, leaf in schema.settings(settings.Config).items() if leaf.by_path]
+DOTTED = [name for name, leaf in schema.settings(settings.Config).items() if leaf.table is not None]
 
 
 @pytest.fixture

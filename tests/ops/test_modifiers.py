@@ -9,8 +9,10 @@ import pytest
 
 from tests.fixtures.arrays import B, G, H, K, N, S, T, check_gradients, normal, query_key_value
 from tests.ops.test_attend import MASKS, allowed_by, numpy_weights
+from transformer import build
 from transformer.errors import UserError
-from transformer.nn.user_functions import mask_function, score_modifier, user_allowed
+from transformer.models.config import AttentionConfig
+from transformer.nn.user_functions import user_allowed
 from transformer.ops import masks
 from transformer.ops.attend import attend, attention_weights, raw_scores
 from transformer.ops.differential import first_lambda, learned_lambda
@@ -156,7 +158,9 @@ def test_the_users_function_sees_the_places_that_it_is_told():
 
 
 def test_a_mask_of_the_users_own_is_its_function_of_the_positions():
-    allowed = user_allowed("tests.ops.test_modifiers:every_third", QueryKeyPositions(jnp.arange(T), jnp.arange(S)), N)
+    allowed = user_allowed(
+        AttentionConfig(mask=f"{HERE}:every_third"), QueryKeyPositions(jnp.arange(T), jnp.arange(S)), N
+    )
     np.testing.assert_array_equal(allowed[0, 0], (np.arange(T)[:, None] - np.arange(S)) % 3 == 0)
     assert masks.given(allowed).allowed(jnp.arange(T), S).shape == (1, 1, T, S)
 
@@ -164,19 +168,19 @@ def test_a_mask_of_the_users_own_is_its_function_of_the_positions():
 HERE = "tests.ops.test_modifiers"
 
 
-@pytest.mark.parametrize("find", [score_modifier, mask_function])
+@pytest.mark.parametrize("setting", ["score_modifier", "mask"])
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("no.such.module:f", "cannot be imported"),
         (f"{HERE}:no_such_function", "cannot be imported"),
-        (f"{HERE}:not_a_function", "is not a function; got int; expected package.module:function of .*positions"),
-        ("nearer", "is not a dotted path.*expected package.module:function of .*key_positions"),
+        (f"{HERE}:not_a_function", "is no (score_modifier|mask); got 3; expected a function of .*positions"),
+        ("nearer", "got 'nearer'; expected package.module:attribute, a function of .*key_positions"),
     ],
 )
-def test_a_function_that_cannot_be_found_says_why(find, name, says):
-    with pytest.raises(UserError, match=rf"model.attention.(score_modifier|mask).*{says}"):
-        find(name)
+def test_a_function_that_cannot_be_found_says_why(setting, name, says):
+    with pytest.raises(UserError, match=rf"model.attention.{setting}.*{says}"):
+        build(architecture="decoder_only", vocab_size=5, attention={setting: name})
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_a_function_that_cannot_be_found_says_why(find, name, says):
 )
 def test_a_mask_that_gives_something_else_is_named(name, got):
     with pytest.raises(UserError, match=rf"{name}.*gave something else; got .*{got}.*expected bool.*B N T S"):
-        user_allowed(f"{HERE}:{name}", QueryKeyPositions(jnp.arange(T), jnp.arange(S)), N)
+        user_allowed(AttentionConfig(mask=f"{HERE}:{name}"), QueryKeyPositions(jnp.arange(T), jnp.arange(S)), N)
 
 
 def test_a_modifier_that_gives_another_shape_is_named():

@@ -21,7 +21,7 @@ from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
-from transformer.models.reads import STRUCTURES, Parts, score_name, stacks
+from transformer.models.reads import STRUCTURES, Parts, score_of, stacks
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
@@ -31,6 +31,7 @@ from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
+from transformer.ops.scores import Score
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -236,9 +237,9 @@ class Model:
         return parameter_axes(params, self._score)
 
     @property
-    def _score(self) -> str | None:
+    def _score(self) -> Score | None:
         """The score of the attention; None without attention."""
-        return score_name(self.config.as_settings)
+        return score_of(self.config.as_settings)
 
     @property
     def stacks(self) -> dict[str, Parts]:
@@ -267,8 +268,8 @@ class Model:
 
 
 def module_settings(config: ModelConfig) -> ModelSettings:
-    """Return a resolved config as its modules read it: `score` is its attention's, and an RNN has no positions."""
-    score = score_name(config.as_settings) or config.score
+    """Return a resolved config as its modules read it: `score` is its attention's row, and an RNN has no positions."""
+    score = score_of(config.as_settings) or config.score
     position = "none" if STRUCTURES[config.architecture].recurrent else config.position
     return dataclasses.replace(config, score=score, position=position).as_settings
 

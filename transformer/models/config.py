@@ -30,6 +30,7 @@ from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
 from transformer.read_by import unread
 from transformer.schema import WIDEST, above, at_least, fraction, setting
+from transformer.tables import Choice
 
 __all__ = [
     "AttentionConfig",
@@ -91,11 +92,10 @@ class ModelConfig:
         check=at_least(0, 4 * WIDEST),
         read_by=reads.TRANSFORMERS,
     )
-    score: str = setting(
+    score: Choice = setting(
         "scaled_dot",
         "attention score function of query and key",
-        allowed=SCORES,
-        by_path=True,
+        table=SCORES,
         read_by=(reads.TRANSFORMERS, reads.ATTENDS),
     )
     position: str = setting("sinusoidal", "position encoding", allowed=POSITIONS, read_by=reads.TRANSFORMERS)
@@ -289,9 +289,9 @@ def _mark(config: ModelConfig) -> ModelConfig:
 
 def changed(config: ModelConfig) -> dict[str, Any]:
     """Return the settings of a config that are not at their defaults, as a nested dict."""
-    values, defaults = schema.to_dict(config), schema.to_dict(ModelConfig())
+    values, defaults = schema.to_dict(config), schema.to_dict(type(config)())
     own = {name: value for name, value in values.items() if value != defaults[name]}
-    for section in schema.sections(ModelConfig):
+    for section in schema.sections(type(config)):
         part = values[section]
         own[section] = {name: value for name, value in part.items() if value != defaults[section][name]}
     return own

@@ -5,6 +5,7 @@ contradiction is a row of CONTRADICTIONS. Settings of variants that no row names
 """
 
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from transformer.nn.blocks import sublayers
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import check_functions
-from transformer.ops.scores import Score, find
+from transformer.ops.scores import SCORES, Score, find
 from transformer.read_by import Condition, unless, when
 
 Parts = dict[str, int]
@@ -86,9 +87,11 @@ def _recurrent_parts(config: WholeSettings, stack: str, layers: int) -> Parts:
     return {"residual": layers, **({"cross": 1} if attends else {})}
 
 
-def score_name(config: WholeSettings) -> str | None:
-    """Return the name or path of the score of a config's attention; None without attention."""
-    return config.recurrent.score if _is_recurrent(config) else config.score
+def score_of(config: WholeSettings) -> Score | None:
+    """Return the score of a config's attention, with its own settings; None without attention."""
+    if not _is_recurrent(config):
+        return SCORES.of(config, "score")
+    return None if config.recurrent.score is None else SCORES.of(config.recurrent, "attention")
 
 
 def _is_recurrent(config: WholeSettings) -> bool:
@@ -307,10 +310,10 @@ def check(config: WholeSettings) -> None:
     Raises:
         UserError: settings that contradict each other, or a user's own function that cannot be used.
     """
-    name = score_name(config)
-    score = None if name is None else find(name)
+    score = score_of(config)
     for row in CONTRADICTIONS.values():
         if row.holds(config, score):
             raise problem(row.what, got=row.got(config), expected=row.expected, do=row.do)
     setting = "model.recurrent.attention" if _is_recurrent(config) else "model.score"
-    check_functions(config, name, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)
+    setting = f"{setting} {str(operator.attrgetter(setting.removeprefix('model.'))(config))!r}"
+    check_functions(config, score, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)

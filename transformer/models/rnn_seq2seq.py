@@ -69,7 +69,7 @@ class RnnSeq2Seq(EncoderDecoder):
     def setup(self) -> None:
         super().setup()
         config = self.config
-        score = None if config.recurrent.score is None else find(config.recurrent.score)
+        score = None if config.recurrent.score is None else find(config.score)
         self.encoder = RecurrentEncoder(config, self.request)
         self.decoder = RecurrentDecoder(config, self.request, score)
         if config.recurrent.score is not None:

@@ -7,9 +7,11 @@ from transformer.models.reads import NO_ATTENTION, STRUCTURES
 from transformer.nn.heads import POOLING
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
+from transformer.nn.user_functions import MASKS, SCORE_MODIFIERS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
 from transformer.schema import WIDEST, at_least, even, setting
+from transformer.tables import Choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,18 +69,18 @@ class AttentionConfig:
     )
     sink: bool = setting(False, "attention sink: learned logit of each head that takes weight and has no value")
     differential: bool = setting(False, "differential attention: difference of two softmax maps, one per half head")
-    score_modifier: str | None = setting(
+    score_modifier: Choice | None = setting(
         None,
         "package.module:function of (scores_BNTS, query_positions, key_positions) that changes the scores of"
         " self-attention; none: no change",
-        by_path=True,
+        table=SCORE_MODIFIERS,
         read_by=reads.SELF_ATTENTION,
     )
-    mask: str | None = setting(
+    mask: Choice | None = setting(
         None,
         "package.module:function of (query_positions, key_positions), true where self-attention may attend;"
         " none: no further mask",
-        by_path=True,
+        table=MASKS,
         read_by=reads.SELF_ATTENTION,
     )
 
@@ -111,15 +113,15 @@ class RecurrentConfig:
 
     cell: str = setting("gru", "recurrent cell", allowed=CELLS)
     bidirectional: bool = setting(True, "encoder in both directions, each with half of the width")
-    attention: str = setting(
+    attention: Choice = setting(
         "additive",
         "attention score function of decoder and encoder states; none: no attention, last states only",
-        allowed=(NO_ATTENTION, *SCORES),
-        by_path=True,
+        allowed=(NO_ATTENTION,),
+        table=SCORES,
     )
 
     @property
-    def score(self) -> str | None:
+    def score(self) -> Choice | None:
         """The score of the attention; None without any."""
         return None if self.attention == NO_ATTENTION else self.attention
 

@@ -20,8 +20,8 @@ class OwnModifiers(nn.Module):
     def __call__(self, layer: Array | int) -> Modifiers:
         config = self.config.attention
         sink_N = subtract = function = None
-        if config.score_modifier is not None and self.sublayer == "self":
-            function = score_modifier(config.score_modifier)
+        if self.sublayer == "self":
+            function = score_modifier(config)
         if config.sink:
             (sink_N,) = Vectors(self.config, "sink", ("logit",), name="sink")()
         if config.differential:

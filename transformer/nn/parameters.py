@@ -126,7 +126,7 @@ def _match(table: Mapping[str, T], owner: str, name: str) -> T | None:
     return next((row for pattern, row in table.items() if fnmatch.fnmatchcase(f"{owner}.{name}", pattern)), None)
 
 
-def parameter_axes(params: Tree, score: str | None = "scaled_dot") -> Tree:
+def parameter_axes(params: Tree, score: str | Score | None = "scaled_dot") -> Tree:
     """Return a tree like `params` with each array's Axes."""
     found = None if score is None else find(score)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.errors import problem
+from transformer.tables import Choice
 
 T = TypeVar("T")
 
@@ -80,12 +81,12 @@ class AttentionSettings(Protocol):
         """Difference of two softmaxes, of the halves of each head."""
 
     @property
-    def score_modifier(self) -> str | None:
-        """Path package.module:function of the user's own score modifier."""
+    def score_modifier(self) -> Choice | None:
+        """The user's own score modifier, as `nn.user_functions.SCORE_MODIFIERS` finds it; None: there is none."""
 
     @property
-    def mask(self) -> str | None:
-        """Path package.module:function of the user's own mask."""
+    def mask(self) -> Choice | None:
+        """The user's own mask, as `nn.user_functions.MASKS` finds it; None: there is none."""
 
 
 @runtime_checkable
@@ -114,8 +115,8 @@ class RecurrentSettings(Protocol):
         """Encoder in both directions, each with half of the width."""
 
     @property
-    def score(self) -> str | None:
-        """Score of the decoder's attention; None: no attention."""
+    def score(self) -> Choice | None:
+        """Score of the decoder's attention, as `ops.scores.SCORES` finds it; None: no attention."""
 
     @property
     def directions(self) -> int:
@@ -171,8 +172,8 @@ class ModelSettings(Protocol):
         """F, width of the feed-forward; 0: no feed-forward."""
 
     @property
-    def score(self) -> str:
-        """Attention score function, a row of `ops.scores.SCORES` or a path package.module:attribute."""
+    def score(self) -> Choice:
+        """Attention score function, as `ops.scores.SCORES` finds it."""
 
     @property
     def position(self) -> str:

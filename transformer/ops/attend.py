@@ -75,7 +75,7 @@ def _one_map(
     B, T, N, H = query_BTNH.shape
     S, K = key_BSKH.shape[1:3]
     G = N // K
-    function = score.function
+    function = functools.partial(score.function, **score.own)
     if score.reads_positions:
         positions = positions or QueryKeyPositions(jnp.arange(T, dtype=jnp.int32), jnp.arange(S, dtype=jnp.int32))
         function = functools.partial(function, positions=positions)

@@ -29,8 +29,9 @@ from jax import Array
 from jaxtyping import Float
 
 from transformer.axes import check_shape
-from transformer.errors import look_up, path_of, problem
+from transformer.errors import path_of, problem
 from transformer.ops.positions import QueryKeyPositions, relative
+from transformer.tables import Choice, Row, Table
 
 ScoreFunction = Callable[..., Array]
 
@@ -48,12 +49,12 @@ class Parameter:
     start: Callable[[Array, tuple[int, ...]], Array]
 
 
-@dataclasses.dataclass(frozen=True)
-class Score:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Score(Row):
     """A row of SCORES.
 
     Attributes:
-        function: (query_BTNH, key_BSNH, **parameters) -> scores_BNTS.
+        function: (query_BTNH, key_BSNH, **parameters) -> scores_BNTS; a row with settings also takes `settings`.
         parameters: name -> its axes and initial value.
         dot_scale: head width -> the factor on q . k, for a score that is only this; fused kernels take those.
         reads_content: False for a score that reads no more of q and k than their shapes; a model then projects none.
@@ -65,9 +66,6 @@ class Score:
     dot_scale: Callable[[int], float] | None = None
     reads_content: bool = True
     reads_positions: bool = False
-
-    def __hash__(self) -> int:
-        return hash(self.function)  # a mapping has no hash; a score is an attribute of modules, which need one
 
     @property
     def name(self) -> str:
@@ -175,7 +173,7 @@ def _standard(key: Array, shape: tuple[int, ...]) -> Array:
     return jax.random.normal(key, shape, jnp.float32)
 
 
-SCORES: dict[str, Score] = {
+ROWS: dict[str, Score] = {
     "dot": Score(dot, dot_scale=lambda head_width: 1.0),
     "scaled_dot": Score(scaled_dot, dot_scale=lambda head_width: head_width**-0.5),
     # Entries of variance H^-2 give q^T W k the variance that q . k / sqrt(H) has.
@@ -188,7 +186,16 @@ SCORES: dict[str, Score] = {
 }
 
 
-def find(score: "str | Score | ScoreFunction") -> Score:
+SCORES = Table(
+    "score",
+    Score,
+    ROWS,
+    make=Score,
+    expected="a function (query_BTNH, key_BSNH) -> scores_BNTS, or a transformer.ops.scores.Score",
+)
+
+
+def find(score: "Choice | ScoreFunction") -> Score:
     """Return the Score of a row's name, of a path package.module:attribute, or of a plain function.
 
     Raises:
@@ -197,15 +204,7 @@ def find(score: "str | Score | ScoreFunction") -> Score:
     >>> find("additive").parameters["vector"].axes
     'N H'
     """
-    found = look_up("score", SCORES, score) if isinstance(score, str) else score
-    if isinstance(found, Score):
-        return found
-    if not callable(found):
-        raise problem(
-            f"score {score!r} is a {type(found).__name__}",
-            expected="a function (query_BTNH, key_BSNH) -> scores_BNTS, or a transformer.ops.scores.Score",
-        )
-    return Score(found)
+    return SCORES.find(score)
 
 
 def check_parameters(score: Score, parameters: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> None:

@@ -1,0 +1,224 @@
+"""Tables of variants: a row for each name, open to rows from outside.
+
+    POSITIONS = Table("position", Position, {"rotary": Position(...), ...})
+
+    a name         POSITIONS.find("rotary")
+    a path         POSITIONS.find("my_lab.variants:kerple")       imported when it is looked up
+    an object      POSITIONS.find(Position(...))                  or what the table makes a row from, such as a function
+    a new name     register("position", "kerple", Position(...))  for this process
+
+A row may have settings of its own: a frozen dataclass, whose fields become settings of the config beside the one that
+names the row (`model.position` -> `model.position_settings.NAME`). The row's functions then take them as the keyword
+`settings`. Registered rows are the only state of this package that a call changes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+from transformer.errors import UserError, look_up, path_of, problem, shorten, unknown
+
+OWN = "_settings"
+"""Ending of the section with a row's own settings: `position` -> `position_settings`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Row:
+    """A row of a table; subclasses are dataclasses with `frozen=True, eq=False`.
+
+    Attributes:
+        settings: the row's own settings, an instance of a frozen dataclass (a class stands for its defaults); None:
+            there are none.
+        exempt: properties of `transformer.testing.check` that the row need not have -> the reason.
+    """
+
+    settings: Any = None
+    exempt: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.settings, type):
+            object.__setattr__(self, "settings", self.settings())
+        if self.settings is not None and not dataclasses.is_dataclass(self.settings):
+            what = f"the settings of a {type(self).__name__} are no dataclass"
+            raise problem(what, got=shorten(repr(self.settings)), expected="a frozen dataclass, or None")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The keyword that the row's functions take: its settings, where it has any."""
+        return {} if self.settings is None else {"settings": self.settings}
+
+    def __str__(self) -> str:
+        """Return the path of the row's first function, or what `repr` returns without any."""
+        return next((path_of(part) for part in self._parts() if callable(part)), repr(self))
+
+    def _parts(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(
+            type(self)
+        )  # mappings among the parts have no hash; a row is an attribute of modules, which need one
+
+
+Choice = str | Row
+"""Value of a setting that chooses a row: its name, a path package.module:attribute, or the row itself."""
+
+
+def is_section(value: Any) -> bool:
+    """Return whether a value of a config is a section: a dataclass, and no row of a table."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, Row | type)
+
+
+R = TypeVar("R", bound=Row)
+
+TABLES: dict[str, "Table[Any]"] = {}
+"""Axis -> its table, of those that have been imported."""
+
+
+class Table(Mapping[str, R], Generic[R]):
+    """The rows of one axis by name.
+
+    Args:
+        axis: what a row is, in words, such as "position".
+        kind: class of the rows.
+        rows: name -> row; or the path package.module:attribute of such a mapping, which is imported on first use.
+        make: makes a row from another object, such as a function; None: rows alone are taken.
+        expected: what a row may be given as, in words.
+        check: raises a UserError for a row from outside that cannot be used; it may call it on a small example.
+    """
+
+    def __init__(
+        self,
+        axis: str,
+        kind: type[R],
+        rows: Mapping[str, R] | str,
+        *,
+        make: Callable[[Any], R] | None = None,
+        expected: str | None = None,
+        check: Callable[[R, str], None] | None = None,
+    ) -> None:
+        self.axis, self.kind = axis, kind
+        self.expected = expected or f"a {kind.__module__}.{kind.__qualname__}"
+        self._rows, self._make, self._check = rows, make, check
+        self._own: dict[str, R] = {}
+        TABLES[axis] = self
+
+    def __repr__(self) -> str:
+        return f"<table of {self.axis}: {', '.join(self)}>"
+
+    def _all(self) -> Mapping[str, R]:
+        if isinstance(self._rows, str):
+            self._rows = cast(Mapping[str, R], look_up(f"the table of {self.axis}", {}, self._rows))
+        return {**self._rows, **self._own} if self._own else self._rows
+
+    def __getitem__(self, name: str) -> R:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def find(self, value: Any, what: str | None = None) -> R:
+        """Return the row of a name, of a path package.module:attribute, or of an object.
+
+        Args:
+            what: what names the row, for errors, such as "model.position"; None: the axis.
+
+        Raises:
+            UserError: no such row, not importable, or an object that is no row.
+        """
+        if not isinstance(value, str):
+            return self.row(value, what or self.axis)
+        if ":" not in value:
+            if value not in self:
+                raise self.unknown(value, what)
+            return self[value]
+        return self.row(look_up(what or self.axis, {}, value), f"{what or self.axis} {value!r}")
+
+    def unknown(self, name: str, what: str | None = None, others: Iterable[str] = ()) -> UserError:
+        """Return the error for a name that no row has; `others` are valid beside the rows."""
+        what = f"value of {what}" if what else self.axis
+        if not self and not tuple(others):
+            return problem(f"unknown {what}", got=repr(name), expected=f"package.module:attribute, {self.expected}")
+        return unknown(what, name, dict.fromkeys([*others, *self]))
+
+    def of(self, section: Any, name: str) -> R:
+        """Return the row that a section chooses by its setting `name`, with its own settings as they are there."""
+        row, own = self.find(getattr(section, name)), getattr(section, name + OWN, None)
+        return row if own is None else dataclasses.replace(row, settings=own)
+
+    def row(self, value: Any, what: str) -> R:
+        """Return an object as a row. Raises a UserError if it is none and none can be made of it."""
+        if isinstance(value, self.kind):
+            return value
+        if self._make is not None and callable(value):
+            return self._make(value)
+        raise problem(f"{what} is no {self.axis}", got=shorten(repr(value)), expected=self.expected)
+
+    def check(self, row: R, what: str) -> None:
+        """Check a row from outside. Raises a UserError if it cannot be used."""
+        if self._check is not None:
+            self._check(row, what)
+
+    def name_of(self, value: Any, what: str) -> str:
+        """Return the name or path by which `find` gives a value again.
+
+        Raises:
+            UserError: an object without either, such as a lambda.
+        """
+        if isinstance(value, str):
+            return value
+        row = self.row(value, what)
+        for name, known in self.items():
+            if known is row or known == row:
+                return name
+        for part in (value, *(getattr(row, field.name) for field in dataclasses.fields(row))):
+            path = path_of(part) if callable(part) else ""
+            if path and "<" not in path and self._finds(path, row):
+                return path
+        do = f'Give it a name by register("{self.axis}", NAME, row), or define it at the top of a module.'
+        raise problem(f"{what} is an object that no name stands for", got=shorten(repr(value)), do=do)
+
+    def _finds(self, path: str, row: R) -> bool:
+        try:
+            return self.find(path) == row
+        except UserError:
+            return False
+
+    def add(self, name: str, value: Any) -> None:
+        """Add a row from outside. Raises a UserError if the name is taken or no name, or the row cannot be used."""
+        what = f"{self.axis} {name!r}"
+        if not isinstance(name, str) or not name.isidentifier():
+            raise problem(f"the name of a {self.axis} is no name", got=repr(name), expected="letters, digits and _")
+        row = self.row(value, what)
+        if name in self and self[name] != row:
+            raise problem(f"{what} is there already", got=shorten(repr(value)), do="Choose another name.")
+        self.check(row, what)
+        self._own[name] = row
+
+    def remove(self, name: str) -> None:
+        """Remove a row that `add` has added."""
+        if name not in self._own:
+            raise problem(f"no row from outside in the table of {self.axis}", got=repr(name))
+        del self._own[name]
+
+
+def register(axis: str, name: str, row: Any) -> None:
+    """Give a row from outside a name, by which configs, flags and checks find it in this process.
+
+    Args:
+        axis: the table, such as "score" or "position".
+        name: letters, digits and _.
+        row: a row of that table, or what it makes a row from, such as a function.
+
+    Raises:
+        UserError: an unknown axis, a name that is taken by another row, or an object that is no such row.
+    """
+    if axis not in TABLES:
+        raise unknown("axis", axis, TABLES)
+    TABLES[axis].add(name, row)
