@@ -9,6 +9,7 @@ begins: the run goes back to its last checkpoint before, where one is kept, and 
 WORKDIR/ended. Any other schedule (linear, cosine) goes on with a rate that jumps, and a line that says so.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from experiments.storage import checkpoint_format
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.ended import keep_ended
+from experiments.storage.retention import Retention
 from experiments.training.hyperparameters import hyperparameters
 from experiments.training.optimizers import decay_begins, scheduled_rate
 from transformer.errors import counted, problem
@@ -103,6 +105,12 @@ def same_rates(config: Any, old: int, new: int, trained: int) -> int:
         if differ.size:
             return first + int(differ[0])
     return trained
+
+
+def retention_of(config: Any) -> Retention:
+    """Return the checkpoints that a run keeps, the last before the decay of its learning rate among them."""
+    decay = decay_begins(config.optimizer, config.training.steps)
+    return dataclasses.replace(Retention.of(config.training), decay=decay)
 
 
 def _refuse_less_patience(old: int | None, new: int | None) -> None:

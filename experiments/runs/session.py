@@ -1,6 +1,5 @@
 """One session of training in a working directory: open it, continue or start, train, print the results."""
 
-import dataclasses
 import functools
 import shlex
 import sys
@@ -15,19 +14,18 @@ from experiments.cli.terminal import terminal
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.drawing import draw_run
-from experiments.runs.extension import extend
+from experiments.runs.extension import extend, retention_of
+from experiments.runs.init_from import InitFrom, check_fit, first_state, read_origin
 from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.runs.stored_config import origin_named
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
-from experiments.storage.retention import Retention
 from experiments.storage.workdir import open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
 from experiments.training.experiment import Experiment, set_up
 from experiments.training.loop import Loop, NotFiniteError, restore_or_start
-from experiments.training.optimizers import decay_begins
 from experiments.training.progress import (
     devices_in_words,
     duration,
@@ -39,7 +37,15 @@ from experiments.training.progress import (
 from experiments.training.tables import final_table, print_table
 
 
-def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, force: bool = False) -> int:
+def train(
+    config: Any,
+    workdir: Path,
+    notes: list[str],
+    command: list[str],
+    *,
+    force: bool = False,
+    init: InitFrom | None = None,
+) -> int:
     """Train until the last step or until a stop is requested.
 
     Args:
@@ -47,6 +53,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
         notes: lines about settings of the recipe that are left out.
         command: the module and the words of the command line, for "continue with".
         force: train though the memory is too small for what the run needs.
+        init: the run whose parameters a new one starts from; None: none, or the recorded one.
 
     Returns:
         The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
@@ -57,8 +64,11 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
     console = terminal()
     notes = [*notes]
     refuse_unwritable_name(workdir)
+    origin = read_origin(workdir, init)
     with origin_named(workdir):
-        experiment = set_up(config, read_run_data(workdir))
+        experiment = set_up(config, read_run_data(workdir) or (origin and origin.run_data(config)))
+    if origin is not None:
+        notes.append(check_fit(experiment, origin))
     if not force:
         refuse_too_large(experiment)
     config_dict = settings.to_json_dict(experiment.config)
@@ -72,6 +82,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
             devices=devices,
             data=experiment.task.splits.fingerprint,
             extend=functools.partial(extend, workdir, experiment.config, notes.append),
+            origin=origin and origin.record,
         ),
         Checkpoints(
             workdir / "checkpoints",
@@ -83,7 +94,8 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
         Metrics(workdir, output.tensorboard) as metrics,
     ):
         write_run_data(workdir, experiment.task)
-        state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
+        start = None if origin is None else first_state(experiment, origin)
+        state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics, start)
         first = int(state.step)
         finished = first >= experiment.config.training.steps or early_stopping.stopped
         print_line(console, start_line(first, experiment.config.training.steps, finished, workdir))
@@ -109,13 +121,6 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
         pictures = draw_run(Run(experiment, state.evaluated_params, int(state.step), workdir))
     print_files(console, experiment, workdir, pictures)
     return 0
-
-
-def retention_of(config: Any) -> Retention:
-    """Return the checkpoints that a run keeps, the last before the decay of its learning rate among them."""
-    return dataclasses.replace(
-        Retention.of(config.training), decay=decay_begins(config.optimizer, config.training.steps)
-    )
 
 
 def command_line(module: str, *words: str) -> str:

@@ -63,13 +63,18 @@ class MetricsWindow:
 
 
 def restore_or_start(
-    experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics
+    experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics, first: State | None = None
 ) -> tuple[State, MetricsWindow, EarlyStopping]:
-    """Restore the newest state that can be read, and cut the written metrics back to it; or build the initial state."""
+    """Restore the newest state that can be read, and cut the written metrics back to it; or take the first state.
+
+    Args:
+        first: the state to start from; None: the experiment's initial one.
+    """
     start, best = experiment.initial_state, checkpoints.best_metric
     if checkpoints.latest_step() is None:
         metrics.cut_back(0)
-        return jax.jit(start)(experiment.hyperparameters), MetricsWindow([]), EarlyStopping(best)
+        first = jax.jit(start)(experiment.hyperparameters) if first is None else first
+        return first, MetricsWindow([]), EarlyStopping(best)
     step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
     metrics.cut_back(step)
     patience = experiment.config.training.patience
