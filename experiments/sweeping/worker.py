@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from experiments.costs.summary import Costs, costs_of, write_costs
-from experiments.storage.workdir import write_text_atomically
+from experiments.storage.workdir import read_record, write_text_atomically
 from experiments.storage.workdir_checks import LANES, TRIALS
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
 from experiments.sweeping.lanes import Programs, lanes_mesh, row
@@ -290,7 +290,8 @@ class Worker:
             write_costs(lane.trial.workdir, self._costs_of(lane.trial)._replace(lanes=len(result.lanes)))
         if self.options.keep == "best":
             for checkpoints in (self.options.workdir / TRIALS).glob("*/checkpoints"):
-                if point is None or not checkpoints.parent.name.startswith(trial_name(point, "")):
+                worse = point is None or not checkpoints.parent.name.startswith(trial_name(point, ""))
+                if worse and not read_record(checkpoints.parent).get("extensions"):  # `train` has not continued it
                     with locked(checkpoints.parent) as is_locked:  # not while another worker writes there
                         if is_locked:
                             shutil.rmtree(checkpoints)
