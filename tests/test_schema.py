@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fixtures.commands import error_of
 from transformer import schema
 from transformer.errors import UserError, look_up, nearest, problem, unknown
 from transformer.named_code import import_code, named_code
@@ -56,16 +57,12 @@ VALUES = {
 }
 
 
-def error_of(values: dict, name: str = "model") -> str:
-    with pytest.raises(UserError) as caught:
-        schema.from_dict(Outer, values, name)
-    return str(caught.value)
+def dict_error(values: dict, name: str = "model") -> str:
+    return error_of(schema.from_dict, Outer, values, name)
 
 
 def parse_error(name: str, text: str) -> str:
-    with pytest.raises(UserError) as caught:
-        schema.parse(text, LEAVES[name])
-    return str(caught.value)
+    return error_of(schema.parse, text, LEAVES[name])
 
 
 def test_leaves_are_named_in_full_and_in_order():
@@ -134,7 +131,7 @@ def test_an_int_stands_for_a_float_and_a_list_for_a_tuple():
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_setting_the_value_and_what_is_allowed(values, parts):
-    line = error_of(values)
+    line = dict_error(values)
     assert "\n" not in line
     for part in parts:
         assert part in line
@@ -248,8 +245,8 @@ def test_a_setting_may_be_one_value_or_several_of_which_some_are_absent():
     assert leaf.type_name == "int or int,... or none"
     assert schema.from_dict(Outer, {"windows": [2, None]}).windows == (2, None)
     assert "windows has the wrong type; got '3,x'; expected int" in parse_error("windows", "3,x")
-    assert "model.windows is out of range; got 0" in error_of({"windows": [2, 0]})
-    assert "model.windows has the wrong type; got True" in error_of({"windows": [True]})
+    assert "model.windows is out of range; got 0" in dict_error({"windows": [2, 0]})
+    assert "model.windows has the wrong type; got True" in dict_error({"windows": [True]})
     assert not LEAVES["sizes"].listed
     assert not LEAVES["rate"].listed
 

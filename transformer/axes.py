@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.errors import problem
+from transformer.errors import problem, with_article
 
 LEGEND = {
     "B": "batch",
@@ -57,7 +57,7 @@ def describe(value: Any) -> str:
     """
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} of shape {value.shape}"
-    return "None" if value is None else f"a {type(value).__name__}, {value!r}"
+    return "None" if value is None else f"{with_article(type(value).__name__)}, {value!r}"
 
 
 def has_numbers(value: Any, *kinds: Any) -> bool:
@@ -71,6 +71,19 @@ def has_numbers(value: Any, *kinds: Any) -> bool:
     """
     dtype = getattr(value, "dtype", type(value))
     return any(jnp.issubdtype(dtype, kind) for kind in kinds or (jnp.integer, jnp.floating))
+
+
+def is_integer(value: Any, *, known: bool = False) -> bool:
+    """Check that a value is one whole number of Python, NumPy or JAX; True and False are none.
+
+    Args:
+        known: True where it has to be known when a program is compiled; else it may be traced.
+
+    >>> is_integer(3), is_integer(jnp.array(3)), is_integer(True), is_integer(3.0)
+    (True, True, False, False)
+    """
+    whole = has_numbers(value, jnp.integer) and jnp.shape(value) == ()
+    return whole and not (known and isinstance(value, jax.core.Tracer))
 
 
 def check_shape(name: str, array: Any, axes: str, sizes: dict[str, int], kind: Any = None) -> None:

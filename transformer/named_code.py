@@ -1,11 +1,16 @@
 """Code that settings name by a dotted path: listed before it is imported, so that a command can ask for consent."""
 
 import dataclasses
+import hashlib
+import importlib
+import pathlib
 import re
+import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from transformer.errors import problem, shorten
 from transformer.tables import is_section
 
 DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -46,6 +51,51 @@ def import_code(instance: Any, name: str = "") -> None:
             import_code(value, full)
         elif (table := field.metadata.get("table")) is not None and not (value is None or _is_name(value)):
             table.check(table.find(value, full), full)
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules, which may register rows of tables.
+
+    Raises:
+        UserError: a module that cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # the module is the user's own, and may raise anything
+            raise problem(
+                f"module {shorten(repr(name))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
+                expected="package.module, importable from here",
+                do="Check the spelling, and that its folder is on PYTHONPATH.",
+            ) from error
+
+
+def code_from_outside(instance: Any, name: str = "") -> dict[str, dict[str, str]]:
+    """Collect the code from outside that a config uses: full name of a setting -> its module and the file's hash.
+
+    The hash is the SHA-256 of the module's file, "" where it has none.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for field in dataclasses.fields(instance):
+        full, value = f"{name}.{field.name}".lstrip("."), getattr(instance, field.name)
+        if is_section(value):
+            found |= code_from_outside(value, full)
+        elif (table := field.metadata.get("table")) is not None and value is not None:
+            module = table.module_of(value)
+            if module is not None:
+                found[full] = {"module": module, "sha256": _hash_of(module)}
+    return found
+
+
+def _hash_of(module: str) -> str:
+    """Compute the SHA-256 of a module's file; "" where it has none that can be read."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return ""
+    try:
+        return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _is_name(value: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from transformer.errors import UserError, nearest, problem, typographic, unknown, written
 from transformer.named_code import DOTTED_PATH
+from transformer.nested import flatten, to_dict, with_values
 from transformer.own_settings import extended, is_own
 from transformer.ranges import (
     LARGEST,
@@ -31,7 +32,7 @@ from transformer.ranges import (
     share,
 )
 from transformer.read_by import Condition
-from transformer.tables import Table, is_section
+from transformer.tables import Table
 from transformer.values import parse_part, split
 from transformer.values import show as show
 
@@ -59,6 +60,7 @@ __all__ = [
     "share",
     "show",
     "to_dict",
+    "with_values",
 ]
 
 T = typing.TypeVar("T")
@@ -311,34 +313,3 @@ def _unknown_setting(key: str, known: Iterable[str], leaves: Iterable[str], name
         got = f'{{"{section}": {{"{last}": ...}}}}'
         return problem(f"unknown setting of {name}", got=repr(key), do=f"Did you mean {got}?")
     return unknown(f"setting of {name}" if name else "setting", key, known)
-
-
-def to_dict(instance: Any) -> dict[str, Any]:
-    """Convert an instance to a nested dict; tuples become lists, as in JSON."""
-    values = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if is_section(value):
-        return to_dict(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def with_values(instance: T, values: Mapping[str, Any]) -> T:
-    """Return an instance with other values of some settings, which are given by their full names within it."""
-    own = {name: value for name, value in values.items() if "." not in name}
-    for section in dict.fromkeys(name.partition(".")[0] for name in values if "." in name):
-        prefix = f"{section}."
-        inside = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-        own[section] = with_values(getattr(instance, section), inside)
-    return dataclasses.replace(instance, **own)  # type: ignore[type-var]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join nested keys by dots: {"model": {"width": 8}} -> {"model.width": 8}."""
-    flat = {}
-    for key, value in values.items():
-        nested = isinstance(value, Mapping)
-        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
-    return flat

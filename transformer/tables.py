@@ -13,10 +13,11 @@ names the row (`model.position` -> `model.position_settings.NAME`). The row's fu
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from transformer.errors import UserError, look_up, path_of, problem, shorten, unknown
+from transformer.errors import UserError, look_up, path_of, problem, shorten, unknown, with_article
 
 OWN = "_settings"
 """Ending of the section with a row's own settings: `position` -> `position_settings`."""
@@ -30,10 +31,12 @@ class Row:
         settings: the row's own settings, an instance of a frozen dataclass (a class stands for its defaults); None:
             there are none.
         exempt: properties of `transformer.testing.check` that the row need not have -> the reason.
+        path: the path that the row was found by; it does not count in comparisons.
     """
 
     settings: Any = None
     exempt: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    path: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.settings, type):
@@ -48,11 +51,11 @@ class Row:
         return {} if self.settings is None else {"settings": self.settings}
 
     def __str__(self) -> str:
-        """Return the path of the row's first function, or what `repr` returns without any."""
-        return next((path_of(part) for part in self._parts() if callable(part)), repr(self))
+        """Return the path that the row was found by, else that of its first function, or what `repr` returns."""
+        return self.path or next((path_of(part) for part in self._parts() if callable(part)), repr(self))
 
     def _parts(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._parts() == other._parts()
@@ -104,6 +107,7 @@ class Table(Mapping[str, R], Generic[R]):
         self.expected = expected or f"a {kind.__module__}.{kind.__qualname__}"
         self._rows, self._make, self._check = rows, make, check
         self._own: dict[str, R] = {}
+        self._modules: dict[str, str] = {}
         TABLES[axis] = self
 
     def __repr__(self) -> str:
@@ -138,7 +142,8 @@ class Table(Mapping[str, R], Generic[R]):
             if value not in self:
                 raise self.unknown(value, what)
             return self[value]
-        return self.row(look_up(what or self.axis, {}, value), f"{what or self.axis} {value!r}")
+        row = self.row(look_up(what or self.axis, {}, value), what or self.axis, repr(value))
+        return dataclasses.replace(row, path=value)
 
     def unknown(self, name: str, what: str | None = None, others: Iterable[str] = ()) -> UserError:
         """Return the error for a name that no row has; `others` are valid beside the rows."""
@@ -152,13 +157,22 @@ class Table(Mapping[str, R], Generic[R]):
         row, own = self.find(getattr(section, name)), getattr(section, name + OWN, None)
         return row if own is None else dataclasses.replace(row, settings=own)
 
-    def row(self, value: Any, what: str) -> R:
-        """Return an object as a row. Raises a UserError if it is none and none can be made of it."""
+    def row(self, value: Any, what: str, shown: str | None = None) -> R:
+        """Return an object as a row.
+
+        Args:
+            what: what names the row, for errors.
+            shown: the object in an error; None: its `repr`.
+
+        Raises:
+            UserError: it is no row, and none can be made of it.
+        """
         if isinstance(value, self.kind):
             return value
         if self._make is not None and callable(value):
             return self._make(value)
-        raise problem(f"{what} is no {self.axis}", got=shorten(repr(value)), expected=self.expected)
+        kind = with_article(type(value).__name__)
+        raise problem(f"{what} {shown or shorten(repr(value))} is {kind}", expected=self.expected)
 
     def check(self, row: R, what: str) -> None:
         """Check a row from outside. Raises a UserError if it cannot be used."""
@@ -190,8 +204,22 @@ class Table(Mapping[str, R], Generic[R]):
         except UserError:
             return False
 
-    def add(self, name: str, value: Any) -> None:
-        """Add a row from outside. Raises a UserError if the name is taken or no name, or the row cannot be used."""
+    def module_of(self, value: Any) -> str | None:
+        """Return the name of the module that a row from outside comes from; None for the project's own rows."""
+        if isinstance(value, str):
+            return value.partition(":")[0] if ":" in value else self._modules.get(value)
+        callables = [part for part in (value, *value._parts()) if callable(part)]
+        return callables[0].__module__ if callables else None
+
+    def add(self, name: str, value: Any, module: str = "__main__") -> None:
+        """Add a row from outside.
+
+        Args:
+            module: the module that adds it.
+
+        Raises:
+            UserError: the name is taken or no name, or the row cannot be used.
+        """
         what = f"{self.axis} {name!r}"
         if not isinstance(name, str) or not name.isidentifier():
             raise problem(f"the name of a {self.axis} is no name", got=repr(name), expected="letters, digits and _")
@@ -199,7 +227,7 @@ class Table(Mapping[str, R], Generic[R]):
         if name in self and self[name] != row:
             raise problem(f"{what} is there already", got=shorten(repr(value)), do="Choose another name.")
         self.check(row, what)
-        self._own[name] = row
+        self._own[name], self._modules[name] = row, module
 
     def remove(self, name: str) -> None:
         """Remove a row that `add` has added."""
@@ -221,4 +249,4 @@ def register(axis: str, name: str, row: Any) -> None:
     """
     if axis not in TABLES:
         raise unknown("axis", axis, TABLES)
-    TABLES[axis].add(name, row)
+    TABLES[axis].add(name, row, sys._getframe(1).f_globals.get("__name__", "__main__"))

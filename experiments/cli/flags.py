@@ -32,11 +32,15 @@ from experiments.cli.names import last_part, nearest_setting
 from experiments.cli.terminal import escape_unknown_characters
 from transformer import schema
 from transformer.errors import DASHES, LONGEST_MESSAGE, UserError, nearest, problem, shorten, synonym, typographic
+from transformer.named_code import import_modules
 from transformer.schema import Setting
 
 T = TypeVar("T")
 
 OVERRIDE = "config."
+
+IMPORT = "--import"
+"""Flag of every command: modules that register rows of tables."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +95,7 @@ def parse(
         UserError: an unknown or missing flag, a word that belongs to none, a flag without value.
     """
     own = schema.settings(own_flags)
+    argv = import_named(argv)
     _answer_help(argv, own_flags, overridable, words)
     receiver = own.pop(words) if words is not None else None
     given: dict[str, str] = {}
@@ -110,6 +115,20 @@ def parse(
         values[receiver.name] = _checked_words(loose, receiver)
     overrides = [(name.removeprefix(OVERRIDE), text) for name, text in given.items() if name not in own]
     return own_flags(**values), overrides
+
+
+def import_named(argv: Sequence[str]) -> list[str]:
+    """Import the modules that `--import` names, and return the other words."""
+    words, names = list(argv), []
+    while (at := next((i for i, word in enumerate(words) if word.partition("=")[0] == IMPORT), None)) is not None:
+        _, equals, text = words.pop(at).partition("=")
+        if not equals and at < len(words) and not words[at].startswith("-"):
+            text = words.pop(at)
+        names += [name.strip() for name in text.split(",") if name.strip()]
+        if not names:
+            raise problem(f"{IMPORT} needs a value", expected="package.module", do=f"Write {IMPORT}=MODULE.")
+    import_modules(names)
+    return words
 
 
 def set_last(given: dict[str, str], name: str, text: str, prefix: str) -> None:
@@ -242,6 +261,8 @@ def command_help(own_flags: type, overridable: bool | tuple[str, ...] = True, wo
     if overridable is True:
         parts.append(f"  --{OVERRIDE}SECTION.NAME=VALUE  {VALUES}")
         parts.append(settings.help_text())
+    if overridable or "workdir" in own:
+        parts.append(f"  {IMPORT}=MODULE,...  modules to import first, which may register rows of tables")
     return "\n\n".join(part for part in parts if part)
 
 

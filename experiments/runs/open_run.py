@@ -13,7 +13,7 @@ from experiments.data.examples import Document, Pair
 from experiments.data.tokenizers.tokens import SPACE, visible
 from experiments.runs.pictures import easy_to_read
 from experiments.runs.run_data import require_run_data
-from experiments.runs.stored_config import origin_named, stored_config
+from experiments.runs.stored_config import changed_code, code_line, origin_named, stored_config
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
@@ -98,7 +98,7 @@ class Run:
                     f"text {number} is far longer than anything in training",
                     got=f"{length} tokens with its answer",
                     expected=f"at most {LONGEST} x {task.max_sequence_length()}",
-                    do="Shorten it.",
+                    do="Shorten it, or write fewer new tokens.",
                 )
             if POSITIONS[config.position].adds == "table" and length > config.max_length:
                 raise problem(
@@ -154,6 +154,8 @@ def open_run(
     path = Path(workdir)
     refuse_unwritable_name(path)
     config, record = stored_config(path, trust_code=trust_code, paths=paths)
+    for name in changed_code(config, record):
+        _note(code_line(name).removeprefix("note: "))
     unkept = unkept_trial(path)
     if unkept is not None:
         raise unkept

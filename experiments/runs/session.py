@@ -18,10 +18,10 @@ from experiments.runs.extension import extend, retention_of
 from experiments.runs.init_from import InitFrom, check_fit, first_state, read_origin
 from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
-from experiments.runs.stored_config import origin_named
+from experiments.runs.stored_config import code_line, origin_named
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics, read
-from experiments.storage.workdir import open_workdir
+from experiments.storage.workdir import Start, open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
 from experiments.training.experiment import Experiment, set_up
@@ -35,6 +35,7 @@ from experiments.training.progress import (
     progress,
 )
 from experiments.training.tables import final_table, print_table
+from transformer.named_code import code_from_outside
 
 
 def train(
@@ -81,9 +82,9 @@ def train(
             differences=settings.differences,
             devices=devices,
             data=experiment.task.splits.fingerprint,
-            extend=functools.partial(extend, workdir, experiment.config, notes.append),
-            origin=origin and origin.record,
-        ),
+            code=code_from_outside(experiment.config),
+            start=Start(functools.partial(extend, workdir, experiment.config, notes.append), origin and origin.record),
+        ) as opened,
         Checkpoints(
             workdir / "checkpoints",
             retention_of(experiment.config),
@@ -93,6 +94,7 @@ def train(
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,
     ):
+        notes += [code_line(name) for name in opened.changed_code]
         write_run_data(workdir, experiment.task)
         start = None if origin is None else first_state(experiment, origin)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics, start)

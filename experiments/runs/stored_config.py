@@ -16,7 +16,7 @@ from experiments.data.sources.reading import MissingFileError
 from experiments.storage.workdir import read_record
 from transformer import schema
 from transformer.errors import UserError, problem
-from transformer.named_code import named_code
+from transformer.named_code import code_from_outside, import_modules, named_code
 
 
 def stored_config(
@@ -34,17 +34,46 @@ def stored_config(
     """
     record = read_record(workdir)
     path = Path(workdir).absolute() / "config.json"
+    code = record.get("code", {})
+    named = named_code(settings.Config, record["config"]) | _registered(record["config"], code)
+    if trust_code:
+        import_modules({code[name]["module"] for name in named if name in code})
     try:
         config = settings.from_json_dict(record["config"])
     except UserError as error:
+        require_consent(named, path, trust_code)
         raise UserError(f"in {path}: {error}") from error
-    require_consent(named_code(settings.Config, record["config"]), path, trust_code)
+    require_consent(named, path, trust_code)
     values = {**record["config"], "data": settings.to_json_dict(config)["data"]}
     stored = {name: values["data"][name.removeprefix("data.")] for name in PATHS}
     new = {name: _new_place(stored, name, text) for name, text in paths}
     old = {name: _found(value, record.get("directory")) for name, value in stored.items()}
     values["data"] |= {name.removeprefix("data."): value for name, value in {**old, **new}.items()}
     return settings.from_stored(values), record
+
+
+def code_line(name: str) -> str:
+    """Return the line about code from outside that has changed."""
+    return f"note: the code that {name} names has changed since this run began"
+
+
+def changed_code(config: Any, record: Mapping[str, Any]) -> list[str]:
+    """List the settings of a run whose code from outside is not what it was."""
+    old = record.get("code", {})
+    return [
+        name for name, own in code_from_outside(config).items() if name in old and own["sha256"] != old[name]["sha256"]
+    ]
+
+
+def _registered(config: Mapping[str, Any], code: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Collect the rows that a module registered for the run, and that have no such name here: setting -> the module."""
+    leaves, values = schema.settings(settings.Config), schema.flatten(config)
+    missing = [
+        name
+        for name in code
+        if name in leaves and isinstance(value := values.get(name), str) and value not in (leaves[name].allowed or ())
+    ]
+    return {name: f"{values[name]} of {code[name]['module']}" for name in missing if ":" not in values[name]}
 
 
 def _new_place(stored: Mapping[str, Any], name: str, text: str) -> Any:

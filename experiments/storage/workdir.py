@@ -4,7 +4,8 @@ DIR/lock           held (flock) by the run that is writing; the kernel releases 
 DIR/config.json    "config": the resolved config; "data": the fingerprint of the data, "" where the config determines
                    it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed;
                    "directory": the folder of the latest start, from which relative paths of the config are read;
-                   "extensions": the changes of its length; "origin": the run whose parameters it started from
+                   "extensions": the changes of its length; "origin": the run whose parameters it started from;
+                   "code": setting -> the module and the hash of the code from outside that it names
 """
 
 import contextlib
@@ -42,6 +43,7 @@ RECORD = Table(
         "directory": str,
         "extensions": [dict],
         "origin": dict,
+        "code": Table({}, others=Table({"module": str, "sha256": str})),
     },
 )
 """Shape of config.json."""
@@ -54,6 +56,19 @@ It returns the entry of config.json's "extensions", or raises a UserError where 
 """
 
 
+class Start(NamedTuple):
+    """The ways to start beside a fresh start and a continuation.
+
+    Attributes:
+        extend: called while the directory is locked, before config.json is written, where settings of EXTENDABLE have
+            changed; None: they may not change.
+        origin: record of the run whose parameters a new run starts from; None: none, or that which is recorded.
+    """
+
+    extend: Extend | None = None
+    origin: Mapping[str, Any] | None = None
+
+
 class Workdir(NamedTuple):
     """A working directory that this process holds until `close`, or until it ends."""
 
@@ -62,6 +77,8 @@ class Workdir(NamedTuple):
     """True if the directory held a config before, so that an earlier run may be continued."""
     lock: int
     """File descriptor of the lock."""
+    changed_code: tuple[str, ...] = ()
+    """Settings whose code from outside is not what it was at the latest start."""
 
     def close(self) -> None:
         """Release the lock, so that another run can use the directory."""
@@ -81,8 +98,8 @@ def open_workdir(
     differences: Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[Difference]],
     devices: str,
     data: str = "",
-    extend: Extend | None = None,
-    origin: Mapping[str, Any] | None = None,
+    code: Mapping[str, Mapping[str, str]] | None = None,
+    start: Start | None = None,
 ) -> Workdir:
     """Create the directory if absent, lock it, and write `config.json`; on an error nothing is left behind.
 
@@ -92,9 +109,8 @@ def open_workdir(
         differences: (old config, new config) -> the settings that differ.
         devices: the platform and its devices, in words.
         data: fingerprint of the data, "" where the config determines it.
-        extend: called while the directory is locked, before config.json is written, where settings of EXTENDABLE have
-            changed; None: they may not change.
-        origin: record of the run whose parameters a new run starts from; None: none, or that which is recorded.
+        code: setting -> module and hash of its code from outside, as `code_from_outside` collects them.
+        start: the ways to start beside a fresh start and a continuation; None: no other.
 
     Raises:
         UserError: another run holds the lock, the config or the data differs, or the directory cannot be written.
@@ -110,9 +126,12 @@ def open_workdir(
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(path, lock)
-            resumed = (path / "config.json").exists()
-            kept = _kept(path, config, differences, data, extend) if resumed else {}
-            kept |= {} if origin is None else {"origin": origin}
+            before = _read(path) if (path / "config.json").exists() else None
+            kept = (
+                {} if before is None else _kept(path, before, list(differences(before["config"], config)), data, start)
+            )
+            kept |= {} if start is None or start.origin is None else {"origin": start.origin}
+            kept["code"] = code or {}
             _write(path, {"config": config, "data": data}, kept, devices)
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -131,7 +150,9 @@ def open_workdir(
                 do="Free some space, or choose another --workdir.",
             ) from error
         raise
-    return Workdir(path, resumed, lock)
+    old = before.get("code", {}) if before is not None else {}
+    changed = tuple(name for name, own in (code or {}).items() if name in old and own["sha256"] != old[name]["sha256"])
+    return Workdir(path, before is not None, lock, changed)
 
 
 class _HeldError(UserError):
@@ -148,16 +169,15 @@ def _lock(path: Path, lock: int) -> None:
         raise _HeldError(str(problem(what, do="Wait until it ends, stop it, or choose another --workdir."))) from error
 
 
-def _kept(path: Path, config: Mapping, differences: Callable, data: str, extend: Extend | None) -> dict[str, Any]:
-    """Compare a config with that of the run, prepare the run for a new length, and return its record of before."""
-    record = _read(path)
-    found = list(differences(record["config"], config))
+def _kept(path: Path, before: dict, found: list[Difference], data: str, start: Start | None) -> dict[str, Any]:
+    """Refuse another config or other data, prepare the run for a new length, and return its record of before."""
+    extend = None if start is None else start.extend
     length = {name: (old, new) for name, old, new, _ in found if extend is not None and name in EXTENDABLE}
-    same_data = data != "" and record.get("data") == data
+    same_data = data != "" and before.get("data") == data
     refuse_other_config(path, [one for one in found if one[0] not in length], same_data=same_data)
-    refuse_other_data(path, record.get("data", data), data)
-    extensions = [*record.get("extensions", []), *([extend(length)] if extend is not None and length else [])]
-    return record | ({"extensions": extensions} if extensions else {})
+    refuse_other_data(path, before.get("data", data), data)
+    extensions = [*before.get("extensions", []), *([extend(length)] if extend is not None and length else [])]
+    return before | ({"extensions": extensions} if extensions else {})
 
 
 def _write(path: Path, now: Mapping[str, Any], kept: Mapping[str, Any], devices: str) -> None:
@@ -166,7 +186,7 @@ def _write(path: Path, now: Mapping[str, Any], kept: Mapping[str, Any], devices:
     last = {key: kept.get(key) for key in start}
     earlier = [*kept.get("earlier_starts", []), *([last] if "config" in kept and last != start else [])]
     record = {**now, **start, "earlier_starts": earlier, "directory": str(Path.cwd())}
-    record |= {name: kept[name] for name in ("extensions", "origin") if name in kept}
+    record |= {name: kept[name] for name in ("extensions", "origin", "code") if kept.get(name)}
     write_text_atomically(path / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 

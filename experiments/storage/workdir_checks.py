@@ -84,8 +84,9 @@ def refuse_other_metadata(path: Path, before: Mapping[str, Any], now: Mapping[st
     """Raise a UserError if `Task.metadata`, which the data determines, is not what the run began with."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
+        verb = "has" if len(names) == 1 else "have"
         raise problem(
-            f"--workdir {path} was made with other data: {', '.join(names)} of task.json has changed",
+            f"--workdir {path} was made with other data: {', '.join(names)} of task.json {verb} changed",
             got="; ".join(str(now.get(name)) for name in names),
             expected="; ".join(str(before.get(name)) for name in names),
             do="Bring the old data back.",

@@ -206,10 +206,10 @@ class SweepStudy:
     def _queue_again(self) -> None:
         """Queue the points that are neither done nor taken nor waiting; new ones by the worker that has raised them."""
         for point, trials in self.by_point().items():
-            if not _settled(trials) and not any(not t.state.is_finished() for t in trials):
-                if trials or point < len(self.search.points):
-                    values = trials[-1].params if trials else self.search.points[point]
-                    self.study.enqueue_trial(values, user_attrs={POINT: point})
+            known = bool(trials) or point < len(self.search.points)
+            if known and not _settled(trials) and not any(not t.state.is_finished() for t in trials):
+                values = trials[-1].params if trials else self.search.points[point]
+                self.study.enqueue_trial(values, user_attrs={POINT: point})
 
 
 def open_study(storage: RDBStorage, name: str, search: Search, *, mode: str, properties: dict[str, Any]) -> SweepStudy:

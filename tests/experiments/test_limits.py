@@ -18,7 +18,7 @@ from experiments.data import machine
 from experiments.data.sources import reading
 from experiments.studies.table import STUDIES
 from experiments.training.experiment import set_up
-from tests.fixtures.commands import fails
+from tests.fixtures.commands import error_of, fails
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES
 from tests.test_imports import COMMANDS
@@ -44,15 +44,6 @@ NUMBERS = {
 
 BEYOND = [10**400, -(10**400), 2**63, -(2**63)]
 NOT_FINITE = [math.nan, math.inf, -math.inf]
-
-
-def error_of(function, *arguments) -> str:
-    """The error of a call, or an empty text where there is none."""
-    try:
-        function(*arguments)
-    except UserError as error:
-        return str(error)
-    return ""
 
 
 def refused(leaf: Setting, value) -> bool:

@@ -13,7 +13,7 @@ from experiments.settings import Config, defaults, resolve
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters
 from experiments.training.optimizers import OPTIMIZERS, OptimizerConfig
 from experiments.training.schedules import SCHEDULES, Moment
-from tests.experiments.test_settings import LEAVES, override_error
+from tests.fixtures.configs import LEAVES, override_error
 from transformer import build, schema
 from transformer.errors import UserError
 from transformer.read_by import conditions, unread

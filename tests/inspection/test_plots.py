@@ -85,7 +85,7 @@ def test_tokens_that_do_not_fit_the_weights_are_refused():
         attention_maps(weights_of(2, 3, 5), list("abc"), list("abcd"))
     with pytest.raises(UserError, match="query_tokens do not fit the weights; got 4 tokens; expected 3"):
         attention_maps(weights_of(2, 3, 5), list("abcd"), list("abcde"))
-    with pytest.raises(UserError, match=r"weights has 5 axes; got .*expected axes N T S"):
+    with pytest.raises(UserError, match=r"weights_NTS has 5 axes; got .*expected axes N T S"):
         attention_maps.__wrapped__(np.zeros((2, 1, 2, 3, 5), np.float32), list("abc"), list("abcde"))  # not checked
     with pytest.raises(UserError, match="no weights to draw"):
         attention_maps(np.zeros((2, 0, 5), np.float32), [], list("abcde"))

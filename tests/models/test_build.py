@@ -10,7 +10,6 @@ from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, TRANSFORMERS, B, T, batch, tiny, what_is_read
 from transformer import ModelConfig, UserError
 from transformer.models.config import EmbeddingConfig
-from transformer.ops.scores import Parameter, Score
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,10 @@ from transformer.ops.scores import Parameter, Score
         ({"attention": {"differential": True}, "head_width": 5}, "two halves of each head.*head_width 5.*even"),
         ({"attention": {"differential": True}, "position": "rotary"}, "each half of a head.*6.*a multiple of 4"),
         ({"attention": {"soft_cap": 0.0}}, "model.attention.soft_cap is out of range"),
-        ({"attention": {"mask": "causal"}}, "model.attention.mask is not a dotted path.*query_positions"),
+        (
+            {"attention": {"mask": "causal"}},
+            "unknown value of model.attention.mask.*package.module:attribute.*query_positions",
+        ),
         ({"attention": {"score_modifier": "no.such:f"}}, "model.attention.score_modifier.*cannot be imported"),
         ({"vocab_size": None}, "model.vocab_size is not set"),
         ({"position": "learned", "max_length": None}, "learned positions need model.max_length"),
@@ -218,71 +220,6 @@ def test_dropout_without_a_key_is_an_error_and_the_configs_rate_needs_one():
     assert np.abs(dropped - model(batch())).max() > 0.01
 
 
-def test_a_score_of_the_users_own_runs_in_a_model():
-    inputs = batch()
-    named, own = tiny("seq2seq", score="scaled_dot"), tiny("seq2seq", score="tests.models.test_build:as_scaled_dot")
-    np.testing.assert_allclose(own(inputs), named(inputs), rtol=1e-4, atol=1e-4)
-
-
-HERE = "tests.models.test_build"
-OWN_FUNCTIONS = {
-    "a dict": ("score", "this:d", "'this:d' is a dict; expected a function"),
-    "a command": (
-        "score",
-        "os:system",
-        r"'os:system' takes other arguments; got \(command\); .*\(query_BTNH, key_BSNH\)",
-    ),
-    "one number": (
-        "recurrent.attention",
-        "math:sqrt",
-        r"model.recurrent.attention 'math:sqrt' takes other .*got \(x, /\)",
-    ),
-    "two numbers": ("score", "math:pow", "model.score 'math:pow' fails on a small example; got TypeError: .*can trace"),
-    "files": (
-        "attention.mask",
-        "os:rename",
-        "model.attention.mask 'os:rename' fails on a small example; got TypeError",
-    ),
-    "another shape": (
-        "score",
-        f"{HERE}:of_another_shape",
-        r"'.*:of_another_shape' gave something else; got float32 .*B N T S",
-    ),
-    "booleans": ("score", f"{HERE}:of_booleans", "gave something else; got bool of shape .*expected floats"),
-    "unread parameters": (
-        "score",
-        f"{HERE}:UNREAD",
-        r"unexpected keyword argument 'vector'.*\(query_BTNH, key_BSNH, vector\)",
-    ),
-    "nothing": (
-        "attention.score_modifier",
-        "builtins:print",
-        "'builtins:print' gave something else; got None; .*B N T S",
-    ),
-    "numbers": ("attention.mask", "operator:sub", "'operator:sub' gave something else; got int32 .*expected bool"),
-    "two arguments": ("attention.score_modifier", "operator:sub", "takes other arguments.*key_positions"),
-}
-
-
-@pytest.mark.parametrize("name", OWN_FUNCTIONS)
-def test_a_function_of_the_users_own_is_called_once_before_anything_is_built(name):
-    setting, path, says = OWN_FUNCTIONS[name]
-    section, _, field = setting.rpartition(".")
-    architecture = "rnn_seq2seq" if section == "recurrent" else "decoder_only"
-    settings = what_is_read({**SIZES, "architecture": architecture})
-    with pytest.raises(UserError, match=says):
-        transformer.build({**settings, **({section: {field: path}} if section else {field: path})})
-
-
-def test_functions_of_the_users_own_that_can_be_used_build_a_model():
-    for settings in ({"score": f"{HERE}:LEARNED"}, {"attention": {"mask": "operator:ge"}}):
-        transformer.build({**SIZES, "architecture": "decoder_only", **settings})
-    square = f"{HERE}:of_as_many_keys"
-    transformer.build({**SIZES, "architecture": "encoder_only", "score": square})
-    with pytest.raises(UserError, match="fails on a small example"):
-        transformer.build({**SIZES, "score": square})  # cross-attention has other keys
-
-
 def test_settings_may_be_keywords():
     settings = what_is_read({**SIZES, "architecture": "decoder_only"})
     assert transformer.build(**settings) == transformer.build(settings)
@@ -300,29 +237,3 @@ def test_settings_may_be_keywords():
 def test_sizes_that_are_filled_in_are_checked(sizes, says):
     with pytest.raises(UserError, match=rf"model.*{says}"):
         ModelConfig.with_sizes.__wrapped__(ModelConfig(), *sizes)  # as above
-
-
-def as_scaled_dot(query_BTNH, key_BSNH):
-    return jnp.einsum("BTNH,BSNH->BNTS", query_BTNH, key_BSNH) / query_BTNH.shape[-1] ** 0.5
-
-
-def of_another_shape(query_BTNH, key_BSNH):
-    return jnp.einsum("BTNH,BSNH->BNT", query_BTNH, key_BSNH)
-
-
-def of_booleans(query_BTNH, key_BSNH):
-    return as_scaled_dot(query_BTNH, key_BSNH) > 0
-
-
-def of_as_many_keys(query_BTNH, key_BSNH):
-    return as_scaled_dot(query_BTNH + key_BSNH, key_BSNH)
-
-
-def weighted(query_BTNH, key_BSNH, vector):
-    return as_scaled_dot(query_BTNH * vector, key_BSNH)
-
-
-LEARNED, UNREAD = (
-    Score(function, {"vector": Parameter("N H", lambda key, shape: jnp.ones(shape, jnp.float32))})
-    for function in (weighted, as_scaled_dot)
-)

@@ -174,7 +174,7 @@ HERE = "tests.ops.test_modifiers"
     [
         ("no.such.module:f", "cannot be imported"),
         (f"{HERE}:no_such_function", "cannot be imported"),
-        (f"{HERE}:not_a_function", "is no (score_modifier|mask); got 3; expected a function of .*positions"),
+        (f"{HERE}:not_a_function", "is an int; expected a function of .*positions"),
         ("nearer", "got 'nearer'; expected package.module:attribute, a function of .*key_positions"),
     ],
 )

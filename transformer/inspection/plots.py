@@ -138,7 +138,7 @@ def attention_maps(
         UserError: weights of other axes, or the tokens are not as many as the weights have rows and columns.
     """
     weights_NTS = np.asarray(weights_NTS, np.float32)
-    check_shape("weights", weights_NTS, "N T S", {})
+    check_shape("weights_NTS", weights_NTS, "N T S", {})
     heads, T, S = weights_NTS.shape
     for what, tokens, expected in (("query_tokens", query_tokens, T), ("key_tokens", key_tokens, S)):
         if len(tokens) != expected:

@@ -9,16 +9,16 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.axes import describe
+from transformer.axes import describe, is_integer
 from transformer.errors import counted, problem, shorten
 from transformer.models import entries, faults
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
+from transformer.models.contradictions import check_complete
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
 from transformer.models.reads import STRUCTURES, Parts, score_of, stacks
@@ -27,7 +27,6 @@ from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import SPELLED, Request, check, make_request
 from transformer.nn.parameters import initial_values, parameter_axes
-from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
@@ -108,9 +107,9 @@ class Model:
         Returns:
             logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
             classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for.
-            Under `jax.jit`, where ids and lengths cannot be checked, the logits of a position with an id outside of
-            the vocabulary are NaN, and all of an example with a negative length; those of a decoder are NaN too where
-            it reads a source with such an id.
+            Under `jax.jit`, where ids and lengths cannot be checked, the logits and hidden of a position with an id
+            outside of the vocabulary are NaN, and all of an example with a negative length; those of a decoder are
+            NaN too where it reads a source with such an id. Captured activations are as they were computed.
 
         Raises:
             UserError: parameters of another model, a rate outside of its range, a batch without what this architecture
@@ -127,12 +126,12 @@ class Model:
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
         out = cast(dict[str, Any], module.apply({"params": params}, inputs, site))
-        outputs: dict[str, Any] = {name: out[name] for name in ("logits", "class_logits", "hidden") if name in out}
-        if "logits" in out:
-            unknown = faults.unknown_positions(found, inputs, STRUCTURES[self.config.architecture].sides[-1])
-            outputs["logits"] = faults.mark(out["logits"], unknown)
-        else:
-            outputs["class_logits"] = faults.mark(out["class_logits"], faults.unknown_examples(found))
+        side = STRUCTURES[self.config.architecture].sides[-1]
+        by_position, by_example = faults.unknown_positions(found, inputs, side), faults.unknown_examples(found)
+        unknown = {"logits": by_position, "class_logits": by_example, "hidden": by_position}
+        outputs: dict[str, Any] = {
+            name: faults.mark(out[name], where) for name, where in unknown.items() if name in out
+        }
         return {**outputs, "captured": out["captured"]} if capture else outputs
 
     def start(
@@ -162,7 +161,7 @@ class Model:
             UserError: what `apply` raises, a prompt without a token, several segments in one row, a prompt beyond
                 learned positions, fewer than one step, a classifier.
         """
-        if not isinstance(steps, int | np.integer) or steps < 1:
+        if not is_integer(steps, known=True) or int(steps) < 1:
             got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
             raise problem("nothing to decode", got=got, expected=expected)
         module = self._requesting(capture, replace)
@@ -295,11 +294,5 @@ def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: 
         do = 'Write, for instance, build(architecture="decoder_only", vocab_size=100).'
         raise problem("not a config of a model", got=repr(config), expected=expected, do=do)
     config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
-    if config.vocab_size is None:
-        raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
-    if config.class_head.reads is not None and config.class_head.classes is None:
-        expected = "model.class_head.classes, the number of classes"
-        raise problem("model.class_head.reads is not read", got=config.class_head.reads, expected=expected)
-    if POSITIONS[config.position].adds == "table" and config.max_length is None:
-        raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")
+    check_complete(config.as_settings)
     return Model(config, ARCHITECTURES[config.architecture](module_settings(config)))

@@ -1,7 +1,7 @@
 """ModelConfig: the settings of a model, one frozen dataclass, checked before anything is built.
 
 Settings left at None are derived (see `ModelConfig.resolved`). A field's `read_by` names the architectures and variants
-that read it; settings that contradict each other are in `models.reads`.
+that read it; settings that contradict each other are in `models.contradictions`.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from transformer import schema
 from transformer.errors import problem
-from transformer.models import reads
+from transformer.models import contradictions, reads
 from transformer.models.sections import (
     AttentionConfig,
     ClassHeadConfig,
@@ -277,7 +277,7 @@ def _whole(values: Mapping[str, Any], *, quiet: bool) -> ModelConfig:
         if name in given and not found.noted and not (quiet and found.quiet):
             raise found.error(given[name])
     config = config._derived()
-    reads.check(config.as_settings)
+    contradictions.check(config.as_settings)
     return _mark(config)
 
 

@@ -1,7 +1,8 @@
 """Numbers of a batch that mean nothing to a model: ids outside of its tables, negative lengths, several prompts a row.
 
-Where the numbers are known they are an error; where they are traced (under `jax.jit`), the logits that they belong to
-are NaN. These are written over the logits, since a NaN among the embeddings would reach every position: 0 x NaN is NaN.
+Where the numbers are known they are an error; where they are traced (under `jax.jit`), the logits and last hidden
+states that they belong to are NaN. These are written over the outputs, since a NaN among the embeddings would reach
+every position: 0 x NaN is NaN.
 The other positions read the nearest row of the table instead, and their gradients stay finite.
 """
 
@@ -129,7 +130,7 @@ def unknown_examples(faults: Iterable[Fault]) -> Array | None:
 
 
 def unknown_positions(faults: Iterable[Fault], numbers: Mapping[str, Any], side: str) -> Array | None:
-    """Return the positions of `side` whose logits are unknown, B T or B 1; None where there are no faults.
+    """Return the positions of `side` whose outputs are unknown, B T or B 1; None where there are no faults.
 
     A fault of the source makes those of the target unknown that read it: all, or in packed rows its own segment's.
     """
@@ -180,6 +181,6 @@ def next_token(token_B: Any, remaining_B: Array, config: ModelConfig) -> tuple[A
     return jnp.asarray(numbers_B), remaining_B
 
 
-def mark(logits: Array, unknown: Array | None) -> Array:
-    """Write NaN over the logits of what is unknown; `unknown` has their axes but the last."""
-    return logits if unknown is None else jnp.where(unknown[..., None], jnp.nan, logits)
+def mark(output: Array, unknown: Array | None) -> Array:
+    """Write NaN over the output, such as logits, of what is unknown; `unknown` has its axes but the last."""
+    return output if unknown is None else jnp.where(unknown[..., None], jnp.nan, output)

@@ -1,19 +1,15 @@
-"""Architectures: which settings they read, what their layers have, and which settings contradict each other.
+"""Architectures: which settings they read, and what their layers have.
 
-Conditions such as `TRANSFORMERS` stand at the fields of `models.config` (`read_by=`); see `transformer.read_by`. A
-contradiction is a row of CONTRADICTIONS. Settings of variants that no row names may be combined.
+Conditions such as `TRANSFORMERS` stand at the fields of `models.config` (`read_by=`); see `transformer.read_by`.
 """
 
 import dataclasses
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from transformer.errors import counted, problem
 from transformer.nn.blocks import sublayers
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
-from transformer.nn.user_functions import check_functions
 from transformer.ops.scores import SCORES, Score, find
 from transformer.read_by import Condition, unless, when
 
@@ -126,10 +122,11 @@ def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: s
 
 def _has_buckets(score: Score) -> bool:
     """Check that a score has parameters of each bucket of distances."""
-    return _has_axis(score, "M")
+    return has_axis(score, "M")
 
 
-def _has_axis(score: Score, letter: str) -> bool:
+def has_axis(score: Score, letter: str) -> bool:
+    """Check that a score has a parameter with this axis."""
     return any(letter in row.axes.split() for row in score.parameters.values())
 
 
@@ -180,140 +177,3 @@ BUCKETS = with_choice(
     "model.position=relative or model.score=position_only",
     "model.score",
 )
-
-
-# Contradictions
-
-
-@dataclasses.dataclass(frozen=True)
-class Contradiction:
-    """A row of CONTRADICTIONS.
-
-    Attributes:
-        holds: (resolved config, its score or None) -> True where the config contradicts itself.
-        what, got, expected, do: the parts of the error.
-    """
-
-    holds: Callable[[WholeSettings, Score | None], bool]
-    what: str
-    got: Callable[[WholeSettings], str]
-    expected: str | None = None
-    do: str | None = None
-
-
-def _no_content(score: Score | None) -> bool:
-    return score is not None and not score.reads_content
-
-
-def _lists(config: WholeSettings) -> dict[str, int]:
-    """Count the values of each setting that is given layer by layer."""
-    return {name: len(x) for name in ("window", "rotary_base") if isinstance(x := getattr(config, name), tuple)}
-
-
-def _layers(config: WholeSettings) -> set[Any]:
-    """Collect the numbers of layers of the stacks."""
-    return {config.num_encoder_layers or config.num_layers, config.num_decoder_layers or config.num_layers}
-
-
-def _written(layers: set[Any]) -> str:
-    return " and ".join(counted(number, "layer") for number in sorted(layers))
-
-
-def _rotates(config: WholeSettings) -> bool:
-    return POSITIONS[config.position].rotates
-
-
-CONTRADICTIONS = {
-    "positions of self-attention, no self-attention": Contradiction(
-        lambda config, _: (
-            (_rotates(config) or POSITIONS[config.position].bias is not None) and not config.self_attention
-        ),
-        "these positions work within self-attention",
-        lambda config: f"model.position {config.position}, model.self_attention false",
-        do="Set model.position to one that is added to the embeddings, or to none.",
-    ),
-    "rotary positions, an odd width": Contradiction(
-        lambda config, _: _rotates(config) and config.head_width % 2 == 1,
-        "rotary positions rotate pairs of entries",
-        lambda config: f"head_width {config.head_width}",
-        "even",
-    ),
-    "settings of each layer, another number of layers": Contradiction(
-        lambda config, _: any(_layers(config) != {length} for length in _lists(config).values()),
-        "a setting is given for another number of layers than there are",
-        lambda config: ", ".join(
-            f"model.{name} of {length} for {_written(_layers(config))}" for name, length in _lists(config).items()
-        ),
-        "one value, or one for each layer of every stack",
-    ),
-    "fewer distances than buckets": Contradiction(
-        lambda config, _: POSITIONS[config.position].learns and config.relative.max_distance < config.relative.buckets,
-        "buckets of distances would hold nothing",
-        lambda config: f"model.relative.buckets {config.relative.buckets}, max_distance {config.relative.max_distance}",
-        "a max_distance of at least the buckets",
-    ),
-    "a score without content, norms of queries and keys": Contradiction(
-        lambda config, score: _no_content(score) and config.attention.query_key_norm is not None,
-        "norms of queries and keys change nothing where the score does not read them",
-        lambda config: f"model.score {config.score}, model.attention.query_key_norm {config.attention.query_key_norm}",
-        "a score of queries and keys, or query_key_norm none",
-    ),
-    "a score without content, two maps": Contradiction(
-        lambda config, score: _no_content(score) and config.attention.differential,
-        "the two maps of differential attention are equal where the score does not read queries and keys",
-        lambda config: f"model.score {config.score}, model.attention.differential true",
-        "a score of queries and keys, or differential false",
-    ),
-    "a score with parameters of a head's width, two maps": Contradiction(
-        lambda config, score: config.attention.differential and score is not None and _has_axis(score, "H"),
-        "differential attention halves the width of queries and keys, which the score has parameters for",
-        lambda config: f"model.score {config.score}, model.attention.differential true",
-        "a score without them, or differential false",
-    ),
-    "two maps, an odd width": Contradiction(
-        lambda config, _: config.attention.differential and config.head_width % 2 == 1,
-        "differential attention takes the two halves of each head",
-        lambda config: f"head_width {config.head_width}",
-        "even",
-    ),
-    "two maps that are rotated, a width that is no multiple of 4": Contradiction(
-        lambda config, _: config.attention.differential and _rotates(config) and config.head_width % 4 != 0,
-        "rotary positions rotate pairs of entries in each half of a head of differential attention",
-        lambda config: f"head_width {config.head_width}",
-        "a multiple of 4",
-    ),
-    "a score without content, positions that rotate queries and keys": Contradiction(
-        lambda config, score: _no_content(score) and _rotates(config),
-        "positions that rotate queries and keys change nothing where the score does not read them",
-        lambda config: f"model.score {config.score}, model.position {config.position}",
-        "a score of queries and keys, or another position",
-    ),
-    "two directions, an odd width": Contradiction(
-        lambda config, _: STRUCTURES[config.architecture].recurrent and config.width % config.recurrent.directions != 0,
-        "a bidirectional encoder gives half of model.width to each direction",
-        lambda config: f"width {config.width}",
-        "even",
-        "Set model.recurrent.bidirectional=false, or another model.width.",
-    ),
-    "recurrent layers, a score of positions": Contradiction(
-        lambda config, score: STRUCTURES[config.architecture].recurrent and score is not None and score.reads_positions,
-        "model.recurrent.attention reads queries and keys, not positions",
-        lambda config: str(config.recurrent.score),
-        "a score of queries and keys, or none",
-    ),
-}
-
-
-def check(config: WholeSettings) -> None:
-    """Check a resolved config as a whole.
-
-    Raises:
-        UserError: settings that contradict each other, or a user's own function that cannot be used.
-    """
-    score = score_of(config)
-    for row in CONTRADICTIONS.values():
-        if row.holds(config, score):
-            raise problem(row.what, got=row.got(config), expected=row.expected, do=row.do)
-    setting = "model.recurrent.attention" if _is_recurrent(config) else "model.score"
-    setting = f"{setting} {str(operator.attrgetter(setting.removeprefix('model.'))(config))!r}"
-    check_functions(config, score, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)

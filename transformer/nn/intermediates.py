@@ -196,7 +196,12 @@ class Recorder:
 
     def _replace(self, x: Array, name: Name, function: Callable[[Array], Array]) -> Array:
         part = _part(x, name)
-        new = jnp.asarray(function(part))
+        given = function(part)
+        try:
+            new = jnp.asarray(given)
+        except (TypeError, ValueError) as error:  # None, a text, rows of different lengths
+            got, expected = describe(given), f"an array of shape {part.shape}"
+            raise problem(f"the replacement of {name.site} is no array", got=got, expected=expected) from error
         if new.shape != part.shape:
             raise problem(f"the replacement of {name.site} has another shape", got=new.shape, expected=part.shape)
         new = new.astype(x.dtype)

@@ -27,7 +27,7 @@ class OwnModifiers(nn.Module):
         if config.differential:
             query_H, key_H = Vectors(self.config, "lambda", ("query", "key"), name="lambda")()
             subtract = learned_lambda(query_H, key_H, layer)
-        return Modifiers(config.soft_cap, function, sink_N, subtract)
+        return Modifiers(config.soft_cap, function, sink_N, subtract, str(config.score_modifier))
 
 
 class HeadNorm(nn.Module):

@@ -138,7 +138,7 @@ def check_functions(config: ModelSettings, score: Score | None, setting: str, *,
         arguments = {"scores_BNTS": jax.ShapeDtypeStruct(shape, jnp.float32), **at}
 
         def modified(scores_BNTS: Array, query: Array, key: Array) -> Array:
-            return modify_scores(scores_BNTS, Modifiers(function=function))
+            return modify_scores(scores_BNTS, Modifiers(function=function, path=str(own.score_modifier)))
 
         modifier = SCORE_MODIFIERS.of(own, "score_modifier")
         _check_call(f"model.attention.score_modifier {str(own.score_modifier)!r}", modifier, arguments, modified)

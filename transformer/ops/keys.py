@@ -1,6 +1,7 @@
 """Random keys: typed ones, raw ones of older programs, and seeds in their place."""
 
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +45,8 @@ def as_key(key: ArrayLike) -> Array:
     )
 
 
-def _of_seed(seed: ArrayLike) -> Array:
+def _of_seed(seed: Any) -> Array:
     """Return the key of a seed; one that is known must be in range."""
-    if not isinstance(seed, jax.core.Tracer) and not 0 <= operator.index(seed) < SEEDS:  # type: ignore[arg-type]
+    if not isinstance(seed, jax.core.Tracer) and not 0 <= operator.index(seed) < SEEDS:
         raise problem("a seed is out of range", got=seed, expected="0 or more, below 2^32")
     return jax.random.key(seed)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Int
 
-from transformer.axes import check_shape, describe
+from transformer.axes import check_shape, describe, is_integer
 from transformer.errors import problem
 
 Rule = Callable[[Array, Array], Array]
@@ -173,14 +173,14 @@ def window(size: int | Int[Array, ""]) -> Mask:
     Child et al. 2019, https://arxiv.org/abs/1904.10509; Beltagy et al. 2020, https://arxiv.org/abs/2004.05150.
 
     Raises:
-        UserError: a size below 1.
+        UserError: no whole number, or one below 1 where it is known.
 
     >>> window(2).allowed(jnp.arange(3), 3).shape
     (1, 1, 3, 3)
     """
-    if not isinstance(size, int):
-        check_shape("the size of a window", size, "", {}, jnp.integer)
-    elif size < 1:
+    if not is_integer(size):
+        raise problem("size of masks.window is not a whole number", got=describe(size), expected="1 or more")
+    if is_integer(size, known=True) and int(size) < 1:
         raise problem("a window must hold at least the query's own position", got=size, expected="1 or more")
     return Mask((Window(size),))
 
@@ -196,12 +196,12 @@ def padding(lengths_B: Int[Array, "B"]) -> Mask:
     """
     if jnp.issubdtype(getattr(lengths_B, "dtype", float), jnp.bool_):
         raise problem(
-            "the lengths of a padding mask are not integers",
+            "lengths_B of masks.padding is not an array of integers",
             got=describe(lengths_B),
             expected="integers of axes B",
             do="Booleans of keys, True for a token, are masks.given(keys_BS[:, None, :]).",
         )
-    check_shape("the lengths of a padding mask", lengths_B, "B", {}, jnp.integer)
+    check_shape("lengths_B of masks.padding", lengths_B, "B", {}, jnp.integer)
     return Mask((Padding(lengths_B),))
 
 
@@ -214,9 +214,9 @@ def segments(query_BT: Int[Array, "B T"], key_BS: Int[Array, "B S"] | None = Non
     (1, 1, 3, 3)
     """
     sizes: dict[str, int] = {}
-    check_shape("the queries' segments", query_BT, "B T", sizes, jnp.integer)
+    check_shape("query_BT of masks.segments", query_BT, "B T", sizes, jnp.integer)
     if key_BS is not None:
-        check_shape("the keys' segments", key_BS, "B S", sizes, jnp.integer)
+        check_shape("key_BS of masks.segments", key_BS, "B S", sizes, jnp.integer)
     return Mask((Segments(query_BT, query_BT if key_BS is None else key_BS),))
 
 
@@ -229,7 +229,7 @@ def prefix(lengths_B: Int[Array, "B"]) -> Mask:
     >>> prefix(jnp.array([2, 1])).allowed(jnp.arange(3), 3).shape
     (2, 1, 3, 3)
     """
-    check_shape("the lengths of a prefix", lengths_B, "B", {}, jnp.integer)
+    check_shape("lengths_B of masks.prefix", lengths_B, "B", {}, jnp.integer)
     return Mask((Prefix(lengths_B),))
 
 

@@ -34,12 +34,14 @@ class Modifiers:
         function: the user's own function of the scores with their bias.
         sink_N: logit of each head that takes weight and has no value.
         subtract: lambda of differential attention; None is one softmax.
+        path: the path package.module:attribute that the function was found by, for errors; None: its own name.
     """
 
     soft_cap: float | None = None
     function: Function | None = None
     sink_N: Float[Array, "N"] | None = None
     subtract: Float[Array, ""] | None = None
+    path: str | None = None
 
     @property
     def none(self) -> bool:
@@ -77,7 +79,7 @@ def modify_scores(
     new = modifiers.function(scores_BNTS, *positions.broadcast)
     if getattr(new, "shape", None) != scores_BNTS.shape or not jnp.issubdtype(new.dtype, jnp.floating):
         raise problem(
-            f"score modifier {path_of(modifiers.function)!r} gave something else",
+            f"score modifier {(modifiers.path or path_of(modifiers.function))!r} gave something else",
             got=describe(new),
             expected=f"floats of shape B N T S = {scores_BNTS.shape}",
         )

@@ -29,7 +29,7 @@ from jax import Array
 from jaxtyping import Float
 
 from transformer.axes import check_shape
-from transformer.errors import path_of, problem
+from transformer.errors import problem
 from transformer.ops.positions import QueryKeyPositions, relative
 from transformer.tables import Choice, Row, Table
 
@@ -59,6 +59,7 @@ class Score(Row):
         dot_scale: head width -> the factor on q . k, for a score that is only this; fused kernels take those.
         reads_content: False for a score that reads no more of q and k than their shapes; a model then projects none.
         reads_positions: True for a function that takes `positions`, a `transformer.ops.positions.QueryKeyPositions`.
+        path: the path package.module:attribute that it was found by; None: by a name, or not at all.
     """
 
     function: ScoreFunction
@@ -69,8 +70,8 @@ class Score(Row):
 
     @property
     def name(self) -> str:
-        """The function's own name with its module, for errors."""
-        return path_of(self.function)
+        """The path that it was found by, else the function's own name with its module, for errors."""
+        return str(self)
 
 
 def dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:

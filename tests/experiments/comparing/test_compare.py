@@ -1,86 +1,32 @@
 """Claims about comparing runs: the settings that differ, the scores side by side, the means over seeds."""
 
-import copy
-import functools
 import json
 import math
-import statistics
 from pathlib import Path
 
 import pytest
 
 from experiments.compare import main
-from experiments.comparing.comparison import differing, group_runs
+from experiments.comparing.comparison import differing
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import read_result, read_results
 from experiments.costs.summary import Costs, write_costs
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.settings import Config, differences, to_json_dict
-from experiments.storage import workdir as workdirs
-from experiments.storage.metrics import Metrics
-from experiments.storage.workdir import open_workdir
 from experiments.tasks.build import TASKS
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import TaskSettings
 from tests.fixtures.commands import outcome
+from tests.fixtures.compared_runs import succeed, table, write
 from transformer.errors import UserError
 
-DEFAULTS = to_json_dict(Config())
-"""With training.steps = 2,000."""
-
-
-@pytest.fixture(autouse=True)
-def _quick_and_here(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workdirs, "git_state", lambda: None)  # two processes each
-    monkeypatch.setattr(workdirs, "versions", dict)  # reads the metadata of eight packages
-
-
-def write(name: str, *, data="", step=2_000, scores=None, test=None, earlier=(), **changes) -> str:
-    """Write a working directory of a run with these settings (`model__width=8`) and last validation and test scores."""
-    config = copy.deepcopy(DEFAULTS)
-    for full, value in {"training__output__best": "loss", **changes}.items():
-        *path, last = full.split("__")
-        functools.reduce(dict.__getitem__, path, config)[last] = value
-    with open_workdir(name, config, differences=differences, devices="cpu", data=data), Metrics(name, False) as metrics:
-        metrics.write(10, "train", {"loss": 4.0, "accuracy": 0.0, "tokens": 50})
-        for at, values in earlier:
-            metrics.write(at, "validation", values)
-        if scores is not None:
-            metrics.write(step, "validation", scores)
-        if test is not None:
-            metrics.write(step, "test", test)
-    return name
-
-
-def succeed(capsys, *names: str) -> str:
-    code, out, error = outcome(main, names, capsys)
-    assert code == 0, error
-    return out
+pytestmark = pytest.mark.usefixtures("quick_and_here")
 
 
 def line_of_error(capsys, *names: str) -> str:
     code, out, error = outcome(main, names, capsys)
     assert (code, out, error.count("\n")) == (2, "", 1)
     return error.removeprefix("error: ").removesuffix("\n")
-
-
-def tables(out: str) -> dict[str, list[list[str]]]:
-    """Read each table: title -> rows of cells, the headings first."""
-    found, title, before = {}, None, ""
-    for line in out.splitlines():
-        if line.startswith("┏"):
-            title = before.strip()
-            found[title] = []
-        if line[:1] in ("┃", "│"):
-            found[title].append([cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")])
-        before = line
-    return found
-
-
-def table(out: str, start: str) -> list[list[str]]:
-    return next(rows for title, rows in tables(out).items() if title.startswith(start))
 
 
 def test_only_settings_that_differ_are_shown_one_column_for_each_run(capsys):
@@ -130,89 +76,6 @@ def test_a_run_that_ran_out_of_patience_is_finished():
     assert read_result(write("patient", training__patience=2, **run)).finished
     assert not read_result(write("more", training__patience=3, **run)).finished
     assert not read_result(write("none", **run)).finished
-
-
-def study(losses: dict[str, dict[int, float]], metric: str = "loss") -> list[str]:
-    """Write runs of two norms: norm -> seed -> score."""
-    return [
-        write(f"{norm}{seed}", scores={metric: score}, seed=seed, model__norm=norm)
-        for norm, scores in losses.items()
-        for seed, score in scores.items()
-    ]
-
-
-def test_groups_have_means_over_seeds_and_differences_paired_by_seed(capsys):
-    layer, rms = {0: 11.0, 1: 12.0, 2: 14.0, 5: 19.0}, {2: 13.5, 1: 11.625, 0: 10.5, 7: 10.0}
-    out = succeed(capsys, *study({"layer": layer, "rms": rms}))
-    head, cells = table(out, "means")
-    assert head == ["split", "metric", "unit", "better", "group 1", "group 2", "group 2 - group 1, paired by seed"]
-    pairs = [rms[seed] - layer[seed] for seed in (0, 1, 2)]
-    for values, t, cell in [(layer.values(), 3.182446, cells[4]), (rms.values(), 3.182446, cells[5])]:
-        half = t * statistics.stdev(values) / math.sqrt(len(values))
-        assert cell == f"{statistics.fmean(values):.4f} ± {half:.4f} (4 seeds)"
-    half = 4.302653 * statistics.stdev(pairs) / math.sqrt(3)
-    assert cells[6] == f"{statistics.fmean(pairs):+.4f} ± {half:.4f} (3 seeds), excludes 0: better"
-    assert "group 1: model.norm = layer; layer0 (seed 0), layer1 (seed 1)" in out
-    assert "group 2: model.norm = rms; rms2 (seed 2)" in out
-
-
-@pytest.mark.parametrize(
-    ("metric", "shift", "verdict"),
-    [
-        ("loss", 0.5, "excludes 0: worse"),
-        ("loss", -0.5, "excludes 0: better"),
-        ("exact_match", 0.5, "excludes 0: better"),
-        ("exact_match", -0.5, "excludes 0: worse"),
-        ("of_my_own", 0.5, "excludes 0"),
-        ("loss", 0.01, "includes 0"),
-    ],
-)
-def test_a_difference_shows_whether_its_interval_excludes_zero_and_what_is_better(metric, shift, verdict, capsys):
-    noise = {0: 0.02, 1: -0.03, 2: 0.01}
-    losses = {"layer": {0: 2.0, 1: 3.0, 2: 5.0}}
-    losses["rms"] = {seed: value + shift + noise[seed] for seed, value in losses["layer"].items()}
-    assert table(succeed(capsys, *study(losses, metric)), "means")[1][6].endswith(f"(3 seeds), {verdict}")
-
-
-def test_a_group_of_one_seed_has_no_interval_and_neither_has_a_difference_of_one_pair(capsys):
-    cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 2.0}, "rms": {1: 2.5}})), "means")[1]
-    assert cells[5:] == ["2.5000 (1 seed, no interval)", "+0.5000 (1 seed, no interval)"]
-    cells = table(succeed(capsys, *study({"rms": {3: 1.0, 4: 2.0}, "layer": {5: 2.5}})), "means")[1]
-    assert cells[6] == "no common seed"
-
-
-def test_diverged_runs_are_counted_and_not_averaged(capsys):
-    cells = table(succeed(capsys, *study({"layer": {0: 1.0, 1: 1.0, 2: math.inf}, "rms": {0: 2.0, 1: 2.0}})), "means")[
-        1
-    ]
-    assert cells[4] == "1.0000 (2 seeds: 1.0000, 1.0000; no interval, 1 not finite)"
-    assert cells[6].startswith("+1.0000 (2 seeds: +1.0000, +1.0000; no interval)")
-
-
-def test_without_several_seeds_there_is_no_table_of_means(capsys):
-    out = succeed(capsys, *study({"layer": {0: 1.0}, "rms": {1: 2.0}}))
-    assert "no means over seeds" in out
-    assert not [title for title in tables(out) if title.startswith("means")]
-
-
-def test_settings_that_cannot_change_the_result_make_no_groups():
-    names = [write(f"s{seed}", scores={"loss": 0.5}, seed=seed, training__output__log_every=seed) for seed in (1, 2)]
-    assert len(group_runs(read_results(names))) == 1
-
-
-def test_what_the_data_fills_in_for_a_seed_makes_no_groups_unless_it_was_given():
-    filled = [write(f"s{seed}", scores={"loss": 0.5}, seed=seed, model__vocab_size=90 + seed) for seed in (1, 2)]
-    assert len(group_runs(read_results(filled))) == 1
-    given = write("given", scores={"loss": 0.5}, seed=2, model__vocab_size=500)
-    assert len(group_runs(read_results([*filled, given]))) == 3
-
-
-def test_the_same_experiment_in_another_directory_counts_once(capsys):
-    runs = {"a": (1.0, 0), "b": (2.0, 1), "c": (9.0, 1)}
-    names = [write(name, scores={"loss": loss}, seed=seed) for name, (loss, seed) in runs.items()]
-    out = succeed(capsys, *names)
-    assert table(out, "means")[1][4].startswith("1.5000 (2 seeds: 1.0000, 2.0000; ")
-    assert "left out, since group 1 has its seed already: c\n" in out
 
 
 def test_metrics_of_different_objectives_are_refused_with_the_names_of_each(capsys):

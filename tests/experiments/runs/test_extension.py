@@ -21,7 +21,7 @@ from tests.fixtures.tiny_sweep import recipe
 from transformer.errors import UserError
 
 SAME = {"constant": 90, "inverse_sqrt": 90, "wsd": 81, "linear": 11, "cosine": 11}
-"""Of 90 updates that are trained, the first whose rates are those of twice as many steps; warm-up is of 10 steps."""
+"""Number of first updates, of 90, whose rates are those of a run twice as long; warm-up is of 10 steps."""
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -66,6 +66,11 @@ def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsy
     assert answer_lines(gaps, ["", "The <mask> sat"], {}, None) == ["", "The cat sat"]
 
 
+def test_an_answer_that_is_far_too_long_is_named_as_what_to_lower():
+    with pytest.raises(UserError, match=r"got 1000001 tokens with its answer; .* or write fewer new tokens"):
+        answer_texts(run_of("decoder_only"), ["the"], {"max_new_tokens": 1_000_000}, None)
+
+
 def test_unknown_words_are_named_and_known_ones_never():
     task = run_of("decoder_only").experiment.task
     assert unknown_line(task, ["the cat", "a mat on the mat"]) is None

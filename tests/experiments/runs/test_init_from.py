@@ -14,7 +14,7 @@ from experiments.runs import session
 from experiments.runs.init_from import InitFrom, check_fit, first_state, read_origin
 from experiments.runs.open_run import open_run
 from experiments.storage.checkpoint_format import read_arrays
-from experiments.storage.workdir import open_workdir, read_record
+from experiments.storage.workdir import Start, open_workdir, read_record
 from experiments.train import main
 from experiments.training.experiment import Experiment, set_up
 from tests.fixtures.commands import fails
@@ -152,7 +152,7 @@ def test_a_run_with_a_checkpoint_does_not_read_its_origin_and_keeps_to_it(origin
     config = json.loads(json.dumps(settings.to_json_dict(changed(origin))))
     record = found.record
     for made in (record, None):  # as a first start and a second one write it
-        open_workdir(tmp_path / "run", config, differences=lambda *_: [], devices="", origin=made).close()
+        open_workdir(tmp_path / "run", config, differences=lambda *_: [], devices="", start=Start(origin=made)).close()
     for same in (wish, None):
         assert read_origin(tmp_path / "run", same).record == record
     for other in (wish._replace(source=f"{origin}@2"), wish._replace(only=()), wish._replace(skip=("embedding",))):
@@ -160,7 +160,7 @@ def test_a_run_with_a_checkpoint_does_not_read_its_origin_and_keeps_to_it(origin
             read_origin(tmp_path / "run", other)
 
     moved = {**record, "checksum": 1}
-    open_workdir(tmp_path / "run", config, differences=lambda *_: [], devices="", origin=moved).close()
+    open_workdir(tmp_path / "run", config, differences=lambda *_: [], devices="", start=Start(origin=moved)).close()
     with pytest.raises(UserError, match="has changed since the run was started"):
         read_origin(tmp_path / "run", None)
     (tmp_path / "run" / "checkpoints" / "3").mkdir(parents=True)

@@ -7,59 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.storage import checksums
 from experiments.storage.checkpoints import Checkpoints
+from tests.fixtures.checkpoints import bits_of, open_at, state_of
 from tests.fixtures.speeds import more
 from transformer.errors import UserError
-
-
-class Moments(NamedTuple):
-    count: jax.Array
-    mean: dict
-    nothing: tuple
-
-
-def state_of(seed: int, width: int = 5) -> dict:
-    """Nested dicts, a NamedTuple as optax has, several types, scalars, and values that are easily lost."""
-    keys = jax.random.split(jax.random.key(seed), 3)
-    params = {"block": {"kernel": jax.random.normal(keys[0], (2, 3, width)), "bias": jnp.zeros((width,), jnp.bfloat16)}}
-    odd = jnp.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 0.1], jnp.float32)
-    moments = Moments(jnp.int32(seed), {"block": jax.random.normal(keys[1], (7,))}, ())
-    return {"params": params, "optimizer": (moments, None), "odd": odd, "bits": jax.random.bits(keys[2], (3,))}
-
-
-def bits_of(tree) -> list:
-    return [(np.asarray(x).tobytes(), str(x.dtype), x.shape) for x in jax.tree.leaves(tree)]
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    return []
-
-
-def open_at(directory: Path, lines: list[str] | None = None, keep_last: int = 2, **options) -> Checkpoints:
-    print_line = lines.append if lines is not None else pytest.fail
-    return Checkpoints(directory, keep_last, "exact_match", "max", print_line=print_line, **options)
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory) -> Path:
-    """A directory with checkpoints 10 and 20; copied by the tests that damage it."""
-    directory = tmp_path_factory.mktemp("two") / "checkpoints"
-    with open_at(directory) as checkpoints:
-        checkpoints.save(10, state_of(10), {"step": 10}, {"exact_match": 0.5})
-        checkpoints.save(20, state_of(20), {"step": 20})
-    return directory
-
-
-FILES_OF_A_CHECKPOINT = ("_CHECKPOINT_METADATA", "extra/metadata", "state/_METADATA", "state/manifest.ocdbt")
 
 
 def test_restored_arrays_and_numbers_have_the_same_bits(tmp_path):
@@ -159,133 +116,6 @@ def test_a_best_metric_that_is_not_measured_is_refused(tmp_path):
         pytest.raises(UserError, match="got exact_match; expected one of accuracy, loss"),
     ):
         checkpoints.save(1, state_of(1), {}, {"loss": 1.0, "accuracy": 0.5})
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0x10
-    path.write_bytes(bytes(content))
-
-
-@pytest.mark.parametrize("harm", [more(truncate), more(empty), flip, more(Path.unlink)])
-def test_whichever_file_of_the_newest_is_damaged_the_one_before_is_used(two, tmp_path, harm):
-    files = sorted(p.relative_to(two) for p in (two / "20").rglob("*") if p.is_file() and p.name != checksums.NAME)
-    assert {f"20/{name}" for name in FILES_OF_A_CHECKPOINT} <= {str(name) for name in files}
-    for number, name in enumerate(files):
-        directory, lines = tmp_path / str(number), []
-        shutil.copytree(two, directory)
-        harm(directory / name)
-        with open_at(directory, lines) as checkpoints:
-            assert checkpoints.latest_step() == 20
-            step, restored, extra = checkpoints.restore(state_of(0))
-            assert (step, extra) == (10, {"step": 10}), name
-            assert bits_of(restored) == bits_of(state_of(10))
-            assert len(lines) == 1
-            assert lines[0].startswith("checkpoint 20 is damaged ("), lines
-            assert "using checkpoint 10 instead" in lines[0]
-            assert harm not in (truncate, empty) or " bytes of " in lines[0]
-            assert (directory / "damaged-20").is_dir()
-            if number == 0:
-                assert checkpoints.save(20, state_of(21), {"step": 21})
-                checkpoints.wait()
-                assert bits_of(checkpoints.restore(state_of(0)).state) == bits_of(state_of(21))
-        shutil.rmtree(directory)
-
-
-def test_a_checkpoint_carries_its_checksums_and_one_without_any_is_named_once(two, tmp_path, lines):
-    directory = tmp_path / "c"
-    shutil.copytree(two, directory)
-    shutil.rmtree(directory / "checksums")  # as in a copy of the steps alone
-    flip(next((directory / "20" / "state" / "d").iterdir()))
-    with open_at(directory, lines) as checkpoints:
-        assert checkpoints.restore(state_of(0)).step == 10
-    assert "20 is damaged" in lines.pop()
-    (directory / "10" / checksums.NAME).unlink()
-    with open_at(directory, lines) as checkpoints:
-        for _ in range(2):
-            assert bits_of(checkpoints.restore(state_of(0)).state) == bits_of(state_of(10))
-    assert lines == ["checkpoint 10 has no checksums: it is used, but damage to its files would not show"]
-
-
-def test_a_checkpoint_of_earlier_versions_has_its_checksums_beside(two, tmp_path, lines):
-    directory = tmp_path / "c"
-    shutil.copytree(two, directory)
-    for step in (10, 20):
-        (directory / str(step) / checksums.NAME).unlink()
-    with open_at(directory) as checkpoints:
-        assert checkpoints.restore(state_of(0)).step == 20
-    flip(next((directory / "20" / "state" / "d").iterdir()))
-    with open_at(directory, lines) as checkpoints:
-        assert checkpoints.restore(state_of(0)).step == 10
-
-
-def test_a_record_that_has_changed_is_damage_without_any_checksums(two, tmp_path, lines):
-    directory = tmp_path / "c"
-    shutil.copytree(two, directory)
-    shutil.rmtree(directory / "checksums")
-    (directory / "20" / checksums.NAME).unlink()
-    record = directory / "20" / "extra" / "metadata"
-    for old, new in (('"step": 20', '"step": 21'), ('"extra"', '"extrb"'), ('"arrays": {', '"arrays": [{')):
-        text = record.read_text()
-        assert text.count(old) == 1
-        record.write_text(text.replace(old, new))
-        with open_at(directory, lines, read_only=True) as checkpoints:
-            assert checkpoints.restore(state_of(0)).step == 10
-        assert "checkpoint 20 is damaged (" in lines[-1]
-        record.write_text(text)
-
-
-@pytest.mark.parametrize("harm", [truncate, empty, flip, Path.unlink])
-def test_damaged_checksums_never_let_damaged_arrays_through(two, tmp_path, harm):
-    shutil.copytree(two, tmp_path / "c")
-    harm(tmp_path / "c" / "checksums" / "20.json")
-    lines = []
-    with open_at(tmp_path / "c", lines) as checkpoints:
-        step, restored, _ = checkpoints.restore(state_of(0))
-    assert bits_of(restored) == bits_of(state_of(step))
-    assert [step, len(lines)] == ([20, 0] if harm is Path.unlink else [10, 1])
-
-
-def test_a_deleted_newest_checkpoint_is_noticed_and_the_one_before_used(two, tmp_path, lines):
-    shutil.copytree(two, tmp_path / "c")
-    shutil.rmtree(tmp_path / "c" / "20")
-    with open_at(tmp_path / "c", lines) as checkpoints:
-        assert checkpoints.restore(state_of(0)).step == 10
-    assert len(lines) == 1
-    assert "checkpoint 20 has been deleted" in lines[0]
-    assert "the newest is now 10" in lines[0]
-
-
-def test_a_reader_moves_nothing_and_a_step_asked_for_by_number_is_not_replaced(two, tmp_path, lines):
-    directory = tmp_path / "c"
-    shutil.copytree(two, directory)
-    flip(directory / "20" / "extra" / "metadata")
-    before = sorted(directory.rglob("*"))
-    with open_at(directory, lines, read_only=True) as checkpoints:
-        assert checkpoints.restore(state_of(0)).step == 10
-        with pytest.raises(UserError, match="20 is damaged"):
-            checkpoints.restore(state_of(0), 20)
-    assert len(lines) == 1
-    assert sorted(directory.rglob("*")) == before
-
-
-def test_when_every_checkpoint_is_damaged_none_is_moved_and_each_is_named(two, tmp_path):
-    directory = tmp_path / "c"
-    shutil.copytree(two, directory)
-    for step in (10, 20):
-        flip(directory / str(step) / "state" / "manifest.ocdbt")
-    with open_at(directory) as checkpoints:
-        with pytest.raises(UserError, match=r"20 is damaged \(.*\), 10 is damaged"):
-            checkpoints.restore(state_of(0))
-        assert checkpoints.steps() == [10, 20]
 
 
 def test_a_checkpoint_of_another_shape_is_refused_by_the_name_of_the_parameter(two):

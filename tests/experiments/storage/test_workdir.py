@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.storage.workdir import PACKAGES, git_state, open_workdir, read_record, write_text_atomically
+from experiments.storage.workdir import PACKAGES, Start, git_state, open_workdir, read_record, write_text_atomically
 from experiments.storage.workdir_checks import refuse_other_metadata
 from transformer.errors import UserError
 
@@ -93,7 +93,7 @@ def test_another_config_is_refused_with_each_setting_and_changes_nothing(tmp_pat
 def test_steps_may_change_where_the_run_is_extended_and_each_change_is_recorded(tmp_path):
     def opened(steps: int, extend=None, **settings) -> dict:
         config = {**CONFIG, "training": {"steps": steps}, **settings}
-        open_workdir(tmp_path, config, differences=differences, devices="cpu", extend=extend).close()
+        open_workdir(tmp_path, config, differences=differences, devices="cpu", start=Start(extend)).close()
         return read_record(tmp_path)
 
     def extend(changes: dict) -> dict:
@@ -116,7 +116,7 @@ def test_steps_may_change_where_the_run_is_extended_and_each_change_is_recorded(
 
 def test_the_origin_of_a_run_stays_recorded(tmp_path):
     for origin in ({"workdir": "runs/a"}, None):
-        open_workdir(tmp_path, CONFIG, differences=differences, devices="cpu", origin=origin).close()
+        open_workdir(tmp_path, CONFIG, differences=differences, devices="cpu", start=Start(origin=origin)).close()
         assert read_record(tmp_path)["origin"] == {"workdir": "runs/a"}
 
 
@@ -206,7 +206,7 @@ def test_facts_that_have_changed_are_refused_by_name(tmp_path):
     before = {"slots": 3, "longest_source": 11, "whole": [12, 3]}
     refuse_other_metadata(tmp_path, before, {**before})
     with pytest.raises(
-        UserError, match=r"other data: slots, whole of task.json has changed; got 4; \[12, 4\]; expected 3;"
+        UserError, match=r"other data: slots, whole of task.json have changed; got 4; \[12, 4\]; expected 3;"
     ):
         refuse_other_metadata(tmp_path, before, {**before, "slots": 4, "whole": [12, 4]})
     with pytest.raises(UserError, match=r"classes of task.json"):

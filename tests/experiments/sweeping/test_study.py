@@ -226,9 +226,7 @@ def test_more_points_continue_a_study_for_every_worker(url, sampler):
     first.record_result(done, [], 0.0)
     more = study_of(url, 4, sampler, space=space)
     assert (first.left(), more.left()) == (3, 3)
-    assert (
-        first.take(1) == []
-    )  # the worker that began with 2 points has no values for the others, until they are queued
+    assert first.take(1) == []  # it has no values for the new points until they are queued
     taken = [*more.take(1), *first.take(5)]
     assert sorted(one.point for one in taken) == [2, 3]
     if sampler == "grid":

@@ -8,7 +8,7 @@ import pytest
 import transformer
 from experiments import settings
 from experiments.training.experiment import set_up
-from transformer.models import reads
+from transformer.models import contradictions
 
 TINY = Path(__file__).parents[2] / "fixtures" / "tiny_recipe.py"
 
@@ -16,8 +16,8 @@ TINY = Path(__file__).parents[2] / "fixtures" / "tiny_recipe.py"
 @pytest.fixture
 def checks(monkeypatch):
     """The configs that the whole check of a model is called with."""
-    called, check = [], reads.check
-    monkeypatch.setattr(reads, "check", lambda config: (called.append(config), check(config)))
+    called, check = [], contradictions.check
+    monkeypatch.setattr(contradictions, "check", lambda config: (called.append(config), check(config)))
     return called
 
 

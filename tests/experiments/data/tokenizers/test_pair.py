@@ -5,7 +5,7 @@ import pytest
 
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import TOKENIZERS, Characters, TokenizerConfig
-from tests.experiments.data.tokenizers.test_table import CORPUS, tokenizer_json
+from tests.fixtures.texts import CORPUS, tokenizer_json
 from transformer.errors import UserError
 
 # Twice, so that every word is known to a tokenizer of words.

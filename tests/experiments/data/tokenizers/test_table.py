@@ -3,51 +3,18 @@ import json
 
 import numpy as np
 import pytest
-import tokenizers as library
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.tokenizers import table
 from experiments.data.tokenizers.bpe import DEFAULT_SIZE, BytePairs
-from experiments.data.tokenizers.bytes import BYTE_OF, Bytes
+from experiments.data.tokenizers.bytes import Bytes
 from experiments.data.tokenizers.file import TokenizerFile
-from experiments.data.tokenizers.table import TOKENIZERS, Characters, SpecialTokens, TokenizerConfig
+from experiments.data.tokenizers.table import TOKENIZERS, TokenizerConfig
 from experiments.data.tokenizers.words import Words
+from tests.fixtures.texts import CORPUS, TEXT, tokenizer_json, word_piece
 from transformer import schema
 from transformer.errors import UserError
-
-TEXT = st.text(st.characters(), max_size=23)
-
-CORPUS = [
-    "the cat and the dog",
-    " leading space, and  two",
-    "a newline\n\tand a tab\r\n",
-    "<end> <pad> <unknown> <|endoftext|>",
-    "naïve 日本語 🙂👨‍👩‍👧 \u202f\u00a0",
-    "",
-]
-"""Seen in training by every tokenizer of the tests."""
-
-
-def tokenizer_json(texts):
-    """The text of a byte-level tokenizer.json with a token of its own for the end of a text."""
-    made = library.Tokenizer(library.models.BPE())
-    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = library.decoders.ByteLevel()
-    trainer = library.trainers.BpeTrainer(
-        vocab_size=277, initial_alphabet=sorted(BYTE_OF), special_tokens=["<|endoftext|>"], show_progress=False
-    )
-    made.train_from_iterator(texts, trainer)
-    return made.to_str()
-
-
-def word_piece():
-    """A tokenizer that is not byte-level: it has few words, and loses white space."""
-    words = ["[UNK]", "the", "cat", "##s", "日", "dog"]
-    made = library.Tokenizer(library.models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    made.pre_tokenizer = library.pre_tokenizers.Whitespace()
-    made.decoder = library.decoders.WordPiece()
-    return made.to_str()
 
 
 @functools.cache
@@ -216,70 +183,6 @@ def test_a_vocabulary_of_words_keeps_the_most_frequent_and_may_be_small():
     assert table.fit(TokenizerConfig(name="words", vocab_size=50), [text]).size == 10
 
 
-def test_a_file_keeps_its_ids_moved_up_by_six_and_adds_nothing(tmp_path):
-    values = json.loads(tokenizer_json(CORPUS))
-    # What a published file may ask for: begin and end around a text, a cut, padding.
-    values["post_processor"] = {
-        "type": "TemplateProcessing",
-        "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-        "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}},
-    }
-    made = library.Tokenizer.from_str(json.dumps(values))
-    made.enable_truncation(3)
-    made.enable_padding(length=50)
-    path = tmp_path / "tokenizer.json"
-    path.write_text(made.to_str(), encoding="utf-8")
-    tokenizer = table.fit(TokenizerConfig(name="file", path=str(path)), [])
-    path.unlink()
-    made.no_truncation()
-    made.no_padding()
-    assert tokenizer.size == made.get_vocab_size() + 6
-    for text in CORPUS:
-        expected = [i + 6 for i in made.encode(text, add_special_tokens=False).ids]
-        assert tokenizer.encode(text).tolist() == expected
-        assert table.from_json(tokenizer.to_json()).encode(text).tolist() == expected
-    assert tokenizer.tokens(tokenizer.encode("<|endoftext|>")) == ["<|endoftext|>"]
-
-
-def test_a_file_that_is_not_byte_level_counts_bytes_with_the_space_before_a_word():
-    tokenizer = TokenizerFile(word_piece())
-    assert tokenizer.tokens(tokenizer.encode("the cats Ω")) == ["the", "cat", "##s", "[UNK]"]
-    assert tokenizer.decode(tokenizer.encode("the  cats")) == "the cats"
-    named = dict(zip(tokenizer.tokens(range(6, tokenizer.size)), tokenizer.byte_lengths[6:], strict=True))
-    assert named == {"[UNK]": 6, "the": 4, "cat": 4, "##s": 1, "日": 4, "dog": 4}
-
-
-def test_a_text_that_a_file_has_no_token_for_is_a_user_error():
-    made = library.Tokenizer(library.models.WordLevel({"a": 0}, unk_token="[UNK]"))
-    with pytest.raises(UserError, match=r"the tokenizer cannot encode a text: .*UNK"):
-        TokenizerFile(made.to_str()).encode("b")
-
-
-def test_files_that_are_no_tokenizer_are_named_in_one_line(tmp_path):
-    (tmp_path / "tokenizer.json").write_text(tokenizer_json(CORPUS), encoding="utf-8")
-    wrong = {
-        "cut.json": (b'{"model": ', "not a tokenizer.json: the file cannot be read: it is not JSON"),
-        "empty.json": (b"", "not a tokenizer.json: the file cannot be read: it is empty"),
-        "other.json": (b'{"name": "characters", "alphabet": "ab"}', "not a tokenizer.json: .* it has no 'model'"),
-        "list.json": (b"[1]", "not a tokenizer.json: .* it is a list, expected an object"),
-        "model.json": (b'{"model": {"type": "BPE"}}', "not a tokenizer.json: "),
-        "binary.json": (b"\xff\x00", "not UTF-8: byte 0xff at byte 0"),
-    }
-    for name, (content, message) in wrong.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=message) as caught:
-            table.fit(TokenizerConfig(name="file", path=str(tmp_path / name)), [])
-        assert str(tmp_path / name) in str(caught.value)
-        assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match=r"no such file\. Did you mean .*/tokenizer\.json\?"):
-        table.fit(TokenizerConfig(name="file", path=str(tmp_path / "tokeniser.json")), [])
-    with pytest.raises(UserError, match="a folder; expected a file"):
-        table.fit(TokenizerConfig(name="file", path=str(tmp_path)), [])
-    with pytest.raises(UserError, match=r"no such file$"):
-        table.fit(TokenizerConfig(name="file", path=str(tmp_path / "none" / "x")), [])
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -317,72 +220,6 @@ def test_json_of_a_subword_tokenizer_that_is_none_is_a_user_error():
         table.from_json('{"name": "bpe", "tokenizer": {"model": 3}}')
     with pytest.raises(UserError, match="lacks tokens for some bytes"):
         table.from_json(json.dumps({"name": "bpe", "tokenizer": json.loads(word_piece())}))
-
-
-@given(text=TEXT, others=st.lists(TEXT, max_size=3))
-def test_text_of_known_characters_comes_back(text, others):
-    tokenizer = Characters.fit([*others, text])
-    ids = tokenizer.encode(text)
-    assert ids.dtype == np.int32
-    assert len(ids) == len(text) == tokenizer.lengths([text])[0]
-    assert tokenizer.decode(ids) == text
-    assert all(len(tokenizer.special) <= i < tokenizer.size for i in ids)
-
-
-@given(known=TEXT, text=TEXT)
-def test_unseen_characters_and_only_they_become_unknown(known, text):
-    ids = Characters.fit([known]).encode(text)
-    assert [i == SpecialTokens.unknown for i in ids] == [character not in known for character in text]
-
-
-@given(texts=st.lists(TEXT, min_size=1, max_size=4))
-def test_distinct_characters_have_distinct_ids_whatever_the_order_of_texts(texts):
-    tokenizer = Characters.fit(texts)
-    assert tokenizer == Characters.fit(reversed(texts))
-    characters = "".join(sorted(set("".join(texts))))
-    assert len(set(tokenizer.encode(characters).tolist())) == len(characters) == tokenizer.size - 6
-
-
-@given(texts=st.lists(TEXT, max_size=3))
-def test_json_keeps_everything(texts):
-    tokenizer = table.fit(TokenizerConfig(), texts)
-    assert table.from_json(tokenizer.to_json()) == tokenizer == Characters.from_json(tokenizer.to_json())
-
-
-def test_special_ids_are_the_fixed_ones():
-    t = Characters.fit(["ab"])
-    assert (t.padding, t.begin, t.end, t.separator, t.mask, t.unknown) == (0, 1, 2, 3, 4, 5)
-    assert t.size == 8
-
-
-def test_decode_leaves_specials_out_goes_on_after_the_end_and_shows_unknown():
-    t = Characters.fit(["日a"])
-    assert (
-        t.decode([1, 6, 2, 0, 5, 3, 4, 7, 2, 99, -1])
-        == "a\N{REPLACEMENT CHARACTER}日" + 2 * "\N{REPLACEMENT CHARACTER}"
-    )
-
-
-def test_labels_are_one_for_each_token_and_none_is_blank():
-    t = Characters.fit(["a \N{NARROW NO-BREAK SPACE}"])
-    assert t.tokens([1, *t.encode("a \N{NARROW NO-BREAK SPACE}?").tolist(), 2]) == [
-        "<begin>",
-        "a",
-        "␣",
-        "␣",
-        "<unknown>",
-        "<end>",
-    ]
-
-
-def test_badly_encoded_command_line_text_is_unknown_not_a_crash():
-    assert Characters.fit(["a"]).encode("a\udcff").tolist() == [6, SpecialTokens.unknown]
-
-
-def test_unsorted_or_repeated_alphabet_is_refused():
-    for alphabet in ("ba", "aa"):
-        with pytest.raises(UserError, match="not sorted"):
-            Characters(alphabet)
 
 
 def test_unknown_tokenizer_is_a_user_error():

@@ -1,0 +1,164 @@
+"""Settings that contradict each other: a row of CONTRADICTIONS each; and those without which a model cannot be built.
+
+Settings of variants that no row names may be combined.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from transformer.errors import counted, problem
+from transformer.models.reads import STRUCTURES, WholeSettings, has_axis, score_of
+from transformer.nn.positions import POSITIONS
+from transformer.nn.user_functions import check_functions
+from transformer.ops.scores import Score
+
+
+@dataclasses.dataclass(frozen=True)
+class Contradiction:
+    """A row of CONTRADICTIONS.
+
+    Attributes:
+        holds: (resolved config, its score or None) -> True where the config contradicts itself.
+        what, got, expected, do: the parts of the error.
+    """
+
+    holds: Callable[[WholeSettings, Score | None], bool]
+    what: str
+    got: Callable[[WholeSettings], str]
+    expected: str | None = None
+    do: str | None = None
+
+
+def _no_content(score: Score | None) -> bool:
+    return score is not None and not score.reads_content
+
+
+def _lists(config: WholeSettings) -> dict[str, int]:
+    """Count the values of each setting that is given layer by layer."""
+    return {name: len(x) for name in ("window", "rotary_base") if isinstance(x := getattr(config, name), tuple)}
+
+
+def _layers(config: WholeSettings) -> set[Any]:
+    """Collect the numbers of layers of the stacks."""
+    return {config.num_encoder_layers or config.num_layers, config.num_decoder_layers or config.num_layers}
+
+
+def _written(layers: set[Any]) -> str:
+    return " and ".join(counted(number, "layer") for number in sorted(layers))
+
+
+def _rotates(config: WholeSettings) -> bool:
+    return POSITIONS[config.position].rotates
+
+
+CONTRADICTIONS = {
+    "positions of self-attention, no self-attention": Contradiction(
+        lambda config, _: (
+            (_rotates(config) or POSITIONS[config.position].bias is not None) and not config.self_attention
+        ),
+        "these positions work within self-attention",
+        lambda config: f"model.position {config.position}, model.self_attention false",
+        do="Set model.position to one that is added to the embeddings, or to none.",
+    ),
+    "rotary positions, an odd width": Contradiction(
+        lambda config, _: _rotates(config) and config.head_width % 2 == 1,
+        "rotary positions rotate pairs of entries",
+        lambda config: f"head_width {config.head_width}",
+        "even",
+    ),
+    "settings of each layer, another number of layers": Contradiction(
+        lambda config, _: any(_layers(config) != {length} for length in _lists(config).values()),
+        "a setting is given for another number of layers than there are",
+        lambda config: ", ".join(
+            f"model.{name} of {length} for {_written(_layers(config))}" for name, length in _lists(config).items()
+        ),
+        "one value, or one for each layer of every stack",
+    ),
+    "fewer distances than buckets": Contradiction(
+        lambda config, _: POSITIONS[config.position].learns and config.relative.max_distance < config.relative.buckets,
+        "buckets of distances would hold nothing",
+        lambda config: f"model.relative.buckets {config.relative.buckets}, max_distance {config.relative.max_distance}",
+        "a max_distance of at least the buckets",
+    ),
+    "a score without content, norms of queries and keys": Contradiction(
+        lambda config, score: _no_content(score) and config.attention.query_key_norm is not None,
+        "norms of queries and keys change nothing where the score does not read them",
+        lambda config: f"model.score {config.score}, model.attention.query_key_norm {config.attention.query_key_norm}",
+        "a score of queries and keys, or query_key_norm none",
+    ),
+    "a score without content, two maps": Contradiction(
+        lambda config, score: _no_content(score) and config.attention.differential,
+        "the two maps of differential attention are equal where the score does not read queries and keys",
+        lambda config: f"model.score {config.score}, model.attention.differential true",
+        "a score of queries and keys, or differential false",
+    ),
+    "a score with parameters of a head's width, two maps": Contradiction(
+        lambda config, score: config.attention.differential and score is not None and has_axis(score, "H"),
+        "differential attention halves the width of queries and keys, which the score has parameters for",
+        lambda config: f"model.score {config.score}, model.attention.differential true",
+        "a score without them, or differential false",
+    ),
+    "two maps, an odd width": Contradiction(
+        lambda config, _: config.attention.differential and config.head_width % 2 == 1,
+        "differential attention takes the two halves of each head",
+        lambda config: f"head_width {config.head_width}",
+        "even",
+    ),
+    "two maps that are rotated, a width that is no multiple of 4": Contradiction(
+        lambda config, _: config.attention.differential and _rotates(config) and config.head_width % 4 != 0,
+        "rotary positions rotate pairs of entries in each half of a head of differential attention",
+        lambda config: f"head_width {config.head_width}",
+        "a multiple of 4",
+    ),
+    "a score without content, positions that rotate queries and keys": Contradiction(
+        lambda config, score: _no_content(score) and _rotates(config),
+        "positions that rotate queries and keys change nothing where the score does not read them",
+        lambda config: f"model.score {config.score}, model.position {config.position}",
+        "a score of queries and keys, or another position",
+    ),
+    "two directions, an odd width": Contradiction(
+        lambda config, _: STRUCTURES[config.architecture].recurrent and config.width % config.recurrent.directions != 0,
+        "a bidirectional encoder gives half of model.width to each direction",
+        lambda config: f"width {config.width}",
+        "even",
+        "Set model.recurrent.bidirectional=false, or another model.width.",
+    ),
+    "recurrent layers, a score of positions": Contradiction(
+        lambda config, score: STRUCTURES[config.architecture].recurrent and score is not None and score.reads_positions,
+        "model.recurrent.attention reads queries and keys, not positions",
+        lambda config: str(config.recurrent.score),
+        "a score of queries and keys, or none",
+    ),
+}
+
+
+def check(config: WholeSettings) -> None:
+    """Check a resolved config as a whole.
+
+    Raises:
+        UserError: settings that contradict each other, or a user's own function that cannot be used.
+    """
+    score = score_of(config)
+    for row in CONTRADICTIONS.values():
+        if row.holds(config, score):
+            raise problem(row.what, got=row.got(config), expected=row.expected, do=row.do)
+    recurrent = STRUCTURES[config.architecture].recurrent
+    chosen = config.recurrent.score if recurrent else config.score
+    setting = f"{'model.recurrent.attention' if recurrent else 'model.score'} {str(chosen)!r}"
+    check_functions(config, score, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)
+
+
+def check_complete(config: WholeSettings) -> None:
+    """Check that a resolved config has the sizes that come with the data: of the vocabulary, the table, the classes.
+
+    Raises:
+        UserError: a size that is needed and not set.
+    """
+    if config.vocab_size is None:
+        raise problem("model.vocab_size is not set", expected="the number of tokens", do="Set model.vocab_size.")
+    if config.class_head.reads is not None and config.class_head.classes is None:
+        expected = "model.class_head.classes, the number of classes"
+        raise problem("model.class_head.reads is not read", got=config.class_head.reads, expected=expected)
+    if POSITIONS[config.position].adds == "table" and config.max_length is None:
+        raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")

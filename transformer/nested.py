@@ -1,0 +1,48 @@
+"""Settings by their full names, and as nested dicts: {"model": {"width": 8}} is model.width = 8."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from transformer.tables import is_section
+
+
+@runtime_checkable
+class Schema(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+T = TypeVar("T", bound=Schema)
+
+
+def to_dict(instance: Any) -> dict[str, Any]:
+    """Convert an instance to a nested dict; tuples become lists, as in JSON."""
+    values = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if is_section(value):
+        return to_dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def with_values(instance: T, values: Mapping[str, Any]) -> T:
+    """Return an instance with other values of some settings, which are given by their full names within it."""
+    own = {name: value for name, value in values.items() if "." not in name}
+    for section in dict.fromkeys(name.partition(".")[0] for name in values if "." in name):
+        prefix = f"{section}."
+        inside = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+        own[section] = with_values(getattr(instance, section), inside)
+    return dataclasses.replace(instance, **own)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Join nested keys by dots: {"model": {"width": 8}} -> {"model.width": 8}."""
+    flat = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
