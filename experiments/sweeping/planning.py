@@ -12,9 +12,8 @@ from rich.console import Console
 
 from experiments.costs.memory import memory_of
 from experiments.sweeping.groups import Experiments, Trial, grouped, lanes_for
-from experiments.sweeping.lanes import Programs, lane_counts, lanes_mesh, mode_of, started
+from experiments.sweeping.lanes import MOST_LANES, Programs, lane_counts, lanes_mesh, mode_of, started
 from experiments.sweeping.search import Sweep
-from experiments.sweeping.worker import MOST_LANES
 from experiments.training.progress import duration, print_line
 from experiments.training.tables import final_table, print_table
 from transformer.errors import counted
@@ -33,7 +32,7 @@ def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_st
         lanes: trials at once; None: as many as memory holds.
         timed_steps: steps that are timed of each group, after as many that are not; 0: none, and no time is printed.
     """
-    space, sampler, points, _ = sweep.search
+    space, sampler, points, *_ = sweep.search
     grid = sampler == "grid"
     experiments, trials = Experiments(), []
     for number, point in enumerate(points if grid else list(space.some_corners(MOST_PLANNED))):

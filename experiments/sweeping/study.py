@@ -18,17 +18,26 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.sweeping.attributes import (
+    DONE,
+    ERROR,
+    LANES,
+    POINT,
+    POINTS,
+    READY,
+    check_study,
+    decoding,
+    lanes_of,
+    name_of,
+    point_of,
+    refuse_other,
+)
 from experiments.sweeping.space import Point, Range, Space
 from experiments.sweeping.storage import fail_stale_trials
 from transformer.errors import problem
 
-POINT, LANES, ERROR, READY = "point", "lanes", "error", "ready"
-"""Attributes of trials (number of the point, results of its lanes, why it cannot be trained) and of a study."""
-
 PATIENCE = 30.0
 """Seconds that a worker waits for another one to finish creating the study."""
-
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
@@ -61,27 +70,24 @@ class Search(NamedTuple):
         sampler: a row of SAMPLERS, or "grid".
         points: the values of each point; {} where the sampler draws them.
         seed: seed of the sampler.
+        named: whether a flag names the sampler; otherwise a study that exists keeps its own.
     """
 
     space: Space
     sampler: str
     points: Sequence[Point]
     seed: int
+    named: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepStudy:
-    """The study of a sweep in a storage.
-
-    Attributes:
-        study: Optuna's study.
-        storage: its database.
-        search: the search over a space whose points it holds.
-    """
+    """The study of a sweep in a storage."""
 
     study: optuna.Study
     storage: RDBStorage
     search: Search
+    """The search over a space whose points it holds."""
 
     @property
     def space(self) -> Space:
@@ -89,8 +95,8 @@ class SweepStudy:
 
     @property
     def points(self) -> int:
-        """The number of points."""
-        return len(self.search.points)
+        """The number of points, which another worker may have raised."""
+        return self.study.user_attrs.get(POINTS, len(self.search.points))
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return Optuna's trials in these states, or all, oldest first."""
@@ -100,9 +106,16 @@ class SweepStudy:
         """Return the trials of each point by its number, oldest first."""
         found: dict[int, list[FrozenTrial]] = {number: [] for number in range(self.points)}
         for trial in self.trials():
-            if trial.user_attrs.get(POINT) in found:
-                found[trial.user_attrs[POINT]].append(trial)
+            found[self.point_of(trial)].append(trial)
         return found
+
+    def point_of(self, trial: FrozenTrial) -> int:
+        """Read the number of a trial's point."""
+        return point_of(trial, self.points, name_of(self.study, self.storage, trial))
+
+    def lanes_of(self, trial: FrozenTrial) -> list[dict[str, Any]]:
+        """Read the records of the lanes of a trial that is done."""
+        return lanes_of(trial, name_of(self.study, self.storage, trial))
 
     def results(self) -> dict[int, FrozenTrial]:
         """Return the trial that counts of each point that is done, by its number."""
@@ -121,7 +134,7 @@ class SweepStudy:
         for trial in self.trials(TrialState.WAITING):
             if len(taken) == most:
                 break
-            new = self._with_values(trial) if self.take_waiting(self.id_of(trial)) else None
+            new = self.take_waiting(trial)
             taken += [] if new is None else [new]
         return taken
 
@@ -130,16 +143,20 @@ class SweepStudy:
         study = self.storage.get_study_id_from_name(self.study.study_name)
         return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
 
-    def take_waiting(self, trial: int) -> bool:
-        """Try to take a waiting trial; return whether it now belongs to this worker.
+    def take_waiting(self, trial: FrozenTrial) -> TakenTrial | None:
+        """Try to take a waiting trial, and draw the values that it does not have.
 
         The first heartbeat is recorded before, so that the trial is found if this worker is killed here.
+
+        Returns:
+            None where another worker has it, another trial of its point came before, or drawing took so long that this
+            worker counted as dead.
         """
-        try:
-            self.storage.record_heartbeat(trial)
-            return self.storage.set_trial_state_values(trial, TrialState.RUNNING)
-        except UpdateFinishedTrialError:
-            return False
+        own = self.id_of(trial)
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self.storage.record_heartbeat(own)
+            return self._drawn(trial, own) if self.storage.set_trial_state_values(own, TrialState.RUNNING) else None
+        return None
 
     def record_result(
         self, taken: TakenTrial, lanes: list[dict[str, Any]], score: float, pruned_at: int | None = None
@@ -165,7 +182,8 @@ class SweepStudy:
 
     def recorded_lanes(self, taken: TakenTrial) -> list[dict[str, Any]]:
         """Return the records of seeds that `record_lanes` has stored."""
-        return self.storage.get_trial(taken.trial).user_attrs.get(LANES, [])
+        trial = self.storage.get_trial(taken.trial)
+        return self.lanes_of(trial) if LANES in trial.user_attrs else []
 
     def record_lanes(self, taken: TakenTrial, lanes: list[dict[str, Any]]) -> None:
         """Store the records of some seeds of a point until those of the others exist."""
@@ -183,21 +201,10 @@ class SweepStudy:
             self.storage.set_trial_user_attr(taken.trial, ERROR, why)
             self.storage.set_trial_state_values(taken.trial, TrialState.FAIL)
 
-    def _with_values(self, trial: FrozenTrial) -> TakenTrial | None:
-        """Draw the values of a trial that was taken.
-
-        Returns:
-            None where another trial of its point came before, or where drawing took so long that this worker counted
-            as dead.
-        """
-        with contextlib.suppress(UpdateFinishedTrialError):
-            return self._drawn(trial)
-        return None
-
-    def _drawn(self, trial: FrozenTrial) -> TakenTrial | None:
-        point = trial.user_attrs[POINT]
+    def _drawn(self, trial: FrozenTrial, own: int) -> TakenTrial | None:
+        """Draw the values of a trial that was taken; None where another trial of its point came before."""
+        point = self.point_of(trial)
         others = [t for t in self.by_point()[point] if t.number != trial.number]
-        own = self.id_of(trial)
         if _settled(others) or any(t.state == TrialState.RUNNING and t.number < trial.number for t in others):
             self.storage.set_trial_state_values(own, TrialState.FAIL)
             return None
@@ -207,34 +214,43 @@ class SweepStudy:
         return TakenTrial(point, _suggested(optuna.Trial(self.study, own), self.space), own)
 
     def _queue_again(self) -> None:
-        """Queue the points that are neither done nor taken nor waiting."""
+        """Queue the points that are neither done nor taken nor waiting; new ones by the worker that has raised them."""
         for point, trials in self.by_point().items():
-            if not _settled(trials) and not any(not t.state.is_finished() for t in trials):
-                values = trials[-1].params if trials else {}
+            known = bool(trials) or point < len(self.search.points)
+            if known and not _settled(trials) and not any(not t.state.is_finished() for t in trials):
+                values = max((trial.params for trial in trials), key=len, default=None)  # one was lost while it drew
+                values = self.search.points[point] if values is None else values
                 self.study.enqueue_trial(values, user_attrs={POINT: point})
 
 
 def open_study(storage: RDBStorage, name: str, search: Search, *, mode: str, properties: dict[str, Any]) -> SweepStudy:
-    """Open the study of this name; create it if it does not exist.
+    """Open the study of this name, with more points than it had if the search has more; create it if it does not exist.
 
     Args:
         mode: "max" or "min", the direction in which scores are better.
         properties: further properties that all workers must share, name -> JSON.
 
     Raises:
-        UserError: a study of this name exists with another space or other properties.
+        UserError: a study of this name exists with another space, more points or other properties, or is damaged.
     """
     points = len(search.points)
-    shared = {"space": search.space.to_lines(), "sampler": search.sampler, "number of trials": points, **properties}
+    shared = {"space": search.space.to_lines(), "sampler": search.sampler, **properties}
     direction = "maximize" if mode == "max" else "minimize"
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(storage=storage, study_name=name)
-        _wait_until_ready(study)
-        _refuse_other(study, name, shared)
+        with decoding(name, storage):
+            study = optuna.load_study(storage=storage, study_name=name)
+            for wait in (False, True):
+                if wait:
+                    _wait_until_ready(study)
+                search = _joined(study, search)
+                refuse_other(study, {**shared, "sampler": search.sampler})
+                if not wait:
+                    check_study(study, storage, search.space, points)
+            _raise_points(study, name, points)
         return SweepStudy(study, storage, search)
-    for key, value in shared.items():
+    for key, value in {**shared, POINTS: points}.items():
         study.set_user_attr(key, value)
     for number, values in enumerate(search.points):
         study.enqueue_trial(values, user_attrs={POINT: number})
@@ -248,21 +264,23 @@ def _wait_until_ready(study: optuna.Study) -> None:
         time.sleep(0.2)
 
 
-def _refuse_other(study: optuna.Study, name: str, properties: dict[str, Any]) -> None:
-    """Raise a UserError for an existing study that differs in one of the properties."""
-    before = study.user_attrs
-    for key, value in properties.items():
-        if key in before and before[key] != value:
-            raise problem(
-                f"the study {name!r} exists with another {key}",
-                got=_in_words(value),
-                expected=_in_words(before[key]),
-                do="Choose another --study (or --workdir), or the flags that it was created with.",
-            )
+def _joined(study: optuna.Study, search: Search) -> Search:
+    """Return the search by the sampler of a study that exists, unless a flag names one: also of more points."""
+    own = study.user_attrs.get("sampler")
+    if search.named or own not in SAMPLERS or own == search.sampler:
+        return search
+    return search._replace(sampler=own, points=[{}] * len(search.points))
 
 
-def _in_words(value: Any) -> str:
-    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _raise_points(study: optuna.Study, name: str, points: int) -> None:
+    """Raise the number of points, of which workers queue the new ones. Raises UserError for fewer than there are."""
+    before = study.user_attrs.get(POINTS, points)
+    if points < before:
+        do = f"Give --trials={before} or more, or choose another --study (or --workdir)."
+        what = f"the study {name!r} exists with a larger {POINTS}"
+        raise problem(what, got=points, expected=f"{before} or more", do=do)
+    if points > before:
+        study.set_user_attr(POINTS, points)
 
 
 def _settled(trials: Sequence[FrozenTrial]) -> bool:
