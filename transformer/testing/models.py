@@ -77,7 +77,7 @@ class Example:
         return (self.row,) if self.setting == "architecture" else ("seq2seq",)
 
     def sides(self, architecture: Any) -> tuple[str, ...]:
-        """The sequences that an architecture reads."""
+        """List the sequences that an architecture reads."""
         return STRUCTURES[architecture].sides
 
     def decoders(self) -> Iterator[Any]:
