@@ -16,8 +16,7 @@ import optax
 from jax import Array
 
 from experiments.training.hyperparameters import Hyperparameters
-from experiments.training.optimizers import OptimizerConfig, optimizer
-from experiments.training.schedules import SCHEDULES, learning_rate
+from experiments.training.optimizers import OptimizerConfig, optimizer, scheduled_rate
 from transformer import Model
 from transformer.ops.losses import cross_entropy, weighted_sum
 
@@ -124,15 +123,7 @@ def make_update(
         gradient, sums = compute(state.params, batch, key, h)
         total = jnp.maximum(sums["tokens"], 1e-9)
         gradient = jax.tree.map(lambda g: g / total, gradient)
-        rate = learning_rate(
-            SCHEDULES[config.schedule],
-            state.step,
-            peak=h.learning_rate,
-            warmup_steps=h.warmup_steps,
-            steps=steps,
-            final=config.final_fraction,
-            decay_fraction=config.decay_fraction,
-        )
+        rate = scheduled_rate(config, h, state.step, steps)
         transform = optimizer(config, h, model.parameter_axes(state.params))
         direction, optimizer_state = transform.update(gradient, state.optimizer, state.params)
         params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)

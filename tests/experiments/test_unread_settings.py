@@ -147,7 +147,7 @@ def test_an_optimizer_reads_the_settings_whose_conditions_name_it(optimizer):
     own, read_too = recorder(OptimizerConfig, config.optimizer)
     model = build({"architecture": "encoder_only", "vocab_size": 5, "num_layers": 1, "width": 4, "num_heads": 1})
     params = model.init(jax.random.key(0))
-    chain = OPTIMIZERS[optimizer](own, values, model.parameter_axes(params))
+    chain = OPTIMIZERS[optimizer].function(own, values, model.parameter_axes(params))
     jax.eval_shape(lambda p: chain.update(p, chain.init(p), p), params)
     some = {"beta1", "beta2", "epsilon"}
     not_read = unread(config.optimizer, "optimizer")
@@ -157,7 +157,7 @@ def test_an_optimizer_reads_the_settings_whose_conditions_name_it(optimizer):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_reads_the_settings_whose_conditions_name_it(schedule):
     moment, read = recorder(Moment, tuple(map(jnp.float32, (3, 1, 9, 0.5, 0.2))))
-    SCHEDULES[schedule](moment)
+    SCHEDULES[schedule].function(moment)
     settings_of = {"final": "optimizer.final_fraction", "decay_fraction": "optimizer.decay_fraction"}
     not_read = unread(OptimizerConfig(schedule=schedule), "optimizer")
     assert {settings_of[n] for n in read & set(settings_of)} == set(settings_of.values()) - set(not_read)
