@@ -83,7 +83,7 @@ def _check(row: Schedule, what: str) -> None:
 
     def factor(step: Array, warmup_steps: Array, final: Array, decay_fraction: Array) -> Array:
         result: Any = row.function(Moment(step, warmup_steps, 7, final, decay_fraction), **row.own)
-        if jnp.shape(result) != () or not jnp.issubdtype(jnp.result_type(result), jnp.number):
+        if not isinstance(result, Array | float | int) or jnp.shape(result) != ():
             got = f"{result.dtype} of shape {result.shape}" if isinstance(result, Array) else written(result)
             raise problem(f"{what} gave something else", got=got, expected="one number, the factor on the peak")
         return jnp.asarray(result)

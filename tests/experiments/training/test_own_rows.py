@@ -91,7 +91,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("setting", "name"), BAD, ids="-".join)
+@pytest.mark.parametrize(("setting", "name"), BAD, ids=range(len(BAD)))
 def test_a_row_that_cannot_be_used_is_refused_before_training(setting, name):
     error = override_error((f"optimizer.{setting}", f"{HERE}:{name}"))
     assert error.startswith(f"optimizer.{setting} '{HERE}:{name}' ")
