@@ -190,6 +190,12 @@ def scheduled_rate(config: OptimizerConfig, hyperparameters: Hyperparameters, st
     )
 
 
+def decay_begins(config: OptimizerConfig, steps: int) -> int | None:
+    """Compute the update at which a schedule that decays at its end begins to; None for any other schedule."""
+    decays_at_end = SCHEDULES.of(config, "schedule").decays_at_end
+    return math.floor(steps - config.decay_fraction * steps) if decays_at_end else None
+
+
 def optimizer(config: OptimizerConfig, hyperparameters: Hyperparameters, parameter_axes: Any) -> Transformation:
     """Chain clipping and the optimizer that the config names."""
     clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)

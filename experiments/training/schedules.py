@@ -67,10 +67,13 @@ class Schedule(Row):
     Attributes:
         function: Moment -> factor on the peak; a row with settings also takes `settings`.
         reads: the settings of section `optimizer` that it reads by the Moment, of final_fraction and decay_fraction.
+        decays_at_end: True where it does not depend on the number of steps until its decay begins, in the last
+            optimizer.decay_fraction of them.
     """
 
     function: Shape
     reads: tuple[str, ...] = ("final_fraction", "decay_fraction")
+    decays_at_end: bool = False
 
 
 def inverse_sqrt(at: Moment) -> Array:
@@ -103,7 +106,9 @@ SCHEDULES = Table(
             reads=("final_fraction",),
         ),
         "inverse_sqrt": Schedule(inverse_sqrt, reads=()),
-        "wsd": Schedule(lambda at: at.final + (1.0 - at.final) * (1.0 - jnp.sqrt(1.0 - at.remaining))),
+        "wsd": Schedule(
+            lambda at: at.final + (1.0 - at.final) * (1.0 - jnp.sqrt(1.0 - at.remaining)), decays_at_end=True
+        ),
     },
     make=Schedule,
     expected="a function of an experiments.training.schedules.Moment -> factor on the peak",
