@@ -27,7 +27,7 @@ from transformer.decoding import DecodingConfig
 from transformer.errors import UserError, nearest, problem
 from transformer.models.config import ModelConfig
 from transformer.models.reads import STRUCTURES
-from transformer.named_code import import_code
+from transformer.named_code import import_code, named_code
 from transformer.own_settings import extended, named_rows, without_leftovers
 from transformer.read_by import Condition, conditions, unread
 from transformer.schema import Setting, setting
@@ -307,11 +307,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 def _not_read(values: Mapping[str, Any]) -> set[str]:
     """Collect the settings that a config does not read.
 
-    None are known of a config that this version cannot read, or whose model has code of a user's own, which is not
-    imported here.
+    None are known of a config that this version cannot read, or that names code of a user's own, which is not imported
+    here.
     """
-    model = schema.flatten({"model": values.get("model", {})})
-    if any(isinstance(value, str) and ":" in value for value in model.values()):
+    if named_code(Config, values):
         return set()
     try:
         return set(unread(from_json_dict(values)))

@@ -131,7 +131,8 @@ class Classification(Task):
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        return {"label_accuracy": Metric("max", "of labels", SHARE), "label_loss": Metric("min", "nats per label")}
+        accuracy, loss = Metric("max", "of labels", SHARE), Metric("min", "nats per label")
+        return self.with_own({"label_accuracy": accuracy, "label_loss": loss})
 
     @property
     def metadata(self) -> dict[str, Any]:

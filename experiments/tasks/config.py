@@ -10,9 +10,11 @@ are the objectives of language modelling.
 
 import dataclasses
 
+from experiments.tasks.metrics import METRICS
 from transformer.errors import problem
 from transformer.read_by import Condition
 from transformer.schema import above, at_least, setting, share
+from transformer.tables import Choice
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 
@@ -111,4 +113,10 @@ class TaskConfig:
         "BLEU as a further score, with this tokenizer of sacreBLEU; off: no BLEU",
         allowed=BLEU_TOKENIZERS,
         read_by=tasks("text_to_text"),
+    )
+    metrics: tuple[Choice, ...] = setting(
+        (),
+        "further scores: package.module:function of (answers, references), lists of texts, or of predicted labels",
+        table=METRICS,
+        read_by=tasks("text_to_text", "classification"),
     )
