@@ -18,7 +18,7 @@ from tests.fixtures.covering import cover, parts
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import SIZES, V, randomised
 from transformer.errors import UserError
-from transformer.nn.norm_placement import NORM_PLACEMENTS
+from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
@@ -55,7 +55,7 @@ FACTORS = {
     "heads": {"multi": {"num_kv_heads": 4}, "grouped": {"num_kv_heads": 2}, "single": {"num_kv_heads": 1}},
     "mask": {"causal": {}, "prefix": {}, "own": {"attention": {"mask": f"{HERE}:two_of_three"}}},
     "window": {"all": {}, "2": {"window": 2}, "by layer": {"window": (2, None)}},
-    "placement": {name: {"norm_placement": name} for name in NORM_PLACEMENTS},
+    "placement": {name: {"norm_placement": name} for name in BLOCK_LAYOUTS},
     "norm": {name: {"norm": name} for name in NORMS},
     "query_key_norm": {"without": {}, **{name: {"attention": {"query_key_norm": name}} for name in NORMS}},
     "weights": {name: {"attention": {"weights": name}} for name in WEIGHTS},

@@ -22,8 +22,8 @@ from transformer.models.sections import (
     RelativeConfig,
 )
 from transformer.named_code import import_code
+from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import ACTIVATIONS
-from transformer.nn.norm_placement import NORM_PLACEMENTS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.attend import KERNELS
 from transformer.ops.norms import NORMS
@@ -120,10 +120,11 @@ class ModelConfig:
     norm: Choice = setting(
         "layer", "kind of norm: layer norm, or RMS norm without a mean", table=NORMS, read_by=reads.TRANSFORMERS
     )
-    norm_placement: str = setting(
+    norm_placement: Choice = setting(
         "pre",
-        "place of the norm: before each sublayer (pre), after it (post), or both (sandwich)",
-        allowed=NORM_PLACEMENTS,
+        "layout of a block: the norm before each sublayer (pre), after it (post), both (sandwich), or one before all"
+        " sublayers side by side (parallel)",
+        table=BLOCK_LAYOUTS,
         read_by=reads.TRANSFORMERS,
     )
     norm_epsilon: float = setting(

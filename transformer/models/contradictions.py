@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from transformer.errors import counted, problem
-from transformer.models.reads import STRUCTURES, WholeSettings, has_axis, score_of
+from transformer.models.reads import STRUCTURES, WholeSettings, has_axis, score_of, stacks
+from transformer.nn.block_layout import BLOCK_LAYOUTS, check_layout
+from transformer.nn.block_layout import ROWS as LAYOUT_ROWS
 from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.user_functions import check_functions
 from transformer.ops.positions import rotary
@@ -161,6 +163,12 @@ def check(config: WholeSettings) -> None:
     chosen = config.recurrent.score if recurrent else config.score
     setting = f"{'model.recurrent.attention' if recurrent else 'model.score'} {str(chosen)!r}"
     check_functions(config, score, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)
+    layout = BLOCK_LAYOUTS.of(config, "norm_placement")
+    if layout not in LAYOUT_ROWS.values():
+        for parts in stacks(config).values():
+            names = [name for name in parts if name != "residual"]
+            if names:
+                check_layout(layout, f"model.norm_placement {str(config.norm_placement)!r}", names)
 
 
 def check_complete(config: WholeSettings) -> None:

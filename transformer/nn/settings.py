@@ -200,8 +200,8 @@ class ModelSettings(Protocol):
         """Norm, as `ops.norms.NORMS` finds it."""
 
     @property
-    def norm_placement(self) -> str:
-        """Row of `nn.norm_placement.NORM_PLACEMENTS`."""
+    def norm_placement(self) -> Choice:
+        """Layout of a block, as `nn.block_layout.BLOCK_LAYOUTS` finds it."""
 
     @property
     def norm_epsilon(self) -> float:
