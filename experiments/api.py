@@ -85,7 +85,7 @@ def train(
 
 def open_run(
     workdir: str | os.PathLike,
-    checkpoint: str | int = "best",
+    checkpoint: str | int | None = None,
     *,
     average_last: int | None = None,
     read_data: bool = True,
@@ -96,8 +96,8 @@ def open_run(
 
     Args:
         workdir: that of the training.
-        checkpoint: "best", "last" or a step.
-        average_last: number of last checkpoints to average in place of `checkpoint`; None: by the run's settings.
+        checkpoint: "best", "last" or a step; None: the mean of `average_last` checkpoints, or the best one.
+        average_last: number of last checkpoints to average; None: by the run's settings.
         read_data: False where texts are answered and no split is needed: the files of the data may be gone.
         trust_code: consent to run code that the run's config.json names.
         paths: new places of data that has moved: {"data.path": PATH}.

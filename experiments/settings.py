@@ -310,7 +310,7 @@ def _not_read(values: Mapping[str, Any]) -> set[str]:
     None are known of a config that this version cannot read, or whose model has code of a user's own, which is not
     imported here.
     """
-    model = schema.flatten(values.get("model", {}))
+    model = schema.flatten({"model": values.get("model", {})})
     if any(isinstance(value, str) and ":" in value for value in model.values()):
         return set()
     try:

@@ -27,6 +27,7 @@ REPLACED = (
     (r"fixed by --config\.[\w.]+\w", "fixed by the overrides"),
     (r"--(config|sweep)\.", ""),
     (r"\bconfigs/(\w+)\.py\?", r'"\1"?'),
+    (r"=none\b", "=None"),
     (r"--(\w)", r"\1"),
 )
 """Pattern of a message for the command line -> its words for Python, in this order."""

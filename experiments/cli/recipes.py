@@ -15,7 +15,7 @@ from transformer.errors import UserError, nearest, problem
 
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "configs")
-"""Where the recipes of the project lie: in the installed package, in a checkout."""
+"""Folders of the recipes of the project: in the installed package, in a checkout."""
 
 
 def load_recipe(path: str | Path) -> ConfigDict:

@@ -41,7 +41,7 @@ def print_note(line: str) -> None:
 
 def open_run(
     workdir: str | Path,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     average_last: int | None = None,
     *,
     read_data: bool = True,
@@ -52,17 +52,17 @@ def open_run(
     """Read a run from its working directory.
 
     Args:
-        checkpoint: "best", "last" or a step.
-        average_last: number of last checkpoints to average in place of `checkpoint`; None: by the run's settings (the
-            best one where fewer than two count), 1: none are averaged.
+        checkpoint: "best", "last" or a step; None: the mean of `average_last` checkpoints, or the best one.
+        average_last: number of last checkpoints to average; None: by the run's settings (the best one where fewer than
+            two count), 1: none are averaged.
         read_data: False where texts are answered and no split is needed: the files of the data may be gone.
         trust_code: consent to run code that the run's config.json names.
         paths: new places of data that has moved: names of settings, such as data.path, and their texts.
         note: called with a line about a checkpoint that is not the one that was asked for.
 
     Raises:
-        UserError: no run there, code without consent, no such checkpoint, none that can be read, a step and an average
-            at once, or data that has changed.
+        UserError: no run there, code without consent, no such checkpoint, none that can be read, a checkpoint and an
+            average at once, or data that has changed.
     """
     path = Path(workdir)
     refuse_unwritable_name(path)
@@ -72,17 +72,17 @@ def open_run(
     unkept = unkept_trial(path)
     if unkept is not None:
         raise unkept
-    step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
+    step: int | str | None = {None: "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
         if not step.isdecimal() or len(step) > len(str(LARGEST)):
             raise problem("unknown checkpoint", got=repr(checkpoint), expected="best, last or a step")
         step = int(step)
-        if average_last is not None and average_last > 1:
-            raise problem(
-                "--checkpoint names one step and --average_last asks for a mean of the last ones",
-                got=f"step {step}, {average_last} checkpoints",
-                do="Give one of them.",
-            )
+    if checkpoint is not None and average_last is not None and average_last > 1:
+        raise problem(
+            "--checkpoint names one checkpoint and --average_last asks for a mean of the last ones",
+            got=f"{checkpoint}, {average_last} checkpoints",
+            do="Give one of them.",
+        )
     run_data = require_run_data(path, config)
     refuse_other_vocabulary(path, config, run_data.tokenizers.size)
     with origin_named(path):
@@ -94,7 +94,7 @@ def open_run(
         refuse_other_metadata(path, run_data.metadata, experiment.task.metadata)
     example = experiment.state_shapes
     count = average_last or 1
-    if average_last is None and checkpoint == "best":
+    if average_last is None and checkpoint is None:
         count = config.training.average_last
     best = experiment.config.training.output.best
     with Checkpoints(
@@ -102,6 +102,7 @@ def open_run(
         Retention.of(config.training),
         best,
         experiment.task.metrics[best].mode,
+        loss=experiment.task.names["loss"],
         read_only=True,
         print_line=note,
     ) as saved:

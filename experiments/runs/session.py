@@ -82,6 +82,7 @@ def train(
             Retention.of(experiment.config.training),
             output.best,
             experiment.task.metrics[output.best].mode,
+            loss=experiment.task.names["loss"],
             print_line=notes.append,
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,

@@ -3,10 +3,10 @@
 import dataclasses
 
 from experiments.cli.flags import REQUIRED
+from experiments.sweeping.keeping import KEEP
 from experiments.sweeping.lanes import MODES, MOST_DEVICES, MOST_TRIALS
 from experiments.sweeping.search import DATA
 from experiments.sweeping.study import SAMPLERS
-from experiments.sweeping.worker import KEEP
 from transformer.schema import at_least, not_empty, setting
 
 

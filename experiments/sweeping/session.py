@@ -11,7 +11,7 @@ from experiments.cli.terminal import terminal
 from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
 from experiments.sweeping import summary
 from experiments.sweeping.groups import Experiments, refuse_large_points
-from experiments.sweeping.lanes import lanes_mesh, mode_of, padded, use_cores
+from experiments.sweeping.lanes import MOST_LANES, lanes_mesh, mode_of, padded, use_cores
 from experiments.sweeping.ranking import Ranking
 from experiments.sweeping.search import Sweep, make_sweep
 from experiments.sweeping.storage import (
@@ -24,7 +24,7 @@ from experiments.sweeping.storage import (
     without_password,
 )
 from experiments.sweeping.study import Search, SweepStudy, open_study
-from experiments.sweeping.worker import MOST_LANES, Options, Worker
+from experiments.sweeping.worker import Options, Worker
 from experiments.training import signals
 from experiments.training.progress import devices_in_words
 from experiments.training.reporter import Reporter, Terminal
@@ -115,7 +115,7 @@ def train_sweep(flags: Any, sweep: Sweep, name: str, reporter: Reporter, finish:
 
 
 class Work(NamedTuple):
-    """What a worker works on."""
+    """Parts of a sweep that its worker needs."""
 
     study: SweepStudy
     sweep: Sweep

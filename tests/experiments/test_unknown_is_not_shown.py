@@ -18,8 +18,8 @@ from experiments.costs.summary import Costs, read_costs
 from experiments.runs import report
 from experiments.runs.open_run import open_run
 from experiments.sweeping import pictures, summary
+from experiments.sweeping.lanes import mean_loss
 from experiments.sweeping.ranking import best, ranked
-from experiments.sweeping.runner import mean_loss
 from experiments.sweeping.summary import print_results
 from experiments.tasks.task import SHARE
 from experiments.training.progress import Progress

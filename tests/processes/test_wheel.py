@@ -132,7 +132,7 @@ from experiments import api
 from experiments.cli.compilation import cache_folder
 from experiments.storage.workdir import git_state
 overrides = {
-    "training.steps": 2, "model.num_layers": 1, "model.num_encoder_layers": 1, "model.num_decoder_layers": 1,
+    "training.steps": 2, "model.num_encoder_layers": 1, "model.num_decoder_layers": 1,
     "model.width": 8, "model.num_heads": 2, "training.batch_size": 4, "data.examples": 100,
     "data.evaluation_examples": 4, "data.num_buckets": 1, "training.output.tensorboard": False,
 }

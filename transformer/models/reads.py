@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from transformer.nn.blocks import sublayers
+from transformer.nn.block_layout import sublayers
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import SCORES, Score, find

@@ -16,10 +16,10 @@ from jaxtyping import Float
 
 from transformer.errors import problem
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import Recorder
 from transformer.nn.modifiers import HeadNorm, OwnModifiers
 from transformer.nn.modules import Linear, Norm, RowParameters
 from transformer.nn.positions import POSITIONS
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.ops import attend as attention
 from transformer.ops.cache import write

@@ -17,6 +17,7 @@ from jax import Array
 
 from transformer.axes import check_shape
 from transformer.errors import problem
+from transformer.nn.settings import ModelSettings
 from transformer.small_example import check_call
 from transformer.tables import Row, Table
 
@@ -80,6 +81,17 @@ BLOCK_LAYOUTS = Table(
     expected="a function (x, sublayers, norm, drop) -> an array of x's shape, or a"
     " transformer.nn.block_layout.BlockLayout",
 )
+
+
+def sublayers(config: ModelSettings, cross: bool) -> tuple[str, ...]:
+    """Return the names of a block's sublayers, in their order."""
+    has = {"self": config.self_attention, "cross": cross, "feed_forward": config.feed_forward_width != 0}
+    return tuple(name for name, there in has.items() if there)
+
+
+def ends_with_norm(config: ModelSettings) -> bool:
+    """Return whether a stack of blocks, if it has any, ends with a norm."""
+    return BLOCK_LAYOUTS.of(config, "norm_placement").final_norm
 
 
 def check_layout(row: BlockLayout, what: str, names: Iterable[str]) -> None:

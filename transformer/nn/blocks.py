@@ -15,12 +15,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.nn.attention import Attention, AttentionInputs, Cache, require_cache
-from transformer.nn.block_layout import BLOCK_LAYOUTS, Map
+from transformer.nn.block_layout import BLOCK_LAYOUTS, Map, ends_with_norm, sublayers
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.intermediates import Recorder, Request, chosen_layers
+from transformer.nn.intermediates import Request
 from transformer.nn.modifiers import PositionBias
 from transformer.nn.modules import Norm
+from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.nn.user_functions import user_mask
 from transformer.ops import cache as caches
@@ -216,12 +217,6 @@ def layer_inputs(config: ModelSettings, num_layers: int, cache: LayerCache | Non
     )
 
 
-def sublayers(config: ModelSettings, cross: bool) -> tuple[str, ...]:
-    """Return the names of a block's sublayers, in their order."""
-    has = {"self": config.self_attention, "cross": cross, "feed_forward": config.feed_forward_width != 0}
-    return tuple(name for name, there in has.items() if there)
-
-
 def empty_cache(config: ModelSettings, layers: int, batch: int, length: int) -> LayerCache:
     """Return self-attention's cache of `length` rows for a stack, with a leading L."""
     rows = caches.empty(batch, length, config.num_kv_heads, config.head_width, config.compute_dtype)
@@ -279,6 +274,7 @@ class Stack(nn.Module):
         )
         blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
         x_BTD, outputs = blocks(x_BTD, layer_inputs(self.config, self.num_layers, cache), inputs)
-        if BLOCK_LAYOUTS.of(self.config, "norm_placement").final_norm:
-            x_BTD = Norm(self.config, name="final_norm")(x_BTD)
-        return x_BTD, outputs.cache, chosen_layers(outputs.captured, self.request)
+        recorder = Recorder(self.request, self.stack)
+        if ends_with_norm(self.config):
+            x_BTD = recorder.record("final_norm", Norm(self.config, name="final_norm")(x_BTD))
+        return x_BTD, outputs.cache, {**chosen_layers(outputs.captured, self.request), **recorder.captured}

@@ -8,6 +8,7 @@ from transformer.errors import problem
 from transformer.nn.dropout import Dropout
 from transformer.nn.modules import Norm, RowParameters, Table
 from transformer.nn.positions import POSITIONS
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import embed
 
@@ -33,6 +34,7 @@ class Embedding(nn.Module):
         *,
         positions: Array,
         dropout: Dropout,
+        recorder: Recorder,
         types_BT: Array | None = None,
     ) -> Array:
         config = self.config
@@ -49,7 +51,7 @@ class Embedding(nn.Module):
             x_BTD = x_BTD + embed(types_BT, Table(config, "types", name="types")(), x_BTD.dtype)
         if config.embedding.norm:
             x_BTD = Norm(config, name="norm")(x_BTD)
-        return dropout(x_BTD, 0)
+        return dropout(recorder.record("embedding", x_BTD), 0)
 
 
 def longest_sequence(config: ModelSettings) -> int | None:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.axes import check_shape
-from transformer.nn.intermediates import Recorder
 from transformer.nn.modules import Linear
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.small_example import check_call
 from transformer.tables import Row, Table

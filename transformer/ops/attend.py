@@ -25,7 +25,7 @@ from transformer.errors import problem
 from transformer.ops import scores as score_functions
 from transformer.ops.differential import subtract_maps, two_maps
 from transformer.ops.dropout import dropout as apply_dropout
-from transformer.ops.masks import Mask, given
+from transformer.ops.masks import MaskLike, as_mask
 from transformer.ops.modifiers import Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score, ScoreFunction
@@ -149,7 +149,7 @@ def attention_weights(
     query_BTNH: Float[Array, "B T N H"],
     key_BSKH: Float[Array, "B S K H"],
     *,
-    mask: Mask | Bool[Array, "..."] | None = None,
+    mask: MaskLike | None = None,
     bias: Float[Array, "..."] | None = None,
     score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
@@ -160,8 +160,8 @@ def attention_weights(
     """Compute the weights by their plain definition, float32.
 
     Args:
-        mask: which keys each query may see, a Mask or booleans, True where they may: T S, B T S or B N T S, each axis
-            also 1. None is all.
+        mask: which keys each query may see: a Mask; booleans T S, B T S or B N T S, each axis also 1; or a function of
+            (query index, key index) as `masks.where` takes it. True where they may, None is all.
         bias: added to the scores; broadcasts to B N T S.
         score: a row of SCORES, a path package.module:attribute, a Score, or a function (query_BTNH, key_BSNH) ->
             scores_BNTS.
@@ -191,7 +191,7 @@ def attend(
     key_BSKH: Float[Array, "B S K H"],
     value_BSKH: Float[Array, "B S K H"],
     *,
-    mask: Mask | Bool[Array, "..."] | None = None,
+    mask: MaskLike | None = None,
     bias: Float[Array, "..."] | None = None,
     score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
@@ -262,7 +262,7 @@ def check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
 
 
 def allowed_keys(
-    mask: Mask | Bool[Array, "..."] | None,
+    mask: MaskLike | None,
     query_BTNH: Float[Array, "B T N H"],
     key_BSKH: Float[Array, "B S K H"],
     query_index: Array | None = None,
@@ -270,7 +270,7 @@ def allowed_keys(
     """Turn the mask into booleans that broadcast to B N T S; None where every key is allowed.
 
     Args:
-        mask: a Mask, or booleans as `masks.given` takes them.
+        mask: as for `attention_weights`.
         query_index: T or B T; 0 .. T - 1 if absent.
 
     Raises:
@@ -282,9 +282,9 @@ def allowed_keys(
     """
     if mask is None:
         return None
-    mask = mask if isinstance(mask, Mask) else given(mask)
     (B, T, N), S = query_BTNH.shape[:3], key_BSKH.shape[1]
-    allowed = mask.allowed(jnp.arange(T, dtype=jnp.int32) if query_index is None else query_index, S)
+    query_index = jnp.arange(T, dtype=jnp.int32) if query_index is None else query_index
+    allowed = as_mask(mask).allowed(query_index, S)
     if allowed is not None:
         do = "Two axes are T S, three are B T S; a mask of keys alone, B S, is mask[:, None, :]."
         check_broadcast("the mask", allowed, (B, N, T, S), "B N T S", jnp.bool_, do)

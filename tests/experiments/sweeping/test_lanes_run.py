@@ -11,9 +11,9 @@ from experiments.runs.report import train_and_report
 from experiments.storage import metrics
 from experiments.storage.bitwise import first_difference, read_saved
 from experiments.sweeping.groups import grouped
+from experiments.sweeping.keeping import export
 from experiments.sweeping.lanes import row
-from experiments.sweeping.record import export
-from experiments.sweeping.runner import rungs
+from experiments.sweeping.ranking import rungs
 from experiments.training.signals import StopRequest
 from tests.fixtures.tiny_sweep import STEPS, make_trials, programs_of, run_lanes
 from transformer.errors import UserError
