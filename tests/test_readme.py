@@ -39,10 +39,10 @@ def test_every_row_of_the_tables_is_in_the_readme():
     from experiments.training.optimizers import OPTIMIZERS
     from experiments.training.schedules import SCHEDULES
     from transformer.decoding import STRATEGIES
-    from transformer.models.reads import STRUCTURES
     from transformer.nn.block_layout import BLOCK_LAYOUTS
     from transformer.nn.feed_forward import ACTIVATIONS
     from transformer.nn.heads import POOLING
+    from transformer.nn.module_rows import STRUCTURES
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
     from transformer.ops.scores import SCORES

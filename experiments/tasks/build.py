@@ -34,7 +34,7 @@ Language modelling has a row for each of its objectives, and `prefix` for a sett
 """
 
 
-def row(config: TaskConfig, architecture: str) -> type[Task]:
+def row(config: TaskConfig, architecture: Choice) -> type[Task]:
     """Return the class of a config's task."""
     if config.name != "language_modelling":
         return TASKS[config.name]

@@ -17,10 +17,10 @@ import transformer
 from tests.fixtures.covering import cover
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomised, side, tiny, what_is_read
-from transformer.models.build import ARCHITECTURES as BUILT
-from transformer.models.reads import STRUCTURES
 from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import ACTIVATIONS
+from transformer.nn.module_rows import ARCHITECTURES as BUILT
+from transformer.nn.module_rows import STRUCTURES
 from transformer.nn.parameters import AXES, sizes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS

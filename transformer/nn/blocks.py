@@ -7,7 +7,7 @@ One layout of parameters: every block's arrays have a leading L and run under `n
 with depth; `unroll` and `remat` change the program and no parameter.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -17,9 +17,9 @@ from jax import Array
 from transformer.nn.attention import Attention, AttentionInputs, Cache, require_cache
 from transformer.nn.block_layout import BLOCK_LAYOUTS, Map, ends_with_norm, sublayers
 from transformer.nn.dropout import Dropout
-from transformer.nn.feed_forward import FeedForward
 from transformer.nn.intermediates import Request
 from transformer.nn.modifiers import PositionBias
+from transformer.nn.module_rows import FEED_FORWARDS
 from transformer.nn.modules import Norm
 from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.settings import ModelSettings, of_layer
@@ -135,7 +135,9 @@ class Block(nn.Module):
             return y_BTD
 
         def feed_forward(y_BTD: Array) -> Array:
-            return FeedForward(self.config, name="feed_forward")(y_BTD, recorder.sublayer("feed_forward"))
+            row = FEED_FORWARDS.of(self.config, "feed_forward")
+            module = cast(Any, row.make(self.config, name="feed_forward"))
+            return cast(Array, module(y_BTD, recorder.sublayer("feed_forward")))
 
         functions: dict[str, Map] = {"self": attend_self, "cross": attend_cross, "feed_forward": feed_forward}
         x_BTD = recorder.record("residual", self.lay_out(x_BTD, functions, dropout))

@@ -133,7 +133,11 @@ class RecurrentSettings(Protocol):
 
 @runtime_checkable
 class ModelSettings(Protocol):
-    """The settings of a model that its modules read."""
+    """The settings of a model that its modules, and the axes of their parameters, follow from."""
+
+    @property
+    def architecture(self) -> Choice:
+        """Architecture, as `nn.module_rows.ARCHITECTURES` finds it."""
 
     @property
     def vocab_size(self) -> int:
@@ -170,6 +174,10 @@ class ModelSettings(Protocol):
     @property
     def head_width(self) -> int:
         """H, width of a head."""
+
+    @property
+    def feed_forward(self) -> Choice:
+        """Kind of feed-forward, as `nn.module_rows.FEED_FORWARDS` finds it."""
 
     @property
     def feed_forward_width(self) -> int:
