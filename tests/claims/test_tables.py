@@ -20,7 +20,7 @@ from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomi
 from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import ACTIVATIONS
 from transformer.nn.module_rows import ARCHITECTURES as BUILT
-from transformer.nn.module_rows import STRUCTURES
+from transformer.nn.module_rows import FEED_FORWARDS, STRUCTURES
 from transformer.nn.parameters import AXES, sizes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
@@ -35,6 +35,7 @@ ROWS = [
     *(("position", name) for name in POSITIONS),
     *(("activation", name) for name in ACTIVATIONS),
     *(("norm_placement", name) for name in BLOCK_LAYOUTS),
+    *(("feed_forward", name) for name in FEED_FORWARDS if name != "mlp"),
     *(("query_key_norm", name) for name in NORMS),
     *(("weights", name) for name in WEIGHTS),
     ("soft_cap", 2.0),
@@ -83,6 +84,7 @@ COMBINED = cover(
         "activation": list(ACTIVATIONS),
         "norm": list(NORMS),
         "norm_placement": list(BLOCK_LAYOUTS),
+        "feed_forward": list(FEED_FORWARDS),
         "query_key_norm": [None, *NORMS],
         "weights": list(WEIGHTS),
         "soft_cap": [None, 2.0],

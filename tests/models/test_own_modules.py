@@ -67,7 +67,7 @@ def test_own_settings_change_the_result_and_an_unknown_one_is_an_error(setting):
     one, two = (jax.jit(model.apply)(params, batch())["logits"] for model in models)
     assert np.abs(one - two).max() > 0.1
     with pytest.raises(UserError, match=rf"unknown setting of model.{setting}_settings; got 'no'"):
-        build(**{setting: row, f"{setting}_settings": {"no": 1}})
+        transformer.build({**SIZES, "architecture": "decoder_only", setting: row, f"{setting}_settings": {"no": 1}})
 
 
 def test_parallel_sublayers_read_one_norm_of_the_stream():
@@ -104,7 +104,7 @@ def of_averages():
 
 def test_an_architecture_of_ones_own_looks_back_alone_and_decodes_as_it_reads():
     model, params = of_averages()
-    inputs, apply = batch(), jax.jit(model.apply)
+    inputs, apply = {"target": batch()["target"]}, jax.jit(model.apply)
     logits = apply(params, inputs)["logits"]
     later = {**inputs, "target": inputs["target"].at[:, 4:].set(inputs["target"][:, 4:] % (V - 1) + 1)}
     np.testing.assert_array_equal(apply(params, later)["logits"][:, :4], logits[:, :4])

@@ -48,8 +48,8 @@ class ModuleRow(Row):
 
     def brought(self, owner: str) -> dict[str, Parameter]:
         """Return the parameters of an owner, by name."""
-        split = [(*name.split("."), row) for name, row in self.parameters.items()]
-        return {name: row for own, name, row in split if fnmatch.fnmatchcase(owner, own)}
+        named = {tuple(name.partition(".")): row for name, row in self.parameters.items()}
+        return {name: row for (own, _, name), row in named.items() if fnmatch.fnmatchcase(owner, own)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
