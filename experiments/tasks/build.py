@@ -18,6 +18,7 @@ from experiments.tasks.continuation import Continuation
 from experiments.tasks.objectives import Causal, Masked, Prefix, Span
 from experiments.tasks.task import Task, TaskSettings
 from experiments.tasks.text_to_text import TextToText
+from transformer.tables import Choice
 
 TASKS: dict[str, type[Task]] = {
     "text_to_text": TextToText,
