@@ -167,14 +167,15 @@ def _scores(line: Mapping[str, Any]) -> dict[str, float]:
 
 def _stopped_early(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether early stopping ended the training, by the evaluations that it read."""
-    patience, best = (result.setting(f"training.{name}") for name in ("patience", "output.best"))
+    names = ("patience", "output.best", "output.evaluate_every")
+    patience, best, every = (result.setting(f"training.{name}") for name in names)
     metric = None if best is None else metric_of(best)
     if metric is None:
         return False
     early_stopping = EarlyStopping(best)
     for line in lines:
         if line["split"] == "validation" and best in line:
-            early_stopping = early_stopping.after(line["step"], line[best], metric.mode, patience)
+            early_stopping = early_stopping.after(line["step"], line[best], metric.mode, patience, every)
     return early_stopping.stopped
 
 
