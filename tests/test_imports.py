@@ -11,9 +11,10 @@ LIBRARY = [
     "nn",
     "models",
     "decoding interop inspection",
+    "testing",
 ]
 """Each may import itself and what stands before it."""
-COMMANDS = "train evaluate generate explore sweep plan bench compare"
+COMMANDS = "train evaluate generate explore sweep plan bench compare check"
 EXPERIMENTS = [
     "cli.recipes cli.help cli.names tasks.config",
     "data",
