@@ -81,13 +81,8 @@ class Example:
         return (self.row,) if self.setting == "architecture" else ("seq2seq",)
 
     def sides(self, architecture: Any) -> tuple[str, ...]:
-<<<<<<< HEAD
-        """The sequences that an architecture reads."""
-        return structure(architecture).sides
-=======
         """List the sequences that an architecture reads."""
-        return STRUCTURES[architecture].sides
->>>>>>> main
+        return structure(architecture).sides
 
     def decoders(self) -> Iterator[Any]:
         """Yield the architectures with a decoder."""

@@ -13,7 +13,7 @@ SETTINGS = {
 
 def test_an_architecture_of_ones_own_trains_is_stored_and_answers(tmp_path):
     api.train(RECIPE, SETTINGS, workdir=tmp_path / "run", progress=False)
-    run = api.open_run(tmp_path / "run", checkpoint="last")
+    run = api.open_run(tmp_path / "run", checkpoint="last", trust_code=True)
     assert run.config.model.architecture == SETTINGS["model"]["architecture"]
     assert "average" in run.params
     (answer,) = run.predict(["3 March 2004"])
