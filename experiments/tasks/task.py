@@ -28,6 +28,7 @@ from experiments.tasks.collating import AttentionView
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.metrics import TextMetric, own_metrics
 from transformer.errors import UserError, problem
+from transformer.tables import Choice
 
 Batch = dict[str, np.ndarray]
 
@@ -49,7 +50,7 @@ class TaskSettings:
     """Settings that a task reads, from several sections of the config."""
 
     config: TaskConfig
-    architecture: str
+    architecture: Choice
     seed: int = 0
     batch_size: int = 64
     batch_tokens: int | None = None
