@@ -21,7 +21,7 @@ class BenchFlags:
     python -m experiments.bench sweep times trials in one program instead; see `bench sweep --help`.
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
     steps: int = setting(50, "number of updates that are timed, after as many that are not", check=at_least(1, 100_000))
     force: bool = setting(False, "timing though the memory is too small for what the run needs")
     batches: int = setting(2000, "number of batches for the time of the input pipeline alone", check=at_least(2))

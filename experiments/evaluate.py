@@ -22,10 +22,12 @@ class EvaluateFlags:
     split: str | None = setting(
         None, "split to evaluate; none: test, or validation without one", allowed=("train", "validation", "test")
     )
-    checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
+    checkpoint: str | None = setting(
+        None, "checkpoint to read: best, last or a step; none: the mean by training.average_last, else best"
+    )
     average_last: int | None = setting(
         None,
-        "number of last checkpoints to average instead of --checkpoint; none: training.average_last",
+        "number of last checkpoints to average, without --checkpoint; none: training.average_last",
         check=at_least(1),
     )
     examples: int | None = setting(None, "number of examples, the first of the split; none: all", check=at_least(1))

@@ -30,7 +30,9 @@ class ExploreFlags:
         "path of the PNG; none: plots/explore.png in the working directory, or plots/explore_layer_0.png for --layer=0",
         check=not_empty,
     )
-    checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
+    checkpoint: str | None = setting(
+        None, "checkpoint to read: best, last or a step; none: the mean by training.average_last, else best"
+    )
     trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 

@@ -24,10 +24,12 @@ class GenerateFlags:
     workdir: str = setting(REQUIRED, "working directory of the training")
     input: str | None = setting(None, "text to answer; none: the lines of --file or of standard input")
     file: str | None = setting(None, "file with one text a line, plain or .gz; none: standard input", check=not_empty)
-    checkpoint: str = setting("best", "checkpoint to read: best, last or a step")
+    checkpoint: str | None = setting(
+        None, "checkpoint to read: best, last or a step; none: the mean by training.average_last, else best"
+    )
     average_last: int | None = setting(
         None,
-        "number of last checkpoints to average instead of --checkpoint; none: training.average_last",
+        "number of last checkpoints to average, without --checkpoint; none: training.average_last",
         check=at_least(1),
     )
     max_new_tokens: int | None = setting(

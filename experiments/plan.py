@@ -12,7 +12,7 @@ from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import MOST_TRIALS, use_cores
 from experiments.sweeping.planning import print_sweep_plan
-from experiments.sweeping.session import make_sweep
+from experiments.sweeping.search import make_sweep
 from experiments.training.experiment import set_up
 from experiments.training.progress import print_line
 from transformer.errors import problem
@@ -26,7 +26,7 @@ class PlanFlags:
     With --sweep.SETTING=VALUES, as for experiments.sweep, or a recipe with get_sweep(), those of the sweep too.
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
     probe_steps: int = setting(
         10,
         "number of steps that are timed, after as many that are not; 0: no estimate of time",

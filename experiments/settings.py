@@ -8,7 +8,7 @@ anything compiles or is written.
 import copy
 import dataclasses
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -43,6 +43,7 @@ __all__ = [
     "help_text",
     "load_recipe",
     "resolve",
+    "resolve_values",
     "to_json_dict",
 ]
 
@@ -108,12 +109,25 @@ def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tu
         UserError: an unknown, mistyped or contradictory setting, or one given by an override that is not read.
     """
     _check_recipe(recipe)
-    merged, texts = copy.deepcopy(recipe), dict(overrides)
+    return _resolved(recipe, dict(overrides), schema.parse)
+
+
+def resolve_values(recipe: ConfigDict, values: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Do what `resolve` does for overrides that are values: full name -> value."""
+    _check_recipe(recipe)
+    return _resolved(recipe, values, schema.checked)
+
+
+def _resolved(
+    recipe: ConfigDict, overrides: Mapping[str, Any], read: Callable[[Any, Setting], Any]
+) -> tuple[Config, list[str]]:
+    """Put the overrides into a recipe; `read` checks one, given its setting."""
+    merged = copy.deepcopy(recipe)
     given: dict[str, Any] = {}
     for own in (False, True):  # rows first: they bring along settings of their own
         kind = extended(Config, merged.to_dict()) if own else Config
-        names = [name for name in texts if is_own(name) == own]
-        given |= {name: schema.parse(texts[name], find(name, kind)) for name in names}
+        names = [name for name in overrides if is_own(name) == own]
+        given |= {name: read(overrides[name], find(name, kind)) for name in names}
         for name in names:
             _put(merged, name, given[name])
     config = schema.from_dict(Config, merged.to_dict())
@@ -296,7 +310,7 @@ def _not_read(values: Mapping[str, Any]) -> set[str]:
     None are known of a config that this version cannot read, or whose model has code of a user's own, which is not
     imported here.
     """
-    model = schema.flatten(values.get("model", {}))
+    model = schema.flatten({"model": values.get("model", {})})
     if any(isinstance(value, str) and ":" in value for value in model.values()):
         return set()
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.runs.session import train
+from experiments.runs.report import train_and_report
 from experiments.runs.verify_resume import verify
 from transformer.schema import Check, at_least, setting
 
@@ -27,7 +27,7 @@ class TrainFlags:
     python -m experiments.train --config=configs/dates.py --verify_resume
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
     workdir: str = setting(REQUIRED, "working directory for checkpoints, metrics and pictures")
     verify_resume: bool = setting(
         False, "proof that a killed run continues exactly, in place of training; see --verify_resume --help"
@@ -51,7 +51,7 @@ class VerifyFlags:
     where they are generated, and answers of 1 token.
     """
 
-    config: str = setting(REQUIRED, "recipe: a Python file with get_config()")
+    config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
     verify_resume: bool = setting(
         True, "proof of resuming, in place of training", check=Check(bool, "true, or left out")
     )
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
         return verify(flags.config, overrides, flags.verify_steps)
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    return train(config, Path(flags.workdir), notes, ["experiments.train", *argv], force=flags.force)
+    return train_and_report(config, Path(flags.workdir), notes, ["experiments.train", *argv], force=flags.force)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ import functools
 import os
 from pathlib import Path
 
-# In the environment, and before JAX is imported, so that processes which a test starts share the programs.
+# In the environment, and before JAX is imported, so that processes which a test starts share the programs. To store a
+# program takes 0.1 s, so that only those that take longer to compile are stored: as the commands do (`compilation`).
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # Tiny programs take four times as long to optimise as they save; fused kernels without MLIR compile in half the time.

@@ -23,10 +23,11 @@ EXPERIMENTS = [
     "settings",
     "cli",
     "costs",
-    "runs",
     "comparing",
+    "runs",
     "sweeping",
     "studies benchmarks",
+    "api",
     COMMANDS,
 ]
 """A part may import itself and what stands before it, but no other part of its own level."""
@@ -158,7 +159,7 @@ def test_no_import_stands_where_only_type_checkers_read_it():
 
 def test_the_top_of_experiments_holds_commands_and_settings_alone():
     names = {path.stem for path in (ROOT / "experiments").glob("*.py")}
-    assert names == {"__init__", "settings", *COMMANDS.split()}
+    assert names == {"__init__", "settings", "api", *COMMANDS.split()}
 
 
 def test_recipes_import_configs_and_defaults_alone():

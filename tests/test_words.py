@@ -5,6 +5,7 @@ function, what cannot open a noun phrase, and the verbs in the third person that
 """
 
 import ast
+import functools
 import itertools
 from pathlib import Path
 
@@ -25,17 +26,31 @@ ENDS_IN_S = {"pass", "process", "press", "express", "compress", "address", "acce
 
 
 def docstrings(*folders):
-    """Yield (place, kind, docstring) of every module, function, property, class and constant of the folders."""
-    for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
-                if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
-                    yield place, kind_of(node), ast.get_docstring(node)
-                body = getattr(node, "body", None)
-                for before, after in itertools.pairwise(body if isinstance(body, list) else ()):
-                    if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
-                        yield place, "constant", getattr(after.value, "value", None)
+    """List (place, kind, docstring) of every module, function, property, class and constant of the folders."""
+    return [found for folder in folders for found in docstrings_of(folder)]
+
+
+@functools.cache
+def docstrings_of(folder):
+    """List those of one folder, which is read once."""
+    found = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in statements(ast.parse(path.read_text())):
+            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+                found.append((place, kind_of(node), ast.get_docstring(node)))
+            for before, after in itertools.pairwise(getattr(node, "body", ())):
+                if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
+                    found.append((place, "constant", getattr(after.value, "value", None)))
+    return found
+
+
+def statements(node):
+    """Yield a module or a statement and all statements inside of it; expressions have no docstrings."""
+    yield node
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for inner in getattr(node, field, ()):
+            yield from statements(inner)
 
 
 def kind_of(node):

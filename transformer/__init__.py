@@ -8,9 +8,10 @@ Names to start from:
 | `Model.init`, `.apply`, `.start`, `.step` | parameters; logits and activations of a batch; decoding          |
 | `ModelConfig`                             | all settings of a model, each with its meaning                   |
 | `UserError`                               | the error of every mistake in a caller's input                   |
-| `ops.attend.attend`, `attention_weights`  | attention on arrays                                              |
-| `ops.masks`, `ops.scores.SCORES`          | masks, joined by `&`; score functions                            |
-| `decoding.generate`, `Greedy`, `Sampling` | generation by one loop for all models                            |
+| `Model.sites`, `.embed`, `.unembed`       | a model's activations; its first and last maps                   |
+| `attend`, `ops.attend.attention_weights`  | attention on arrays                                              |
+| `masks`, `ops.scores.SCORES`              | masks, joined by `&`, `|` and `~`; score functions               |
+| `generate`, `Greedy`, `Sampling`          | generation by one loop for all models                            |
 | `inspection.plots`                        | figures of attention weights, curves and confusions (matplotlib) |
 
 >>> import jax
@@ -20,8 +21,19 @@ Names to start from:
 (2, 5, 11)
 """
 
+from importlib import metadata
+
+from transformer.decoding.generate import generate
+from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import UserError
 from transformer.models.build import Model, build
 from transformer.models.config import ModelConfig
+from transformer.ops import masks
+from transformer.ops.attend import attend
 
-__all__ = ["Model", "ModelConfig", "UserError", "build"]
+__all__ = ["Greedy", "Model", "ModelConfig", "Sampling", "UserError", "attend", "build", "generate", "masks"]
+
+try:
+    __version__ = metadata.version("transformer")
+except metadata.PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"

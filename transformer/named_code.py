@@ -50,7 +50,8 @@ def import_code(instance: Any, name: str = "") -> None:
         if is_section(value):
             import_code(value, full)
         elif (table := field.metadata.get("table")) is not None and not (value is None or _is_name(value)):
-            table.check(table.find(value, full), full)
+            row = table.find(value, full)
+            table.check(row, f"{full} {str(value if isinstance(value, str) else row)!r}")
 
 
 def import_modules(names: Iterable[str]) -> None:

@@ -194,8 +194,9 @@ OURS = {
 }
 """Name here -> its names elsewhere."""
 
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    word: tuple(name for name, words in OURS.items() if word in words.split())
-    for word in sorted({word for words in OURS.values() for word in words.split()})
-}
+SYNONYMS: dict[str, tuple[str, ...]] = {}
 """Name elsewhere -> the names that it may stand for here."""
+
+for _name, _words in OURS.items():
+    for _word in _words.split():
+        SYNONYMS[_word] = (*SYNONYMS.get(_word, ()), _name)

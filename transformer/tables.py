@@ -66,6 +66,21 @@ class Row:
         )  # mappings among the parts have no hash; a row is an attribute of modules, which need one
 
 
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A learned parameter that a row brings along.
+
+    Attributes:
+        axes: "N H -> H" for a matrix that is applied (inputs on the left of the arrow), "P, D" for a table that is
+            looked up, "N H" for a vector; the letters are those of `transformer.axes.LEGEND`.
+        start: its initial values: a number, or (key, shape) -> array; None: those of its kind (a matrix has variance
+            1 / fan-in, a table 1 / D, a vector is zero).
+    """
+
+    axes: str
+    start: Callable[[Any, tuple[int, ...]], Any] | float | None = None
+
+
 Choice = str | Row
 """Value of a setting that chooses a row: its name, a path package.module:attribute, or the row itself."""
 

@@ -13,6 +13,10 @@ from ml_collections import ConfigDict
 
 from transformer.errors import UserError, nearest, problem
 
+PACKAGE = Path(__file__).parents[1]
+FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "configs")
+"""Folders of the recipes of the project: in the installed package, in a checkout."""
+
 
 def load_recipe(path: str | Path) -> ConfigDict:
     """Return the result of `get_config()` of the recipe at `path`; see `load_recipe_and_sweep`."""
@@ -26,10 +30,13 @@ def load_recipe_and_sweep(path: str | Path) -> tuple[ConfigDict, dict[str, Any]]
     cache, and nothing is written beside it. It is a module like any other, under a name of its own path: what it
     defines can be found by that name, as dataclasses and pickles do, and no other module is hidden by it.
 
+    Args:
+        path: a file, or the bare name of a recipe of the project, such as "dates".
+
     Raises:
         UserError: no such file, not Python, an error inside it (with its line), or a result that is no ConfigDict.
     """
-    path = Path(path)
+    path = project_recipes().get(str(path), Path(path))
     source = _read(path)
     module = types.ModuleType(f"{path.stem}_{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]}")
     module.__file__ = str(path)
@@ -81,9 +88,15 @@ def _read(path: Path) -> bytes:
     raise problem(f"recipe {path} {what}", do=do)
 
 
+def project_recipes() -> dict[str, Path]:
+    """List the recipes of the project by their bare names."""
+    return {found.stem: found for folder in FOLDERS for found in sorted(folder.glob("[!_]*.py"))}
+
+
 def _of_project(path: Path) -> str | None:
-    """Find the recipe in configs/ that was most likely meant by a name without a folder."""
-    names = {found.stem: str(found) for found in sorted(Path("configs").glob("*.py"))}
+    """Find the recipe of configs/, or of the project, that was most likely meant by a name without a folder."""
+    names = {name: name for name in project_recipes()}
+    names |= {found.stem: str(found) for found in sorted(Path("configs").glob("*.py"))}
     guess = nearest(path.stem, names) if path.parent == Path() else None
     return None if guess is None else names[guess]
 

@@ -10,15 +10,16 @@ WIDE = 10_000
 """Characters of a line in a file or a pipe, where a table is as wide as its cells."""
 
 
-def terminal(file: IO[str] | None = None) -> Console:
+def terminal(file: IO[str] | None = None, *, error: bool = False) -> Console:
     """Return the console to print on: text is printed as it is, without markup, emoji codes or highlighting.
 
     Args:
         file: the stream; None: standard output. One that is no terminal has lines of any length.
+        error: whether standard error is meant in place of standard output.
     """
-    console = Console(file=file, markup=False, emoji=False, highlight=False)
+    console = Console(file=file, stderr=error, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        console = Console(file=file, markup=False, emoji=False, highlight=False, width=WIDE)
+        console = Console(file=file, stderr=error, markup=False, emoji=False, highlight=False, width=WIDE)
     return console
 
 

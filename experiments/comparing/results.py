@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,22 @@ class Result:
         return list(dict.fromkeys(name for values in self.scores.values() for name in values))
 
 
-def read_results(names: Sequence[str]) -> list[Result]:
+def print_note(line: str) -> None:
+    """Print a remark beside the tables."""
+    print(f"note: {line}", file=sys.stderr)
+
+
+def read_results(names: Sequence[str], note: Callable[[str], None] = print_note) -> list[Result]:
     """Read the results of several runs that are to be compared.
+
+    Args:
+        names: working directories of runs and of sweeps.
+        note: called with a line about trials that are left out.
 
     Raises:
         UserError: fewer than two runs, one of them twice, or an error of `read_result`.
     """
-    names = [run for name in names for run in _runs_of(Path(name))]
+    names = [run for name in names for run in _runs_of(Path(name), note)]
     if len(names) < 2:
         raise problem("one run alone has nothing to be compared with", got=names[0], expected="two runs or more")
     known: dict[Path, str] = {}
@@ -84,8 +93,8 @@ def read_results(names: Sequence[str]) -> list[Result]:
     return [read_result(name) for name in names]
 
 
-def _runs_of(path: Path) -> list[str]:
-    """Return the path of a run; of a sweep, those of its trials that were evaluated, and print a note of the others."""
+def _runs_of(path: Path, note: Callable[[str], None]) -> list[str]:
+    """Return the path of a run; of a sweep, those of its trials that were evaluated, with a note of the others."""
     if not is_sweep(path):
         return [str(path)]
     trials = sorted(trial for trial in (path / TRIALS).iterdir() if trial.is_dir())
@@ -94,7 +103,7 @@ def _runs_of(path: Path) -> list[str]:
     left_out = [trial.name for trial in trials if str(trial) not in evaluated]
     if left_out:
         why = "without an evaluation, or of a version that wrote no config.json"
-        print(f"note: left out, {why}: {', '.join(left_out)}", file=sys.stderr)
+        note(f"left out, {why}: {', '.join(left_out)}")
     if not evaluated:
         raise problem(f"the sweep in {path} has no trial that was evaluated", do="Wait for its first trials to end.")
     return evaluated

@@ -13,6 +13,11 @@ off never covered it, and the rest covers it as often as before (Mandelkern 2002
 bounded parameters", section 3). An interval by the logit would need no cut, but has no value for a seed with 0 or 1,
 which exact match has often.
 
+The share of one model's right answers has Wilson's interval (1927, "Probable inference, the law of succession, and
+statistical inference"), which stays within [0, 1]. A mean over tokens, which are not independent within a text, is the
+ratio of two sums over texts: its interval is that of the residuals x - ratio y over texts (Cochran 1977, "Sampling
+techniques", section 6.4), with Student's quantile.
+
 A run that diverged has no score to average: values that are not finite are counted, and no part of the mean or of the
 interval, which are then of the runs that did not diverge.
 """
@@ -20,6 +25,7 @@ interval, which are then of the runs that did not diverge.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -74,6 +80,55 @@ class Estimate:
     def excludes_zero(self) -> bool | None:
         """True if 0 lies outside the interval; None without an interval."""
         return None if self.half_width is None else abs(self.mean) > self.half_width
+
+
+class Value(NamedTuple):
+    """A score of one model on one split, with the interval that its examples leave."""
+
+    value: float
+    """The score, in its own unit."""
+    low: float | None
+    """The lower end of the 95 % interval; None where the score has none."""
+    high: float | None
+    """The upper end."""
+    count: int
+    """The number of examples: answers, labels, or windows of text."""
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __str__(self) -> str:
+        spread = "no interval" if self.low is None else f"{number(self.low)} to {number(self.high)}"
+        return f"{number(self.value)} ({spread}, {counted(self.count, 'example')})"
+
+
+def share_of(successes: int, count: int, level: float = LEVEL) -> Value:
+    """Estimate a share from independent successes and failures, with Wilson's interval; count is 1 or more."""
+    share, quantile = successes / count, float(stats.norm.ppf(0.5 + level / 2))
+    widened = 1 + quantile**2 / count
+    middle = (share + quantile**2 / (2 * count)) / widened
+    half = quantile * math.sqrt(share * (1 - share) / count + quantile**2 / (4 * count**2)) / widened
+    return Value(share, min(max(middle - half, 0.0), share), max(min(middle + half, 1.0), share), count)
+
+
+def ratio_of(
+    sums: Float[np.ndarray, "n"], sizes: Float[np.ndarray, "n"], level: float = LEVEL, *, bounds: Bounds = UNBOUNDED
+) -> Value:
+    """Estimate the ratio of two means over texts, such as nats per token, with its interval.
+
+    Args:
+        sums: of each text, such as its nats.
+        sizes: of each text, such as its tokens.
+        level: share of intervals that cover the truth.
+        bounds: range of the ratio.
+    """
+    total, count = float(sizes.sum()), len(sums)
+    ratio = float(sums.sum()) / total if total else math.nan
+    if count < ENOUGH or not math.isfinite(ratio):
+        return Value(ratio, None, None, count)
+    spread = math.sqrt(count / (count - 1) * float(((sums - ratio * sizes) ** 2).sum())) / total
+    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * spread
+    return Value(ratio, max(ratio - half, bounds[0]), min(ratio + half, bounds[1]), count)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL, *, bounds: Bounds = UNBOUNDED) -> Estimate:

@@ -19,6 +19,7 @@ from transformer.errors import counted
 NONE = "-"
 Rows = Sequence[tuple[str, str]]
 """(split, metric) of each row."""
+OTHER_DATA = "the runs read different data, so their scores are of different data; see the fingerprints"
 METRIC = ("split", "metric", "unit", "better")
 """Headings of the columns that name a score."""
 
@@ -28,8 +29,7 @@ def print_comparison(results: Sequence[Result]) -> None:
     console = terminal()
     changes = differing(results)
     if any(row.name == DATA for row in changes):
-        line = "the runs read different data, so their scores are of different data; see the fingerprints"
-        print(f"warning: {line}", file=sys.stderr)
+        print(f"warning: {OTHER_DATA}", file=sys.stderr)
     if changes:
         print_table(console, settings_table(changes, results))
     else:

@@ -132,10 +132,20 @@ def parse_json(text: str, name: str, shape: Shape = object, *, do: str | None = 
         raise unreadable(name, f"it is not JSON: {error.msg} at {where}", do) from error
     except ValueError as error:  # a whole number of thousands of digits, or NaN
         raise unreadable(name, str(error).partition(";")[0], do) from error
-    why = _unfit(value, surrogates) or misfit(value, shape)
+    why = flaw(value, shape, surrogates=surrogates)
     if why is not None:
         raise unreadable(name, why, do)
     return value
+
+
+def flaw(value: Any, shape: Shape, *, surrogates: bool = False, finite: bool = True) -> str | None:
+    """Describe what is wrong with a value that was decoded from JSON; None: nothing.
+
+    Args:
+        surrogates: whether a text may hold half of a surrogate pair.
+        finite: whether numbers must be finite; Python's own writer of JSON has words for those that are not.
+    """
+    return _unfit(value, surrogates, finite) or misfit(value, shape)
 
 
 def unreadable(name: object, why: str, do: str | None) -> UserError:
@@ -205,12 +215,12 @@ def _shown(value: Any) -> str:
     return kind if isinstance(value, dict | list) or value is None else f"{shorten(repr(value), 80)} ({kind})"
 
 
-def _unfit(value: Any, surrogates: bool) -> str | None:
+def _unfit(value: Any, surrogates: bool, finite: bool) -> str | None:
     """Describe what no stored file may hold; None: the value holds none of it."""
     level = [value]
     for _ in range(DEEPEST):
         for part in level:
-            if isinstance(part, float) and not math.isfinite(part):
+            if finite and isinstance(part, float) and not math.isfinite(part):
                 return "a number is too large"
             if isinstance(part, int) and not -LARGEST <= part < LARGEST:
                 return "a whole number has more than 64 bits"

@@ -6,10 +6,12 @@ A picture is drawn after the result is printed; at the end of training, one that
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.runs.attention_maps import attention_map
-from experiments.runs.open_run import NO_EXAMPLE, Run, answer_text, example_text
+from experiments.runs.open_run import NO_EXAMPLE, answer_text, example_text
 from experiments.runs.pictures import attempt, font_for, readable_tokens, save
+from experiments.runs.trained import TrainedExperiment
 from experiments.storage import metrics
 from transformer import Model
 from transformer.errors import problem
@@ -19,7 +21,7 @@ CURVES = {"train": "train: mean since the last point, dropout on", "validation":
 """Split -> its name in the picture of the curves."""
 
 
-def draw_run(run: Run) -> dict[str, Path]:
+def draw_run(run: TrainedExperiment) -> dict[str, Path]:
     """Draw the pictures at the end of training; return the path of each that could be drawn."""
     folder = Path(run.workdir) / "plots"
     pictures = {"curves": (_draw_curves, folder / "curves.png")}
@@ -32,17 +34,21 @@ def draw_run(run: Run) -> dict[str, Path]:
     return {name: path for name, (draw, path) in pictures.items() if attempt(lambda d=draw, p=path: d(run, p), path)}
 
 
-def _draw_curves(run: Run, path: Path) -> None:
+def _draw_curves(run: TrainedExperiment, path: Path) -> None:
+    save(curves_figure(run), path)
+
+
+def curves_figure(run: TrainedExperiment) -> Figure:
+    """Draw the learning curves of the loss, and of the score that selects the best checkpoint."""
     task = run.experiment.task
     loss, score = task.names["loss"], run.experiment.config.training.output.best
     score = score if score != loss else task.names["accuracy"]
-    figure = curves(
+    return curves(
         series(run.workdir, loss),
         series(run.workdir, score),
         loss_label=f"{loss} ({task.metrics[loss].unit})",
         score_label=f"{score} ({task.metrics[score].unit})",
     )
-    save(figure, path)
 
 
 def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
@@ -56,7 +62,7 @@ def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]
     return found
 
 
-def _draw_example(run: Run, path: Path) -> None:
+def _draw_example(run: TrainedExperiment, path: Path) -> None:
     text = example_text(run.experiment)
     ids, _ = answer_text(run, text)
     draw_attention(run, text, ids, path)
@@ -72,7 +78,7 @@ def check_layer(model: Model, layer: int) -> None:
         )
 
 
-def draw_attention(run: Run, source: str, answer_ids: np.ndarray, path: Path, layer: int = -1) -> None:
+def draw_attention(run: TrainedExperiment, source: str, answer_ids: np.ndarray, path: Path, layer: int = -1) -> None:
     """Draw the attention weights of the answer to `source` as a PNG.
 
     Args:
@@ -82,13 +88,18 @@ def draw_attention(run: Run, source: str, answer_ids: np.ndarray, path: Path, la
         UserError: the model has no attention that could be drawn.
         OSError: the file could not be written.
     """
+    save(attention_figure(run, source, answer_ids, layer), path)
+
+
+def attention_figure(run: TrainedExperiment, source: str, answer_ids: np.ndarray, layer: int = -1) -> Figure:
+    """Draw the attention weights of the answer to `source`; for the arguments and errors, see `draw_attention`."""
     task = run.experiment.task
     drawn = attention_map(run.experiment.model, run.params, task, source, answer_ids)
     number = layer % len(drawn.weights_LNTS)
     title = f"{drawn.activation.replace('*', str(number))}, step {run.step}"
     if not drawn.all_keys:
         title += "\nrows need not add up to 1: other keys, such as the answer's own tokens, are left out"
-    figure = attention_maps(
+    return attention_maps(
         drawn.weights_LNTS[number],
         readable_tokens(drawn.answer_tokens),
         readable_tokens(drawn.source_tokens),
@@ -97,4 +108,3 @@ def draw_attention(run: Run, source: str, answer_ids: np.ndarray, path: Path, la
         key_label="source" if task.generates else "key",
         font_family=font_for("".join(drawn.answer_tokens + drawn.source_tokens)),
     )
-    save(figure, path)

@@ -1,16 +1,40 @@
 """Answers of a trained model to texts of the user: an answer, a continuation, filled gaps, or labels."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from experiments.runs.open_run import Run, labels_in_words
+import numpy as np
+
+from experiments.runs.open_run import labels_in_words
+from experiments.runs.trained import TrainedExperiment, print_warning
+from experiments.tasks.task import Task
 from transformer.decoding import DecodingConfig
 from transformer.decoding.strategies import STRATEGIES, settings_of
 from transformer.errors import problem
 
 
-def answer_lines(run: Run, lines: list[str], flags: Mapping[str, Any], seed: int | None) -> list[str]:
+class Answer(NamedTuple):
+    """An answer of a model."""
+
+    text: str
+    """The answer in words; of a language model, the text with what it wrote."""
+    tokens: tuple[str, ...]
+    """A label for each token that was generated, the end token included."""
+    ids: tuple[int, ...]
+    """The ids of these tokens."""
+
+
+class Label(NamedTuple):
+    """The label that a classifier gives to a text."""
+
+    label: str
+    """The likeliest label."""
+    probabilities: dict[str, float]
+    """Label -> its probability, the likeliest first."""
+
+
+def answer_lines(run: TrainedExperiment, lines: list[str], flags: Mapping[str, Any], seed: int | None) -> list[str]:
     """Generate the answer to each line of a file; a blank line has a blank answer. For the arguments, see below."""
     numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
     answers = answer_texts(run, [lines[number - 1] for number in numbers], flags, seed, numbers)
@@ -19,30 +43,60 @@ def answer_lines(run: Run, lines: list[str], flags: Mapping[str, Any], seed: int
 
 
 def answer_texts(
-    run: Run, texts: list[str], flags: Mapping[str, Any], seed: int | None, numbers: Sequence[int] | None = None
+    run: TrainedExperiment,
+    texts: list[str],
+    flags: Mapping[str, Any],
+    seed: int | None,
+    numbers: Sequence[int] | None = None,
 ) -> list[str]:
-    """Generate the answer to each text.
+    """Generate the answer to each text, in words. For the arguments and errors, see `predict`."""
+    found = predict(run, texts, flags, seed, numbers=numbers)
+    return [answer.text if isinstance(answer, Answer) else labels_in_words(answer.probabilities) for answer in found]
+
+
+def predict(
+    run: TrainedExperiment,
+    texts: Sequence[str],
+    given: Mapping[str, Any],
+    seed: int | None,
+    *,
+    numbers: Sequence[int] | None = None,
+    warn: Callable[[str], None] = print_warning,
+) -> list[Answer] | list[Label]:
+    """Generate the answer to each text, or its label.
 
     Args:
-        flags: settings of decoding given by flags, name -> value.
+        given: settings of decoding in place of the run's, name -> value.
         seed: seed of sampling; None: the run's.
         numbers: number of each text, for messages; None: 1, 2, ...
+        warn: called with the line about what is read as unknown.
 
     Raises:
-        UserError: a text that the model cannot read, or a flag that is not read.
+        UserError: a text that the model cannot read, or a setting that is not read.
     """
-    task, decoding = run.experiment.task, decoding_config(run, flags, seed)
+    task, decoding = run.experiment.task, decoding_config(run, given, seed)
     if not texts:
         return []
-    run.check(texts, decoding.max_new_tokens, numbers)
+    run.check(texts, decoding.max_new_tokens, numbers, warn)
     if task.classes is not None:
-        probabilities = run.evaluation().probabilities(run.params, texts)
-        return [labels_in_words(task.classes, row) for row in probabilities]
-    ids = run.answers(texts, decoding, seed)
-    return [task.answer(text, row) for text, row in zip(texts, ids, strict=True)]
+        return [label_of(task.classes, row) for row in run.evaluation().probabilities(run.params, texts)]
+    rows = run.answers(texts, decoding, seed)
+    return [answer_of(task, text, ids) for text, ids in zip(texts, rows, strict=True)]
 
 
-def decoding_config(run: Run, flags: Mapping[str, Any], seed: int | None) -> DecodingConfig:
+def answer_of(task: Task, text: str, ids: np.ndarray) -> Answer:
+    """Return the answer to a text from the tokens that were generated, up to and including the end token."""
+    labels = task.token_labels(ids, task.tokenizers.target)
+    return Answer(task.answer(text, ids), tuple(labels), tuple(int(i) for i in ids))
+
+
+def label_of(classes: Sequence[str], probabilities: np.ndarray) -> Label:
+    """Return the likeliest label, and the probability of each, the likeliest first."""
+    order = np.argsort(-probabilities)
+    return Label(classes[order[0]], {classes[i]: float(probabilities[i]) for i in order})
+
+
+def decoding_config(run: TrainedExperiment, flags: Mapping[str, Any], seed: int | None) -> DecodingConfig:
     """Replace the run's settings of decoding by those of flags; a setting of sampling alone selects sampling.
 
     Raises:

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Int
 from rich.console import Console
 
 from experiments.data.examples import Pair
-from experiments.runs.open_run import Run
 from experiments.runs.pictures import attempt, font_for, readable_tokens, save
+from experiments.runs.trained import TrainedExperiment
 from experiments.training.evaluation import Evaluation
 from experiments.training.progress import print_line
 from transformer.inspection.plots import confusion
@@ -52,7 +52,12 @@ def groups_line(correct: Bool[np.ndarray, "I"], groups: np.ndarray, most: int = 
 
 
 def print_label_mistakes(
-    console: Console, run: Run, pairs: Sequence[Pair], predicted: Int[np.ndarray, "I"], count: int, split: str
+    console: Console,
+    run: TrainedExperiment,
+    pairs: Sequence[Pair],
+    predicted: Int[np.ndarray, "I"],
+    count: int,
+    split: str,
 ) -> None:
     """Print the most frequent confusions and some wrong labels, and draw the picture of all.
 

@@ -1,19 +1,19 @@
 """A finished or running experiment, read back from its working directory."""
 
-import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.costs.needed import refuse_answers, refuse_state
+from experiments.costs.needed import refuse_state
 from experiments.data.examples import Document, Pair
-from experiments.data.tokenizers.tokens import SPACE, visible
+from experiments.data.tokenizers.tokens import SPACE
 from experiments.runs.pictures import easy_to_read
 from experiments.runs.run_data import require_run_data
 from experiments.runs.stored_config import changed_code, code_line, origin_named, stored_config
+from experiments.runs.trained import TrainedExperiment
 from experiments.storage.averaging import average
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
@@ -24,15 +24,9 @@ from experiments.storage.workdir_checks import (
     unkept_trial,
 )
 from experiments.tasks.task import Task
-from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, set_up
-from transformer.decoding import DecodingConfig
-from transformer.errors import UserError, problem, shorten
-from transformer.nn.positions import POSITIONS
+from transformer.errors import problem
 from transformer.schema import LARGEST
-
-LONGEST = 16
-"""Maximum ratio of a user's text to the longest of the data; memory grows with the square of the length."""
 
 SHOWN = 40
 """Maximum length of a document in the picture at the end of training: in characters, and in tokens."""
@@ -40,136 +34,55 @@ SHOWN = 40
 NO_EXAMPLE = "no text of the held-out data is short enough for the model with its answer"
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """An experiment with trained parameters (the average where there is one)."""
-
-    experiment: Experiment
-    params: Any
-    step: int
-    workdir: Path
-    averaged: int = 1
-    """The number of checkpoints that the parameters are the mean of."""
-
-    def evaluation(self, decoding: DecodingConfig | None = None, seed: int | None = None) -> Evaluation:
-        """Build the programs of scores and generation, with the run's own settings of decoding or with others."""
-        config = self.experiment.config
-        return Evaluation(
-            self.experiment.model,
-            self.experiment.task,
-            decoding or config.decoding,
-            config.seed if seed is None else seed,
-        )
-
-    def answers(self, texts: list[str], decoding: DecodingConfig | None = None, seed: int | None = None) -> list[Any]:
-        """Generate the token ids of each answer, up to and including its end token.
-
-        Raises:
-            UserError: they cannot fit in the memory.
-        """
-        steps = (decoding or self.experiment.config.decoding).max_new_tokens
-        refuse_answers(self.experiment, steps, len(texts))
-        rows = self.evaluation(decoding, seed).answers(self.params, texts)
-        return [self.experiment.task.up_to_end(row) for row in rows]
-
-    def check(self, texts: list[str], answer: int | None = None, numbers: Sequence[int] | None = None) -> None:
-        """Raise a UserError for a text that the model cannot read; warn of what is read as unknown.
-
-        Args:
-            answer: maximum length of the answer (tokens); None: by the run's settings.
-            numbers: number of each text, for messages; None: 1, 2, ...
-        """
-        task, config = self.experiment.task, self.experiment.config.model
-        answer = answer or self.experiment.config.decoding.max_new_tokens or task.max_answer_length
-        numbers = range(1, len(texts) + 1) if numbers is None else numbers
-        if unknown := unknown_line(task, texts):
-            print(f"warning: {unknown}", file=sys.stderr)
-        for number, text in zip(numbers, texts, strict=True):
-            if not text.strip() and not task.starts_blank:
-                raise problem(f"text {number} is empty", expected="at least one character that is no space")
-        for number, text in zip(numbers, texts, strict=True):
-            try:
-                (tokens,) = task.read([text])
-            except UserError as error:
-                raise UserError(f"in text {number}: {error}") from error
-            length = task.sequence_length(tokens, answer)
-            if length > LONGEST * task.max_sequence_length():
-                raise problem(
-                    f"text {number} is far longer than anything in training",
-                    got=f"{length} tokens with its answer",
-                    expected=f"at most {LONGEST} x {task.max_sequence_length()}",
-                    do="Shorten it, or write fewer new tokens.",
-                )
-            if POSITIONS[config.position].adds == "table" and length > config.max_length:
-                raise problem(
-                    f"text {number} is longer than the model's table of learned positions",
-                    got=f"{length} tokens with its answer",
-                    expected=f"at most model.max_length = {config.max_length}",
-                    do="Shorten it, or write fewer new tokens.",
-                )
-
-
-def unknown_line(task: Task, texts: Sequence[str], most: int = 20) -> str | None:
-    """Write a line about the characters, words or parts of texts that are read as unknown; None where all are known.
-
-    Args:
-        most: number of them that are named.
-    """
-    tokenizer, unknown = task.tokenizers.source, set()
-    for text in texts:
-        pieces = [text] if task.mask_marker is None else tokenizer.around_gaps(text.split(task.mask_marker))
-        unknown = unknown.union(*map(tokenizer.unknown_parts, pieces))
-    if not unknown:
-        return None
-    named = [shorten(visible(part) or "'' (an empty word, beside a space)", 40) for part in sorted(unknown)[:most]]
-    if tokenizer.unit == "characters":
-        return f"these characters were in no training text and are read as unknown: {' '.join(named)}"
-    others = f" and {len(unknown) - most:,} others" if len(unknown) > most else ""
-    return f"these {tokenizer.unit} are not in the vocabulary and are read as unknown: {', '.join(named)}{others}"
+def print_note(line: str) -> None:
+    """Print a remark beside the answers, which may go to a file."""
+    print(f"note: {line}", file=sys.stderr)
 
 
 def open_run(
-    workdir: str,
-    checkpoint: str = "best",
+    workdir: str | Path,
+    checkpoint: str | None = None,
     average_last: int | None = None,
     *,
     read_data: bool = True,
     trust_code: bool = False,
     paths: Sequence[tuple[str, str]] = (),
-) -> Run:
+    note: Callable[[str], None] = print_note,
+) -> TrainedExperiment:
     """Read a run from its working directory.
 
     Args:
-        checkpoint: "best", "last" or a step.
-        average_last: number of last checkpoints to average in place of `checkpoint`; None: by the run's settings (the
-            best one where fewer than two count), 1: none are averaged.
+        checkpoint: "best", "last" or a step; None: the mean of `average_last` checkpoints, or the best one.
+        average_last: number of last checkpoints to average; None: by the run's settings (the best one where fewer than
+            two count), 1: none are averaged.
         read_data: False where texts are answered and no split is needed: the files of the data may be gone.
         trust_code: consent to run code that the run's config.json names.
         paths: new places of data that has moved: names of settings, such as data.path, and their texts.
+        note: called with a line about a checkpoint that is not the one that was asked for.
 
     Raises:
-        UserError: no run there, code without consent, no such checkpoint, none that can be read, a step and an average
-            at once, or data that has changed.
+        UserError: no run there, code without consent, no such checkpoint, none that can be read, a checkpoint and an
+            average at once, or data that has changed.
     """
     path = Path(workdir)
     refuse_unwritable_name(path)
     config, record = stored_config(path, trust_code=trust_code, paths=paths)
     for name in changed_code(config, record):
-        _note(code_line(name).removeprefix("note: "))
+        note(code_line(name).removeprefix("note: "))
     unkept = unkept_trial(path)
     if unkept is not None:
         raise unkept
-    step = {"best": "best", "last": None}.get(checkpoint, checkpoint)
+    step: int | str | None = {None: "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
         if not step.isdecimal() or len(step) > len(str(LARGEST)):
             raise problem("unknown checkpoint", got=repr(checkpoint), expected="best, last or a step")
         step = int(step)
-        if average_last is not None and average_last > 1:
-            raise problem(
-                "--checkpoint names one step and --average_last asks for a mean of the last ones",
-                got=f"step {step}, {average_last} checkpoints",
-                do="Give one of them.",
-            )
+    if checkpoint is not None and average_last is not None and average_last > 1:
+        raise problem(
+            "--checkpoint names one checkpoint and --average_last asks for a mean of the last ones",
+            got=f"{checkpoint}, {average_last} checkpoints",
+            do="Give one of them.",
+        )
     run_data = require_run_data(path, config)
     refuse_other_vocabulary(path, config, run_data.tokenizers.size)
     with origin_named(path):
@@ -181,7 +94,7 @@ def open_run(
         refuse_other_metadata(path, run_data.metadata, experiment.task.metadata)
     example = experiment.state_shapes
     count = average_last or 1
-    if average_last is None and checkpoint == "best":
+    if average_last is None and checkpoint is None:
         count = config.training.average_last
     best = experiment.config.training.output.best
     with Checkpoints(
@@ -189,25 +102,23 @@ def open_run(
         Retention.of(config.training),
         best,
         experiment.task.metrics[best].mode,
+        loss=experiment.task.names["loss"],
         read_only=True,
-        print_line=_note,
+        print_line=note,
     ) as saved:
         if average_last is None and count > 1 and len(saved.retention.counted(saved.steps())) < 2:
             line = (
                 f"fewer than 2 checkpoints to average (training.average_last = {count}); the best one is used instead"
             )
-            _note(line)
+            note(line)
             count = 1
         if count > 1:
             mean = average(saved, example, count)
-            return Run(experiment, mean.state.evaluated_params, mean.step, path, len(mean.extra["averaged"]))
+            return TrainedExperiment(
+                experiment, mean.state.evaluated_params, mean.step, path, len(mean.extra["averaged"])
+            )
         found = saved.restore(example, step)
-    return Run(experiment, found.state.evaluated_params, found.step, path)
-
-
-def _note(line: str) -> None:
-    """Print a remark beside the answers, which may go to a file."""
-    print(f"note: {line}", file=sys.stderr)
+    return TrainedExperiment(experiment, found.state.evaluated_params, found.step, path)
 
 
 def refuse_other_vocabulary(path: Path, config: Any, size: int) -> None:
@@ -271,17 +182,17 @@ def _fits(experiment: Experiment, text: str) -> bool:
     return fillable and (limit is None or task.sequence_length(tokens, answer) <= limit)
 
 
-def answer_text(run: Run, text: str) -> tuple[Any, str]:
+def answer_text(run: TrainedExperiment, text: str) -> tuple[Any, str]:
     """Compute the answer to a text: the generated ids, none for a classifier, and the answer in words."""
     task = run.experiment.task
     if task.classes is None:
         (ids,) = run.answers([text])
         return ids, task.answer(text, ids)
     (probabilities,) = run.evaluation().probabilities(run.params, [text])
-    return np.zeros(0, np.int32), labels_in_words(task.classes, probabilities)
+    return np.zeros(0, np.int32), labels_in_words(dict(zip(task.classes, probabilities, strict=True)))
 
 
-def labels_in_words(classes: tuple[str, ...], probabilities: np.ndarray, most: int = 3) -> str:
+def labels_in_words(probabilities: Mapping[str, float], most: int = 3) -> str:
     """Format the likeliest labels with their probabilities, the likeliest first."""
-    order = np.argsort(-probabilities)[:most]
-    return ", ".join(f"{classes[i]} {probabilities[i]:.1%}" for i in order)
+    order = sorted(probabilities, key=lambda label: -probabilities[label])[:most]
+    return ", ".join(f"{label} {probabilities[label]:.1%}" for label in order)

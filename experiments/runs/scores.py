@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from experiments.cli.terminal import terminal
 from experiments.data.examples import Document
 from experiments.runs.mistakes import print_answer_mistakes, print_label_mistakes
-from experiments.runs.open_run import Run
+from experiments.runs.scoring import held_out
+from experiments.runs.trained import TrainedExperiment
 from experiments.training.bleu import signature
 from experiments.training.progress import print_line
 from experiments.training.tables import add, print_table, text_table
@@ -16,7 +17,7 @@ MISTAKES = 5
 """Number of mistakes to print, unless a flag gives another."""
 
 
-def print_scores(run: Run, split: str | None, most: int | None, mistakes: int | None) -> None:
+def print_scores(run: TrainedExperiment, split: str | None, most: int | None, mistakes: int | None) -> None:
     """Compute and print the scores of a run.
 
     Args:
@@ -32,10 +33,7 @@ def print_scores(run: Run, split: str | None, most: int | None, mistakes: int | 
         expected = "it only with text_to_text or classification"
         raise problem("--mistakes is not read by language_modelling", got=mistakes, expected=expected)
     mistakes = MISTAKES if mistakes is None else mistakes
-    split = split or ("test" if task.splits.test else "validation")
-    examples = getattr(task.splits, split)[:most]
-    if not examples:
-        raise problem(f"the {split} split is empty", do="Choose another --split.")
+    split, examples = held_out(task, split, most)
     evaluation = run.evaluation()
     answers = evaluation.answers(run.params, examples) if task.generates else None
     scores = evaluation.score(run.params, examples, answers)

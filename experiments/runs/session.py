@@ -1,57 +1,64 @@
-"""One session of training in a working directory: open it, continue or start, train, print the results."""
+"""One session of training in a working directory: open it, continue or start, train."""
 
-import shlex
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import Any, NamedTuple
 
 from experiments import settings
-from experiments.cli.terminal import terminal
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
-from experiments.runs.drawing import draw_run
-from experiments.runs.open_run import Run, example_text
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.runs.stored_config import code_line, origin_named
+from experiments.runs.trained import TrainedExperiment
 from experiments.storage.checkpoints import Checkpoints
-from experiments.storage.metrics import Metrics, read
+from experiments.storage.metrics import Metrics
 from experiments.storage.retention import Retention
 from experiments.storage.workdir import open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
-from experiments.training.experiment import Experiment, set_up
-from experiments.training.loop import Loop, NotFiniteError, restore_or_start
-from experiments.training.progress import (
-    devices_in_words,
-    duration,
-    print_line,
-    print_next,
-    print_paths,
-    progress,
-)
-from experiments.training.tables import final_table, print_table
+from experiments.training.experiment import set_up
+from experiments.training.loop import Loop, restore_or_start
+from experiments.training.progress import devices_in_words
+from experiments.training.reporter import Reporter
 from transformer.named_code import code_from_outside
 
 
-def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, force: bool = False) -> int:
+class Session(NamedTuple):
+    """A session that has ended.
+
+    Attributes:
+        run: the experiment with the parameters that it reached.
+        seconds: time of the updates, evaluations and checkpoints.
+        stopped: number of the signal that stopped it; None: it reached the end of training.
+    """
+
+    run: TrainedExperiment
+    seconds: float
+    stopped: int | None
+
+
+def train(
+    config: Any,
+    workdir: Path,
+    reporter: Reporter,
+    *,
+    notes: Sequence[str] = (),
+    again: str | None = None,
+    force: bool = False,
+) -> Session:
     """Train until the last step or until a stop is requested.
 
     Args:
-        config: resolved from a recipe and flags.
+        config: resolved from a recipe and overrides.
         notes: lines about settings of the recipe that are left out.
-        command: the module and the words of the command line, for "continue with".
+        again: the command that continues this run, for "continue with"; None: a call from Python.
         force: train though the memory is too small for what the run needs.
 
-    Returns:
-        The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
-
     Raises:
+        NotFiniteError: the loss or the gradient is not finite.
         UserError, OSError: mistakes of the user, and full or read-only disks.
     """
-    console = terminal()
     notes = [*notes]
     refuse_unwritable_name(workdir)
     with origin_named(workdir):
@@ -75,6 +82,7 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
             Retention.of(experiment.config.training),
             output.best,
             experiment.task.metrics[output.best].mode,
+            loss=experiment.task.names["loss"],
             print_line=notes.append,
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,
@@ -84,37 +92,25 @@ def train(config: Any, workdir: Path, notes: list[str], command: list[str], *, f
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
         first = int(state.step)
         finished = first >= experiment.config.training.steps or early_stopping.stopped
-        print_line(console, start_line(first, experiment.config.training.steps, finished, workdir))
+        reporter.line(start_line(first, experiment.config.training.steps, finished, workdir))
         task, costs = experiment.task, costs_of(experiment)
         write_costs(workdir, costs)
-        for line in (*notes, *task.splits.notes, *task.notes, *described(experiment, costs, devices)):
-            print_line(console, line)
+        for note in notes:
+            reporter.remark(note)
+        for line in (*task.splits.notes, *task.notes, *described(experiment, costs, devices)):
+            reporter.line(line)
         began = time.monotonic()
         with signals.catch_stop_signals() as stop:
-            loop = Loop(experiment, config_dict, checkpoints, metrics, stop, lambda line: print_line(console, line))
-            try:
-                with progress(experiment.config.training.steps, first, console) as shown:
-                    state = loop.run(state, recent_metrics, early_stopping, shown)
-            except NotFiniteError as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 1
+            loop = Loop(experiment, config_dict, checkpoints, metrics, stop, reporter.event)
+            with reporter.progress(experiment.config.training.steps, first) as shown:
+                state = loop.run(state, recent_metrics, early_stopping, shown)
             checkpoints.wait()
+            seconds = time.monotonic() - began
             if stop.received is not None:
-                print_line(console, f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
-                print_line(console, f"  {command_line(command[0], *command[1:])}")
-                return signals.exit_code(stop.received)
-        print_scores(console, experiment, workdir, int(state.step), time.monotonic() - began)
-        pictures = draw_run(Run(experiment, state.evaluated_params, int(state.step), workdir))
-    print_files(console, experiment, workdir, pictures)
-    return 0
-
-
-def command_line(module: str, *words: str) -> str:
-    """Return a command that can be pasted, with this interpreter, relative to the current folder if it is in it."""
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return shlex.join([str(python), "-m", module, *words])
+                reporter.line(f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
+                reporter.line(f"  {again}")
+    trained = TrainedExperiment(experiment, state.evaluated_params, int(state.step), workdir)
+    return Session(trained, seconds, stop.received)
 
 
 def start_line(step: int, steps: int, finished: bool, workdir: Path) -> str:
@@ -124,29 +120,3 @@ def start_line(step: int, steps: int, finished: bool, workdir: Path) -> str:
     if step:
         return f"Continuing from step {step} of {steps} in {workdir}"
     return f"Starting at step 0 of {steps} in {workdir}"
-
-
-def print_scores(console: Console, experiment: Experiment, workdir: Path, step: int, seconds: float) -> None:
-    """Print a short table of results."""
-    last = {line["split"]: line for line in read(workdir)}
-    task = experiment.task
-    splits = [split for split in ("train", "validation", "test") if split in last]
-    rows = [
-        {"metric": name, **{split: last[split].get(name) for split in splits}, "unit": metric.unit}
-        for name, metric in task.metrics.items()
-    ]
-    if task.splits.ceiling is not None:
-        unit = "at most: some texts have several answers"
-        rows.insert(1, {"metric": "ceiling", "test": task.splits.ceiling, "unit": unit})
-    print_table(console, final_table(rows, title=f"step {step}, {duration(seconds)} in this session"))
-
-
-def print_files(console: Console, experiment: Experiment, workdir: Path, pictures: dict[str, Path]) -> None:
-    """Print the paths of files, and the commands to try next."""
-    events = {"TensorBoard": workdir / "tensorboard"} if experiment.config.training.output.tensorboard else {}
-    print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", **events})
-    example = example_text(experiment)
-    modules = [] if example is None else ["experiments.explore", "experiments.generate"]
-    commands = [command_line("experiments.evaluate", f"--workdir={workdir}")]
-    commands += [command_line(name, f"--workdir={workdir}", f"--input={example}") for name in modules]
-    print_next(console, commands)

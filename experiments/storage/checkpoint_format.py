@@ -98,6 +98,11 @@ def _reads_under_way_are_silent() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
+def is_step(name: str) -> bool:
+    """Return whether this is the name of a step as a checkpoint has it: digits, without zeros before them."""
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
 def first_line(error: Exception) -> str:
     """Shorten an exception to one line."""
     lines = str(error).strip().splitlines()

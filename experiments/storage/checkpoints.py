@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 
 from experiments.storage import checkpoint_format, checksums, retention
-from experiments.storage.checkpoint_format import DamagedError
+from experiments.storage.checkpoint_format import DamagedError, is_step
 from experiments.storage.retention import Retention
 from transformer.errors import problem
 
@@ -44,6 +44,7 @@ class Checkpoints:
         keep: number of newest checkpoints kept, or all settings of retention.
         best_metric: name of the metric that selects the best one.
         best_mode: "max" or "min".
+        loss: name of the metric that breaks ties; None: the first of equals is the best.
         read_only: for a reader beside a run that may be writing: nothing is created, moved or removed.
         print_line: called with a line about each damaged or deleted checkpoint, and the first that is not verified.
     """
@@ -55,34 +56,35 @@ class Checkpoints:
         best_metric: str,
         best_mode: str = "max",
         *,
+        loss: str | None = None,
         read_only: bool = False,
         print_line: Callable[[str], None] = print,
     ) -> None:
         retention.keep_orbax_quiet()
         self.directory = Path(directory).absolute()
         self.retention = Retention(keep) if isinstance(keep, int) else keep
-        self.best_metric, self.best_mode = best_metric, best_mode
+        self.best_metric, self.best_mode, self.loss = best_metric, best_mode, loss
         self.read_only, self.print_line = read_only, print_line
         self._manager: ocp.CheckpointManager | None = None
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: tuple[int, concurrent.futures.Future] | None = None
         self._failure: OSError | None = None
         self._unverified: int | None = None
-        self._scores = {step: self._read_score(step) for step in self.steps()}
+        self._orders = {step: self._read_order(step) for step in self.steps()}
         self._report_deleted()
 
     def steps(self) -> list[int]:
         """List the steps that are on disk, oldest first."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if _is_step(p.name) and p.is_dir())
+        return sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
 
     def latest_step(self) -> int | None:
         """Return the newest step on disk; None: no checkpoint."""
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """Return the step with the best metric (the newest of equals), None if none was saved with one."""
+        """Return the step with the best metric (see `retention.order`), None if none was saved with one."""
         return next(iter(self._ranked()), None)
 
     def save(self, step: int, state: Any, extra: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> bool:
@@ -109,7 +111,7 @@ class Checkpoints:
         arguments = checkpoint_format.save_arguments(state, extra, metrics)
         self.directory.mkdir(parents=True, exist_ok=True)
         checkpoint_format.require_space(self.directory, state)
-        self._scores[step] = metrics and metrics[self.best_metric]
+        self._orders[step] = self._order(metrics)
         try:
             self._manager = self._manager or retention.open_manager(self.directory, self.retention, self.best_step)
             self._manager.save(step, args=arguments, force=True)
@@ -188,11 +190,9 @@ class Checkpoints:
         return [*first, *(s for s in reversed(steps) if s not in first)]
 
     def _ranked(self) -> list[int]:
-        """List the steps that were saved with a finite score, the best first, the newest of equals first."""
-        sign = -1.0 if self.best_mode == "max" else 1.0
-        scores = self._scores.items()
-        finite = [(sign * score, -s) for s, score in scores if score is not None and math.isfinite(score)]
-        return [-negative for _, negative in sorted(finite)]
+        """List the steps that were saved with a finite score, the best first, the first of equals first."""
+        ranked = sorted((order, step) for step, order in self._orders.items())
+        return [step for (score, _), step in ranked if score < math.inf]
 
     def read(self, step: int, example: Any) -> Restored | str:
         """Read the checkpoint, or describe what is wrong with its files.
@@ -227,7 +227,7 @@ class Checkpoints:
                 aside = self.directory / f"damaged-{step}-{count}"
             os.rename(self.directory / str(step), aside)
             self._forget(step)
-            self._scores.pop(step, None)
+            self._orders.pop(step, None)
             self._manager = None
             line += f". The damaged one is now {aside}"
         self.print_line(line)
@@ -272,19 +272,22 @@ class Checkpoints:
 
     def _not_written(self, step: int, error: Exception) -> OSError:
         """Build the error of a failed save. Orbax may still be writing parts of it, so this process saves no more."""
-        self._scores.pop(step, None)
+        self._orders.pop(step, None)
         self._manager = None
         number = error.errno if isinstance(error, OSError) else None
         what = f"the checkpoint could not be written: {checkpoint_format.first_line(error)}"
         self._failure = OSError(number, what, str(self.directory / str(step)))
         return self._failure
 
-    def _read_score(self, step: int) -> float | None:
+    def _read_order(self, step: int) -> tuple[float, float]:
         try:
-            metrics = checkpoint_format.read_record(self.directory / str(step))["metrics"]
-            return metrics and float(metrics[self.best_metric])
-        except (DamagedError, KeyError, TypeError):  # a damaged one is reported when it is restored
-            return None
+            return self._order(checkpoint_format.read_record(self.directory / str(step))["metrics"])
+        except (DamagedError, OverflowError):  # it is reported when it is restored
+            return self._order(None)
+
+    def _order(self, metrics: Mapping[str, float | None] | None) -> tuple[float, float]:
+        score, loss = ((metrics or {}).get(name) for name in (self.best_metric, self.loss))
+        return retention.order(math.nan if score is None else score, loss, self.best_mode)
 
     def _checksums(self, step: int) -> list[Path]:
         """Return the files that hold the checksums of a step: within it, and beside."""
@@ -292,9 +295,4 @@ class Checkpoints:
 
     def _checksummed(self) -> list[int]:
         """List the steps that have checksums, oldest first."""
-        return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if _is_step(p.stem))
-
-
-def _is_step(name: str) -> bool:
-    """Return whether this is the name of a step as a checkpoint has it: digits, without zeros before them."""
-    return name.isascii() and name.isdecimal() and str(int(name)) == name
+        return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if is_step(p.stem))

@@ -2,11 +2,26 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
+
+
+def order(score: float, loss: float | None, mode: str) -> tuple[float, float]:
+    """Return what evaluations are ranked by, smaller is better: the score, then the loss; of equals the first counts.
+
+    What is not finite becomes infinity.
+
+    Args:
+        score: value of the metric that selects.
+        loss: validation loss, which breaks ties; None: not measured.
+        mode: "max" or "min", the direction in which scores are better.
+    """
+    worse = -score if mode == "max" else score
+    return worse if math.isfinite(score) else math.inf, loss if loss is not None and math.isfinite(loss) else math.inf
 
 
 @dataclasses.dataclass(frozen=True)

@@ -197,13 +197,27 @@ def write_text_atomically(path: str | os.PathLike, text: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python and of each library that results may depend on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    """Return the version of Python, of each library that results may depend on, and of this project if installed."""
+    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found["transformer"] = importlib.metadata.version("transformer")
+    return found
+
+
+def checkout() -> Path | None:
+    """Return the folder of the project that this code is in; None where the package is installed."""
+    folder = Path(__file__).parents[2]
+    return folder if (folder / "pyproject.toml").is_file() else None
 
 
 def git_state() -> dict[str, Any] | None:
-    """Read the commit of this code, and whether its tree is clean; None outside a repository, or without git."""
-    here = Path(__file__).parent
+    """Read the commit of this code, and whether its tree is clean; None outside a repository, or without git.
+
+    A package that is installed, perhaps within a repository of the user's, has none.
+    """
+    here = checkout()
+    if here is None:
+        return None
     try:
         commit = _git(here, "rev-parse", "HEAD")
         clean = not _git(here, "status", "--porcelain", "--untracked-files=normal")

@@ -39,7 +39,7 @@ class DependenceSettings(StudySettings):
 def layer(key: Array, source_SD: Array, target_TD: Array, mask: masks.Mask | None = None) -> Float[Array, "T D"]:
     """Compute C = Attn(X, X') with two heads and random projections."""
     D = source_SD.shape[-1]
-    q_DNH, k_DNH, v_DNH = jax.random.normal(key, (3, D, 2, D // 2)) * D**-0.5
+    q_DNH, k_DNH, v_DNH = jax.random.normal(key, (3, D, 2, D // 2), jnp.float32) * D**-0.5
 
     def project(x_TD: Array, w_DNH: Array) -> Array:
         return jnp.einsum("TD,DNH->TNH", x_TD, w_DNH)[None]
@@ -55,7 +55,9 @@ def blocks(function: Callable[[Array], Array], x_SD: Array) -> Float[Array, "T S
 
 def cross(key: Array, T: int, S: int, D: int) -> Mapping[str, Array]:
     """Compute the blocks of cross-attention, by its source and by its target."""
-    target_TD, source_SD = (jax.random.normal(k, (n, D)) for k, n in zip(jax.random.split(key), (T, S), strict=True))
+    target_TD, source_SD = (
+        jax.random.normal(k, (n, D), jnp.float32) for k, n in zip(jax.random.split(key), (T, S), strict=True)
+    )
     return {
         "cross, source X": blocks(lambda x: layer(key, x, target_TD), source_SD),
         TARGET: blocks(lambda x: layer(key, source_SD, x), target_TD),
@@ -64,7 +66,7 @@ def cross(key: Array, T: int, S: int, D: int) -> Mapping[str, Array]:
 
 def self_attention(key: Array, T: int, S: int, D: int) -> Mapping[str, Array]:
     """Compute the blocks of self-attention, unmasked and causal."""
-    x_SD = jax.random.normal(key, (S, D))
+    x_SD = jax.random.normal(key, (S, D), jnp.float32)
     return {
         "self": blocks(lambda x: layer(key, x, x), x_SD),
         "causal": blocks(lambda x: layer(key, x, x, masks.causal()), x_SD),

@@ -80,7 +80,7 @@ def recall(batch: int, length: int, vocabulary: int) -> Sample:
     """Return a sampler whose data are d; its source, which a recurrent decoder needs, is constant."""
 
     def sample(key: Array, distance: Array) -> Batch:
-        tokens_BT = jax.random.randint(key, (batch, length), 0, vocabulary)
+        tokens_BT = jax.random.randint(key, (batch, length), 0, vocabulary, jnp.int32)
         index_T = jnp.arange(length)
         return {
             "source": jnp.zeros((batch, 1), jnp.int32),
@@ -96,8 +96,8 @@ def copy(batch: int, distance: int, vocabulary: int) -> Sample:
     """Return a sampler without data: a source of d tokens, and the same as answer. The decoder begins with token V."""
 
     def sample(key: Array, data: Any) -> Batch:
-        tokens_BT = jax.random.randint(key, (batch, distance), 0, vocabulary)
-        begin_B1 = jnp.full((batch, 1), vocabulary)
+        tokens_BT = jax.random.randint(key, (batch, distance), 0, vocabulary, jnp.int32)
+        begin_B1 = jnp.full((batch, 1), vocabulary, jnp.int32)
         return {
             "source": tokens_BT,
             "target": jnp.concatenate([begin_B1, tokens_BT[:, :-1]], axis=1),

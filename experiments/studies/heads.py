@@ -107,7 +107,7 @@ def attention_statistics(model: Model, params: object, batch: Batch) -> dict[str
     def overlap(i: jax.Array) -> jax.Array:
         return jnp.minimum(weights_LBNTS, jnp.roll(weights_LBNTS, i, axis=2)).sum(-1).mean((1, 2, 3))
 
-    shared_L = jax.lax.map(overlap, jnp.arange(1, N)).mean(0) if N > 1 else jnp.ones(LAYERS)
+    shared_L = jax.lax.map(overlap, jnp.arange(1, N)).mean(0) if N > 1 else jnp.ones(LAYERS, jnp.float32)
     return {"distance_LN": distance_LN, "shared_L": shared_L}
 
 

@@ -69,8 +69,8 @@ def recall(batch: int, length: int, vocabulary: int, *, full: bool = False) -> S
 
     def sample(key: Array, shortest: Array) -> Batch:
         for_tokens, for_lengths = jax.random.split(key)
-        tokens_BT = jax.random.randint(for_tokens, (batch, length), 0, vocabulary)
-        lengths_B = jax.random.randint(for_lengths, (batch,), length if full else shortest, length + 1)
+        tokens_BT = jax.random.randint(for_tokens, (batch, length), 0, vocabulary, jnp.int32)
+        lengths_B = jax.random.randint(for_lengths, (batch,), length if full else shortest, length + 1, jnp.int32)
         index_T = jnp.arange(length)
         inside_BT = index_T < lengths_B[:, None]
         tokens_BT = jnp.where(inside_BT, tokens_BT, 0)
@@ -145,7 +145,7 @@ def leak(settings: NormsSettings, name: str) -> dict[str, np.ndarray]:
     def one(seed: Array) -> dict[str, Array]:
         key = jax.random.key(seed)
         params = model.init(key)
-        x_BTD = jax.random.normal(jax.random.fold_in(key, 1), (settings.batch, T, settings.width))
+        x_BTD = jax.random.normal(jax.random.fold_in(key, 1), (settings.batch, T, settings.width), jnp.float32)
         tokens_BT = jnp.zeros(x_BTD.shape[:2], jnp.int32)
 
         def first(x_BTD: Array, learn: float | None) -> Array:

@@ -120,9 +120,12 @@ def measure(settings: PaddingSettings) -> Numbers:
 def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Mapping[str, Array]:
     """Compute the readings of one draw of projections and sources, for each of B examples."""
     for_w, for_x, for_target, for_direction = jax.random.split(key, 4)
-    w_3DH = jax.random.normal(for_w, (3, D, D)) * D**-0.5
-    x_BSD, target_BTD = jax.random.normal(for_x, (3, S, D)), jax.random.normal(for_target, (3, 4, D))
-    direction_BTH = jax.random.normal(for_direction, (3, 4, D))
+    w_3DH = jax.random.normal(for_w, (3, D, D), jnp.float32) * D**-0.5
+    x_BSD, target_BTD = (
+        jax.random.normal(for_x, (3, S, D), jnp.float32),
+        jax.random.normal(for_target, (3, 4, D), jnp.float32),
+    )
+    direction_BTH = jax.random.normal(for_direction, (3, 4, D), jnp.float32)
     real_BS = jnp.arange(S) < jnp.array(lengths)[:, None]
 
     def objective(w_3DH: Array, x_SD: Array, target_TD: Array, real_S: Array, direction_TH: Array) -> Array:

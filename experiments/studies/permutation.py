@@ -67,8 +67,8 @@ def differences(model: Model, key: Array, T: int) -> Mapping[str, Array]:
     """Compute the differences for one draw of parameters, tokens and a shuffle."""
     for_params, for_tokens, for_target, for_order = jax.random.split(key, 4)
     params = model.init(for_params)
-    tokens_BT = jax.random.randint(for_tokens, (3, T), 0, 31)
-    target_BT = jax.random.randint(for_target, (3, T), 0, 31)
+    tokens_BT = jax.random.randint(for_tokens, (3, T), 0, 31, jnp.int32)
+    target_BT = jax.random.randint(for_target, (3, T), 0, 31, jnp.int32)
     shuffle = jnp.roll(jnp.arange(T - 1), 1)[jax.random.permutation(for_order, T - 1)]
     order_T = jnp.append(shuffle, T - 1)
     cross = model.config.architecture == "seq2seq"

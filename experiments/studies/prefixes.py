@@ -158,7 +158,7 @@ def train_row(name: str, settings: PrefixesSettings, learn: Array, check: Array)
 def predicting(model: Model, params: Any, batch: Batch) -> Array:
     """Compute the nats per byte of the byte after a prefix, which alone is read; its length is random per window."""
     B, T = batch["target"].shape
-    lengths_B = jax.random.randint(jax.random.key(1), (B,), 1, T + 1)
+    lengths_B = jax.random.randint(jax.random.key(1), (B,), 1, T + 1, jnp.int32)
     before = jnp.arange(T) < lengths_B[:, None]
     tokens = jnp.where(before, batch["target"], 0)
     inputs = {"target": tokens, "source": tokens, "target_lengths": lengths_B, "source_lengths": lengths_B}

@@ -77,7 +77,7 @@ def measure(settings: ScalingSettings) -> Numbers:
 def statistics(key: Array, score: str, T: int, S: int, H: int) -> Mapping[str, Array]:
     """Compute the statistics of one draw of T queries and S keys."""
     first, second = jax.random.split(key)
-    q, k = jax.random.normal(first, (1, T, 1, H)), jax.random.normal(second, (1, S, 1, H))
+    q, k = jax.random.normal(first, (1, T, 1, H), jnp.float32), jax.random.normal(second, (1, S, 1, H), jnp.float32)
     s_TS, w_TS = raw_scores(q, k, score)[0, 0], attention_weights(q, k, score=score)[0, 0]
     entropy_T = -jnp.sum(jax.scipy.special.xlogy(w_TS, w_TS), axis=-1)
     squared = jnp.sum(w_TS**2, -1) - 2.0 * jnp.sum(w_TS**3, -1) + jnp.sum(w_TS**2, -1) ** 2

@@ -102,7 +102,9 @@ def long_key_wins(key: Array, score: str, length: float, settings: ScoresSetting
         return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
     for_query, for_keys = jax.random.split(key)
-    query_BH, keys_BSH = (unit(jax.random.normal(k, s)) for k, s in ((for_query, (B, H)), (for_keys, (B, S, H))))
+    query_BH, keys_BSH = (
+        unit(jax.random.normal(k, s, jnp.float32)) for k, s in ((for_query, (B, H)), (for_keys, (B, S, H)))
+    )
     aside_BH = keys_BSH[:, 0] - jnp.sum(keys_BSH[:, 0] * query_BH, -1, keepdims=True) * query_BH
     keys_BSH = keys_BSH.at[:, 0].set(0.8 * query_BH + 0.6 * unit(aside_BH)).at[:, 1].multiply(length)
     scale = H**0.5
@@ -127,7 +129,7 @@ def initial_parameters(score: str, key: Array, *, heads: int, width: int) -> dic
 def time_rounds(name: str, settings: ScoresSettings) -> list[float]:
     """Measure the milliseconds of attention and its gradient in each round (B 4, T = S = 128, N 4, H 32)."""
     *keys, own = jax.random.split(jax.random.key(0), 4)
-    q, k, v = (jax.random.normal(key, (4, 128, 4, 32)) for key in keys)
+    q, k, v = (jax.random.normal(key, (4, 128, 4, 32), jnp.float32) for key in keys)
     parameters = initial_parameters(SCORES[name], own, heads=4, width=32)
 
     @jax.jit

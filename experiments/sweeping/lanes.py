@@ -28,6 +28,9 @@ AXIS = "lanes"
 MOST_TRIALS = 1_000_000
 """Largest number of trials, and of lanes; the memory allows fewer."""
 
+MOST_LANES = 32
+"""Trials at once, where memory holds them and no flag gives a number."""
+
 MOST_DEVICES = 1024
 """Largest number of parts of a CPU that compute side by side."""
 
@@ -175,6 +178,15 @@ def stacked(trees: Sequence[Any]) -> Any:
 def row(lanes: Any, i: int) -> Any:
     """Return one lane of a tree with a leading R."""
     return jax.tree.map(lambda x: x[i], lanes)
+
+
+def mean_loss(loss_R: Any, running_R: Any) -> float | None:
+    """Average the loss of a step over the lanes that it has updated; None where it has updated none.
+
+    The metrics of other lanes are of no trial, or not finite.
+    """
+    updated = np.asarray(loss_R)[np.asarray(running_R)]
+    return float(updated.mean()) if updated.size else None
 
 
 def _guarded(update: Update) -> Callable[..., Any]:

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import submitit
 
 from experiments.training import signals
 from experiments.training.processes import child
+from experiments.training.signals import PatientStopRequest
 from transformer.errors import counted, problem
 
 LAUNCHING = ("--workers", "--slurm", "--slurm_options")
@@ -22,6 +24,12 @@ MINUTES = 60 * 24
 """The time limit of a Slurm job (minutes), unless an option gives another."""
 
 POLL_SECONDS = 0.1
+
+STOPPING_SECONDS = 600.0
+"""Longest wait for workers that were asked to stop: each ends its step or its compilation, and saves."""
+
+AGAIN_SECONDS = 30.0
+"""Longest wait for them once this process was asked again, or its terminal has hung up."""
 
 
 def submit(flags: Any, argv: Sequence[str]) -> int:
@@ -60,11 +68,12 @@ def _submit_jobs(flags: Any, command: list[str], folder: Path) -> int:
 def _run_here(count: int, command: list[str], folder: Path) -> int:
     """Run workers as processes of this machine; a request to stop is passed on to them.
 
-    Each is in a process group of its own, so that Ctrl-C does not reach it a second time, past this process.
+    Each is in a process group of its own, so that what the terminal sends reaches it through this process alone: once,
+    as SIGTERM, at which it saves, whatever this process got and however often.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{os.getpid()}-{number}" for number in range(count)]
-    with contextlib.ExitStack() as stack, signals.catch_stop_signals() as stop:
+    with contextlib.ExitStack() as stack, signals.catch_stop_signals(PatientStopRequest) as stop:
         workers = {
             name: stack.enter_context(child(command, folder / f"{name}.out", folder / f"{name}.err")) for name in names
         }
@@ -72,11 +81,9 @@ def _run_here(count: int, command: list[str], folder: Path) -> int:
         while stop.received is None and any(worker.poll() is None for worker in workers.values()):
             time.sleep(POLL_SECONDS)
         if stop.received is not None:
-            for worker in workers.values():
-                worker.terminate()
-            for worker in workers.values():
-                worker.wait()
-            print("Stopped; saved. The same command goes on.")
+            late = _stop(workers, stop)
+            with contextlib.suppress(OSError):  # of a terminal that has hung up
+                print(_stopped_line(late), flush=True)
             return signals.exit_code(stop.received)
     without_best = any(worker.returncode == 1 for worker in workers.values())
     failed = [name for name, worker in workers.items() if worker.returncode not in (0, 1)]
@@ -84,6 +91,28 @@ def _run_here(count: int, command: list[str], folder: Path) -> int:
         print(f"worker {name} failed, see {folder / name}.err", file=sys.stderr)
     print("" if names[0] in failed else (folder / f"{names[0]}.out").read_text(errors="replace").strip())
     return 1 if failed or without_best else 0
+
+
+def _stop(workers: Mapping[str, subprocess.Popen], stop: PatientStopRequest) -> list[str]:
+    """Ask workers to save and end, and wait for them; return the names of those that have not ended in time."""
+    for worker in workers.values():
+        worker.terminate()
+    began, asked_again = time.monotonic(), None
+    while running := [name for name, worker in workers.items() if worker.poll() is None]:
+        now = time.monotonic()
+        asked_again = now if asked_again is None and stop.again else asked_again
+        if now - began > STOPPING_SECONDS or (asked_again is not None and now - asked_again > AGAIN_SECONDS):
+            break
+        time.sleep(POLL_SECONDS)
+    return running
+
+
+def _stopped_line(late: Sequence[str]) -> str:
+    """Return the line about a stop, with the names of the workers that did not end in time and are killed."""
+    if not late:
+        return "Stopped; saved. The same command goes on."
+    names = ", ".join(late)
+    return f"Stopped; not in time, so killed, with what they had saved before: {names}. The same command goes on."
 
 
 def _print_workers(where: str, names: list[str], command: list[str], folder: Path) -> None:

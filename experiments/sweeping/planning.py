@@ -12,9 +12,8 @@ from rich.console import Console
 
 from experiments.costs.memory import memory_of
 from experiments.sweeping.groups import Experiments, Trial, grouped, lanes_for
-from experiments.sweeping.lanes import Programs, lane_counts, lanes_mesh, mode_of, started
-from experiments.sweeping.session import Sweep
-from experiments.sweeping.worker import MOST_LANES
+from experiments.sweeping.lanes import MOST_LANES, Programs, lane_counts, lanes_mesh, mode_of, started
+from experiments.sweeping.search import Sweep
 from experiments.training.progress import duration, print_line
 from experiments.training.tables import final_table, print_table
 from transformer.errors import counted

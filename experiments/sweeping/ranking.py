@@ -14,9 +14,12 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from experiments.comparing.statistics import Bounds, Estimate, estimate
-from experiments.sweeping.record import DIVERGED, HALVED, RUNNING, LaneRecord
-from experiments.sweeping.study import LANES, SweepStudy
+from experiments.storage.retention import order
+from experiments.sweeping.attributes import DIVERGED, HALVED, RUNNING
+from experiments.sweeping.record import LaneRecord
+from experiments.sweeping.study import SweepStudy
 from experiments.tasks.task import Metric, Task
+from transformer.errors import counted, problem
 
 TIE = 1e-9
 """The largest part of a score, or of 1 where the score is smaller, that the loss adds to break ties."""
@@ -52,10 +55,6 @@ class Ranking(NamedTuple):
     def label(self) -> str:
         """The metric's name and unit."""
         return f"{self.metric} ({self.score.unit})"
-
-    def worse(self, score: float) -> float:
-        """Return a number that is larger the worse a score is; infinity for one that is not finite."""
-        return (-score if self.mode == "max" else score) if math.isfinite(score) else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +98,15 @@ def ranked(study: SweepStudy, ranking: Ranking) -> list[PointResult]:
     """Rank the points that are done, the best first: complete ones, then halved ones, then those that lack a score."""
     found = [_result(study, point, trial, ranking) for point, trial in study.results().items()]
 
-    def order(result: PointResult) -> tuple[Any, ...]:
+    def place(result: PointResult) -> tuple[Any, ...]:
         return (
             result.estimate.diverged,
             result.halved,
-            ranking.worse(result.estimate.mean),
-            math.inf if result.loss.diverged else _or_infinity(result.loss.mean),
+            *order(result.estimate.mean, None if result.loss.diverged else result.loss.mean, ranking.mode),
             result.point,
         )
 
-    return sorted(found, key=order)
+    return sorted(found, key=place)
 
 
 def best(results: Sequence[PointResult]) -> PointResult | None:
@@ -129,9 +127,27 @@ def search_value(records: Sequence[dict[str, Any]], ranking: Ranking) -> float:
     mean = float(np.mean([record["score"] for record in records]))
     if not math.isfinite(mean):
         return sign * math.inf
-    loss = _or_infinity(float(np.mean([_loss(record, ranking) for record in records])))
+    loss = float(np.mean([_loss(record, ranking) for record in records]))
     share = loss / (1.0 + loss) if math.isfinite(loss) else 1.0
     return mean + sign * TIE * max(1.0, abs(mean)) * share
+
+
+def rungs(steps: int, evaluate_every: int, halvings: int) -> list[int]:
+    """Return the steps at which the worse half stops: steps / 2^halvings, ..., steps / 2, each at its next evaluation.
+
+    Raises:
+        UserError: two of them fall on one evaluation, or on the last step.
+    """
+    exact = [steps / 2**k for k in range(halvings, 0, -1)]
+    found = [math.ceil(at / evaluate_every) * evaluate_every for at in exact]
+    if len({*found, steps}) <= len(found) or any(at > steps for at in found):
+        raise problem(
+            "the halvings fall between too few evaluations",
+            got=f"{counted(halvings, 'halving')} of {counted(steps, 'step')}, an evaluation every {evaluate_every}",
+            expected="an evaluation for each",
+            do="Lower training.output.evaluate_every, or --halvings.",
+        )
+    return found
 
 
 def worse_half(lanes: Sequence[LaneRecord]) -> tuple[set[int], int]:
@@ -145,19 +161,19 @@ def worse_half(lanes: Sequence[LaneRecord]) -> tuple[set[int], int]:
     for lane in running:
         points.setdefault(lane.trial.point, []).append(lane)
 
-    def order(point: int) -> tuple[float, float, int]:
+    def place(point: int) -> tuple[float, float, int]:
         own = points[point]
         ranking = Ranking.of(own[0].trial.experiment.task, own[0].early_stopping.metric)
         losses = [lane.evaluations["last"].get(ranking.loss, math.nan) for lane in own]
-        mean = ranking.worse(float(np.mean([lane.curve[-1][1] for lane in own])))
-        return mean, _or_infinity(float(np.mean(losses))), point
+        mean = float(np.mean([lane.curve[-1][1] for lane in own]))
+        return *order(mean, float(np.mean(losses)), ranking.mode), point
 
-    in_order = sorted(points, key=order)
+    in_order = sorted(points, key=place)
     return set(in_order[math.ceil(len(in_order) / 2) :]), len(in_order)
 
 
 def _result(study: SweepStudy, point: int, trial: FrozenTrial, ranking: Ranking) -> PointResult:
-    lanes = trial.user_attrs[LANES]
+    lanes = study.lanes_of(trial)
     known = [lane["score"] is not None and not _diverged(lane) for lane in lanes]
     scores = [lane["score"] if is_known else math.nan for lane, is_known in zip(lanes, known, strict=True)]
     losses = [_loss(lane, ranking) if is_known else math.nan for lane, is_known in zip(lanes, known, strict=True)]
@@ -176,7 +192,3 @@ def _loss(record: dict[str, Any], ranking: Ranking) -> float:
 
 def _diverged(record: dict[str, Any]) -> bool:
     return record["status"] == DIVERGED
-
-
-def _or_infinity(value: float) -> float:
-    return value if math.isfinite(value) else math.inf

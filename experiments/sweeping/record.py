@@ -1,40 +1,49 @@
-"""The record of one lane beside its state: metrics, the best score so far, its status.
+"""The record of one lane beside its state: metrics, the best score so far, its status; and its stored forms."""
 
-`export` writes a lane as an ordinary working directory, which `evaluate`, `generate` and a resumed `train` accept.
-"""
-
-import contextlib
 import dataclasses
+import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
+from optuna.trial import FrozenTrial
 
-from experiments import settings
-from experiments.data.stored_json import Table, read_json
-from experiments.runs.run_data import write_run_data
-from experiments.storage.checkpoints import Checkpoints
+from experiments.data.stored_json import Checked, Table, flaw, read_json, unreadable
 from experiments.storage.metrics import Metrics
-from experiments.storage.retention import Retention
-from experiments.storage.workdir import open_workdir
+from experiments.storage.retention import order
+from experiments.storage.workdir import write_text_atomically
+from experiments.sweeping.attributes import NUMBERS, PAIR, RUNNING, STATUS
 from experiments.sweeping.groups import Trial, trial_name
-from experiments.sweeping.study import POINT, SweepStudy, TakenTrial
+from experiments.sweeping.study import SweepStudy, TakenTrial
 from experiments.training.early_stopping import EarlyStopping
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import MetricsWindow
-from transformer.errors import UserError, problem
+from transformer.errors import counted, problem
+from transformer.schema import Check
 
 CLAIMS = Table({"claims": [Table({"point": int, "values": dict, "trial": int})], "trials": [str]})
 """Shape of claims.json."""
 
-RUNNING = "running"
-FINISHED = "finished"
-EARLY = "stopped early"
-HALVED = "halved"
-DIVERGED = "diverged"
-TAKEN = "taken"
-"""The status of a lane that another worker took while no worker trained it here."""
+RECORDS = Table(
+    {
+        "lanes": [
+            Table(
+                {
+                    "window": [NUMBERS],
+                    "streak": (dict, None),
+                    "status": Checked(str, Check(lambda status: status in STATUS, f"one of {', '.join(STATUS)}")),
+                    "step": int,
+                    "best": (PAIR, None),
+                    "curve": [PAIR],
+                    "evaluations": Table({}, others=NUMBERS),
+                    "test": NUMBERS,
+                }
+            )
+        ]
+    }
+)
+"""Shape of what a checkpoint of lanes stores beside their states, see `LaneRecord.to_record`."""
 
 
 @dataclasses.dataclass
@@ -48,7 +57,7 @@ class LaneRecord:
         early_stopping: early stopping by training.patience.
         status: RUNNING, or the reason of its end.
         step: updates done at its end.
-        best: (step, score) of the best evaluation, the newest of equals.
+        best: (step, score) of the best evaluation, see `retention.order`.
         curve: (step, score) of every evaluation.
         evaluations: "best" and "last" -> the scores of the validation split.
         test: the scores of the test split, at the end.
@@ -93,8 +102,10 @@ class LaneRecord:
         score = scores[self.early_stopping.metric]
         self.curve.append((step, score))
         self.early_stopping = self.early_stopping.after(step, score, self.mode, training.patience)
-        sign = 1.0 if self.mode == "max" else -1.0
-        best = math.isfinite(score) and (self.best is None or sign * score >= sign * self.best[1])
+        loss = task.names["loss"]
+        own = order(score, scores.get(loss), self.mode)
+        before = None if self.best is None else order(self.best[1], self.evaluations["best"].get(loss), self.mode)
+        best = own[0] < math.inf and (before is None or own < before)
         self.best = (step, score) if best else self.best
         self.evaluations |= {"last": scores, **({"best": scores} if best else {})}
         return best
@@ -150,58 +161,23 @@ class LaneRecord:
         return lane
 
 
-def export_config(trial: Trial, devices: str) -> None:
-    """Write config.json of a trial whose checkpoints are not kept; a trial that another worker writes is left as it is.
-
-    Args:
-        devices: the platform and its devices, in words.
-    """
-    workdir, data = trial.workdir, trial.experiment.task.splits.fingerprint
-    if not (workdir / "checkpoints").exists():
-        (workdir / "config.json").unlink(missing_ok=True)  # of another study
-    config = settings.to_json_dict(trial.experiment.config)
-    with contextlib.suppress(UserError):
-        open_workdir(workdir, config, differences=settings.differences, devices=devices, data=data).close()
+def check_records(extra: Mapping[str, Any], lanes: int, directory: Path) -> None:
+    """Raise a UserError unless a checkpoint in this directory holds the records of so many lanes."""
+    why = flaw(extra, RECORDS, surrogates=True, finite=False)
+    if why is None and len(extra["lanes"]) != lanes:
+        why = f"it is of {counted(len(extra['lanes']), 'lane')}, expected {lanes:,}"
+    if why is not None:
+        raise unreadable(directory, why, f"Delete {directory.parent}: its trials are trained again from the start.")
 
 
-def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
-    """Write config, tokenizers and checkpoints of a trial beside its metrics, which exist already.
-
-    Args:
-        lane: a lane that has ended.
-        last: its state at the end.
-        best: its state at `lane.best`.
-        devices: the platform and its devices, in words.
-
-    Raises:
-        UserError, OSError: the directory cannot be written, or holds another run.
-    """
-    experiment, workdir = lane.trial.experiment, lane.trial.workdir
-    config, task = settings.to_json_dict(experiment.config), experiment.task
-    best_metric = lane.early_stopping.metric
-    with (
-        open_workdir(workdir, config, differences=settings.differences, devices=devices, data=task.splits.fingerprint),
-        Checkpoints(
-            workdir / "checkpoints",
-            Retention.of(experiment.config.training),
-            best_metric,
-            lane.mode,
-        ) as checkpoints,
-    ):
-        write_run_data(workdir, task)
-        record = {
-            "config": config,
-            "window": lane.recent_metrics.fetch(),
-            "early_stopping": lane.early_stopping.to_record(),
-        }
-        if lane.best is not None and lane.best[0] != lane.step:
-            checkpoints.save(lane.best[0], jax.device_put(best), record, lane.evaluations["best"])
-        evaluated = lane.step in dict(lane.curve)
-        checkpoints.save(lane.step, jax.device_put(last), record, lane.evaluations["last"] if evaluated else None)
+def write_claims(path: Path, claims: Sequence[TakenTrial], trials: Sequence[Trial]) -> None:
+    """Write claims.json of lanes: the points that their worker has taken, and the names of the trials, in order."""
+    record = {"claims": [dataclasses.asdict(one) for one in claims], "trials": [trial.name for trial in trials]}
+    write_text_atomically(path, json.dumps(record))
 
 
 def read_claims(path: Path, study: SweepStudy) -> tuple[list[TakenTrial], list[str]]:
-    """Read claims.json of lanes: the points that their worker has taken, and the names of the trials, in order.
+    """Read what `write_claims` has written.
 
     Raises:
         UserError: the file is damaged, or of another study.
@@ -210,7 +186,13 @@ def read_claims(path: Path, study: SweepStudy) -> tuple[list[TakenTrial], list[s
     record = read_json(path, CLAIMS, do=do)
     taken = [TakenTrial(claim["point"], claim["values"], claim["trial"]) for claim in record["claims"]]
     names = {trial_name(one.point, seed) for one in taken for seed in study.space.seeds}
-    of_study = {(trial.user_attrs.get(POINT), study.id_of(trial)) for trial in study.trials()}
-    if not {(one.point, one.trial) for one in taken} <= of_study or not set(record["trials"]) <= names:
+    known = {study.id_of(trial): trial for trial in study.trials()}
+    own = all(one.trial in known and _is_of(one, known[one.trial], study) for one in taken)
+    if not own or not set(record["trials"]) <= names:
         raise problem(f"{path} is of another study", do=do)
     return taken, record["trials"]
+
+
+def _is_of(one: TakenTrial, trial: FrozenTrial, study: SweepStudy) -> bool:
+    """Return whether a trial is the one that was taken; studies of earlier versions may lack its values."""
+    return one.point == study.point_of(trial) and trial.params in ({}, one.values)

@@ -20,16 +20,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.storage.checkpoints import Checkpoints
+from experiments.storage.checkpoints import Checkpoints, Restored
+from experiments.sweeping.attributes import DIVERGED, EARLY, FINISHED, HALVED, RUNNING, TAKEN
 from experiments.sweeping.groups import Trial
-from experiments.sweeping.lanes import Programs, padded, place, row, stacked
-from experiments.sweeping.ranking import worse_half
-from experiments.sweeping.record import DIVERGED, EARLY, FINISHED, HALVED, RUNNING, TAKEN, LaneRecord
+from experiments.sweeping.lanes import Programs, mean_loss, padded, place, row, stacked
+from experiments.sweeping.ranking import rungs, worse_half
+from experiments.sweeping.record import LaneRecord, check_records
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import Progress
 from experiments.training.signals import StopRequest
-from transformer.errors import counted, problem
+from transformer.errors import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +99,7 @@ class LanesRun:
                 self._show(progress, step, before, batch, evaluated=True)
             self._copy_to_host(step)
             self._save(step)
-        for lane in self.lanes:
-            lane.metrics.close()
-        return LanesResult(self.lanes, self.last, self.best)
+        return self._closed()
 
     def _show(self, progress: Progress, step: int, of_step: tuple[Any, Any], batch: Any, evaluated: bool) -> None:
         """Show the mean loss of a step's running lanes, and count the batch whose update has begun since.
@@ -134,13 +133,40 @@ class LanesRun:
             self.best = jax.tree.map(np.copy, self.last)
             self.lanes = [LaneRecord.at(trial) for trial in self.trials]
             return 0
+        return self._restore_from(self._saved())
+
+    def restore_ended(self) -> LanesResult | None:
+        """Restore lanes that have all ended; return None, and write nothing, where one has not or none is saved.
+
+        Raises:
+            UserError: the checkpoint cannot be read, or is of other lanes.
+        """
+        with self.checkpoints:
+            saved = None if self.checkpoints.latest_step() is None else self._saved()
+        if saved is None or any(record["status"] == RUNNING for record in saved.extra["lanes"]):
+            return None
+        self._restore_from(saved)
+        return self._closed()
+
+    def _saved(self) -> Restored:
+        """Read the newest checkpoint."""
         example = jax.eval_shape(self.trials[0].experiment.initial_state, self.trials[0].experiment.hyperparameters)
         many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.trials), *x.shape), x.dtype), example)
-        step, states, extra = self.checkpoints.restore({"last": many, "best": many})
-        self.last, self.best = (jax.tree.map(np.array, states[name]) for name in ("last", "best"))
-        records = zip(self.trials, extra["lanes"], strict=True)
-        self.lanes = [LaneRecord.from_record(trial, record, step) for trial, record in records]
-        return step
+        saved = self.checkpoints.restore({"last": many, "best": many})
+        check_records(saved.extra, len(self.trials), self.checkpoints.directory)
+        return saved
+
+    def _restore_from(self, saved: Restored) -> int:
+        self.last, self.best = (jax.tree.map(np.array, saved.state[name]) for name in ("last", "best"))
+        records = zip(self.trials, saved.extra["lanes"], strict=True)
+        self.lanes = [LaneRecord.from_record(trial, record, saved.step) for trial, record in records]
+        return saved.step
+
+    def _closed(self) -> LanesResult:
+        """Close the metrics of the lanes; return what became of them."""
+        for lane in self.lanes:
+            lane.metrics.close()
+        return LanesResult(self.lanes, self.last, self.best)
 
     def _load(self, worthwhile: Callable[[int, int], bool] = lambda new, old: True) -> None:
         """Copy the lanes that are running from the host to the devices, for the smallest program that holds them.
@@ -264,34 +290,7 @@ class LanesRun:
         self._saved_at = time.monotonic()
 
 
-def mean_loss(loss_R: Any, running_R: Any) -> float | None:
-    """Average the loss of a step over the lanes that it has updated; None where it has updated none.
-
-    The metrics of other lanes are of no trial, or not finite.
-    """
-    updated = np.asarray(loss_R)[np.asarray(running_R)]
-    return float(updated.mean()) if updated.size else None
-
-
 def _assign(lanes: Any, i: int, state: Any) -> None:
     """Write one lane of a tree on the host."""
     for leaf, value in zip(jax.tree.leaves(lanes), jax.tree.leaves(state), strict=True):
         leaf[i] = value
-
-
-def rungs(steps: int, evaluate_every: int, halvings: int) -> list[int]:
-    """Return the steps at which the worse half stops: steps / 2^halvings, ..., steps / 2, each at its next evaluation.
-
-    Raises:
-        UserError: two of them fall on one evaluation, or on the last step.
-    """
-    exact = [steps / 2**k for k in range(halvings, 0, -1)]
-    found = [math.ceil(at / evaluate_every) * evaluate_every for at in exact]
-    if len({*found, steps}) <= len(found) or any(at > steps for at in found):
-        raise problem(
-            "the halvings fall between too few evaluations",
-            got=f"{counted(halvings, 'halving')} of {counted(steps, 'step')}, an evaluation every {evaluate_every}",
-            expected="an evaluation for each",
-            do="Lower training.output.evaluate_every, or --halvings.",
-        )
-    return found

@@ -84,10 +84,12 @@ class Dimension:
         return value[0] if len(self.names) == 1 else "+".join(map(schema.show, value))
 
     def assigned(self, stored: Any) -> dict[str, Any]:
-        """Return the value of each setting, from the value that a study stores."""
+        """Return the value of each setting, from the value that a study stores. Raises UserError for any other."""
         if isinstance(self.values, Range):
-            return {self.names[0]: stored}
-        chosen = next((value for value in self.values if self.label(value) == stored), None)
+            is_number = isinstance(stored, int | float) and not isinstance(stored, bool) and math.isfinite(stored)
+            chosen = (stored,) if is_number else None
+        else:
+            chosen = next((value for value in self.values if self.label(value) == stored), None)
         if chosen is None:  # a storage of others
             raise problem(f"the study holds a value of {self.name} that is not in the space", got=repr(stored))
         return dict(zip(self.names, chosen, strict=True))

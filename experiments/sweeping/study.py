@@ -18,17 +18,24 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.sweeping.attributes import (
+    DONE,
+    ERROR,
+    LANES,
+    POINT,
+    READY,
+    check_study,
+    decoding,
+    lanes_of,
+    name_of,
+    point_of,
+    refuse_other,
+)
 from experiments.sweeping.space import Point, Range, Space
 from experiments.sweeping.storage import fail_stale_trials
-from transformer.errors import problem
-
-POINT, LANES, ERROR, READY = "point", "lanes", "error", "ready"
-"""Attributes of trials (number of the point, results of its lanes, why it cannot be trained) and of a study."""
 
 PATIENCE = 30.0
 """Seconds that a worker waits for another one to finish creating the study."""
-
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
@@ -100,9 +107,16 @@ class SweepStudy:
         """Return the trials of each point by its number, oldest first."""
         found: dict[int, list[FrozenTrial]] = {number: [] for number in range(self.points)}
         for trial in self.trials():
-            if trial.user_attrs.get(POINT) in found:
-                found[trial.user_attrs[POINT]].append(trial)
+            found[self.point_of(trial)].append(trial)
         return found
+
+    def point_of(self, trial: FrozenTrial) -> int:
+        """Read the number of a trial's point."""
+        return point_of(trial, self.points, name_of(self.study, self.storage, trial))
+
+    def lanes_of(self, trial: FrozenTrial) -> list[dict[str, Any]]:
+        """Read the records of the lanes of a trial that is done."""
+        return lanes_of(trial, name_of(self.study, self.storage, trial))
 
     def results(self) -> dict[int, FrozenTrial]:
         """Return the trial that counts of each point that is done, by its number."""
@@ -121,7 +135,7 @@ class SweepStudy:
         for trial in self.trials(TrialState.WAITING):
             if len(taken) == most:
                 break
-            new = self._with_values(trial) if self.take_waiting(self.id_of(trial)) else None
+            new = self.take_waiting(trial)
             taken += [] if new is None else [new]
         return taken
 
@@ -130,16 +144,20 @@ class SweepStudy:
         study = self.storage.get_study_id_from_name(self.study.study_name)
         return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
 
-    def take_waiting(self, trial: int) -> bool:
-        """Try to take a waiting trial; return whether it now belongs to this worker.
+    def take_waiting(self, trial: FrozenTrial) -> TakenTrial | None:
+        """Try to take a waiting trial, and draw the values that it does not have.
 
         The first heartbeat is recorded before, so that the trial is found if this worker is killed here.
+
+        Returns:
+            None where another worker has it, another trial of its point came before, or drawing took so long that this
+            worker counted as dead.
         """
-        try:
-            self.storage.record_heartbeat(trial)
-            return self.storage.set_trial_state_values(trial, TrialState.RUNNING)
-        except UpdateFinishedTrialError:
-            return False
+        own = self.id_of(trial)
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self.storage.record_heartbeat(own)
+            return self._drawn(trial, own) if self.storage.set_trial_state_values(own, TrialState.RUNNING) else None
+        return None
 
     def record_result(
         self, taken: TakenTrial, lanes: list[dict[str, Any]], score: float, pruned_at: int | None = None
@@ -165,7 +183,8 @@ class SweepStudy:
 
     def recorded_lanes(self, taken: TakenTrial) -> list[dict[str, Any]]:
         """Return the records of seeds that `record_lanes` has stored."""
-        return self.storage.get_trial(taken.trial).user_attrs.get(LANES, [])
+        trial = self.storage.get_trial(taken.trial)
+        return self.lanes_of(trial) if LANES in trial.user_attrs else []
 
     def record_lanes(self, taken: TakenTrial, lanes: list[dict[str, Any]]) -> None:
         """Store the records of some seeds of a point until those of the others exist."""
@@ -183,21 +202,10 @@ class SweepStudy:
             self.storage.set_trial_user_attr(taken.trial, ERROR, why)
             self.storage.set_trial_state_values(taken.trial, TrialState.FAIL)
 
-    def _with_values(self, trial: FrozenTrial) -> TakenTrial | None:
-        """Draw the values of a trial that was taken.
-
-        Returns:
-            None where another trial of its point came before, or where drawing took so long that this worker counted
-            as dead.
-        """
-        with contextlib.suppress(UpdateFinishedTrialError):
-            return self._drawn(trial)
-        return None
-
-    def _drawn(self, trial: FrozenTrial) -> TakenTrial | None:
-        point = trial.user_attrs[POINT]
+    def _drawn(self, trial: FrozenTrial, own: int) -> TakenTrial | None:
+        """Draw the values of a trial that was taken; None where another trial of its point came before."""
+        point = self.point_of(trial)
         others = [t for t in self.by_point()[point] if t.number != trial.number]
-        own = self.id_of(trial)
         if _settled(others) or any(t.state == TrialState.RUNNING and t.number < trial.number for t in others):
             self.storage.set_trial_state_values(own, TrialState.FAIL)
             return None
@@ -210,7 +218,7 @@ class SweepStudy:
         """Queue the points that are neither done nor taken nor waiting."""
         for point, trials in self.by_point().items():
             if not _settled(trials) and not any(not t.state.is_finished() for t in trials):
-                values = trials[-1].params if trials else {}
+                values = max((trial.params for trial in trials), key=len, default={})  # one was lost while it drew
                 self.study.enqueue_trial(values, user_attrs={POINT: point})
 
 
@@ -222,7 +230,7 @@ def open_study(storage: RDBStorage, name: str, search: Search, *, mode: str, pro
         properties: further properties that all workers must share, name -> JSON.
 
     Raises:
-        UserError: a study of this name exists with another space or other properties.
+        UserError: a study of this name exists with another space or other properties, or is damaged.
     """
     points = len(search.points)
     shared = {"space": search.space.to_lines(), "sampler": search.sampler, "number of trials": points, **properties}
@@ -230,9 +238,12 @@ def open_study(storage: RDBStorage, name: str, search: Search, *, mode: str, pro
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(storage=storage, study_name=name)
-        _wait_until_ready(study)
-        _refuse_other(study, name, shared)
+        with decoding(name, storage):
+            study = optuna.load_study(storage=storage, study_name=name)
+            refuse_other(study, shared)
+            check_study(study, storage, search.space, points)
+            _wait_until_ready(study)
+            refuse_other(study, shared)
         return SweepStudy(study, storage, search)
     for key, value in shared.items():
         study.set_user_attr(key, value)
@@ -246,23 +257,6 @@ def _wait_until_ready(study: optuna.Study) -> None:
     until = time.monotonic() + PATIENCE
     while not study.user_attrs.get(READY) and time.monotonic() < until:
         time.sleep(0.2)
-
-
-def _refuse_other(study: optuna.Study, name: str, properties: dict[str, Any]) -> None:
-    """Raise a UserError for an existing study that differs in one of the properties."""
-    before = study.user_attrs
-    for key, value in properties.items():
-        if key in before and before[key] != value:
-            raise problem(
-                f"the study {name!r} exists with another {key}",
-                got=_in_words(value),
-                expected=_in_words(before[key]),
-                do="Choose another --study (or --workdir), or the flags that it was created with.",
-            )
-
-
-def _in_words(value: Any) -> str:
-    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _settled(trials: Sequence[FrozenTrial]) -> bool:

@@ -9,36 +9,28 @@ Elsewhere their points are trained again from the start, once their worker has m
 """
 
 import dataclasses
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
-from rich.console import Console
 
 from experiments.costs.summary import Costs, costs_of, write_costs
-from experiments.storage.workdir import write_text_atomically
 from experiments.storage.workdir_checks import LANES, TRIALS
+from experiments.sweeping.attributes import HALVED, TAKEN
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
-from experiments.sweeping.lanes import Programs, lanes_mesh, row
+from experiments.sweeping.keeping import export, export_config, remove_checkpoints, remove_lanes, remove_rest
+from experiments.sweeping.lanes import MOST_LANES, Programs, lanes_mesh, row
 from experiments.sweeping.ranking import Ranking, best, ranked, search_value
-from experiments.sweeping.record import HALVED, TAKEN, LaneRecord, export, export_config, read_claims
+from experiments.sweeping.record import LaneRecord, read_claims, write_claims
 from experiments.sweeping.runner import LanesResult, LanesRun
 from experiments.sweeping.storage import Heartbeat, locked
 from experiments.sweeping.study import SweepStudy, TakenTrial
-from experiments.training.progress import print_line, progress
+from experiments.training.reporter import Reporter
 from experiments.training.signals import StopRequest
 from transformer.errors import UserError, counted
-
-MOST_LANES = 32
-"""Trials at once, where memory holds them and no flag gives a number."""
-
-KEEP = ("best", "all", "none")
-"""Trials whose checkpoints are written at the end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Options:
         mode: "map" or "vmap".
         shared: all lanes learn from the data of one seed.
         halvings: number of times that the worse half of the points that are trained together stops.
-        keep: trials whose checkpoints are written: a row of KEEP.
+        keep: trials whose checkpoints are written: a row of `keeping.KEEP`.
         devices: the platform and its devices, in words.
         ranking: the scores that points are ranked by.
         force: train though the memory is too small.
@@ -78,7 +70,7 @@ class Worker:
         options: its options.
         heartbeat: records heartbeats of the trials that this worker has taken.
         stop: read between steps.
-        console: where lines and the progress are printed.
+        reporter: where lines and the progress go.
     """
 
     def __init__(
@@ -89,10 +81,10 @@ class Worker:
         options: Options,
         heartbeat: Heartbeat,
         stop: StopRequest,
-        console: Console,
+        reporter: Reporter,
     ):
         self.study, self.resolve, self.options, self.heartbeat = study, resolve, options, heartbeat
-        self.stop, self.console = stop, console
+        self.stop, self.reporter = stop, reporter
         self.experiments = experiments
         self.mesh = lanes_mesh()
         self.compiled = 0
@@ -118,14 +110,11 @@ class Worker:
                 self._train_from_start(taken)
             elif left := self.study.left():
                 if waiting_for != left:
-                    self._print(f"waiting for {counted(left, 'trial')} of other workers")
+                    self.reporter.event(f"waiting for {counted(left, 'trial')} of other workers")
                 waiting_for = left
                 time.sleep(1.0)
             else:
                 return
-
-    def _print(self, line: str) -> None:
-        print_line(self.console, line)
 
     def _train_from_start(self, taken: Sequence[TakenTrial]) -> None:
         """Train points from their first step, group by group."""
@@ -135,7 +124,7 @@ class Worker:
             try:
                 trials += self._trials(one)
             except UserError as error:
-                self._print(f"trial {one.point} cannot be trained: {error}")
+                self.reporter.event(f"trial {one.point} cannot be trained: {error}")
                 self.study.fail(one, str(error))
         by_point = {one.point: one for one in taken}
         begun: set[int] = set()
@@ -150,7 +139,9 @@ class Worker:
                 with locked(directory, wait=True) as is_locked:  # another worker may look into it for a moment
                     if is_locked:
                         begun |= set(points)
-                        self._train(directory, [by_point[point] for point in points], part)
+                        own = [by_point[point] for point in points]
+                        write_claims(directory / "claims.json", own, part)
+                        self._train(directory, own, part)
         for one in taken:
             if one.point not in begun:  # the request to stop came before
                 self.study.give_back(one)
@@ -170,7 +161,7 @@ class Worker:
                     self.study.give_back(one)
                 raise
             for one in points:
-                self._print(f"trial {one.point} cannot be trained: {error}")
+                self.reporter.event(f"trial {one.point} cannot be trained: {error}")
                 self.study.fail(one, str(error))
             return []
 
@@ -214,16 +205,28 @@ class Worker:
         """Train lanes whose worker has ended, from their checkpoint."""
         with locked(directory) as is_locked:
             if not is_locked or not (directory / "claims.json").exists():
-                return
+                return remove_rest(directory) if is_locked else None
             before, names = read_claims(directory / "claims.json", self.study)
-            taken = [again for again in map(self._take_again, before) if again is not None]
-            if not taken:
-                shutil.rmtree(directory)
-                return
-            self._print(f"going on with {counted(len(taken), 'trial')} of a worker that has ended")
-            self.heartbeat.trials |= {one.trial for one in taken}
-            trials = {trial.name: trial for one in before for trial in self._trials(one)}
-            self._train(directory, taken, [trials[name] for name in names])
+            again = {one.point: found for one in before if (found := self._take_again(one)) is not None}
+            by_name = {trial.name: trial for one in before for trial in self._trials(one)}
+            trials = [by_name[name] for name in names]
+            if not again:
+                return self._keep_ended(directory, trials)
+            self.reporter.event(f"going on with {counted(len(again), 'trial')} of a worker that has ended")
+            self.heartbeat.trials |= {one.trial for one in again.values()}
+            write_claims(directory / "claims.json", [again.get(one.point, one) for one in before], trials)
+            self._train(directory, list(again.values()), trials)
+
+    def _keep_ended(self, directory: Path, trials: list[Trial]) -> None:
+        """Do what a worker did not that ended after it recorded results: write checkpoints of its lanes."""
+        try:
+            result = self._lanes(directory, trials).restore_ended()
+        except UserError as error:
+            self.reporter.event(f"no checkpoint is kept of {', '.join(trial.name for trial in trials)}: {error}")
+        else:
+            if result is not None:
+                self._keep(result)
+        remove_lanes(directory)
 
     def _take_again(self, taken: TakenTrial) -> TakenTrial | None:
         """Take a trial of a worker that has ended; return None if another worker has taken it before."""
@@ -231,33 +234,34 @@ class Worker:
         storage.record_heartbeat(taken.trial)
         if storage.get_trial(taken.trial).state == TrialState.RUNNING:
             return taken
-        for trial in self.study.by_point()[taken.point]:
-            if trial.state == TrialState.WAITING and self.study.take_waiting(self.study.id_of(trial)):
-                return dataclasses.replace(taken, trial=self.study.id_of(trial))
-        return None
+        waiting = (t for t in self.study.by_point()[taken.point] if t.state == TrialState.WAITING)
+        return next(filter(None, map(self.study.take_waiting, waiting)), None)
 
     def _train(self, directory: Path, taken: Sequence[TakenTrial], trials: list[Trial]) -> None:
-        """Train lanes in a directory that is locked, and record their results."""
-        record = {"claims": [dataclasses.asdict(one) for one in taken], "trials": [t.name for t in trials]}
-        write_text_atomically(directory / "claims.json", json.dumps(record))
-        lanes = LanesRun(
+        """Train lanes in a directory that is locked, record their results, and write checkpoints.
+
+        A worker that is killed in between leaves the directory, whose checkpoint the next one writes from.
+        """
+        lanes, points = self._lanes(directory, trials), {one.point for one in taken}
+        first = lanes.restore_or_start(lambda trial: trial.point in points)
+        with self.reporter.progress(trials[0].experiment.config.training.steps, first) as shown:
+            result = lanes.run(first, shown)
+        if self.stop.received is None:
+            for one in taken:
+                self._record(one, [lane for lane in result.lanes if lane.trial.point == one.point])
+            self._keep(result)
+            remove_lanes(directory)
+
+    def _lanes(self, directory: Path, trials: list[Trial]) -> LanesRun:
+        return LanesRun(
             trials,
             directory,
             self._programs_of(trials[0]),
             shared=self.options.shared,
             halvings=self.options.halvings,
             stop=self.stop,
-            print_line=self._print,
+            print_line=self.reporter.event,
         )
-        points = {one.point for one in taken}
-        first = lanes.restore_or_start(lambda trial: trial.point in points)
-        with progress(trials[0].experiment.config.training.steps, first, self.console) as shown:
-            result = lanes.run(first, shown)
-        if self.stop.received is None:
-            for one in taken:
-                self._record(one, [lane for lane in result.lanes if lane.trial.point == one.point])
-            self._keep(result)
-            shutil.rmtree(directory)
 
     def _record(self, taken: TakenTrial, lanes: Sequence[LaneRecord]) -> None:
         """Record the lanes of a point, and its result once all of its seeds have ended."""
@@ -269,7 +273,7 @@ class Worker:
         score = search_value(records, self.options.ranking)
         halved = all(record["status"] == HALVED for record in records)
         if not self.study.record_result(taken, records, score, lanes[0].step if halved else None):
-            self._print(
+            self.reporter.event(
                 f"trial {taken.point}: this worker counted as dead, so another one trained the trial again, and the"
                 " result of that one counts"
             )
@@ -277,20 +281,15 @@ class Worker:
 
     def _keep(self, result: LanesResult) -> None:
         """Write checkpoints of trials, and remove those of trials that are not the best any more."""
-        first = best(ranked(self.study, self.options.ranking))
+        first, options = best(ranked(self.study, self.options.ranking)), self.options
         point = None if first is None else first.point
         for i, lane in enumerate(result.lanes):
-            wanted = self.options.keep == "all" or (self.options.keep == "best" and lane.trial.point == point)
             if lane.status == TAKEN:
                 continue
-            if wanted:
-                export(lane, row(result.last, i), row(result.best, i), self.options.devices)
+            if options.keep == "all" or (options.keep == "best" and lane.trial.point == point):
+                export(lane, row(result.last, i), row(result.best, i), options.devices)
             else:
-                export_config(lane.trial, self.options.devices)
+                export_config(lane.trial, options.devices)
             write_costs(lane.trial.workdir, self._costs_of(lane.trial)._replace(lanes=len(result.lanes)))
-        if self.options.keep == "best":
-            for checkpoints in (self.options.workdir / TRIALS).glob("*/checkpoints"):
-                if point is None or not checkpoints.parent.name.startswith(trial_name(point, "")):
-                    with locked(checkpoints.parent) as is_locked:  # not while another worker writes there
-                        if is_locked:
-                            shutil.rmtree(checkpoints)
+        if options.keep == "best":
+            remove_checkpoints(options.workdir / TRIALS, None if point is None else trial_name(point, ""))

@@ -34,6 +34,7 @@ class Evaluation:
         self.task, self.seed = task, seed
         self._model = model.config
         self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
+        self._sums_of_each = jax.jit(functools.partial(_sums_of_each, model))
         steps = self._steps = decoding.max_new_tokens or task.max_answer_length
         strategy = decoding.chosen()
         continue_ = functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy)
@@ -67,6 +68,18 @@ class Evaluation:
             outputs = [self.task.decode(row) for row in answers]
             scores["bleu"] = bleu(outputs, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
         return scores
+
+    def sums_of_examples(self, params: Any, examples: Sequence) -> dict[str, np.ndarray]:
+        """Compute the sums of each example by itself (of text: each window): nats, correct, tokens, bytes; each I."""
+        parts: list[dict[str, np.ndarray]] = []
+        byte_lengths = np.pad(self.task.tokenizers.byte_lengths, (0, self.task.extra_tokens))
+        for batch in self.task.evaluation_batches(examples, self.rows(self.task.max_sequence_length())):
+            sums = {name: np.asarray(x, np.float64) for name, x in self._sums_of_each(params, _arrays(batch)).items()}
+            sums["bytes"] = np.zeros(len(batch["labels"]))
+            if self.task.classes is None:
+                sums["bytes"] = (byte_lengths[batch["labels"]] * batch["loss_weights"]).sum(axis=1)
+            parts.append({name: x[batch["example_weights"] > 0] for name, x in sums.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def matches(self, answers: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
         """Compare each answer with its example's target; True where they are equal."""
@@ -104,6 +117,15 @@ def rows_of_evaluation(config: ModelConfig, longest: int, is_classifier: bool) -
     """Choose the examples per batch of a model for sequences of at most `longest` tokens."""
     last = config.width if is_classifier else config.vocab_size
     return int(min(max(LOGITS_BYTES // (4 * longest * last), 1), BATCH_SIZE))
+
+
+def _sums_of_each(model: Model, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Compute `token_sums` of each example of a batch by itself; each B."""
+
+    def one(example: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return token_sums(model, params, jax.tree.map(lambda x: x[None], example))[1]
+
+    return jax.vmap(one)(batch)
 
 
 def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

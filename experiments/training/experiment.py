@@ -144,7 +144,7 @@ def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
             expected="none" if task.classes is None else f"{len(task.classes)} or more, one for each label",
             do="Leave it out: it is then taken from the data.",
         )
-    if POSITIONS[model.position].adds != "table":
+    if not POSITIONS.of(model, "position").is_bounded:
         return model.with_sizes(vocab_size, model.max_length, classes)
     longest = task.max_sequence_length(answer)
     max_length = model.max_length or longest

@@ -28,6 +28,9 @@ FIRST_CHECKPOINT_SECONDS = 20.0
 
 Step = dict[str, Any]
 
+OF_STEPS = ("gradient_norm", "learning_rate", "tokens")
+"""Metrics of a step that are no means over its tokens."""
+
 
 class NotFiniteError(Exception):
     """Error for a loss or gradient that is not finite; the message names the step, and what to change."""
@@ -48,28 +51,35 @@ class MetricsWindow:
         return self.steps
 
     def summary(self) -> dict[str, float]:
-        """Average loss and accuracy over tokens, the gradient norm over steps; keep the last learning rate."""
+        """Average losses and accuracies over tokens, the gradient norm over steps; keep the last learning rate."""
         steps = self.fetch()
         tokens = sum(step["tokens"] for step in steps)
         over_tokens = {
-            name: sum(step[name] * step["tokens"] for step in steps) / max(tokens, 1.0) for name in ("loss", "accuracy")
+            name: sum(step[name] * step["tokens"] for step in steps) / max(tokens, 1.0)
+            for name in sorted(steps[0], key=lambda name: (name != "loss", name))
+            if name not in OF_STEPS
         }
         return {
             **over_tokens,
             "gradient_norm": sum(step["gradient_norm"] for step in steps) / len(steps),
-            "learning_rate": steps[-1]["learning_rate"],
+            **{name: steps[-1][name] for name in ("learning_rate",) if name in steps[-1]},
             "tokens": tokens,
         }
 
 
 def restore_or_start(
-    experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics
+    experiment: Experiment, checkpoints: Checkpoints, metrics: Metrics, first: State | None = None
 ) -> tuple[State, MetricsWindow, EarlyStopping]:
-    """Restore the newest state that can be read, and cut the written metrics back to it; or build the initial state."""
+    """Restore the newest state that can be read, and cut the written metrics back to it; or take the first state.
+
+    Args:
+        first: the state to start from; None: the experiment's initial one.
+    """
     start, best = experiment.initial_state, checkpoints.best_metric
     if checkpoints.latest_step() is None:
         metrics.cut_back(0)
-        return jax.jit(start)(experiment.hyperparameters), MetricsWindow([]), EarlyStopping(best)
+        first = jax.jit(start)(experiment.hyperparameters) if first is None else first
+        return first, MetricsWindow([]), EarlyStopping(best)
     step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
     metrics.cut_back(step)
     return state, MetricsWindow(extra["window"]), EarlyStopping.from_record(extra.get("early_stopping"), best)
@@ -83,6 +93,7 @@ class Loop:
         config_dict: the resolved config, stored with each checkpoint.
         stop: read between steps.
         print_line: called with each line for the user.
+        evaluation: computes the scores of examples; None: the experiment's own.
     """
 
     def __init__(
@@ -93,12 +104,13 @@ class Loop:
         metrics: Metrics,
         stop: StopRequest,
         print_line: Callable[[str], None],
+        evaluation: Evaluation | None = None,
     ):
         self.experiment, self.config_dict = experiment, config_dict
         self.training = experiment.config.training
         self.checkpoints, self.metrics, self.stop, self.print_line = checkpoints, metrics, stop, print_line
         config = experiment.config
-        self.evaluation = Evaluation(experiment.model, experiment.task, config.decoding, config.seed)
+        self.evaluation = evaluation or Evaluation(experiment.model, experiment.task, config.decoding, config.seed)
         self.early_stopping = EarlyStopping(checkpoints.best_metric)
         self._saved_at = time.monotonic()
         self._saved_once = False
@@ -136,7 +148,7 @@ class Loop:
         if step % output.log_every == 0 or last:
             self._write_metrics(step, recent_metrics)
         scores = None
-        if step % output.evaluate_every == 0 or last:
+        if (step % output.evaluate_every == 0 or last) and self.experiment.task.splits.validation:
             self._check_all(step, recent_metrics)
             scores = self._evaluate(step, state)
             self.print_line(
@@ -154,7 +166,7 @@ class Loop:
             self._test(step, state)
         stopping = self.stop.received is not None
         kept = output.keep_every is not None and step % output.keep_every == 0
-        if scores is not None or stopping or kept or self._checkpoint_is_due():
+        if last or scores is not None or stopping or kept or self._checkpoint_is_due():
             self._save(step, state, recent_metrics, scores)
         return stopping or last
 
@@ -200,9 +212,10 @@ class Loop:
         self.checkpoints.wait()
         safe = self.checkpoints.latest_step()
         kept = f"The last good checkpoint is of step {safe}" if safe is not None else "There is no checkpoint yet"
+        rate = f" (learning rate {float(metrics['learning_rate']):.3g})" if "learning_rate" in metrics else ""
         raise NotFiniteError(
-            f"step {step}: not finite: {' and '.join(name.replace('_', ' ') for name in bad)} "
-            f"(learning rate {float(metrics['learning_rate']):.3g}). {kept}. Try a lower optimizer.learning_rate, "
+            f"step {step}: not finite: {' and '.join(name.replace('_', ' ') for name in bad)}"
+            f"{rate}. {kept}. Try a lower optimizer.learning_rate, "
             "a longer optimizer.warmup_steps or a lower optimizer.clip_norm, in another --workdir."
         )
 
@@ -213,4 +226,8 @@ def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, Any]:
     for side in ("source", "target"):
         if side in batch:
             tokens += int(batch[f"{side}_lengths"].sum()) if f"{side}_lengths" in batch else batch[side].size
-    return {"examples": len(batch["labels"]), "tokens": tokens, "shape": tuple(x.shape for x in batch.values())}
+    return {
+        "examples": len(next(iter(batch.values()))),
+        "tokens": tokens,
+        "shape": tuple(x.shape for x in batch.values()),
+    }

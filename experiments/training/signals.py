@@ -2,6 +2,7 @@
 
     within `catch_stop_signals`   SIGTERM, Ctrl-C (SIGINT)   recorded; the training reads it between two steps
                                   Ctrl-C after that          ends at once; SIGTERM after that changes nothing
+    a command with workers        SIGTERM, Ctrl-C, SIGHUP    recorded, however often: its workers save and end
     elsewhere                     SIGTERM, Ctrl-C            end at once
     everywhere                    SIGHUP, SIGQUIT            end at once
 
@@ -22,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -64,6 +65,26 @@ class StopRequest:
         if self.received is None:
             self.received, self._since = number, self._clock()
         return number == signal.SIGTERM or self._clock() - self._since <= SAME_REQUEST_SECONDS
+
+
+class PatientStopRequest(StopRequest):
+    """A request to stop of a command whose workers are to save: no signal but SIGQUIT ends it at once.
+
+    Attributes:
+        again: whether it was asked a second time, or its terminal has hung up; workers then get little time.
+    """
+
+    again = False
+
+    def record(self, number: int) -> bool:
+        if number not in (*GENTLE, signal.SIGHUP):
+            return False
+        before, self.again = self.received, self.again or number == signal.SIGHUP
+        if before is None:
+            self.received, self._since = number, self._clock()
+        elif self._clock() - self._since > SAME_REQUEST_SECONDS:
+            self.again = True
+        return True
 
 
 class CommandSignals:
@@ -162,13 +183,16 @@ def command_signals() -> CommandSignals | None:
     return handler if isinstance(handler, CommandSignals) else None
 
 
+Request = TypeVar("Request", bound=StopRequest)
+
+
 @contextlib.contextmanager
-def catch_stop_signals() -> Iterator[StopRequest]:
+def catch_stop_signals(kind: type[Request] = StopRequest) -> Iterator[Request]:
     """Make SIGTERM and Ctrl-C set `.received` within the block instead of ending the process.
 
     In a thread that is not the main one of a user's program, signals are left to the program, and none is received.
     """
-    request, receiver = StopRequest(), command_signals()
+    request, receiver = kind(), command_signals()
     if receiver is not None:
         with receiver.stopping(request):
             yield request
@@ -205,6 +229,16 @@ def owned(acquire: Callable[[], T], release: Callable[[T], object]) -> Iterator[
         yield held
     finally:
         release(held)
+
+
+def give_back(number: int) -> NoReturn:
+    """Let the program's own handler receive a signal that a training stopped for; Ctrl-C raises KeyboardInterrupt.
+
+    Raises:
+        KeyboardInterrupt: also where the handler returns, since the training has not reached its end.
+    """
+    signal.raise_signal(number)
+    raise KeyboardInterrupt
 
 
 def exit_code(number: int) -> int:

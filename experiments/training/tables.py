@@ -4,6 +4,8 @@ A table whose words do not fit side by side is printed as a list: a block of lin
 output is no terminal, lines have any length (`cli.terminal`), and every table stays a table.
 """
 
+import html
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -91,6 +93,26 @@ def short_names(names: Sequence[str], separator: str = ".") -> list[str]:
         return separator.join(own)
 
     return [shortest(own) for own in parts]
+
+
+def to_html(table: Table) -> str:
+    """Write a table as HTML, for a notebook."""
+    heads = "".join(f"<th>{_escaped(column.header)}</th>" for column in table.columns)
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    rows = "".join(f"<tr>{''.join(f'<td>{_escaped(cell)}</td>' for cell in row)}</tr>" for row in cells)
+    title = "" if table.title is None else f"<caption>{_escaped(table.title)}</caption>"
+    return f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return rows as a pandas DataFrame where pandas is installed, otherwise as a list of dicts."""
+    if importlib.util.find_spec("pandas") is None:
+        return [dict(row) for row in rows]
+    return importlib.import_module("pandas").DataFrame(rows)
+
+
+def _escaped(text: Any) -> str:
+    return html.escape(str(text)).replace("\n", "<br>")
 
 
 def _cell(value: Any) -> str:

@@ -8,7 +8,7 @@ batch whatever the parts' weights.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,10 +85,25 @@ def token_sums(
     return objective, {"nats": nats, "correct": correct, "tokens": tokens}
 
 
+class Parts(NamedTuple):
+    """The parts of an update that may differ from one training to another."""
+
+    objective: Callable[[Any, Batch, Array, Hyperparameters], tuple[Array, Metrics]]
+    """(params, batch, key, hyperparameters) -> a sum over the batch, and sums by name; `tokens` is the weight."""
+    transform: Callable[[Hyperparameters, Any], optax.GradientTransformation]
+    """(hyperparameters, params) -> the direction, which is subtracted, from the gradient."""
+    rate: Callable[[Array, Hyperparameters], Array] | None
+    """(step, hyperparameters) -> factor on the direction; None: 1, and no learning rate is among the metrics."""
+
+
+MEANS = {"nats": "loss", "correct": "accuracy"}
+"""Sum of an objective -> name of its mean; of any other sum, its own name."""
+
+
 def make_update(
     model: Model, config: OptimizerConfig, *, steps: int, accumulation: int = 1, ema_decay: float | None = None
 ) -> Callable[[State, Batch, Hyperparameters], tuple[State, Metrics]]:
-    """Build the update of a model and an optimizer.
+    """Build the update of a model and an optimizer, by the cross-entropy of its labels.
 
     Args:
         steps: length of the schedule.
@@ -100,22 +115,50 @@ def make_update(
         learning_rate, tokens.
     """
 
-    def gradients(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:
-        def objective(params: Any) -> tuple[Array, Metrics]:
-            return token_sums(model, params, batch, key=key, dropout=h.dropout, smoothing=h.label_smoothing)
+    def objective(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Array, Metrics]:
+        return token_sums(model, params, batch, key=key, dropout=h.dropout, smoothing=h.label_smoothing)
 
-        return jax.grad(objective, has_aux=True)(params)
+    return update_of(Parts(objective, *steps_of(model, config, steps)), accumulation=accumulation, ema_decay=ema_decay)
+
+
+def steps_of(model: Model, config: OptimizerConfig, steps: int) -> tuple[Any, Any]:
+    """Build the `transform` and the `rate` of a config: its optimizer, and its schedule of so many steps."""
+
+    def transform(h: Hyperparameters, params: Any) -> optax.GradientTransformation:
+        return optimizer(config, h, model.parameter_axes(params))
+
+    def rate(step: Array, h: Hyperparameters) -> Array:
+        return learning_rate(
+            SCHEDULES[config.schedule],
+            step,
+            peak=h.learning_rate,
+            warmup_steps=h.warmup_steps,
+            steps=steps,
+            final=config.final_fraction,
+            decay_fraction=config.decay_fraction,
+        )
+
+    return transform, rate
+
+
+def update_of(
+    parts: Parts, *, accumulation: int = 1, ema_decay: float | None = None
+) -> Callable[[State, Batch, Hyperparameters], tuple[State, Metrics]]:
+    """Build the update of an objective, an optimizer and a schedule; see `make_update`."""
+
+    def gradients(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:
+        return jax.grad(lambda params: parts.objective(params, batch, key, h), has_aux=True)(params)
 
     def accumulated(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:
-        parts = jax.tree.map(lambda x: x.reshape(accumulation, x.shape[0] // accumulation, *x.shape[1:]), dict(batch))
+        pieces = jax.tree.map(lambda x: x.reshape(accumulation, x.shape[0] // accumulation, *x.shape[1:]), dict(batch))
 
-        def gradients_of_part(i: Array | int) -> tuple[Any, Metrics]:
-            return gradients(params, jax.tree.map(lambda x: x[i], parts), jax.random.fold_in(key, i), h)
+        def gradients_of_piece(i: Array | int) -> tuple[Any, Metrics]:
+            return gradients(params, jax.tree.map(lambda x: x[i], pieces), jax.random.fold_in(key, i), h)
 
-        def add_part(total: Any, i: Array) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, gradients_of_part(i)), None
+        def add_piece(total: Any, i: Array) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, gradients_of_piece(i)), None
 
-        return jax.lax.scan(add_part, gradients_of_part(0), jnp.arange(1, accumulation))[0]
+        return jax.lax.scan(add_piece, gradients_of_piece(0), jnp.arange(1, accumulation))[0]
 
     def update(state: State, batch: Batch, hyperparameters: Hyperparameters) -> tuple[State, Metrics]:
         h = hyperparameters
@@ -124,24 +167,15 @@ def make_update(
         gradient, sums = compute(state.params, batch, key, h)
         total = jnp.maximum(sums["tokens"], 1e-9)
         gradient = jax.tree.map(lambda g: g / total, gradient)
-        rate = learning_rate(
-            SCHEDULES[config.schedule],
-            state.step,
-            peak=h.learning_rate,
-            warmup_steps=h.warmup_steps,
-            steps=steps,
-            final=config.final_fraction,
-            decay_fraction=config.decay_fraction,
-        )
-        transform = optimizer(config, h, model.parameter_axes(state.params))
+        transform = parts.transform(h, state.params)
         direction, optimizer_state = transform.update(gradient, state.optimizer, state.params)
+        rate = 1.0 if parts.rate is None else parts.rate(state.step, h)
         params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
         average = state.average if ema_decay is None else averaged(state.average, params, state.step, ema_decay)
         metrics = {
-            "loss": sums["nats"] / total,
-            "accuracy": sums["correct"] / total,
+            **{MEANS.get(name, name): value / total for name, value in sums.items() if name != "tokens"},
             "gradient_norm": optax.tree.norm(gradient),
-            "learning_rate": rate,
+            **({} if parts.rate is None else {"learning_rate": rate}),
             "tokens": sums["tokens"],
         }
         return State(state.step + 1, params, optimizer_state, average), metrics

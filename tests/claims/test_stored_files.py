@@ -127,6 +127,14 @@ def test_the_whole_run_is_read(whole):
     assert open_run(str(whole), read_data=False).step == STEPS[-1]
 
 
+def test_the_best_checkpoint_is_read_where_it_is_asked_for_though_the_run_averages(workdir):
+    put_setting(workdir, "training.average_last", 2)
+    put_setting(workdir, "training.output.keep_every", 1)
+    averaged, best = (open_run(str(workdir), checkpoint, read_data=False) for checkpoint in (None, "best"))
+    assert (averaged.averaged, best.averaged) == (2, 1)
+    assert best.step == STEPS[-1]
+
+
 @pytest.mark.parametrize("inside", ["", "checkpoints", "plots", f"checkpoints/{STEPS[-1]}", "checkpoints/checksums"])
 def test_a_file_where_a_folder_should_be_is_a_mistake_in_one_line_or_no_matter(workdir, inside):
     shutil.rmtree(workdir / inside, ignore_errors=True)

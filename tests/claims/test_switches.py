@@ -4,14 +4,17 @@ Programs are traced, not compiled. Optax's own bias correction converts types im
 with that refused.
 """
 
+import ast
 import contextlib
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.studies import distance
 from experiments.training.optimizers import OptimizerConfig
 from experiments.training.update import initial_state, make_update, token_sums
 from tests.fixtures.hyper import hyper
@@ -161,3 +164,27 @@ def test_a_model_trains_and_generates_with_every_other_switch(switch):
     with switched(SWITCHES[switch]):
         assert types(updated("seq2seq")) == {"float32", "int32"}
         assert types(generated("seq2seq", Sampling(0.7))) == {"int32"}
+
+
+DRAWS = {"randint": 4, "normal": 2, "uniform": 2, "truncated_normal": 4, "gumbel": 2, "exponential": 2}
+"""Function of `jax.random` -> the number of arguments before the type of what it draws."""
+
+
+def test_every_draw_states_its_type_so_that_64_bits_draw_the_same_numbers():
+    calls = untyped = 0
+    for path in (file for package in ("transformer", "experiments") for file in Path(package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name.startswith("jax.random.") and name.rpartition(".")[2] in DRAWS:
+                before = DRAWS[name.rpartition(".")[2]]
+                calls += 1
+                untyped += len(node.args) <= before and all(word.arg != "dtype" for word in node.keywords)
+    assert (calls > 20, untyped) == (True, 0)
+
+
+@pytest.mark.parametrize("sample", [distance.recall(2, 9, 5), distance.copy(2, 5, 7)])
+def test_the_data_of_a_study_are_the_same_with_64_bits(sample):
+    with jax.enable_x64(True):
+        wide = sample(jax.random.key(3), jnp.asarray(4, jnp.int32))
+    own = sample(jax.random.key(3), jnp.asarray(4, jnp.int32))
+    assert all(np.array_equal(wide[name], own[name]) for name in own)

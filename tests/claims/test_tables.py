@@ -5,6 +5,7 @@ traced. In `make test-more` `init` is part of the compiled program.
 """
 
 import dataclasses
+import fnmatch
 import functools
 
 import jax
@@ -25,6 +26,7 @@ from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
+from transformer.ops.weights import WEIGHTS
 
 ROWS = [
     *(("architecture", name) for name in ARCHITECTURES),
@@ -34,6 +36,7 @@ ROWS = [
     *(("activation", name) for name in ACTIVATIONS),
     *(("norm_placement", name) for name in NORM_PLACEMENTS),
     *(("query_key_norm", name) for name in NORMS),
+    *(("weights", name) for name in WEIGHTS),
     ("soft_cap", 2.0),
     ("sink", True),
     ("differential", True),
@@ -60,7 +63,7 @@ def settings_of(table, row):
         return {"architecture": row, **extra}
     if table.startswith("recurrent."):
         return {"architecture": "rnn_seq2seq", "recurrent": {table.partition(".")[2]: row}}
-    if table in ("query_key_norm", "soft_cap", "sink", "differential"):
+    if table in ATTENTION:
         return {"architecture": "decoder_only", "attention": {table: row}}
     return {"architecture": "seq2seq" if table in OF_SEQ2SEQ else "decoder_only", table: row}
 
@@ -72,7 +75,7 @@ OTHERS = [
     ("recurrent.attention", "none"),
     ("self_attention", False),
 ]
-ATTENTION = ("query_key_norm", "soft_cap", "sink", "differential")
+ATTENTION = ("query_key_norm", "weights", "soft_cap", "sink", "differential")
 COMBINED = cover(
     {
         "score": list(SCORES),
@@ -81,6 +84,7 @@ COMBINED = cover(
         "norm": list(NORMS),
         "norm_placement": list(NORM_PLACEMENTS),
         "query_key_norm": [None, *NORMS],
+        "weights": list(WEIGHTS),
         "soft_cap": [None, 2.0],
         "sink": [False, True],
         "differential": [False, True],
@@ -98,6 +102,7 @@ COMBINED = cover(
             )
         )
         and not (row.get("position") == "rotary" and row.get("differential"))
+        and not (row.get("weights", "softmax") != "softmax" and row.get("sink"))
     ),  # a half of a head of 6 cannot be turned
     strength=1,
 )
@@ -283,8 +288,8 @@ def test_every_row_of_the_parameters_axes_is_used_by_some_model():
     ):
         model = transformer.build(what_is_read({**SIZES, **settings}))
         shapes = jax.eval_shape(model.init, jax.random.key(0))
-        names = [[entry.key for entry in path][-2:] for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
-        seen |= {row for row in AXES for owner, name in names if f"{owner}.{name}".endswith(row.lstrip("*"))}
+        leaves = [[entry.key for entry in path][-2:] for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+        seen |= {row for row in AXES for names in leaves if fnmatch.fnmatchcase(".".join(names), row)}
     assert seen == set(AXES)
 
 

@@ -22,6 +22,7 @@ from transformer.nn.norm_placement import NORM_PLACEMENTS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
+from transformer.ops.weights import WEIGHTS
 
 HERE = "tests.claims.test_variants"
 BASE = {**SIZES, "head_width": 8}
@@ -49,6 +50,7 @@ FACTORS = {
         # By layer and with a scale, which the tests that have plain rotary positions leave out.
         "rotary": {"position": "rotary", "rotary_base": (50.0, 1e4), "rotary_scale": 3.0},
         "relative": {"position": "relative", "relative": {"buckets": 6, "max_distance": 7}},
+        "own": {"position": "tests.fixtures.own_rows:kerple"},
     },
     "heads": {"multi": {"num_kv_heads": 4}, "grouped": {"num_kv_heads": 2}, "single": {"num_kv_heads": 1}},
     "mask": {"causal": {}, "prefix": {}, "own": {"attention": {"mask": f"{HERE}:two_of_three"}}},
@@ -56,6 +58,7 @@ FACTORS = {
     "placement": {name: {"norm_placement": name} for name in NORM_PLACEMENTS},
     "norm": {name: {"norm": name} for name in NORMS},
     "query_key_norm": {"without": {}, **{name: {"attention": {"query_key_norm": name}} for name in NORMS}},
+    "weights": {name: {"attention": {"weights": name}} for name in WEIGHTS},
     "soft_cap": {"without": {}, "1.5": {"attention": {"soft_cap": 1.5}}},
     "sink": {"without": {}, "with": {"attention": {"sink": True}}},
     "maps": {"one": {}, "two": {"attention": {"differential": True}}},
@@ -72,6 +75,7 @@ NOT_ALLOWED = [
     ({"score": "position_only", "maps": "two"}, "two maps of differential attention are equal"),
     ({"score": "bilinear", "maps": "two"}, "halves the width of queries and keys"),
     ({"score": "additive", "maps": "two"}, "halves the width of queries and keys"),
+    *(({"weights": name, "sink": "with"}, "an attention sink is one") for name in WEIGHTS if name != "softmax"),
 ]
 """Values that contradict each other, and what the error says."""
 

@@ -15,11 +15,11 @@ from experiments.comparing.results import Result, read_result
 from experiments.comparing.statistics import as_text, estimate, paired_difference
 from experiments.comparing.tables import costs_table, means_table
 from experiments.costs.summary import Costs, read_costs
-from experiments.runs import session
+from experiments.runs import report
 from experiments.runs.open_run import open_run
 from experiments.sweeping import pictures, summary
+from experiments.sweeping.lanes import mean_loss
 from experiments.sweeping.ranking import best, ranked
-from experiments.sweeping.runner import mean_loss
 from experiments.sweeping.summary import print_results
 from experiments.tasks.task import SHARE
 from experiments.training.progress import Progress
@@ -117,9 +117,9 @@ def end_of_run(*, tensorboard):
 
     def show(folder: Path) -> str:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(session, "example_text", lambda _: None)
+            patched.setattr(report, "example_text", lambda _: None)
             experiment = SimpleNamespace(config=config)
-            return printed(lambda console: session.print_files(console, experiment, folder, {}))
+            return printed(lambda console: report.print_files(console, experiment, folder, {}))
 
     return show
 

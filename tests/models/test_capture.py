@@ -44,6 +44,16 @@ def all_names(architecture, attends=True):
     return tuple(f"{stack}.*.{site}" for stack, site in sites if there(stack, site))
 
 
+def whole_names(architecture):
+    """The activations of whole stacks; that of CASES of an encoder-only model places norms behind its sublayers."""
+    norms = [f"{stack}.final_norm" for stack in stacks(architecture) if architecture in ("decoder_only", "seq2seq")]
+    return (*(f"{stack}.embedding" for stack in stacks(architecture)), *norms, f"{stacks(architecture)[-1]}.logits")
+
+
+def of_layers(seen):
+    return {name: x for name, x in seen.items() if name.count(".") > 1}
+
+
 def forward(config, params, inputs):
     own = numpy_rnn.forward if config.architecture == "rnn_seq2seq" else numpy_forward.forward
     return own(config, params, inputs)
@@ -56,11 +66,18 @@ def inputs_of(architecture):
 @pytest.mark.parametrize("unroll", [False, more(True)])
 @pytest.mark.parametrize("architecture", CASES)
 def test_capture_returns_what_a_plain_numpy_forward_computes(architecture, unroll):
-    model, inputs, names = model_of(architecture, unroll=unroll), inputs_of(architecture), all_names(architecture)
+    model, inputs, whole = model_of(architecture, unroll=unroll), inputs_of(architecture), whole_names(architecture)
+    names = (*all_names(architecture), *whole)
     out = jax.jit(lambda p, b: model.model.apply(p, b, capture=names))(model.params, inputs)
     logits, seen = forward(model.model.config, model.params, inputs)
-    assert set(out["captured"]) == set(names)
+    sites = model.model.sites(inputs)
+    assert set(out["captured"]) == set(names) == set(sites)
+    assert all(sites[name].shape == x.shape for name, x in out["captured"].items())
+    assert all(len(axes.split()) == len(shape) for axes, shape, _ in sites.values())
     for name, stacked in out["captured"].items():
+        if name in whole:
+            np.testing.assert_allclose(stacked, seen[name], rtol=2e-4, atol=2e-4, err_msg=name)
+            continue
         layers = [name.replace("*", str(i)) for i in range(len(stacked))]
         assert name.replace("*", str(len(stacked))) not in seen
         np.testing.assert_allclose(stacked, [seen[layer] for layer in layers], rtol=2e-4, atol=2e-5, err_msg=name)
@@ -86,7 +103,7 @@ def test_a_recurrent_model_of_any_kind_is_that_of_numpy(more):
     logits, seen = forward(model.model.config, model.params, inputs)
     np.testing.assert_allclose(out["logits"], logits, rtol=2e-4, atol=2e-4)
     assert {name.replace("*", "0") for name in names} <= set(seen)
-    for name, value in seen.items():
+    for name, value in of_layers(seen).items():
         stack, layer, site = name.split(".", 2)
         np.testing.assert_allclose(
             out["captured"][f"{stack}.*.{site}"][int(layer)], value, rtol=2e-4, atol=2e-5, err_msg=name
@@ -110,8 +127,8 @@ def test_attention_alone_is_that_of_numpy(self_attention, width, there, norm_pla
     out = jax.jit(lambda p, b: model.model.apply(p, b, capture=names))(model.params, inputs)
     logits, seen = forward(model.model.config, model.params, inputs)
     np.testing.assert_allclose(out["logits"], logits, rtol=2e-4, atol=2e-4)
-    assert len(seen) == sum(len(out["captured"][name]) for name in names)
-    for name, value in seen.items():
+    assert len(of_layers(seen)) == sum(len(out["captured"][name]) for name in names)
+    for name, value in of_layers(seen).items():
         stack, layer, site = name.split(".", 2)
         captured = out["captured"][f"{stack}.*.{site}"][int(layer)]
         np.testing.assert_allclose(captured, value, rtol=2e-4, atol=2e-5, err_msg=name)
@@ -127,7 +144,8 @@ def test_activations_and_biases_are_those_of_the_numpy_forward(activation):
 @pytest.mark.parametrize("architecture", ["decoder_only", more("seq2seq"), "rnn_seq2seq"])
 def test_capture_while_decoding_is_that_of_the_whole_sequence(architecture):
     model, steps = model_of(architecture), 3
-    names = tuple(name for name in all_names(architecture) if name.startswith("decoder"))
+    names = (*all_names(architecture), *whole_names(architecture))
+    names = tuple(name for name in names if name.startswith("decoder"))
     prompts = np.array([4, 2, 3])
     whole = {**batch(), "target_lengths": jnp.array(prompts + steps)}
     _, seen = forward(model.model.config, model.params, whole)
@@ -149,8 +167,12 @@ def test_capture_while_decoding_is_that_of_the_whole_sequence(architecture):
 def compare(captured, seen, b, rows, full_rows, keys):
     """The rows of example b; of its self-attention, the keys that are filled."""
     for name, stacked in captured.items():
+        if name == "decoder.logits":  # those of the next token alone
+            last = seen[name][b][full_rows.stop - 1]
+            np.testing.assert_allclose(stacked[b], last[None], rtol=2e-4, atol=2e-4)
+            continue
         sublayer, _, part = name.removeprefix("decoder.*.").partition(".")
-        for layer, x in enumerate(stacked):
+        for layer, x in enumerate(stacked if "*" in name else [stacked]):
             got, expected = np.asarray(x[b]), seen[name.replace("*", str(layer))][b]
             filled = keys if sublayer == "self" else expected.shape[-1 if part in ("scores", "weights") else 0]
             if part in ("scores", "weights"):
@@ -235,6 +257,9 @@ def instructions(lowered):
         ("decoder.first.self.weights", "a number or"),
         ("decoder.0.self.output.1", "has no heads"),
         ("decoder.0", "not the name"),
+        ("decoder.embeding", "Did you mean 'embedding'"),
+        ("decoder.0.logits", "'logits' is of a whole stack and has no layer.*Write 'decoder.logits'"),
+        ("decoder.self.weights", r"without one. Write 'decoder.\*.self.weights'"),
     ],
 )
 def test_a_bad_name_is_an_error_that_helps(name, says):

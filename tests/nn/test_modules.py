@@ -10,7 +10,8 @@ from transformer.errors import UserError
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import HEAD_AXIS, SITES, parse_name
 from transformer.nn.parameters import AXES, find_axes, parse_axes
-from transformer.nn.positions import positions_of
+from transformer.nn.positions import POSITIONS, positions_of
+from transformer.ops.scores import SCORES
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=5))
@@ -36,8 +37,9 @@ def test_only_what_is_applied_is_a_matrix_whatever_its_number_of_axes():
     assert find_axes("output", "kernel").inputs == ("N", "H")
     assert find_axes("query", "bias").kind == "vector"
     assert find_axes("target_embedding", "table").kind == "table"
-    assert find_axes("score", "matrix", "bilinear").kind == "matrix"
-    assert find_axes("score", "vector", "additive").kind == "vector"
+    assert find_axes("score", "matrix", SCORES["bilinear"].parameters).kind == "matrix"
+    assert find_axes("score", "vector", SCORES["additive"].parameters).kind == "vector"
+    assert find_axes("positions", "table", POSITIONS["learned"].parameters).kind == "table"
 
 
 def test_a_parameter_without_a_row_is_an_error():

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer.errors import UserError
-from transformer.ops import masks
+from transformer.ops import mask_rules, masks
+from transformer.ops.attend import attend
 
 B = 2
 
@@ -66,6 +67,12 @@ def given_rule(draw, t_size, s_size):
     return lambda: masks.given(jnp.array(allowed)), np.broadcast_to(plain, (B, t_size, s_size))
 
 
+def where_rule(draw, t_size, s_size):
+    step = draw(st.integers(1, 3))
+    rule = brute_force(B, t_size, s_size, lambda t, s, b: (t + s) % step == 0)
+    return lambda: masks.where(lambda query, key: (query + key) % step == 0), rule
+
+
 RULES = {
     "causal": causal_rule,
     "window": window_rule,
@@ -73,12 +80,13 @@ RULES = {
     "segments": segments_rule,
     "prefix": prefix_rule,
     "given": given_rule,
+    "where": where_rule,
 }
 
 
 def booleans(mask, t_size, s_size, heads=1):
     allowed = mask.allowed(jnp.arange(t_size), s_size)
-    return np.broadcast_to(np.asarray(allowed), (B, heads, t_size, s_size))
+    return np.broadcast_to(True if allowed is None else np.asarray(allowed), (B, heads, t_size, s_size))
 
 
 @settings(max_examples=80)
@@ -91,15 +99,79 @@ def test_joined_masks_are_the_logical_and_of_their_definitions(case):
         np.testing.assert_array_equal(booleans(same, t_size, s_size)[:, 0], expected)
 
 
-def test_everything_allows_everything():
+@settings(max_examples=40)
+@given(described(), st.data())
+def test_unions_and_complements_are_those_of_sets(case, data):
+    t_size, s_size, makers, _ = case
+    maker, b = data.draw(st.sampled_from(sorted(RULES.items())))[1](data.draw, t_size, s_size)
+    one, two, a = joined(makers), maker(), case[3]
+    expected = [
+        (one | two, a | b),
+        (~one, ~a),
+        (~~one, a),
+        (~(one & two), ~a | ~b),
+        (~(one | two), ~a & ~b),
+        (one & ~two | two & ~one, a ^ b),
+        (one | masks.everything(), a | True),
+        (one & ~masks.everything(), a & False),
+        (~masks.everything() | one, a),
+    ]
+    for mask, found in expected:
+        np.testing.assert_array_equal(booleans(mask, t_size, s_size)[:, 0], found)
+
+
+def test_everything_allows_everything_and_its_complement_nothing():
     assert masks.everything().allowed(jnp.arange(3), 4) is None
+    assert (masks.causal() | masks.everything()).allowed(jnp.arange(3), 4) is None
+    assert not booleans(~masks.everything(), 3, 4).any()
+
+
+def test_booleans_and_functions_are_operands_on_both_sides():
+    def odd(query, key):
+        return key % 2 == 1
+
+    array = np.asarray(np.random.default_rng(0).random((B, 4, 6)) < 0.5)
+    causal, keys = np.tri(4, 6, dtype=bool), np.arange(6) % 2 == 1
+    for own, plain in ((odd, keys), (jnp.asarray(array), array)):
+        for mask, expected in (
+            (masks.causal() & own, causal & plain),
+            (own & masks.causal(), causal & plain),
+            (masks.causal() | own, causal | plain),
+            (own | masks.causal(), causal | plain),
+        ):
+            np.testing.assert_array_equal(booleans(mask, 4, 6)[:, 0], np.broadcast_to(expected, (B, 4, 6)))
+
+
+@pytest.mark.parametrize("kernels", ["plain", "fast"])
+def test_a_row_that_a_joined_mask_hides_is_exactly_zero(kernels):
+    query, key = (jax.random.normal(jax.random.key(i), (B, 4, 3, 5)) for i in range(2))
+    found = attend(query, key, key, mask=~(masks.causal() | (lambda query, key: query > 2)), kernels=kernels)
+    assert not np.asarray(found)[:, 3].any()
+    assert np.asarray(found)[:, :3].all()
+    assert not np.asarray(attend(query, key, key, mask=~masks.everything(), kernels=kernels)).any()
+
+
+def test_a_joined_mask_is_an_argument_of_jit_and_vmap():
+    def same(query, key):
+        return query == key
+
+    def make(lengths):
+        return ~masks.padding(lengths) | same
+
+    lengths = jnp.array([[2, 3], [0, 4]])
+    sees = jax.vmap(lambda row: make(row).allowed(jnp.arange(4), 5))(lengths)
+    argument = jax.jit(lambda mask: mask.allowed(jnp.arange(4), 5))
+    for row, found in zip(lengths, sees, strict=True):
+        np.testing.assert_array_equal(found, argument(make(row)))
+        expected = brute_force(B, 4, 5, lambda t, s, b, row=row: s >= row[b] or t == s)
+        np.testing.assert_array_equal(found[:, 0], expected)
 
 
 @given(described(), st.integers(0, 5))
 def test_one_query_against_a_cache_sees_its_row_of_the_whole_mask(case, position):
     t_size, s_size, makers, _ = case
     position = min(position, t_size - 1)
-    rules = tuple(rule for rule in joined(makers).rules if not isinstance(rule, masks.Segments | masks.Given))
+    rules = tuple(rule for rule in joined(makers).rules if not isinstance(rule, mask_rules.Segments | mask_rules.Given))
     whole = masks.Mask(rules).allowed(jnp.arange(t_size), s_size)
     row = masks.Mask(rules).allowed(jnp.full((B, 1), position), s_size)
     if rules:

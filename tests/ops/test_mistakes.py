@@ -65,9 +65,32 @@ MISTAKES = {
     "a mask without its lengths": (lambda: attended(mask=masks.padding), r"Write masks.padding\(...\) with its argum"),
     "a mask and a name": (lambda: masks.causal() & "padding", r"booleans.*Write masks.padding\(...\)"),
     "a mask and numbers": (lambda: np.ones((T, S)) & masks.causal(), "booleans.*got float64 of shape"),
-    "one mask or another": (lambda: masks.causal() | jnp.ones((T, S), bool), "& alone.*booleans to masks.given"),
-    "booleans or a mask": (lambda: np.ones((T, S), bool) | masks.causal(), "& alone.*booleans to masks.given"),
-    "not a mask": (lambda: ~masks.causal(), "joined by & alone; got ~. Pass booleans to masks.given"),
+    "a mask or a name": (lambda: masks.causal() | "padding", r"booleans.*Write masks.padding\(...\)"),
+    "a mask function of one argument": (
+        lambda: attended(mask=lambda query: query > 0),
+        r"the mask function .*<lambda> takes other arguments; got \(query\); expected a function of \(query index, key",
+    ),
+    "a mask function of numbers": (
+        lambda: attended(mask=lambda query, key: query - key),
+        rf"the mask function .*<lambda> returned no booleans; got int32 of shape \(1, 1, {T}, {S}\); exp",
+    ),
+    "a mask function without a result": (
+        lambda: attended(mask=masks.causal() & (lambda query, key: None)),
+        "returned no booleans; got None; expected booleans that broadcast to B N T S",
+    ),
+    "a mask function of another shape": (
+        lambda: attended(mask=~masks.where(lambda query, key: jnp.ones((T, S + 1), bool))),
+        rf"returned another shape; got bool of shape \({T}, {S + 1}\); .*here with T = {T} and S = {S}",
+    ),
+    "a mask function of another batch": (
+        lambda: attended(mask=lambda query, key: jnp.ones((B + 1, 1, T, S), bool)),
+        rf"the mask does not fit; got bool of shape \({B + 1}, 1, {T}, {S}\)",
+    ),
+    "a mask function of single numbers": (
+        lambda: attended(mask=lambda query, key: key > 1 and key <= query),
+        "the mask function .* fails; got .*called with arrays of indices: write & | ~ and jnp.where in place of and",
+    ),
+    "a mask function that is none": (lambda: masks.where(3), "a mask function is needed; got an int, 3"),
     "parameters that a score has not": (
         lambda: attended(score="dot", parameters={"vector": jnp.ones((N, H))}, kernels="fast"),
         "score 'dot' has no parameters; got vector",

@@ -25,7 +25,7 @@ def test_rms_norm_is_its_equation_in_float64():
 
 @pytest.mark.parametrize("name", NORMS)
 def test_a_norm_has_float32_statistics_and_the_type_of_its_input(name):
-    function, parameters = NORMS[name]
+    function, parameters = NORMS[name].function, NORMS[name].parameters
     narrow = (X + 100).astype(jnp.bfloat16)
     values = {"scale": SCALE, "bias": BIAS}
     result = function(narrow, **{p: values[p] for p in parameters})
@@ -36,12 +36,12 @@ def test_a_norm_has_float32_statistics_and_the_type_of_its_input(name):
 
 @pytest.mark.parametrize("name", NORMS)
 def test_a_constant_input_stays_finite(name):
-    function, parameters = NORMS[name]
+    function, parameters = NORMS[name].function, NORMS[name].parameters
     values = {"scale": SCALE, "bias": BIAS}
     assert np.isfinite(function(jnp.zeros((2, D)), **{p: values[p] for p in parameters})).all()
 
 
 @pytest.mark.parametrize("name", NORMS)
 def test_gradients_of_norms_are_those_of_finite_differences(name):
-    function, parameters = NORMS[name]
+    function, parameters = NORMS[name].function, NORMS[name].parameters
     check_gradients(function, normal(3, 2, D), *[{"scale": SCALE, "bias": BIAS}[p] for p in parameters])

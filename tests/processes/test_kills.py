@@ -166,6 +166,32 @@ def test_a_command_that_is_interrupted_ends_with_one_line(words, trained, tmp_pa
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("numbers", [[signal.SIGHUP], [signal.SIGINT, signal.SIGINT, signal.SIGINT]], ids=len)
+def test_the_workers_of_a_sweep_save_when_its_terminal_hangs_up_or_it_is_interrupted_again(numbers, tmp_path):
+    """Nothing is checkpointed before: all that is there afterwards was saved at the signal."""
+    words = ["--config=tests/fixtures/sweep_recipe.py", f"--workdir={tmp_path}/run", "--workers=1", "--heartbeat=1"]
+    rare = ("steps=1000000", "output.evaluate_every=1000000", "output.log_every=1", "output.checkpoint_seconds=100000")
+    process = start_command("sweep", *words, *(f"--config.training.{flag}" for flag in rare))
+
+    def logged() -> int:
+        paths = list((tmp_path / "run" / "trials").glob("*/metrics.jsonl"))
+        return min((path.read_bytes().count(b"\n") for path in paths), default=0)
+
+    wait_until(process, lambda: logged() > 20)
+    assert not list(tmp_path.glob("run/lanes/*/checkpoints/[0-9]*"))
+    before = logged()
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.3)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 128 + numbers[0], output
+    assert output.splitlines()[-1] == "Stopped; saved. The same command goes on."
+    assert "Traceback" not in output
+    (lanes,) = (tmp_path / "run" / "lanes").iterdir()
+    assert newest(lanes) >= before
+    assert not processes_of(tmp_path)
+
+
 def processes_of(folder: Path) -> list[int]:
     """List the processes whose command names a folder."""
     found = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout

@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
 
 def flags_of(folder: Path) -> list[str]:
     common = ["task.name=classification", "data.source=files", f"data.path={folder / 'data [b]:x:.tsv'}"]
-    sizes = ["model.architecture=encoder_only", "training.steps=2", "training.accumulation=1"]
+    sizes = ["model.architecture=encoder_only", "training.steps=2", "training.accumulation=1", "data.num_buckets=1"]
     return [f"--config={TINY}", *(f"--config.{flag}" for flag in [*common, *sizes])]
 
 

@@ -13,8 +13,9 @@ from experiments.storage.checkpoints import Checkpoints
 from tests.fixtures.processes import RECIPE, events, finish, lines, newest, start, train_here, wait_until
 
 STEPS = 60
-ONE_SHAPE = "data.num_buckets=1"
-"""Fewer programs to compile: of batches of one shape."""
+QUICK = ("data.num_buckets=1", "model.architecture=decoder_only")
+"""Fewer and smaller programs to compile: batches of one shape, one stack; `test_kills` has two stacks."""
+QUICK_FLAGS = [f"--config.{setting}" for setting in QUICK]
 
 
 def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:
@@ -43,21 +44,21 @@ def never_killed(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> Path:
-    """A run of batches of one shape."""
+    """A run of few and small programs."""
     workdir = tmp_path_factory.mktemp("quick") / "run"
-    train_here(workdir, f"--config.{ONE_SHAPE}")
+    train_here(workdir, *QUICK_FLAGS)
     return workdir
 
 
 def test_killed_with_sigkill_and_run_again_equals_never_killed(quick, tmp_path, capsys):
-    workdir, flag = tmp_path / "run", f"--config.{ONE_SHAPE}"
-    process = start(workdir, flag)
+    workdir = tmp_path / "run"
+    process = start(workdir, *QUICK_FLAGS)
     wait_until(process, lambda: newest(workdir) >= 1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    train_here(workdir, flag)
+    train_here(workdir, *QUICK_FLAGS)
     assert "Continuing from step" in capsys.readouterr().out.splitlines()[0]
-    there, here = arrays(quick, ONE_SHAPE), arrays(workdir, ONE_SHAPE)
+    there, here = arrays(quick, *QUICK), arrays(workdir, *QUICK)
     assert there.keys() == here.keys()
     assert any("average" in name for name in here)
     assert any("optimizer" in name for name in here)
@@ -91,7 +92,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(never_killed, tmp_path):
 
 def test_another_config_in_the_same_directory_is_refused_with_what_differs(quick, capsys):
     before = {p: p.read_bytes() for p in quick.rglob("*") if p.is_file()}
-    train_here(quick, f"--config.{ONE_SHAPE}", "--config.optimizer.learning_rate=0.5", code=2)
+    train_here(quick, *QUICK_FLAGS, "--config.optimizer.learning_rate=0.5", code=2)
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "optimizer.learning_rate" in error
@@ -103,7 +104,7 @@ def test_another_config_in_the_same_directory_is_refused_with_what_differs(quick
 def test_settings_that_change_no_result_may_differ_on_resume(quick, tmp_path, capsys):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", str(quick), str(workdir)], check=True)
-    train_here(workdir, f"--config.{ONE_SHAPE}", "--config.model.unroll=true", "--config.training.output.keep_last=3")
+    train_here(workdir, *QUICK_FLAGS, "--config.model.unroll=true", "--config.training.output.keep_last=3")
     assert "Finished already" in capsys.readouterr().out
 
 

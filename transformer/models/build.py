@@ -1,36 +1,34 @@
 """`build(config)`: a model as pure functions of its parameters."""
 
 import dataclasses
-import functools
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.axes import describe, is_integer
+from transformer.axes import is_integer
 from transformer.errors import counted, problem, shorten
-from transformer.models import entries, faults
+from transformer.models import faults
+from transformer.models.base import Batch, ModelBase, Params, Replace
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.contradictions import check_complete
 from transformer.models.decoder_only import DecoderOnly
 from transformer.models.encoder_only import EncoderOnly
-from transformer.models.reads import STRUCTURES, Parts, score_of, stacks
+from transformer.models.reads import STRUCTURES, score_of
 from transformer.models.rnn_seq2seq import RnnSeq2Seq
 from transformer.models.seq2seq import Seq2Seq
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import SPELLED, Request, check, make_request
+from transformer.nn.intermediates import SPELLED
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
-from transformer.ops.scores import Score
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "encoder_only": EncoderOnly,
@@ -39,10 +37,6 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "rnn_seq2seq": RnnSeq2Seq,
 }
 
-Params = dict[str, Any]
-Batch = Mapping[str, Any]
-"""Entries of `transformer.models.batch.ENTRIES` -> their arrays; `labels` and `loss_weights` are not read."""
-Replace = Mapping[str, Callable[[Array], Array]]
 Cache = dict[str, Any]
 """State of decoding: keys and values, or recurrent states; and `remaining`, the steps that each example has left, B."""
 Captured = dict[str, Array]
@@ -50,16 +44,13 @@ Captured = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Model:
+class Model(ModelBase):
     """A model: its config and its Linen module. It holds no arrays; every method is pure and can be jitted.
 
     Attributes:
         config: resolved settings.
         module: the Linen module; its `request` is empty.
     """
-
-    config: ModelConfig
-    module: nn.Module
 
     def init(self, key: ArrayLike, scale: float | Array = 1.0) -> Params:
         """Draw the parameters, float32, as a nested dict; matrices and tables times `scale`, which may be traced.
@@ -73,16 +64,6 @@ class Model:
             UserError: neither one key nor a seed below 2^32.
         """
         return initial_values(as_key(key), self.parameter_shapes, module_settings(self.config), scale)
-
-    @functools.cached_property
-    def parameter_shapes(self) -> Params:
-        """The shapes and types of the parameters, as a nested dict; nothing is computed or compiled."""
-
-        def init() -> Params:
-            tokens = jnp.zeros((1, 1), jnp.int32)
-            return self.module.init(jax.random.key(0), {"source": tokens, "target": tokens})["params"]
-
-        return jax.eval_shape(init)
 
     def apply(
         self,
@@ -101,12 +82,15 @@ class Model:
                 entries that this architecture does not read may be there.
             key: a key or a seed, for training with dropout. Without one nothing is dropped.
             dropout: the rate, a number or a traced array; None takes the config's.
-            capture: names of activations (see `transformer.nn.intermediates`).
-            replace: name -> function of the activation, of the same shape.
+            capture: names of activations (see `transformer.nn.intermediates`; `model.sites(batch)` lists them).
+            replace: name -> a function of the activation, a function of it and the index of its layer, or an array, of
+                its shape or with a leading L as captured. Outside of `jax.jit`, functions are compiled anew in each
+                call; arrays are not.
 
         Returns:
             logits, float32 (B T V for a decoder, B S V for an encoder-only model), or class_logits (B C) of a
-            classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for.
+            classifier; hidden, what the head reads; and captured, name -> array with a leading L, if asked for
+            (activations of a whole stack have no L).
             Under `jax.jit`, where ids and lengths cannot be checked, the logits and hidden of a position with an id
             outside of the vocabulary are NaN, and all of an example with a negative length; those of a decoder are
             NaN too where it reads a source with such an id. Captured activations are as they were computed.
@@ -122,10 +106,10 @@ class Model:
             raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
         rate = None if key is None else self.config.dropout if dropout is None else dropout
         site = Dropout() if rate is None or key is None else Dropout(rate, as_key(key))
-        module = self._requesting(capture, replace)
+        request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
-        out = cast(dict[str, Any], module.apply({"params": params}, inputs, site))
+        out = cast(dict[str, Any], self._run("__call__", request, params, inputs, site))
         side = STRUCTURES[self.config.architecture].sides[-1]
         by_position, by_example = faults.unknown_positions(found, inputs, side), faults.unknown_examples(found)
         unknown = {"logits": by_position, "class_logits": by_example, "hidden": by_position}
@@ -164,11 +148,11 @@ class Model:
         if not is_integer(steps, known=True) or int(steps) < 1:
             got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
             raise problem("nothing to decode", got=got, expected=expected)
-        module = self._requesting(capture, replace)
+        request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_prompt)
         self._check(params)
         inputs = prompt(inputs) if "target" in inputs else inputs
-        out = module.apply({"params": params}, inputs, int(steps), method="start")
+        out = self._run("start", request, params, inputs, static=(int(steps),))
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
         unknown_B = faults.unknown_examples(found)
         if unknown_B is not None:
@@ -202,48 +186,19 @@ class Model:
                 known.
         """
         self._check(params)
-        module = self._requesting(capture, replace)
+        request = self._request(capture, replace)
         if not isinstance(cache, Mapping) or "remaining" not in cache:
             raise problem("no state of decoding", got=type(cache).__name__, expected="the second result of start")
         remaining_B = faults.one_step_less(cache["remaining"])
         if "target" in STRUCTURES[self.config.architecture].sides:
             token_B, remaining_B = faults.next_token(token_B, remaining_B, self.config)
-        out = module.apply({"params": params}, token_B, cache, method="step")
+        out = self._run("step", request, params, token_B, cache)
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
         return faults.mark(logits_BV, remaining_B < 0), {**cache, "remaining": remaining_B}, captured
 
-    def _check(self, params: Any) -> None:
-        """Raise a UserError for what has not the modules of this model at its top; nothing below is compared."""
-        if not isinstance(params, Mapping) or set(params) != set(self.parameter_shapes):
-            raise problem(
-                "not the parameters of this model",
-                got=f"a dict of {list(params)}" if isinstance(params, Mapping) else describe(params),
-                expected=f"a dict of {', '.join(self.parameter_shapes)}",
-                do="Pass the result of model.init.",
-            )
-
-    def _read(
-        self, batch: Batch | ArrayLike, find: Callable[[entries.Numbers, ModelConfig], list[faults.Fault]]
-    ) -> tuple[dict[str, Array], list[faults.Fault]]:
-        """Return the arrays of a batch, checked, and the faults that cannot be known yet."""
-        row = STRUCTURES[self.config.architecture]
-        numbers = entries.read(batch, entries.entries_of(row.sides, row.recurrent))
-        unknown = faults.check(find(numbers, self.config), cast(Batch, batch))
-        return {name: jnp.asarray(array) for name, array in numbers.items()}, unknown
-
     def parameter_axes(self, params: Params) -> dict[str, Any]:
         """Return a nested dict like `params`, with the axes and kind of each array."""
-        return parameter_axes(params, self._score)
-
-    @property
-    def _score(self) -> Score | None:
-        """The score of the attention; None without attention."""
-        return score_of(self.config.as_settings)
-
-    @property
-    def stacks(self) -> dict[str, Parts]:
-        """Stacks -> "residual" and its sublayers -> how many of its layers, from the first on, have them."""
-        return stacks(self.config.as_settings)
+        return parameter_axes(params, module_settings(self.config))
 
     def __repr__(self) -> str:
         """Return the architecture, the stacks and the settings that are not at their defaults, on a few lines."""
@@ -256,14 +211,6 @@ class Model:
         settings = schema.flatten(changed(self.config))
         text = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "architecture")
         return "\n".join([*lines, *textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")])
-
-    def _requesting(self, capture: Sequence[str], replace: Replace | None) -> nn.Module:
-        """Return the module with a request for these activations."""
-        request = make_request(capture, replace)
-        if request == Request():
-            return self.module
-        check(request, self.stacks, self.config.num_heads, self.config.num_kv_heads)
-        return self.module.clone(request=request)
 
 
 def module_settings(config: ModelConfig) -> ModelSettings:

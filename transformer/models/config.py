@@ -98,7 +98,7 @@ class ModelConfig:
         table=SCORES,
         read_by=(reads.TRANSFORMERS, reads.ATTENDS),
     )
-    position: str = setting("sinusoidal", "position encoding", allowed=POSITIONS, read_by=reads.TRANSFORMERS)
+    position: Choice = setting("sinusoidal", "position encoding", table=POSITIONS, read_by=reads.TRANSFORMERS)
     rotary_base: float | tuple[float, ...] = setting(
         10_000.0,
         "base of the wavelengths of rotary positions, one value or one per layer",
@@ -117,8 +117,8 @@ class ModelConfig:
         check=at_least(1),
         read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION),
     )
-    norm: str = setting(
-        "layer", "kind of norm: layer norm, or RMS norm without a mean", allowed=NORMS, read_by=reads.TRANSFORMERS
+    norm: Choice = setting(
+        "layer", "kind of norm: layer norm, or RMS norm without a mean", table=NORMS, read_by=reads.TRANSFORMERS
     )
     norm_placement: str = setting(
         "pre",
@@ -129,10 +129,10 @@ class ModelConfig:
     norm_epsilon: float = setting(
         1e-5, "constant that norms add to the variance", check=at_least(1e-20, 1e3), read_by=reads.TRANSFORMERS
     )
-    activation: str = setting(
+    activation: Choice = setting(
         "relu",
         "activation function of the feed-forward",
-        allowed=ACTIVATIONS,
+        table=ACTIVATIONS,
         read_by=(reads.TRANSFORMERS, reads.FEED_FORWARD),
     )
     bias: bool = setting(True, "biases in linear maps and layer norms")

@@ -9,9 +9,11 @@ from typing import Any
 
 from transformer.errors import counted, problem
 from transformer.models.reads import STRUCTURES, WholeSettings, has_axis, score_of
-from transformer.nn.positions import POSITIONS
+from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.user_functions import check_functions
+from transformer.ops.positions import rotary
 from transformer.ops.scores import Score
+from transformer.ops.weights import WEIGHTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,21 +50,27 @@ def _written(layers: set[Any]) -> str:
     return " and ".join(counted(number, "layer") for number in sorted(layers))
 
 
+def _position(config: WholeSettings) -> Position:
+    return POSITIONS.of(config, "position")
+
+
 def _rotates(config: WholeSettings) -> bool:
-    return POSITIONS[config.position].rotates
+    return _position(config).rotates is not None
+
+
+def _turns_pairs(config: WholeSettings) -> bool:
+    return _position(config).rotates is rotary
 
 
 CONTRADICTIONS = {
     "positions of self-attention, no self-attention": Contradiction(
-        lambda config, _: (
-            (_rotates(config) or POSITIONS[config.position].bias is not None) and not config.self_attention
-        ),
+        lambda config, _: (_rotates(config) or _position(config).bias is not None) and not config.self_attention,
         "these positions work within self-attention",
         lambda config: f"model.position {config.position}, model.self_attention false",
         do="Set model.position to one that is added to the embeddings, or to none.",
     ),
     "rotary positions, an odd width": Contradiction(
-        lambda config, _: _rotates(config) and config.head_width % 2 == 1,
+        lambda config, _: _turns_pairs(config) and config.head_width % 2 == 1,
         "rotary positions rotate pairs of entries",
         lambda config: f"head_width {config.head_width}",
         "even",
@@ -76,7 +84,7 @@ CONTRADICTIONS = {
         "one value, or one for each layer of every stack",
     ),
     "fewer distances than buckets": Contradiction(
-        lambda config, _: POSITIONS[config.position].learns and config.relative.max_distance < config.relative.buckets,
+        lambda config, _: _position(config).has_buckets and config.relative.max_distance < config.relative.buckets,
         "buckets of distances would hold nothing",
         lambda config: f"model.relative.buckets {config.relative.buckets}, max_distance {config.relative.max_distance}",
         "a max_distance of at least the buckets",
@@ -86,6 +94,12 @@ CONTRADICTIONS = {
         "norms of queries and keys change nothing where the score does not read them",
         lambda config: f"model.score {config.score}, model.attention.query_key_norm {config.attention.query_key_norm}",
         "a score of queries and keys, or query_key_norm none",
+    ),
+    "a sink, weights without one": Contradiction(
+        lambda config, _: config.attention.sink and not WEIGHTS.of(config.attention, "weights").is_softmax,
+        "an attention sink is one more key of the softmax, and other weights have none",
+        lambda config: f"model.attention.weights {config.attention.weights}, model.attention.sink true",
+        "weights softmax, or sink false",
     ),
     "a score without content, two maps": Contradiction(
         lambda config, score: _no_content(score) and config.attention.differential,
@@ -106,7 +120,7 @@ CONTRADICTIONS = {
         "even",
     ),
     "two maps that are rotated, a width that is no multiple of 4": Contradiction(
-        lambda config, _: config.attention.differential and _rotates(config) and config.head_width % 4 != 0,
+        lambda config, _: config.attention.differential and _turns_pairs(config) and config.head_width % 4 != 0,
         "rotary positions rotate pairs of entries in each half of a head of differential attention",
         lambda config: f"head_width {config.head_width}",
         "a multiple of 4",
@@ -160,5 +174,5 @@ def check_complete(config: WholeSettings) -> None:
     if config.class_head.reads is not None and config.class_head.classes is None:
         expected = "model.class_head.classes, the number of classes"
         raise problem("model.class_head.reads is not read", got=config.class_head.reads, expected=expected)
-    if POSITIONS[config.position].adds == "table" and config.max_length is None:
+    if _position(config).is_bounded and config.max_length is None:
         raise problem("learned positions need model.max_length", expected="the longest sequence, in tokens")

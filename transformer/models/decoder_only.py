@@ -11,9 +11,10 @@ from transformer.models.batch import Batch, Tree, causal_mask, extent, require, 
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding, check_length, longest_sequence
-from transformer.nn.heads import last, output_head, predictions, require_token_head, token_table
+from transformer.nn.heads import last, next_logits, output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import find
 
@@ -36,8 +37,9 @@ class DecoderOnly(nn.Module):
     def __call__(self, batch: Batch, dropout: Dropout = Dropout()) -> Tree:
         """Apply the model to the whole sequence at once."""
         x_BTD, _, captured = self.read(batch, dropout)
-        out = predictions(self.head, x_BTD, self.embedding(), extent(batch, "target"))
-        return {**out, "hidden": x_BTD, "captured": captured}
+        recorder = Recorder(self.request, "decoder")
+        out = predictions(self.head, x_BTD, self.embedding(), extent(batch, "target"), recorder)
+        return {**out, "hidden": x_BTD, "captured": {**captured, **recorder.captured}}
 
     def read(
         self, batch: Batch, dropout: Dropout = Dropout(), cache: LayerCache | None = None
@@ -45,14 +47,32 @@ class DecoderOnly(nn.Module):
         """Return the hidden states of `target`, B T D, the keys and values in an empty cache, and what was captured."""
         (target_BT,) = require(batch, "target")
         positions = positions_of(target_BT.shape[1], batch.get("target_segments"))
-        x_BTD = self.input(target_BT, self.embedding(), positions=positions, dropout=dropout.fold_in(0))
+        x_BTD, embedded = self.embed(target_BT, positions, dropout.fold_in(0))
         inputs = StackInputs(
             self_mask=causal_mask(batch),
             positions=positions,
             dropout=dropout.fold_in(1),
             cache_index_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
         )
-        return self.decoder(x_BTD, inputs, cache)
+        x_BTD, cache, captured = self.decoder(x_BTD, inputs, cache)
+        return x_BTD, cache, {**embedded, **captured}
+
+    def embed(
+        self,
+        target_BT: Array,
+        positions: Array,
+        dropout: Dropout = Dropout(),
+        types_BT: Array | None = None,
+        side: str = "target",
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return what the first layer reads, B T D, and what was captured of it."""
+        recorder = Recorder(self.request, "decoder")
+        x_BTD = self.input(target_BT, self.embedding(), positions=positions, dropout=dropout, recorder=recorder)
+        return x_BTD, recorder.captured
+
+    def unembed(self, hidden: Array) -> Array:
+        """Return the logits of hidden states, ... D -> ... V."""
+        return self.head(hidden, self.embedding())
 
     def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
         """Read the prompt `target`; return the logits B V of its next token, the cache, and what was captured."""
@@ -62,14 +82,18 @@ class DecoderOnly(nn.Module):
         check_length(self.config, length - 1)
         empty = empty_cache(self.config, self.config.num_layers, target_BT.shape[0], length)
         x_BTD, blocks, captured = self.read(without(batch, "target_segments"), cache=empty)
-        logits_BV = self.head(last(x_BTD, lengths_B), self.embedding())
+        recorder = Recorder(self.request, "decoder")
+        logits_BV = next_logits(self.head, last(x_BTD, lengths_B), self.embedding(), recorder)
         remaining_B = min(length, longest_sequence(self.config) or length) - lengths_B
-        return logits_BV, {"blocks": blocks, "index": lengths_B, "remaining": remaining_B}, captured
+        cache = {"blocks": blocks, "index": lengths_B, "remaining": remaining_B}
+        return logits_BV, cache, {**captured, **recorder.captured}
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
         """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
-        table_VD, index_B = self.embedding(), cache["index"]
-        x_B1D = self.input(tokens_B[:, None], table_VD, positions=index_B[:, None], dropout=Dropout())
+        index_B, recorder = cache["index"], Recorder(self.request, "decoder")
+        x_B1D, embedded = self.embed(tokens_B[:, None], index_B[:, None])
         inputs = StackInputs(causal_mask({}), positions=index_B[:, None], cache_index_B=index_B)
         x_B1D, blocks, captured = self.decoder(x_B1D, inputs, cache["blocks"])
-        return self.head(x_B1D, table_VD)[:, 0], {**cache, "blocks": blocks, "index": index_B + 1}, captured
+        logits_BV = next_logits(self.head, x_B1D[:, 0], self.embedding(), recorder)
+        captured = {**embedded, **captured, **recorder.captured}
+        return logits_BV, {**cache, "blocks": blocks, "index": index_B + 1}, captured

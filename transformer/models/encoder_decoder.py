@@ -8,6 +8,7 @@ from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
 from transformer.nn.heads import output_head, token_table
 from transformer.nn.intermediates import Request
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 
 
@@ -33,6 +34,28 @@ class EncoderDecoder(nn.Module):
         memory, captured = self.encode(batch, dropout.fold_in(0))
         out = self.decode(batch, memory, dropout.fold_in(1))
         return {**out, "captured": {**captured, **out["captured"]}}
+
+    def embed(
+        self,
+        tokens_BT: Array,
+        positions: Array,
+        dropout: Dropout = Dropout(),
+        types_BT: Array | None = None,
+        side: str = "target",
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return what the first layer of a side's stack reads, B T D, and what was captured of it."""
+        stack, module, table_VD = (
+            ("encoder", self.source_input, self.source_table())
+            if side == "source"
+            else ("decoder", self.target_input, self.target_table())
+        )
+        recorder = Recorder(self.request, stack)
+        x_BTD = module(tokens_BT, table_VD, positions=positions, dropout=dropout, recorder=recorder, types_BT=types_BT)
+        return x_BTD, recorder.captured
+
+    def unembed(self, hidden: Array) -> Array:
+        """Return the logits of hidden states, ... D -> ... V."""
+        return self.head(hidden, self.target_table())
 
     def source_table(self) -> Array:
         """Return the table of source tokens, V D."""

@@ -12,6 +12,7 @@ from transformer.nn.embedding import Embedding
 from transformer.nn.heads import output_head, predictions, require_token_head, token_table
 from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import find
 
@@ -34,14 +35,32 @@ class EncoderOnly(nn.Module):
     def __call__(self, batch: Batch, dropout: Dropout = Dropout()) -> Tree:
         """Apply the model to the whole source."""
         (source_BS,) = require(batch, "source")
-        table_VD = self.embedding()
         positions = positions_of(source_BS.shape[1], batch.get("source_segments"))
-        types_BS = batch.get("source_types")
-        x_BSD = self.input(source_BS, table_VD, positions=positions, dropout=dropout.fold_in(0), types_BT=types_BS)
+        x_BSD, embedded = self.embed(source_BS, positions, dropout.fold_in(0), batch.get("source_types"))
         inputs = StackInputs(visible(batch, "source"), positions, dropout.fold_in(1))
         x_BSD, _, captured = self.encoder(x_BSD, inputs)
-        out = predictions(self.head, x_BSD, table_VD, extent(batch, "source"))
-        return {**out, "hidden": x_BSD, "captured": captured}
+        recorder = Recorder(self.request, "encoder")
+        out = predictions(self.head, x_BSD, self.embedding(), extent(batch, "source"), recorder)
+        return {**out, "hidden": x_BSD, "captured": {**embedded, **captured, **recorder.captured}}
+
+    def embed(
+        self,
+        source_BS: Array,
+        positions: Array,
+        dropout: Dropout = Dropout(),
+        types_BS: Array | None = None,
+        side: str = "source",
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return what the first layer reads, B S D, and what was captured of it."""
+        recorder, table_VD = Recorder(self.request, "encoder"), self.embedding()
+        x_BSD = self.input(
+            source_BS, table_VD, positions=positions, dropout=dropout, recorder=recorder, types_BT=types_BS
+        )
+        return x_BSD, recorder.captured
+
+    def unembed(self, hidden: Array) -> Array:
+        """Return the logits of hidden states, ... D -> ... V."""
+        return self.head(hidden, self.embedding())
 
     def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
         """Fill all mask slots at once: the cache holds the logits of `steps` positions from `prefix_lengths` on.

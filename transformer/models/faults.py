@@ -92,6 +92,11 @@ def _outside(numbers: Any, least: int, most: int) -> Any:
     return (numbers < least) | (numbers > most)
 
 
+def outside(entry: str, ids: Any, size: int) -> Fault:
+    """Return the fault of ids outside of a table of `size` rows."""
+    return Fault(entry, _outside(ids, 0, size - 1), "an id outside of its table", f"0 to {size - 1}")
+
+
 def _negative(name: str, numbers: Mapping[str, Any]) -> Fault:
     return Fault(name, numbers[name] < 0, "a negative length", "0 or more")
 
@@ -174,8 +179,7 @@ def next_token(token_B: Any, remaining_B: Array, config: ModelConfig) -> tuple[A
     """
     numbers_B = whole_numbers("token_B", token_B)
     check_shape("token_B", numbers_B, "B", {"B": len(remaining_B)})
-    size = config.vocab_size or 0
-    fault = Fault("token_B", _outside(numbers_B, 0, size - 1), "an id outside of its table", f"0 to {size - 1}")
+    fault = outside("token_B", numbers_B, config.vocab_size or 0)
     for unknown in check([fault], {"token_B": token_B}):
         remaining_B = jnp.where(unknown.where, -1, remaining_B)
     return jnp.asarray(numbers_B), remaining_B

@@ -11,7 +11,9 @@ from transformer.nn.blocks import sublayers
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import SCORES, Score, find
+from transformer.ops.weights import WEIGHTS
 from transformer.read_by import Condition, unless, when
+from transformer.tables import Choice
 
 Parts = dict[str, int]
 """Residual and sublayers of a stack's layers -> in how many of them, from the first on."""
@@ -130,15 +132,16 @@ def has_axis(score: Score, letter: str) -> bool:
     return any(letter in row.axes.split() for row in score.parameters.values())
 
 
-UNFUSED = ("soft_cap", "sink", "differential", "score_modifier")
+UNFUSED = ("weights", "soft_cap", "sink", "differential", "score_modifier")
 """Settings of attention with which no fused kernel computes it."""
 
 
-def _has_kernel(architecture: str, score: str, position: str, *unfused: Any) -> bool:
+def _has_kernel(architecture: str, score: Choice, position: Choice, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
-    *others, modifier = unfused
-    by_self = POSITIONS[position].bias is None and modifier is None
-    return find(score).dot_scale is not None and not any(others) and (by_self or architecture == "seq2seq")
+    weights, *others, modifier = unfused
+    by_self = POSITIONS.find(position).bias is None and modifier is None
+    fused = find(score).dot_scale is not None and WEIGHTS.find(weights).is_softmax and not any(others)
+    return fused and (by_self or architecture == "seq2seq")
 
 
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
@@ -160,20 +163,21 @@ ATTENDS = with_choice(
 FEED_FORWARD = with_choice(
     "model.feed_forward_width", lambda value: value != 0, "model.feed_forward_width other than 0"
 )
-ROTARY = with_choice("model.position", lambda value: POSITIONS[value].rotates, "model.position=rotary")
+ROTARY = with_choice("model.position", lambda value: POSITIONS.find(value).rotates is not None, "model.position=rotary")
 NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
 FUSED = Condition(
     ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
     holds=_has_kernel,
     who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
-    expected="scores dot and scaled_dot, positions without a bias, and none of " + ", ".join(UNFUSED),
+    expected="scores dot and scaled_dot, positions without a bias, weights softmax, and none of "
+    + ", ".join(name for name in UNFUSED if name != "weights"),
     do="Leave it out.",
     noted=True,
 )
-RELATIVE = with_choice("model.position", lambda value: POSITIONS[value].learns, "model.position=relative")
+RELATIVE = with_choice("model.position", lambda value: POSITIONS.find(value).has_buckets, "model.position=relative")
 BUCKETS = with_choice(
     "model.position",
-    lambda position, score: POSITIONS[position].learns or _has_buckets(find(score)),
+    lambda position, score: POSITIONS.find(position).has_buckets or _has_buckets(find(score)),
     "model.position=relative or model.score=position_only",
     "model.score",
 )

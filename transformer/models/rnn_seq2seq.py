@@ -25,8 +25,9 @@ from transformer.models.batch import Batch, Tree, cross_mask, extent, of_source,
 from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.attention import Cache
 from transformer.nn.dropout import Dropout
-from transformer.nn.heads import last, predictions, require_token_head
+from transformer.nn.heads import last, next_logits, predictions, require_token_head
 from transformer.nn.parameters import declare
+from transformer.nn.recorder import Recorder
 from transformer.nn.recurrent.cells import Restart, State
 from transformer.nn.recurrent.stacks import DecoderInputs, RecurrentDecoder, RecurrentEncoder, starts_of
 from transformer.nn.settings import ModelSettings
@@ -80,13 +81,8 @@ class RnnSeq2Seq(EncoderDecoder):
         (source_BS,) = require(batch, "source")
         _check_segments(batch)
         segments_BS, positions_S = batch.get("source_segments"), jnp.arange(source_BS.shape[1], dtype=jnp.int32)
-        x_BSD = self.source_input(
-            source_BS,
-            self.source_table(),
-            positions=positions_S,
-            dropout=dropout.fold_in(0),
-            types_BT=batch.get("source_types"),
-        )
+        types_BS = batch.get("source_types")
+        x_BSD, embedded = self.embed(source_BS, positions_S, dropout.fold_in(0), types_BS, "source")
         alive_BS = None
         if "source_lengths" in batch:
             alive_BS = positions_S[None] < batch["source_lengths"][:, None]
@@ -101,15 +97,16 @@ class RnnSeq2Seq(EncoderDecoder):
         if segments_BS is not None and alive_BS is not None:
             states = tuple(x[rows] for x in states)
             memory = memory._replace(restart=_of_segments(states, batch, alive_BS, self.config.recurrent.directions))
-        return memory, captured
+        return memory, {**embedded, **captured}
 
     def decode(self, batch: Batch, memory: Memory, dropout: Dropout = Dropout()) -> Tree:
         """Apply the decoder to the whole target."""
         (target_BT,) = require(batch, "target")
         source = self.decoder.read(memory.states_BSD)
         x_BTD, _, captured = self.read(target_BT, memory.begin, source, batch, dropout, memory.restart)
-        out = predictions(self.head, x_BTD, self.target_table(), extent(batch, "target"))
-        return {**out, "hidden": x_BTD, "captured": captured}
+        recorder = Recorder(self.request, "decoder")
+        out = predictions(self.head, x_BTD, self.target_table(), extent(batch, "target"), recorder)
+        return {**out, "hidden": x_BTD, "captured": {**captured, **recorder.captured}}
 
     def read(
         self,
@@ -129,7 +126,7 @@ class RnnSeq2Seq(EncoderDecoder):
         """
         B, T = target_BT.shape
         index_T = jnp.arange(T, dtype=jnp.int32)
-        x_BTD = self.target_input(target_BT, self.target_table(), positions=index_T, dropout=dropout.fold_in(0))
+        x_BTD, embedded = self.embed(target_BT, index_T, dropout.fold_in(0))
         allowed_BTS = None
         if source is not None:
             S = source["key"].shape[1]
@@ -137,7 +134,8 @@ class RnnSeq2Seq(EncoderDecoder):
             allowed_BTS = None if allowed is None else jnp.broadcast_to(allowed[:, 0], (B, T, S))
         inputs = DecoderInputs(begin, source, allowed_BTS, restart, dropout.fold_in(1))
         x_BTD, context_BTD, states, captured = self.decoder(x_BTD, inputs)
-        return x_BTD if context_BTD is None else self.readout(x_BTD, context_BTD), states, captured
+        x_BTD = x_BTD if context_BTD is None else self.readout(x_BTD, context_BTD)
+        return x_BTD, states, {**embedded, **captured}
 
     def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
         """Encode the source and read the prompt `target`.
@@ -150,7 +148,8 @@ class RnnSeq2Seq(EncoderDecoder):
         memory, of_encoder = self.encode(batch)
         source = self.decoder.read(memory.states_BSD)
         x_BTD, states, of_decoder = self.read(target_BT, memory.begin, source, batch, restart=memory.restart)
-        logits_BV = self.head(last(x_BTD, lengths_B), self.target_table())
+        recorder = Recorder(self.request, "decoder")
+        logits_BV = next_logits(self.head, last(x_BTD, lengths_B), self.target_table(), recorder)
         # The states do not grow, so there is no end.
         cache: Tree = {
             "states": _after(lengths_B, states, memory.begin),
@@ -158,7 +157,7 @@ class RnnSeq2Seq(EncoderDecoder):
         }
         if source is not None:
             cache |= {"cross": source, "source": of_source(batch)}
-        return logits_BV, cache, {**of_encoder, **of_decoder}
+        return logits_BV, cache, {**of_encoder, **of_decoder, **recorder.captured}
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
         """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
@@ -166,7 +165,9 @@ class RnnSeq2Seq(EncoderDecoder):
             tokens_B[:, None], cache["states"], cache.get("cross"), cache.get("source", {})
         )
         states = tuple(x_LBTD[:, :, 0] for x_LBTD in states)
-        return self.head(x_B1D, self.target_table())[:, 0], {**cache, "states": states}, captured
+        recorder = Recorder(self.request, "decoder")
+        logits_BV = next_logits(self.head, x_B1D[:, 0], self.target_table(), recorder)
+        return logits_BV, {**cache, "states": states}, {**captured, **recorder.captured}
 
 
 def _after(lengths_B: Array, states: State, begin: State) -> State:

@@ -10,6 +10,7 @@ from transformer.nn.recurrent.cells import CELLS
 from transformer.nn.user_functions import MASKS, SCORE_MODIFIERS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
+from transformer.ops.weights import WEIGHTS
 from transformer.schema import WIDEST, at_least, even, setting
 from transformer.tables import Choice
 
@@ -20,8 +21,8 @@ class EmbeddingConfig:
 
     scale: bool | None = setting(
         None,
-        "multiplication of embeddings by sqrt(model.width); none: true with sinusoidal positions and for rnn_seq2seq,"
-        " else false",
+        "multiplication of embeddings by sqrt(model.width); none: true where positions add a code without parameters,"
+        " as sinusoidal ones do, and for rnn_seq2seq, else false",
     )
     norm: bool = setting(False, "norm of the sum of embeddings and positions, as in BERT", read_by=reads.TRANSFORMERS)
     types: int = setting(
@@ -31,13 +32,14 @@ class EmbeddingConfig:
         read_by=reads.only("encoder_only", "seq2seq", "rnn_seq2seq"),
     )
 
-    def resolved(self, position: str | None) -> "EmbeddingConfig":
+    def resolved(self, position: Choice | None) -> "EmbeddingConfig":
         """Fill in `scale`; `position` is None where there are no positions.
 
         A table's rows have length 1, a sinusoidal code sqrt(D / 2), which would drown them: so Vaswani et al. scale.
         Without positions the gates of a recurrent cell read the embeddings, and entries of variance 1 spread them.
         """
-        derived = position is None or POSITIONS[position].adds == "code"
+        row = None if position is None else POSITIONS.find(position)
+        derived = row is None or (row.adds is not None and not row.parameters)
         return dataclasses.replace(self, scale=derived if self.scale is None else self.scale)
 
 
@@ -63,12 +65,19 @@ class ClassHeadConfig:
 class AttentionConfig:
     """Variants of attention: norms, scores, weights and masks."""
 
-    query_key_norm: str | None = setting(None, "norm of each head's queries and keys; none: no norm", allowed=NORMS)
+    query_key_norm: Choice | None = setting(None, "norm of each head's queries and keys; none: no norm", table=NORMS)
+    weights: Choice = setting(
+        "softmax",
+        "weights from scores: softmax; sigmoid and relu, each by the number of keys; 1.5-entmax, of which many are 0",
+        table=WEIGHTS,
+    )
     soft_cap: float | None = setting(
         None, "bound c of attention scores, c tanh(score / c); none: no bound", check=at_least(1e-6, 1e6)
     )
-    sink: bool = setting(False, "attention sink: learned logit of each head that takes weight and has no value")
-    differential: bool = setting(False, "differential attention: difference of two softmax maps, one per half head")
+    sink: bool = setting(
+        False, "attention sink: learned logit of each head that takes weight of the softmax and has no value"
+    )
+    differential: bool = setting(False, "differential attention: difference of two maps of weights, one per half head")
     score_modifier: Choice | None = setting(
         None,
         "package.module:function of (scores_BNTS, query_positions, key_positions) that changes the scores of"

@@ -22,8 +22,9 @@ from transformer.models.encoder_decoder import EncoderDecoder
 from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import check_length, longest_sequence
-from transformer.nn.heads import last, predictions, require_token_head
+from transformer.nn.heads import last, next_logits, predictions, require_token_head
 from transformer.nn.positions import positions_of
+from transformer.nn.recorder import Recorder
 from transformer.ops.scores import find
 
 
@@ -46,21 +47,17 @@ class Seq2Seq(EncoderDecoder):
         """Return the encoder's output B S D, and what was captured."""
         (source_BS,) = require(batch, "source")
         positions = positions_of(source_BS.shape[1], batch.get("source_segments"))
-        x_BSD = self.source_input(
-            source_BS,
-            self.source_table(),
-            positions=positions,
-            dropout=dropout.fold_in(0),
-            types_BT=batch.get("source_types"),
-        )
+        types_BS = batch.get("source_types")
+        x_BSD, embedded = self.embed(source_BS, positions, dropout.fold_in(0), types_BS, "source")
         x_BSD, _, captured = self.encoder(x_BSD, StackInputs(visible(batch, "source"), positions, dropout.fold_in(1)))
-        return x_BSD, captured
+        return x_BSD, {**embedded, **captured}
 
     def decode(self, batch: Batch, memory_BSD: Array, dropout: Dropout = Dropout()) -> Tree:
         """Apply the decoder to the whole target."""
         x_BTD, _, captured = self.read(batch, memory_BSD, dropout)
-        out = predictions(self.head, x_BTD, self.target_table(), extent(batch, "target"))
-        return {**out, "hidden": x_BTD, "captured": captured}
+        recorder = Recorder(self.request, "decoder")
+        out = predictions(self.head, x_BTD, self.target_table(), extent(batch, "target"), recorder)
+        return {**out, "hidden": x_BTD, "captured": {**captured, **recorder.captured}}
 
     def read(
         self, batch: Batch, memory_BSD: Array, dropout: Dropout = Dropout(), cache: LayerCache | None = None
@@ -68,7 +65,7 @@ class Seq2Seq(EncoderDecoder):
         """Return the hidden states of `target`, B T D, the keys and values in an empty cache, and what was captured."""
         (target_BT,) = require(batch, "target")
         positions = positions_of(target_BT.shape[1], batch.get("target_segments"))
-        x_BTD = self.target_input(target_BT, self.target_table(), positions=positions, dropout=dropout.fold_in(0))
+        x_BTD, embedded = self.embed(target_BT, positions, dropout.fold_in(0))
         inputs = StackInputs(
             self_mask=causal_mask(batch),
             positions=positions,
@@ -78,7 +75,8 @@ class Seq2Seq(EncoderDecoder):
             cross_mask=cross_mask(batch),
             cache_index_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
         )
-        return self.decoder(x_BTD, inputs, cache)
+        x_BTD, cache, captured = self.decoder(x_BTD, inputs, cache)
+        return x_BTD, cache, {**embedded, **captured}
 
     def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
         """Encode the source and read the prompt `target`.
@@ -93,15 +91,16 @@ class Seq2Seq(EncoderDecoder):
         memory_BSD, of_encoder = self.encode(batch)
         empty = empty_cache(self.config, self.config.num_decoder_layers, target_BT.shape[0], length)
         x_BTD, blocks, of_decoder = self.read(without(batch, "target_segments"), memory_BSD, cache=empty)
-        logits_BV = self.head(last(x_BTD, lengths_B), self.target_table())
+        recorder = Recorder(self.request, "decoder")
+        logits_BV = next_logits(self.head, last(x_BTD, lengths_B), self.target_table(), recorder)
         remaining_B = min(length, longest_sequence(self.config) or length) - lengths_B
         cache = {"blocks": blocks, "index": lengths_B, "remaining": remaining_B, "source": of_source(batch)}
-        return logits_BV, cache, {**of_encoder, **of_decoder}
+        return logits_BV, cache, {**of_encoder, **of_decoder, **recorder.captured}
 
     def step(self, tokens_B: Array, cache: Tree) -> tuple[Array, Tree, dict[str, Array]]:
         """Read one token of each example; return the logits B V of the next one, the cache, and what was captured."""
-        table_VD, index_B = self.target_table(), cache["index"]
-        x_B1D = self.target_input(tokens_B[:, None], table_VD, positions=index_B[:, None], dropout=Dropout())
+        index_B, recorder = cache["index"], Recorder(self.request, "decoder")
+        x_B1D, embedded = self.embed(tokens_B[:, None], index_B[:, None])
         inputs = StackInputs(
             self_mask=causal_mask({}),
             positions=index_B[:, None],
@@ -110,4 +109,6 @@ class Seq2Seq(EncoderDecoder):
             cache_index_B=index_B,
         )
         x_B1D, blocks, captured = self.decoder(x_B1D, inputs, cache["blocks"])
-        return self.head(x_B1D, table_VD)[:, 0], {**cache, "blocks": blocks, "index": index_B + 1}, captured
+        logits_BV = next_logits(self.head, x_B1D[:, 0], self.target_table(), recorder)
+        captured = {**embedded, **captured, **recorder.captured}
+        return logits_BV, {**cache, "blocks": blocks, "index": index_B + 1}, captured

@@ -6,6 +6,7 @@ Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.2. X is the s
 X' = X. With fewer key/value heads than query heads: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -15,16 +16,16 @@ from jaxtyping import Float
 
 from transformer.errors import problem
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import Recorder
 from transformer.nn.modifiers import HeadNorm, OwnModifiers
-from transformer.nn.modules import Linear, Norm, ScoreParameters
+from transformer.nn.modules import Linear, Norm, RowParameters
 from transformer.nn.positions import POSITIONS
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.ops import attend as attention
 from transformer.ops.cache import write
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
-from transformer.ops.positions import QueryKeyPositions, rotary, scaled_base
+from transformer.ops.positions import QueryKeyPositions, scaled_base
 from transformer.ops.scores import Score
 
 Cache = dict[str, Array]
@@ -70,7 +71,7 @@ class Scoring(NamedTuple):
     Attributes:
         score: the score function.
         parameters: those of a learned score, each with a leading N.
-        modifiers: soft cap, sink, difference of two maps, the user's own function.
+        modifiers: soft cap, sink, difference of two maps, the user's own function, weights other than softmax.
         kernels: "plain" or "fast", see `ops.attend.attend`.
     """
 
@@ -132,23 +133,26 @@ class Attention(nn.Module):
 
     def normalise(self, owner: str, x_BTNH: Array) -> Array:
         """Normalise each head of queries or keys by the norm that the config names. Henry et al. 2020, 2010.04245."""
-        row = self.config.attention.query_key_norm
-        return x_BTNH if row is None else Norm(self.config, row, name=f"{owner}_norm")(x_BTNH)
+        if self.config.attention.query_key_norm is None:
+            return x_BTNH
+        return Norm(self.config, name=f"{owner}_norm")(x_BTNH)
 
     def rotate(self, query_BTNH: Array, key_BSKH: Array, inputs: AttentionInputs) -> tuple[Array, Array]:
         """Rotate the queries and the new keys of self-attention, which have the same positions."""
-        if self.sublayer != "self" or not POSITIONS[self.config.position].rotates:
+        row = POSITIONS.of(self.config, "position")
+        if self.sublayer != "self" or row.rotates is None:
             return query_BTNH, key_BSKH
+        rotate = functools.partial(row.rotates, **row.own)
         halves = 2 if self.config.attention.differential else 1  # each half of a head gives a map of its own
         width = self.config.head_width // halves
         base = scaled_base(of_layer(inputs.rotary_base, self.config.rotary_base), self.config.rotary_scale, width)
         if inputs.positions is None:
-            raise problem("rotary attention needs the positions of queries and keys", got="none")
+            raise problem("attention that rotates needs the positions of queries and keys", got="none")
         position_BT = inputs.positions.query
 
         def rotated(x_BTNH: Array) -> Array:
             parts = x_BTNH if halves == 1 else x_BTNH.reshape(*x_BTNH.shape[:2], -1, width)
-            return rotary(parts, position_BT, base).reshape(x_BTNH.shape)
+            return rotate(parts, position_BT, base).reshape(x_BTNH.shape)
 
         return rotated(query_BTNH), rotated(key_BSKH)
 
@@ -166,7 +170,7 @@ class Attention(nn.Module):
         query_BTNH, key_BSKH = record("query", query_BTNH), record("key", cache["key"])
         value_BSKH = record("value", cache["value"])
         modifiers = OwnModifiers(self.config, self.sublayer, name="modifiers")(inputs.layer)
-        parameters = ScoreParameters(self.config, self.score, name="score")()
+        parameters = RowParameters(self.config, "score", self.score.parameters, name="score")()
         scoring = Scoring(self.score, parameters, modifiers, self.config.kernels)
         return record("head", attend_recorded(query_BTNH, key_BSKH, value_BSKH, scoring, inputs))
 

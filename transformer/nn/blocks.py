@@ -17,10 +17,11 @@ from jax import Array
 from transformer.nn.attention import Attention, AttentionInputs, Cache, require_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.intermediates import Recorder, Request, chosen_layers
+from transformer.nn.intermediates import Request
+from transformer.nn.modifiers import PositionBias
 from transformer.nn.modules import Norm
 from transformer.nn.norm_placement import NORM_PLACEMENTS, Map
-from transformer.nn.positions import PositionBias
+from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.nn.user_functions import user_mask
 from transformer.ops import cache as caches
@@ -210,6 +211,11 @@ def sublayers(config: ModelSettings, cross: bool) -> tuple[str, ...]:
     return tuple(name for name, there in has.items() if there)
 
 
+def ends_with_norm(config: ModelSettings) -> bool:
+    """Check whether a stack that has sublayers ends with a norm."""
+    return NORM_PLACEMENTS[config.norm_placement].final_norm
+
+
 def empty_cache(config: ModelSettings, layers: int, batch: int, length: int) -> LayerCache:
     """Return self-attention's cache of `length` rows for a stack, with a leading L."""
     rows = caches.empty(batch, length, config.num_kv_heads, config.head_width, config.compute_dtype)
@@ -267,6 +273,7 @@ class Stack(nn.Module):
         )
         blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
         x_BTD, outputs = blocks(x_BTD, layer_inputs(self.config, self.num_layers, cache), inputs)
-        if NORM_PLACEMENTS[self.config.norm_placement].final_norm:
-            x_BTD = Norm(self.config, name="final_norm")(x_BTD)
-        return x_BTD, outputs.cache, chosen_layers(outputs.captured, self.request)
+        recorder = Recorder(self.request, self.stack)
+        if ends_with_norm(self.config):
+            x_BTD = recorder.record("final_norm", Norm(self.config, name="final_norm")(x_BTD))
+        return x_BTD, outputs.cache, {**chosen_layers(outputs.captured, self.request), **recorder.captured}

@@ -6,11 +6,11 @@ from jax import Array
 from transformer.axes import to_rank
 from transformer.errors import problem
 from transformer.nn.dropout import Dropout
-from transformer.nn.modules import Norm, Table
+from transformer.nn.modules import Norm, RowParameters, Table
 from transformer.nn.positions import POSITIONS
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import embed
-from transformer.ops.positions import sinusoidal
 
 
 class Embedding(nn.Module):
@@ -34,30 +34,29 @@ class Embedding(nn.Module):
         *,
         positions: Array,
         dropout: Dropout,
+        recorder: Recorder,
         types_BT: Array | None = None,
     ) -> Array:
         config = self.config
         x_BTD = embed(tokens_BT, table_VD, config.compute_dtype)
         if config.embedding.scale:
             x_BTD = x_BTD * config.width**0.5
-        adds = POSITIONS[config.position].adds
-        if adds == "table":
+        row = POSITIONS.of(config, "position")
+        if row.adds is not None:
             check_length(config, tokens_BT.shape[1])
-            table_PD = Table(config, "positions", name="positions")()
-            x_BTD = x_BTD + to_rank(embed(positions, table_PD, x_BTD.dtype), 3)
-        elif adds == "code":
-            x_BTD = x_BTD + to_rank(sinusoidal(positions, config.width).astype(x_BTD.dtype), 3)
+            parameters = RowParameters(config, row.owner, row.parameters, name=row.owner)()
+            x_BTD = x_BTD + to_rank(row.adds(positions, config, **parameters, **row.own).astype(x_BTD.dtype), 3)
         if self.typed and config.embedding.types:
             types_BT = tokens_BT * 0 if types_BT is None else types_BT
             x_BTD = x_BTD + embed(types_BT, Table(config, "types", name="types")(), x_BTD.dtype)
         if config.embedding.norm:
             x_BTD = Norm(config, name="norm")(x_BTD)
-        return dropout(x_BTD, 0)
+        return dropout(recorder.record("embedding", x_BTD), 0)
 
 
 def longest_sequence(config: ModelSettings) -> int | None:
     """Return the length of the table of learned positions (tokens); None where there is no table."""
-    return config.max_length if POSITIONS[config.position].adds == "table" else None
+    return config.max_length if POSITIONS.of(config, "position").is_bounded else None
 
 
 def check_length(config: ModelSettings, length: int) -> None:

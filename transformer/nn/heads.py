@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Shaped
 from transformer.errors import problem
 from transformer.nn.modules import Table
 from transformer.nn.parameters import declare
+from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import logits, unembed
 
@@ -93,11 +94,18 @@ def output_head(config: ModelSettings) -> nn.Module:
     return Head(config) if config.class_head.classes is None else ClassHead(config, name="class_head")
 
 
-def predictions(head: nn.Module, hidden_BTD: Array, table_VD: Array, extent: Extent) -> dict[str, Array]:
-    """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier."""
+def predictions(
+    head: nn.Module, hidden_BTD: Array, table_VD: Array, extent: Extent, recorder: Recorder
+) -> dict[str, Array]:
+    """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier; either is recorded as "logits"."""
     if isinstance(head, ClassHead):
-        return {"class_logits": head(hidden_BTD, extent[1], extent[0])}
-    return {"logits": head(hidden_BTD, table_VD)}
+        return {"class_logits": recorder.record("logits", head(hidden_BTD, extent[1], extent[0]))}
+    return {"logits": recorder.record("logits", head(hidden_BTD, table_VD))}
+
+
+def next_logits(head: nn.Module, hidden_BD: Array, table_VD: Array, recorder: Recorder) -> Array:
+    """Compute the logits of the next token, B V, recorded as "logits" B 1 V."""
+    return recorder.record("logits", head(hidden_BD[:, None], table_VD))[:, 0]
 
 
 def require_token_head(config: ModelSettings) -> None:

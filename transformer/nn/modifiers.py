@@ -1,13 +1,16 @@
-"""Modules of the modifiers between scores and weights; the mathematics is in `ops.modifiers`."""
+"""Modules of what stands between scores and weights; the mathematics is in `ops`."""
 
 import flax.linen as nn
 from jax import Array
 
-from transformer.nn.modules import Norm, Vectors
+from transformer.nn.modules import Norm, RowParameters, Vectors
+from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import score_modifier
 from transformer.ops.differential import first_lambda, learned_lambda
 from transformer.ops.modifiers import Modifiers
+from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.weights import WEIGHTS
 
 
 class OwnModifiers(nn.Module):
@@ -27,7 +30,8 @@ class OwnModifiers(nn.Module):
         if config.differential:
             query_H, key_H = Vectors(self.config, "lambda", ("query", "key"), name="lambda")()
             subtract = learned_lambda(query_H, key_H, layer)
-        return Modifiers(config.soft_cap, function, sink_N, subtract, str(config.score_modifier))
+        weights = WEIGHTS.of(config, "weights")
+        return Modifiers(config.soft_cap, function, sink_N, subtract, weights, str(config.score_modifier))
 
 
 class HeadNorm(nn.Module):
@@ -37,5 +41,26 @@ class HeadNorm(nn.Module):
 
     @nn.compact
     def __call__(self, head_BTNH: Array, layer: Array | int) -> Array:
-        normed = Norm(self.config, row="rms", name="head_norm")(head_BTNH)
+        normed = Norm(self.config, name="head_norm")(head_BTNH)
         return normed * (1.0 - first_lambda(layer)).astype(normed.dtype)
+
+
+class PositionBias(nn.Module):
+    """The addition of positions to the scores of a stack's self-attention, N T S or B N T S; None where there is none.
+
+    Attributes:
+        config: model settings.
+        causal: True for a stack that looks back.
+    """
+
+    config: ModelSettings
+    causal: bool
+
+    @nn.compact
+    def __call__(self, positions: QueryKeyPositions) -> Array | None:
+        """Return the bias of these positions."""
+        row = POSITIONS.of(self.config, "position")
+        if row.bias is None:
+            return None
+        parameters = RowParameters(self.config, row.owner, row.parameters, name=row.owner)()
+        return row.bias(positions, self.config, self.causal, **parameters, **row.own)

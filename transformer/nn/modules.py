@@ -1,14 +1,13 @@
-"""Modules of one operation with its parameters: linear maps, tables, vectors, norms, a score's parameters."""
+"""Modules of one operation with its parameters: linear maps, tables, vectors, norms, the parameters of rows."""
 
 import flax.linen as nn
 from jax import Array
 
 from transformer.errors import problem
-from transformer.nn.parameters import declare, find_axes
+from transformer.nn.parameters import Brought, declare, find_axes, norm_of, norm_parameters
 from transformer.nn.settings import ModelSettings
+from transformer.ops import norms
 from transformer.ops.linear import linear
-from transformer.ops.norms import NORMS
-from transformer.ops.scores import Score
 
 
 class Linear(nn.Module):
@@ -52,29 +51,29 @@ class Vectors(nn.Module):
         return tuple(declare(self, self.owner, name, self.config) for name in self.names)
 
 
-class ScoreParameters(nn.Module):
-    """The parameters of a learned score, each with a leading N."""
+class RowParameters(nn.Module):
+    """The parameters that a row of a table brings along for an owner, by name."""
 
     config: ModelSettings
-    score: Score
+    owner: str
+    rows: Brought
 
     @nn.compact
     def __call__(self) -> dict[str, Array]:
-        return {name: declare(self, "score", name, self.config, score=self.score) for name in self.score.parameters}
+        return {name: declare(self, self.owner, name, self.config, rows=self.rows) for name in self.rows}
 
 
 class Norm(nn.Module):
-    """The norm that the config names, or another row of NORMS; over the last axis. Its name is its owner in AXES."""
+    """The norm that the config names, over the last axis. The module's name is its owner in AXES."""
 
     config: ModelSettings
-    row: str | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.name is None:
             raise problem("a norm has no name", expected="its owner in transformer.nn.parameters.AXES")
         owner = self.name
-        function, names = NORMS[self.row or self.config.norm]
-        kept = [name for name in names if name == "scale" or self.config.bias]
-        parameters = {name: declare(self, owner, name, self.config) for name in kept}
-        return function(x, **parameters, epsilon=self.config.norm_epsilon)
+        row = norm_of(owner, self.config)
+        kept = norms.kept(norm_parameters(owner, row), bias=self.config.bias)
+        parameters = {name: declare(self, owner, name, self.config, rows=kept) for name in kept}
+        return row.function(x, **parameters, epsilon=self.config.norm_epsilon, **row.own)

@@ -21,11 +21,14 @@ import flax.linen as nn
 import jax
 from jax import Array
 
+from transformer import tables
 from transformer.errors import problem
 from transformer.nn.initializers import Constant, Initializer, Normal, Orthogonal, Own
+from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
 from transformer.nn.settings import ModelSettings
-from transformer.ops.scores import Score, find
+from transformer.ops.norms import NORMS, Norm
+from transformer.ops.scores import find
 
 T = TypeVar("T")
 
@@ -50,19 +53,14 @@ AXES = {
     "gate.bias": "F",
     "down.kernel": "F -> D",
     "down.bias": "D",
-    "query_norm.scale": "H",
-    "query_norm.bias": "H",
-    "key_norm.scale": "H",
-    "key_norm.bias": "H",
-    "head_norm.scale": "H",
+    "query_norm.*": "H",
+    "key_norm.*": "H",
+    "head_norm.*": "H",
     "sink.logit": "N",
     "lambda.query": "H",
     "lambda.key": "H",
-    "*norm.scale": "D",
-    "*norm.bias": "D",
+    "*norm.*": "D",
     "*embedding.table": "V, D",
-    "*positions.table": "P, D",
-    "relative.table": "N M",
     "types.table": "A, D",
     "head.kernel": "D -> V",
     "class_head.kernel": "D -> C",
@@ -80,7 +78,7 @@ AXES = {
     "readout.context": "D -> D",
     "readout.bias": "D",
 }
-"""Owner and parameter -> axes. Parameters of a learned score stand in its row of SCORES. A: token types.
+"""Owner and parameter -> axes. Parameters of scores and positions stand in their rows. A: token types.
 
 Z: gates of a recurrent cell. E: the state of one direction ("forward", "backward") of a recurrent encoder.
 """
@@ -111,11 +109,38 @@ def parse_axes(text: str) -> Axes:
     return Axes((), tuple(text.split()), "vector")
 
 
-def find_axes(owner: str, name: str, score: str | Score | None = "scaled_dot") -> Axes:
-    """Find the row of `owner.name`; `score` is the model's, for its own parameters."""
-    if owner == "score" and score is not None:
-        return parse_axes(find(score).parameters[name].axes)
-    text = _match(AXES, owner, name)
+Brought = Mapping[str, tables.Parameter]
+"""The parameters that a row of a table brings along, by name."""
+
+
+def brought(owner: str, config: ModelSettings) -> Brought:
+    """Return the parameters that the rows of a config bring along for an owner; {} for an owner without any."""
+    if owner == "score":
+        return find(config.score).parameters
+    if owner.endswith("norm"):
+        return norm_parameters(owner, norm_of(owner, config))
+    position = POSITIONS.of(config, "position")
+    return position.parameters if owner == position.owner else {}
+
+
+def norm_of(owner: str, config: ModelSettings) -> Norm:
+    """Return the row of NORMS that normalises for an owner."""
+    if owner == "head_norm":
+        return NORMS["rms"]
+    if owner in ("query_norm", "key_norm"):
+        return NORMS.of(config.attention, "query_key_norm")
+    return NORMS.of(config, "norm")
+
+
+def norm_parameters(owner: str, row: Norm) -> Brought:
+    """Return the parameters of a row of NORMS, each as wide as what its owner normalises."""
+    found = {name: (_match(AXES, owner, name), start) for name, start in row.parameters.items()}
+    return {name: tables.Parameter(axes, start) for name, (axes, start) in found.items() if axes is not None}
+
+
+def find_axes(owner: str, name: str, rows: Brought | None = None) -> Axes:
+    """Find the axes of `owner.name`; `rows` are the parameters that a row of a table brings along."""
+    text = rows[name].axes if rows and name in rows else _match(AXES, owner, name)
     if text is None:
         raise problem(f"parameter {owner}.{name} has no row in transformer.nn.parameters.AXES", do="Add one.")
     return parse_axes(text)
@@ -126,13 +151,13 @@ def _match(table: Mapping[str, T], owner: str, name: str) -> T | None:
     return next((row for pattern, row in table.items() if fnmatch.fnmatchcase(f"{owner}.{name}", pattern)), None)
 
 
-def parameter_axes(params: Tree, score: str | Score | None = "scaled_dot") -> Tree:
-    """Return a tree like `params` with each array's Axes."""
-    found = None if score is None else find(score)
+def parameter_axes(params: Tree, config: ModelSettings | None = None) -> Tree:
+    """Return a tree like `params` with each array's Axes; without a config, of what no row brings along."""
 
     def one(path: Path, leaf: Array) -> Axes:
         *_, owner, name = names = _names(path)
-        return dataclasses.replace(find_axes(owner, name, found), stacked=_stacked(names))
+        rows = None if config is None else brought(owner, config)
+        return dataclasses.replace(find_axes(owner, name, rows), stacked=_stacked(names))
 
     return jax.tree_util.tree_map_with_path(one, params)
 
@@ -174,20 +199,33 @@ class Parameter:
 
 
 def parameter(
-    owner: str, name: str, config: ModelSettings, shape: tuple[int, ...] | None = None, score: Score | None = None
+    owner: str, name: str, config: ModelSettings, shape: tuple[int, ...] | None = None, rows: Brought | None = None
 ) -> Parameter:
     """Find the parameter `owner.name` of a model.
 
     Args:
         shape: None: by the config's sizes.
-        score: the model's score, for the parameters of `owner` "score".
+        rows: the parameters that a row of a table brings along for this owner; None: by the config.
     """
-    axes, size = find_axes(owner, name, score), sizes(config)
-    shape = tuple(size[letter] for letter in axes.letters) if shape is None else shape
-    if owner == "score" and score is not None:
-        return Parameter(axes, shape, Own(score.parameters[name].start))
+    rows = brought(owner, config) if rows is None else rows
+    axes = find_axes(owner, name, rows)
+    shape = shape_of(axes, sizes(config), f"{owner}.{name}") if shape is None else shape
+    given = rows[name].start if name in rows else None
+    if callable(given):
+        return Parameter(axes, shape, Own(given))
+    if given is not None:
+        return Parameter(axes, shape, Constant((float(given),)))
     start = _match(STARTS, owner, name) or KINDS[axes.kind]
     return Parameter(axes, shape, start(axes, shape, config))
+
+
+def shape_of(axes: Axes, size: Mapping[str, int], name: str) -> tuple[int, ...]:
+    """Return the shape of axes. Raises a UserError for a letter without a size; `name` is the parameter's."""
+    for letter in axes.letters:
+        if letter not in size:
+            what = f"parameter {name} has an axis without a size in this model"
+            raise problem(what, got=repr(letter), expected="one of " + ", ".join(size))
+    return tuple(size[letter] for letter in axes.letters)
 
 
 Start = Callable[[Axes, tuple[int, ...], ModelSettings], Initializer]
@@ -234,7 +272,7 @@ STARTS: dict[str, Start] = {
     "*ward.bias": _gates,
     "cell.bias": _gates,
 }
-"""Owner and parameter -> initial values. Those of a learned score stand in its row of SCORES."""
+"""Owner and parameter -> initial values, where the row that brings a parameter along has none of its own."""
 
 
 def declare(
@@ -244,14 +282,14 @@ def declare(
     config: ModelSettings,
     *,
     layers: int | None = None,
-    score: Score | None = None,
+    rows: Brought | None = None,
 ) -> Array:
-    """Make the parameter `owner.name` in a module, with a leading L if `layers` is given; `score` as for `parameter`.
+    """Make the parameter `owner.name` in a module, with a leading L if `layers` is given; `rows` as for `parameter`.
 
     The parameter's path must end with owner and name: `initial_values` finds its row by them. Linen's own `module.init`
     draws the same kind of values from Linen's keys.
     """
-    own = parameter(owner, name, config, score=score)
+    own = parameter(owner, name, config, rows=rows)
     return module.param(name, own.start.draw, own.shape, layers, 1.0)
 
 
@@ -262,12 +300,11 @@ def initial_values(key: Array, shapes: Tree, config: ModelSettings, scale: float
         shapes: a tree with the paths and shapes of the parameters.
         scale: factor on matrices and tables.
     """
-    score = find(config.score)
 
     def one(path: Path, leaf: jax.ShapeDtypeStruct) -> Array:
         *_, owner, name = names = _names(path)
         layers, shape = (leaf.shape[0], leaf.shape[1:]) if _stacked(names) else (None, leaf.shape)
-        own = parameter(owner, name, config, shape, score)
+        own = parameter(owner, name, config, shape)
         key_of_path = jax.random.fold_in(key, path_number(names))
         return own.start.draw(key_of_path, own.shape, layers, 1.0 if own.axes.kind == "vector" else scale)
 

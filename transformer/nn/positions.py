@@ -1,52 +1,93 @@
 """Positions in a model: added to the embeddings, as rotations of queries and keys, or as a bias on self-attention."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.nn.modules import Table
+from transformer.errors import path_of, problem
 from transformer.nn.settings import ModelSettings
-from transformer.ops.positions import QueryKeyPositions, alibi, relative
+from transformer.ops.linear import embed
+from transformer.ops.positions import QueryKeyPositions, alibi, relative, rotary, sinusoidal
+from transformer.tables import Parameter, Row, Table
 
 
-@dataclasses.dataclass(frozen=True)
-class Position:
-    """A row of POSITIONS.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Position(Row):
+    """A row of POSITIONS: one or several functions, each of which also takes `settings` where the row has any.
 
     Attributes:
-        adds: the addition to the embeddings: "table", "code" or None.
-        rotates: True where queries and keys are rotated.
-        bias: (positions, config, causal, table) -> the addition to the scores of self-attention, ... N T S; `table()`
-            makes the learned table, N M.
-        learns: True where the bias has a table of the stack's own, shared by its layers.
+        adds: (positions T or B T, config, **parameters) -> the addition to the embeddings, T D or B T D.
+        rotates: (x_BTNH, positions T or B T, base) -> x_BTNH, of the queries and of the keys of self-attention.
+        bias: (positions, config, causal, **parameters) -> the addition to the scores of self-attention, N T S or
+            B N T S; the positions are a `transformer.ops.positions.QueryKeyPositions`, and `causal` is True in a stack
+            that looks back.
+        parameters: name -> axes and initial values, of `adds` (each embedding has its own) or of `bias` (each stack has
+            its own, which its layers share).
+        owner: name under which the parameters stand in the model's.
     """
 
-    adds: str | None = None
-    rotates: bool = False
-    bias: Callable[[QueryKeyPositions, ModelSettings, bool, Callable[[], Array]], Array] | None = None
-    learns: bool = False
+    adds: Callable[..., Array] | None = None
+    rotates: Callable[..., Array] | None = None
+    bias: Callable[..., Array] | None = None
+    parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
+    owner: str = "position"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parameters and (self.adds is None) == (self.bias is None):
+            has = [name for name in ("adds", "rotates", "bias") if getattr(self, name) is not None]
+            raise problem(
+                "a position's parameters belong to one of two functions",
+                got=f"parameters {', '.join(self.parameters)}, and {' and '.join(has) or 'no function'}",
+                expected="adds or bias",
+            )
+
+    @property
+    def name(self) -> str:
+        """The first function's own name with its module, for errors."""
+        functions = (self.adds, self.rotates, self.bias)
+        return next((path_of(function) for function in functions if function is not None), "none")
+
+    @property
+    def is_bounded(self) -> bool:
+        """True where a parameter has a row for each position, so that a sequence has model.max_length at most."""
+        return any("P" in row.axes.replace(",", " ").split() for row in self.parameters.values())
+
+    @property
+    def has_buckets(self) -> bool:
+        """True where a parameter has an entry for each bucket of distances."""
+        return any("M" in row.axes.split() for row in self.parameters.values())
 
 
-def _alibi(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table: Callable[[], Array]) -> Array:
+def _sinusoidal(positions: Array, config: ModelSettings) -> Array:
+    return sinusoidal(positions, config.width)
+
+
+def _learned(positions: Array, config: ModelSettings, table: Array) -> Array:
+    return embed(positions, table, config.compute_dtype)
+
+
+def _alibi(positions: QueryKeyPositions, config: ModelSettings, causal: bool) -> Array:
     return alibi(positions, config.num_heads)
 
 
-def _relative(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table: Callable[[], Array]) -> Array:
-    return relative(positions, table(), config.relative.max_distance, causal=causal)
+def _relative(positions: QueryKeyPositions, config: ModelSettings, causal: bool, table: Array) -> Array:
+    return relative(positions, table, config.relative.max_distance, causal=causal)
 
 
-POSITIONS = {
+ROWS: dict[str, Position] = {
     "none": Position(),
-    "sinusoidal": Position(adds="code"),
-    "learned": Position(adds="table"),
-    "rotary": Position(rotates=True),
+    "sinusoidal": Position(adds=_sinusoidal),
+    "learned": Position(adds=_learned, parameters={"table": Parameter("P, D")}, owner="positions"),
+    "rotary": Position(rotates=rotary),
     "alibi": Position(bias=_alibi),
-    "relative": Position(bias=_relative, learns=True),
+    "relative": Position(bias=_relative, parameters={"table": Parameter("N M")}, owner="relative"),
 }
+
+POSITIONS = Table("position", Position, ROWS)
 
 
 def positions_of(length: int, segments_BT: Array | None) -> Array:
@@ -58,27 +99,3 @@ def positions_of(length: int, segments_BT: Array | None) -> Array:
         [jnp.ones_like(segments_BT[:, :1], bool), segments_BT[:, 1:] != segments_BT[:, :-1]], axis=1
     )
     return index_T[None] - jax.lax.cummax(jnp.where(starts_BT, index_T[None], 0), axis=1)
-
-
-class PositionBias(nn.Module):
-    """The addition of positions to the scores of a stack's self-attention, N T S or B N T S; None where there is none.
-
-    Attributes:
-        config: model settings.
-        causal: True for a stack that looks back, so that all buckets of distances are for the keys before a query.
-    """
-
-    config: ModelSettings
-    causal: bool
-
-    @nn.compact
-    def __call__(self, positions: QueryKeyPositions) -> Array | None:
-        """Return the bias of these positions."""
-        row = POSITIONS[self.config.position]
-        if row.bias is None:
-            return None
-        return row.bias(positions, self.config, self.causal, self.table)
-
-    def table(self) -> Array:
-        """Make the table of the buckets' biases, N M."""
-        return Table(self.config, "relative", name="relative")()

@@ -65,8 +65,12 @@ class AttentionSettings(Protocol):
     """The section `attention`."""
 
     @property
-    def query_key_norm(self) -> str | None:
-        """Norm of each head's queries and keys, a row of `ops.norms.NORMS`; None: no norm."""
+    def query_key_norm(self) -> Choice | None:
+        """Norm of each head's queries and keys, as `ops.norms.NORMS` finds it; None: no norm."""
+
+    @property
+    def weights(self) -> Choice:
+        """Weights from scores, as `ops.weights.WEIGHTS` finds them."""
 
     @property
     def soft_cap(self) -> float | None:
@@ -78,7 +82,7 @@ class AttentionSettings(Protocol):
 
     @property
     def differential(self) -> bool:
-        """Difference of two softmaxes, of the halves of each head."""
+        """Difference of two maps of weights, of the halves of each head."""
 
     @property
     def score_modifier(self) -> Choice | None:
@@ -176,8 +180,8 @@ class ModelSettings(Protocol):
         """Attention score function, as `ops.scores.SCORES` finds it."""
 
     @property
-    def position(self) -> str:
-        """Row of `nn.positions.POSITIONS`."""
+    def position(self) -> Choice:
+        """Positions, as `nn.positions.POSITIONS` finds them."""
 
     @property
     def rotary_base(self) -> float | tuple[float, ...]:
@@ -192,8 +196,8 @@ class ModelSettings(Protocol):
         """Sliding window of self-attention (tokens), one value or one per layer; None: unlimited."""
 
     @property
-    def norm(self) -> str:
-        """Row of `ops.norms.NORMS`."""
+    def norm(self) -> Choice:
+        """Norm, as `ops.norms.NORMS` finds it."""
 
     @property
     def norm_placement(self) -> str:
@@ -204,8 +208,8 @@ class ModelSettings(Protocol):
         """Number that norms add to the variance."""
 
     @property
-    def activation(self) -> str:
-        """Row of `nn.feed_forward.ACTIVATIONS`."""
+    def activation(self) -> Choice:
+        """Activation function of the feed-forward, as `nn.feed_forward.ACTIVATIONS` finds it."""
 
     @property
     def bias(self) -> bool:

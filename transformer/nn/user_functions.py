@@ -1,22 +1,19 @@
-"""Masks and score modifiers of a user's own, and the check of a config's functions from outside.
-
-A config is checked with one call of each, on the shapes of a small example: nothing is computed, and a function that
-was not made for this, such as os:system, gets no value that it could act on.
-"""
+"""Masks and score modifiers of a user's own, and the check of functions from outside whose shapes a config gives."""
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool
 
-from transformer.errors import UserError, problem
-from transformer.nn.parameters import parse_axes, sizes
+from transformer.axes import check_broadcast, check_shape
+from transformer.errors import problem
+from transformer.nn.parameters import Brought, parse_axes, shape_of, sizes
+from transformer.nn.positions import POSITIONS, Position
+from transformer.nn.positions import ROWS as POSITION_ROWS
 from transformer.nn.settings import AttentionSettings, ModelSettings
 from transformer.ops import masks
 from transformer.ops.attend import raw_scores
@@ -24,6 +21,7 @@ from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Function, Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import ROWS, Score
+from transformer.small_example import check_call, trace
 from transformer.tables import Row, Table
 
 EXAMPLES, QUERIES, KEYS = 3, 7, 5
@@ -121,78 +119,99 @@ def check_functions(config: ModelSettings, score: Score | None, setting: str, *,
     own = config.attention
     if score is not None and score not in ROWS.values():
         _check_score(config, setting, score, QUERIES if self_alone else KEYS)
-    at = {
-        "query_positions": jax.ShapeDtypeStruct((1, 1, QUERIES, 1), jnp.int32),
-        "key_positions": jax.ShapeDtypeStruct((1, 1, 1, QUERIES), jnp.int32),
-    }
+    position = POSITIONS.of(config, "position")
+    if position not in POSITION_ROWS.values():
+        _check_position(config, f"model.position {str(config.position)!r}", position)
+    takes = ("query_positions", "key_positions")
+    at = _whole_numbers(1, 1, QUERIES, 1), _whole_numbers(1, 1, 1, QUERIES)
     if own.mask is not None:
         row = MASKS.of(own, "mask")
 
         def allowed(query: Array, key: Array) -> Array:
             return user_allowed(own, QueryKeyPositions(query[0, 0, :, 0], key[0, 0, 0]), config.num_heads)
 
-        _check_call(f"model.attention.mask {str(own.mask)!r}", row, at, allowed)
+        check_call(f"model.attention.mask {str(own.mask)!r}", row.function, takes, allowed, at, named=row.own)
     if own.score_modifier is not None:
-        function = score_modifier(own)
-        shape = (EXAMPLES, config.num_heads, QUERIES, QUERIES)
-        arguments = {"scores_BNTS": jax.ShapeDtypeStruct(shape, jnp.float32), **at}
+        function, modifier = score_modifier(own), SCORE_MODIFIERS.of(own, "score_modifier")
 
         def modified(scores_BNTS: Array, query: Array, key: Array) -> Array:
             return modify_scores(scores_BNTS, Modifiers(function=function, path=str(own.score_modifier)))
 
-        modifier = SCORE_MODIFIERS.of(own, "score_modifier")
-        _check_call(f"model.attention.score_modifier {str(own.score_modifier)!r}", modifier, arguments, modified)
+        what = f"model.attention.score_modifier {str(own.score_modifier)!r}"
+        examples = (_floats(EXAMPLES, config.num_heads, QUERIES, QUERIES), *at)
+        check_call(what, modifier.function, ("scores_BNTS", *takes), modified, examples, named=modifier.own)
+
+
+def _floats(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _whole_numbers(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.int32)
 
 
 def _check_score(config: ModelSettings, what: str, score: Score, keys: int) -> None:
     """Call a score of the user's own, and the functions that start its parameters."""
     size = sizes(config)
-    arguments = {
-        "query_BTNH": jax.ShapeDtypeStruct((EXAMPLES, QUERIES, size["N"], size["H"]), config.compute_dtype),
-        "key_BSNH": jax.ShapeDtypeStruct((EXAMPLES, keys, size["K"], size["H"]), config.compute_dtype),
-    }
+    parameters = _parameters(what, score.parameters, size)
+    query_BTNH = jax.ShapeDtypeStruct((EXAMPLES, QUERIES, size["N"], size["H"]), config.compute_dtype)
+    key_BSKH = jax.ShapeDtypeStruct((EXAMPLES, keys, size["K"], size["H"]), config.compute_dtype)
 
-    def scores(query_BTNH: Array, key_BSKH: Array) -> Array:
-        own = {}
-        for parameter, row in score.parameters.items():
-            shape = tuple(size[letter] for letter in parse_axes(row.axes).letters)
-            own[parameter] = row.start(jax.random.key(0), shape)
+    def scores(query_BTNH: Array, key_BSKH: Array, own: dict[str, Array]) -> Array:
         return raw_scores(query_BTNH, key_BSKH, score, own, differential=config.attention.differential)
 
-    named = (*score.parameters, *["positions"] * score.reads_positions)
-    _check_call(what, score, arguments, scores, named)
+    named = (*parameters, *["positions"] * score.reads_positions, *score.own)
+    examples = (query_BTNH, key_BSKH, parameters)
+    check_call(what, score.function, ("query_BTNH", "key_BSNH"), scores, examples, named=named)
 
 
-def _check_call(
-    what: str,
-    row: ScoreModifier | OwnMask | Score,
-    arguments: Mapping[str, Any],
-    call: Callable[..., Any],
-    named: tuple[str, ...] = (),
-) -> None:
-    """Check that a row's function takes these arguments, then trace `call`, which calls it and checks what it returns.
+def _parameters(what: str, rows: Brought, size: Mapping[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of the parameters that a row brings along, and call the functions that start them."""
+    found = {}
+    for name, row in rows.items():
+        axes, full = parse_axes(row.axes), f"{name!r} of {what}"
+        found[name] = _floats(*shape_of(axes, size, full))
+        if callable(row.start):
+            start, shape = row.start, found[name].shape
+            drawn = trace(
+                f"the start of {full}",
+                lambda key, start=start, shape=shape: start(key, shape),
+                (jax.random.key(0),),
+                "a function of (key, shape)",
+            )
+            known = dict(zip(axes.letters, found[name].shape, strict=True))
+            check_shape(f"the start of {full}", drawn, " ".join(axes.letters), known, jnp.floating)
+    return found
 
-    Args:
-        arguments: name, for errors -> array or its shape; given by position.
-        named: names of those that are given by name.
-    """
-    named = (*named, *row.own)
-    expected = f"a function of ({', '.join((*arguments, *named))})"
-    try:
-        signature = inspect.signature(row.function)
-    except (ValueError, TypeError):  # a function that is not written in Python may have none
-        signature = None
-    if signature is not None:
-        try:
-            signature.bind(*arguments, **dict.fromkeys(named))
-        except TypeError as error:
-            name = f": {error}" if "'" in str(error) else ""  # without one it states no more than the two signatures
-            raise problem(f"{what} takes other arguments{name}", got=str(signature), expected=expected) from error
-    try:
-        jax.eval_shape(call, *arguments.values())
-    except UserError:
-        raise
-    except Exception as error:  # the function is the user's own, and may raise anything
-        got = f"{type(error).__name__}: {error}".splitlines()[0]
-        expected += " that jax.jit can trace"
-        raise problem(f"{what} fails on a small example", got=got, expected=expected) from error
+
+def _check_position(config: ModelSettings, what: str, row: Position) -> None:
+    """Call the functions of a position of the user's own."""
+    size = {"P": QUERIES, **sizes(config)}
+    parameters = _parameters(what, row.parameters, size)
+    positions_BT, named = _whole_numbers(EXAMPLES, QUERIES), (*parameters, *row.own)
+    if (adds := row.adds) is not None:
+
+        def added(positions_BT: Array, own: dict[str, Array]) -> None:
+            y = adds(positions_BT, config, **own, **row.own)
+            check_broadcast(f"what {what} adds", y, (EXAMPLES, QUERIES, size["D"]), "B T D", jnp.floating)
+
+        check_call(what, adds, ("positions", "config"), added, (positions_BT, parameters), named=named)
+    if (rotates := row.rotates) is not None:
+        width = size["H"] // (2 if config.attention.differential else 1)
+
+        def rotated(x_BTNH: Array, positions_BT: Array) -> None:
+            y = rotates(x_BTNH, positions_BT, 1e4, **row.own)
+            known = dict(zip("BTNH", x_BTNH.shape, strict=True))
+            check_shape(f"what {what} rotates", y, "B T N H", known, jnp.floating)
+
+        examples = (_floats(EXAMPLES, QUERIES, size["N"], width), positions_BT)
+        check_call(what, rotates, ("x_BTNH", "positions", "base"), rotated, examples, named=row.own)
+    if (bias := row.bias) is not None:
+
+        def biased(positions_BT: Array, own: dict[str, Array]) -> None:
+            y = bias(QueryKeyPositions(positions_BT, positions_BT), config, True, **own, **row.own)
+            full = (EXAMPLES, size["N"], QUERIES, QUERIES)
+            check_broadcast(f"the bias of {what}", y, full, "B N T S", jnp.floating)
+
+        takes = ("positions", "config", "causal")
+        check_call(what, bias, takes, biased, (positions_BT, parameters), named=named)

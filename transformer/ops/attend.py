@@ -2,6 +2,7 @@
 
     scores_ts  = score(q_t, k_s) + bias_ts
     weights_ts = exp(scores_ts) / sum over the s that t may see of exp(scores_ts); 0 where t may not see s
+                 (or another row of `ops.weights.WEIGHTS`)
     c_t        = sum over s of weights_ts v_s
 
 Self-attention is X' = X. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, write it with Q, K, V.
@@ -24,11 +25,11 @@ from transformer.errors import problem
 from transformer.ops import scores as score_functions
 from transformer.ops.differential import subtract_maps, two_maps
 from transformer.ops.dropout import dropout as apply_dropout
-from transformer.ops.masks import Mask, given
+from transformer.ops.masks import MaskLike, as_mask
 from transformer.ops.modifiers import Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score, ScoreFunction
-from transformer.ops.softmax import masked_softmax
+from transformer.ops.weights import weights_by
 
 KERNELS = ("plain", "fast")
 
@@ -105,7 +106,7 @@ def weights_from_scores(
     modifiers: Modifiers = Modifiers(),
     positions: QueryKeyPositions | None = None,
 ) -> Float[Array, "B N T S"]:
-    """Compute the weights: soft cap, bias, the user's own function, mask, softmax, difference of two maps.
+    """Compute the weights: soft cap, bias, the user's own function, mask, softmax or other weights, two maps.
 
     Args:
         scores: those of `raw_scores`; 2 N maps for a difference of two maps, else N.
@@ -114,7 +115,7 @@ def weights_from_scores(
         positions: of queries and keys, for the user's own function; their indices if absent.
 
     Raises:
-        UserError: the user's own function returned another shape.
+        UserError: a function of the user's own returned another shape.
 
     >>> weights_from_scores(jnp.zeros((2, 4, 3, 5)), None).shape
     (2, 4, 3, 5)
@@ -122,13 +123,13 @@ def weights_from_scores(
     if allowed is None and modifiers.function is not None:
         allowed = jnp.ones((), bool)  # the user's own function may leave nothing but -inf: zero, not NaN
 
-    def softmax_map(scores_BNTS: Array) -> Array:
+    def weights_map(scores_BNTS: Array) -> Array:
         modified_BNTS = modify_scores(scores_BNTS, modifiers, bias, positions)
-        return masked_softmax(modified_BNTS, allowed, modifiers.sink_N)
+        return weights_by(modifiers.weights, modified_BNTS, allowed, modifiers.sink_N)
 
     if modifiers.subtract is None:
-        return softmax_map(scores)
-    return subtract_maps(softmax_map, scores, modifiers.subtract)
+        return weights_map(scores)
+    return subtract_maps(weights_map, scores, modifiers.subtract)
 
 
 def mix(weights_BNTS: Float[Array, "B N T S"], value_BSKH: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
@@ -148,7 +149,7 @@ def attention_weights(
     query_BTNH: Float[Array, "B T N H"],
     key_BSKH: Float[Array, "B S K H"],
     *,
-    mask: Mask | Bool[Array, "..."] | None = None,
+    mask: MaskLike | None = None,
     bias: Float[Array, "..."] | None = None,
     score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
@@ -159,8 +160,8 @@ def attention_weights(
     """Compute the weights by their plain definition, float32.
 
     Args:
-        mask: which keys each query may see, a Mask or booleans, True where they may: T S, B T S or B N T S, each axis
-            also 1. None is all.
+        mask: which keys each query may see: a Mask; booleans T S, B T S or B N T S, each axis also 1; or a function of
+            (query index, key index) as `masks.where` takes it. True where they may, None is all.
         bias: added to the scores; broadcasts to B N T S.
         score: a row of SCORES, a path package.module:attribute, a Score, or a function (query_BTNH, key_BSNH) ->
             scores_BNTS.
@@ -169,7 +170,7 @@ def attention_weights(
             Keys stand in 0 .. S - 1.
         positions: of queries and keys, for scores and modifiers that read them, where they are not the indices (packed
             examples count from 0 again).
-        modifiers: soft cap, sink, difference of two maps, the user's own function.
+        modifiers: soft cap, sink, difference of two maps, the user's own function, weights other than softmax.
 
     Raises:
         UserError: shapes that do not fit each other, N not a multiple of K, an unknown score.
@@ -190,7 +191,7 @@ def attend(
     key_BSKH: Float[Array, "B S K H"],
     value_BSKH: Float[Array, "B S K H"],
     *,
-    mask: Mask | Bool[Array, "..."] | None = None,
+    mask: MaskLike | None = None,
     bias: Float[Array, "..."] | None = None,
     score: str | Score | ScoreFunction = "scaled_dot",
     parameters: dict[str, Array] | None = None,
@@ -261,7 +262,7 @@ def check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
 
 
 def allowed_keys(
-    mask: Mask | Bool[Array, "..."] | None,
+    mask: MaskLike | None,
     query_BTNH: Float[Array, "B T N H"],
     key_BSKH: Float[Array, "B S K H"],
     query_index: Array | None = None,
@@ -269,7 +270,7 @@ def allowed_keys(
     """Turn the mask into booleans that broadcast to B N T S; None where every key is allowed.
 
     Args:
-        mask: a Mask, or booleans as `masks.given` takes them.
+        mask: as for `attention_weights`.
         query_index: T or B T; 0 .. T - 1 if absent.
 
     Raises:
@@ -281,9 +282,9 @@ def allowed_keys(
     """
     if mask is None:
         return None
-    mask = mask if isinstance(mask, Mask) else given(mask)
     (B, T, N), S = query_BTNH.shape[:3], key_BSKH.shape[1]
-    allowed = mask.allowed(jnp.arange(T, dtype=jnp.int32) if query_index is None else query_index, S)
+    query_index = jnp.arange(T, dtype=jnp.int32) if query_index is None else query_index
+    allowed = as_mask(mask).allowed(query_index, S)
     if allowed is not None:
         do = "Two axes are T S, three are B T S; a mask of keys alone, B S, is mask[:, None, :]."
         check_broadcast("the mask", allowed, (B, N, T, S), "B N T S", jnp.bool_, do)

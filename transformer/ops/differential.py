@@ -1,9 +1,11 @@
-"""Differential attention: weights that are a difference of two softmaxes, so that what both attend to cancels.
+"""Differential attention: weights that are a difference of two maps, so that what both attend to cancels.
 
     weights = softmax(s1) - lambda softmax(s2)
     lambda  = exp(q1 . k1) - exp(q2 . k2) + first(layer)
     first   = 0.8 - 0.6 exp(-0.3 layer), layer = 0, 1, ...
     head    = (1 - first) rms_norm(weights v)
+
+with another row of `ops.weights.WEIGHTS` in place of softmax where a model has one.
 
 Ye et al. 2024, https://arxiv.org/abs/2410.05258; q1, k1, q2, k2 are learned vectors of a layer (their lambda_q1 ...).
 The first halves of a head's query and key give the scores s1, the second halves s2; the value is as wide as both. So a

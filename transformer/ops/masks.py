@@ -1,100 +1,40 @@
-"""Masks as descriptions of the keys that each query may see, joined by `&` with each other and with booleans.
+"""Masks as descriptions of the keys that each query may see, joined by `&`, `|` and `~` with each other.
 
     allowed[b, t, s] = every rule allows (t, s) in example b
 
-A mask is a tuple of rules, not an array: `attend` turns it into booleans.
+A mask is a tuple of rules, not an array: `attend` turns it into booleans. `|` and `~` are rules that hold masks, so a
+mask is a tree. Booleans, and functions of (query index, key index), are masks wherever one is taken.
 Masks read indices, the rows in the sequence or in a cache, so that the same description serves the whole sequence at
 once and one query at a time against a cache. A query that may see no key gets exactly zero (see `attend`).
 """
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Int
 
 from transformer.axes import check_shape, describe, is_integer
 from transformer.errors import problem
-
-Rule = Callable[[Array, Array], Array]
-"""Function (query index, (B or 1) T 1; key index, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
+from transformer.ops.mask_rules import (
+    Causal,
+    Given,
+    IndexFunction,
+    Padding,
+    Prefix,
+    Rule,
+    Segments,
+    Where,
+    Window,
+    check_function,
+    rule,
+)
 
 Booleans = Bool[Array, "..."]
 """Booleans of the caller's own, as `given` takes them."""
 
-T = TypeVar("T")
 
-
-@dataclass_transform(frozen_default=True)
-def _rule(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass, and a pytree of its fields."""
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
-
-
-@_rule
-class Causal:
-    """Rule of `causal`."""
-
-    def __call__(self, query: Array, key: Array) -> Array:
-        return key <= query
-
-
-@_rule
-class Window:
-    """Rule of `window`."""
-
-    size: int | Int[Array, ""]
-
-    def __call__(self, query: Array, key: Array) -> Array:
-        return (key > query - self.size) & (key < query + self.size)
-
-
-@_rule
-class Padding:
-    """Rule of `padding`."""
-
-    lengths_B: Int[Array, "B"]
-
-    def __call__(self, query: Array, key: Array) -> Array:
-        return key < self.lengths_B[:, None, None]
-
-
-@_rule
-class Prefix:
-    """Rule of `prefix`."""
-
-    lengths_B: Int[Array, "B"]
-
-    def __call__(self, query: Array, key: Array) -> Array:
-        return (key <= query) | (key < self.lengths_B[:, None, None])
-
-
-@_rule
-class Segments:
-    """Rule of `segments`."""
-
-    query_BT: Int[Array, "B T"]
-    key_BS: Int[Array, "B S"]
-
-    def __call__(self, query: Array, key: Array) -> Array:
-        query_BT1, key_B1S = self.query_BT[:, :, None], self.key_BS[:, None, :]
-        return (query_BT1 == key_B1S) & (key_B1S != 0)
-
-
-@_rule
-class Given:
-    """Rule of `given`."""
-
-    allowed: Bool[Array, "..."]
-
-    def __call__(self, query: Array, key: Array) -> Array:
-        return self.allowed
-
-
-@_rule
+@rule
 class Mask:
     """The rules that must all hold. No rule at all allows every key."""
 
@@ -102,19 +42,27 @@ class Mask:
 
     __array_ufunc__ = None  # NumPy then leaves `booleans & mask` to `__rand__`
 
-    def __and__(self, other: "Mask | Booleans") -> "Mask":
-        return Mask(self.rules + _mask(other).rules)
+    def __and__(self, other: "Mask | Booleans | IndexFunction") -> "Mask":
+        """Allow what both masks allow."""
+        return Mask(self.rules + as_mask(other).rules)
 
-    def __rand__(self, other: Booleans) -> "Mask":
-        return _mask(other) & self
+    def __rand__(self, other: "Booleans | IndexFunction") -> "Mask":
+        return as_mask(other) & self
 
-    def __or__(self, other: object) -> "Mask":
-        raise problem("masks are joined by & alone", got="|", do="Pass booleans to masks.given.")
+    def __or__(self, other: "Mask | Booleans | IndexFunction") -> "Mask":
+        """Allow what either mask allows."""
+        other = as_mask(other)
+        return Mask((Union((self, other)),)) if self.rules and other.rules else Mask()
 
-    __ror__ = __or__
+    def __ror__(self, other: "Booleans | IndexFunction") -> "Mask":
+        return as_mask(other) | self
 
     def __invert__(self) -> "Mask":
-        raise problem("masks are joined by & alone", got="~", do="Pass booleans to masks.given.")
+        """Allow what this mask does not: of `~padding(lengths)` the padding, of `~everything()` nothing.
+
+        A model joins its own masks by `&`, so in a model padding stays hidden whatever the user's mask allows.
+        """
+        return Mask((Complement(self),))
 
     def allowed(self, query_index: Int[Array, "..."], key_length: int) -> Bool[Array, "..."] | None:
         """Return booleans of four axes that broadcast to B N T S, or None where every key is allowed.
@@ -130,16 +78,38 @@ class Mask:
             return None
         query = query_index[..., :, None] if query_index.ndim == 2 else query_index[None, :, None]
         key = jnp.arange(key_length, dtype=jnp.int32)[None, None, :]
-        result = jnp.ones((), bool)
-        for rule in self.rules:
-            allowed = rule(query, key)
-            result = result & _with_heads(allowed)
+        return _every(self, query, key)
+
+
+@rule
+class Union:
+    """Rule of `|`."""
+
+    masks: tuple[Mask, ...]
+
+    def __call__(self, query: Array, key: Array) -> Array:
+        result = jnp.zeros((), bool)
+        for mask in self.masks:
+            result = result | _every(mask, query, key)
         return result
 
 
-def _mask(value: "Mask | Booleans") -> Mask:
-    """Return a mask as it is, and booleans as `given` takes them."""
-    return value if isinstance(value, Mask) else given(value)
+@rule
+class Complement:
+    """Rule of `~`."""
+
+    mask: Mask
+
+    def __call__(self, query: Array, key: Array) -> Array:
+        return ~_every(self.mask, query, key)
+
+
+def _every(mask: Mask, query: Array, key: Array) -> Array:
+    """Compute the booleans that all rules of a mask allow, with four axes."""
+    result = jnp.ones((1, 1, 1, 1), bool)
+    for each in mask.rules:
+        result = result & _with_heads(each(query, key))
+    return result
 
 
 def _with_heads(allowed: Array) -> Array:
@@ -147,6 +117,26 @@ def _with_heads(allowed: Array) -> Array:
     if allowed.ndim == 4:
         return allowed
     return allowed[:, None] if allowed.ndim == 3 else allowed[None, None]
+
+
+MaskLike = Mask | Booleans | IndexFunction
+"""Anything that `as_mask` takes."""
+
+
+def as_mask(value: MaskLike) -> Mask:
+    """Return a mask as it is, booleans as `given` takes them, and a function as `where` does.
+
+    Raises:
+        UserError: anything else.
+
+    >>> as_mask(lambda query, key: key <= query).allowed(jnp.arange(3), 5).shape
+    (1, 1, 3, 5)
+    """
+    if isinstance(value, Mask):
+        return value
+    if callable(value) and getattr(value, "__module__", None) != __name__:  # else it is `masks.causal`, not called
+        return where(value)
+    return given(value)  # type: ignore[arg-type]  # refuses what are no booleans
 
 
 def everything() -> Mask:
@@ -249,6 +239,26 @@ def given(allowed: Booleans) -> Mask:
     if allowed.ndim not in (2, 3, 4):
         raise problem("a mask has axes T S, B T S or B N T S", got=f"shape {allowed.shape}")
     return Mask((Given(jnp.asarray(allowed)),))
+
+
+def where(function: IndexFunction) -> Mask:
+    """Allow the keys where a function of (query index, key index) is True.
+
+    Args:
+        function: called with arrays of indices, (B or 1) 1 T 1 and 1 1 1 S, and returns booleans that broadcast to
+            B N T S.
+
+    Raises:
+        UserError: a function that cannot be called with two arguments; where the mask is used, one that fails or
+            returns anything else.
+
+    >>> where(lambda query, key: key % 2 == query % 2).allowed(jnp.arange(3), 5).shape
+    (1, 1, 3, 5)
+    """
+    if not callable(function):
+        raise problem("a mask function is needed", got=describe(function), expected="(query index, key index) -> bool")
+    check_function(function)
+    return Mask((Where(function),))
 
 
 def _advice(value: Any) -> str:

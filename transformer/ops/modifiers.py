@@ -3,6 +3,7 @@
     soft cap       s -> cap tanh(s / cap)                             Gemma 2, https://arxiv.org/abs/2408.00118
     bias           s -> s + bias
     function       s -> f(s, query positions, key positions)          the user's own
+    weights        w_t = softmax over s of s_ts, or another row of WEIGHTS
     sink           w_ts = exp(s_ts) / (exp(sink) + sum exp(s_ts'))    Xiao et al. 2023, 2309.17453; gpt-oss, 2508.10925
 
 in this order. Xiao et al. keep the first tokens as sinks; here, as in gpt-oss, the sink is a learned logit of each head
@@ -20,6 +21,8 @@ from jaxtyping import Float
 from transformer.axes import check_broadcast, describe, to_rank
 from transformer.errors import path_of, problem
 from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.weights import WEIGHTS
+from transformer.tables import Choice
 
 Function = Callable[[Array, Array, Array], Array]
 """Function (scores_BNTS, query positions (B or 1) 1 T 1, key positions (B or 1) 1 1 S) -> scores_BNTS."""
@@ -27,13 +30,14 @@ Function = Callable[[Array, Array, Array], Array]
 
 @dataclasses.dataclass(frozen=True)
 class Modifiers:
-    """Modifiers between scores and weights; the default is softmax alone.
+    """Modifiers between scores and weights, and what makes the weights; the default is softmax alone.
 
     Attributes:
         soft_cap: bound of the scores, which stay between -soft_cap and soft_cap.
         function: the user's own function of the scores with their bias.
         sink_N: logit of each head that takes weight and has no value.
-        subtract: lambda of differential attention; None is one softmax.
+        subtract: lambda of differential attention; None is one map of weights.
+        weights: what makes weights of the scores, as `transformer.ops.weights.WEIGHTS` finds it; with a sink, softmax.
         path: the path package.module:attribute that the function was found by, for errors; None: its own name.
     """
 
@@ -41,12 +45,14 @@ class Modifiers:
     function: Function | None = None
     sink_N: Float[Array, "N"] | None = None
     subtract: Float[Array, ""] | None = None
+    weights: Choice | Callable[..., Array] = "softmax"
     path: str | None = None
 
     @property
     def none(self) -> bool:
         """True where weights are the softmax of scores, bias and mask, as fused kernels compute them."""
-        return all(x is None for x in (self.soft_cap, self.function, self.sink_N, self.subtract))
+        alone = all(x is None for x in (self.soft_cap, self.function, self.sink_N, self.subtract))
+        return alone and WEIGHTS.find(self.weights).is_softmax
 
 
 def modify_scores(

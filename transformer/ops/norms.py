@@ -4,14 +4,20 @@ layer_norm   (x - mean) / sqrt(variance + epsilon) * scale + bias     Ba et al. 
 rms_norm     x / sqrt(mean(x^2) + epsilon) * scale                    Zhang and Sennrich 2019, 1910.07467
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from transformer.axes import to_rank
+from transformer.axes import check_shape, to_rank
+from transformer.small_example import check_call
+from transformer.tables import Row, Table
+
+T = TypeVar("T")
 
 
 def layer_norm(
@@ -45,8 +51,52 @@ def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float 
     return (wide * jax.lax.rsqrt(mean_square + epsilon) * to_rank(scale, x.ndim)).astype(x.dtype)
 
 
-NORMS: dict[str, tuple[Callable[..., Array], tuple[str, ...]]] = {
-    "layer": (layer_norm, ("scale", "bias")),
-    "rms": (rms_norm, ("scale",)),
-}
-"""Names -> the function, and its parameters, each of width D; `scale` starts at 1, `bias` at 0."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Norm(Row):
+    """A row of NORMS.
+
+    Attributes:
+        function: (x ... D, **parameters, epsilon) -> ... D, over the last axis, in x's type; a row with settings also
+            takes `settings`.
+        parameters: name -> its initial values, a number or (key, shape) -> array; each has the width of the last axis.
+            One of the name `bias` is made where model.bias is true; the function then has a default for it.
+    """
+
+    function: Callable[..., Array]
+    parameters: Mapping[str, Callable[[Any, tuple[int, ...]], Any] | float] = dataclasses.field(default_factory=dict)
+
+
+def kept(parameters: Mapping[str, T], *, bias: bool) -> dict[str, T]:
+    """Return the parameters of a norm that a model has, by name; those of the name `bias` only where it has biases.
+
+    >>> kept({"scale": 1.0, "bias": 0.0}, bias=False)
+    {'scale': 1.0}
+    """
+    return {name: value for name, value in parameters.items() if bias or name != "bias"}
+
+
+def _check(row: Norm, what: str) -> None:
+    """Call a norm from outside on the shapes of a small example, with and without a bias."""
+
+    def normed(x_BTD: Array, parameters: dict[str, Array]) -> None:
+        y_BTD = row.function(x_BTD, **parameters, epsilon=1e-5, **row.own)
+        check_shape(f"what {what} returns", y_BTD, "B T D", dict(zip("BTD", x_BTD.shape, strict=True)), jnp.floating)
+
+    x_BTD, vector_D = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 3, 8), (8,)))
+    for bias in (True, False):
+        parameters = dict.fromkeys(kept(row.parameters, bias=bias), vector_D)
+        named = (*parameters, "epsilon", *row.own)
+        check_call(what, row.function, ("x",), normed, (x_BTD, parameters), named=named)
+
+
+NORMS = Table(
+    "norm",
+    Norm,
+    {
+        "layer": Norm(layer_norm, {"scale": 1.0, "bias": 0.0}),
+        "rms": Norm(rms_norm, {"scale": 1.0}),
+    },
+    make=Norm,
+    expected="a function (x, epsilon) -> an array of the same shape, or a transformer.ops.norms.Norm",
+    check=_check,
+)

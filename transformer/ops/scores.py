@@ -31,22 +31,9 @@ from jaxtyping import Float
 from transformer.axes import check_shape
 from transformer.errors import problem
 from transformer.ops.positions import QueryKeyPositions, relative
-from transformer.tables import Choice, Row, Table
+from transformer.tables import Choice, Parameter, Row, Table
 
 ScoreFunction = Callable[..., Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameter:
-    """The axes of one parameter of a score, and its initial value.
-
-    Attributes:
-        axes: "N H -> H" for a matrix that is applied (inputs on the left of the arrow), "N H" for a vector.
-        start: (key, shape) -> array of initial values; the shape has a leading N.
-    """
-
-    axes: str
-    start: Callable[[Array, tuple[int, ...]], Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -27,8 +27,9 @@ from transformer.nn.attention import Attention, AttentionInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.heads import Head, token_table
-from transformer.nn.intermediates import Recorder, Request
+from transformer.nn.intermediates import Request
 from transformer.nn.norm_placement import NORM_PLACEMENTS
+from transformer.nn.recorder import Recorder
 from transformer.ops import masks
 from transformer.ops.linear import embed
 from transformer.ops.norms import layer_norm
@@ -50,7 +51,7 @@ class BatchNorm:
     def start(self, length: int, width: int) -> Averages:
         """Return the averages before any batch: mean 0, variance 1."""
         shape = (width,) if 1 in self.over else (length, width)
-        return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
+        return {"mean": jnp.zeros(shape, jnp.float32), "variance": jnp.ones(shape, jnp.float32)}
 
     def counted(self, lengths_B: Array, length: int) -> Float[Array, "B T 1"]:
         """Return 1 where a row is counted, 0 elsewhere."""

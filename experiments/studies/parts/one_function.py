@@ -13,8 +13,10 @@ from jax import Array
 
 from transformer.models.config import model_config
 from transformer.nn.attention import Attention, AttentionInputs
-from transformer.nn.intermediates import Recorder, Request
-from transformer.nn.positions import POSITIONS, PositionBias
+from transformer.nn.intermediates import Request
+from transformer.nn.modifiers import PositionBias
+from transformer.nn.positions import POSITIONS
+from transformer.nn.recorder import Recorder
 from transformer.ops import masks
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import find
@@ -37,7 +39,7 @@ def layers(seed: int, position: str, width: int) -> dict[str, float]:
     B, T = 2, 7
     config = model_config(dict(architecture="seq2seq", num_heads=HEADS, width=width, position=position))
     for_x, for_other, for_layer, for_bias = jax.random.split(jax.random.key(seed), 4)
-    x_BTD, other_BTD = (jax.random.normal(key, (B, T, width)) for key in (for_x, for_other))
+    x_BTD, other_BTD = (jax.random.normal(key, (B, T, width), jnp.float32) for key in (for_x, for_other))
     positions, lengths_B = QueryKeyPositions(jnp.arange(T), jnp.arange(T)), jnp.array([T, T - 2])
     biases = PositionBias(config, False)
     bias = biases.apply(randomised(for_bias, biases.init(for_bias, positions)), positions)
@@ -58,7 +60,7 @@ def layers(seed: int, position: str, width: int) -> dict[str, float]:
 
 def randomised(key: Array, params: Any) -> Any:
     """Add random numbers to all parameters, since some, such as biases, start at zero."""
-    return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(key, x.shape), params)
+    return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(key, x.shape, jnp.float32), params)
 
 
 def written_out(params: Any, target_BTD: Array, source_BSD: Array, lengths_B: Array) -> np.ndarray:

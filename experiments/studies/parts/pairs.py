@@ -147,7 +147,7 @@ def sampler(batch: int) -> Sample:
     """Return a sampler of pairs, whose data are a batch of `as_batch`."""
 
     def sample(key: Array, data: Mapping[str, Array]) -> Batch:
-        rows_B = jax.random.randint(key, (batch,), 0, data["labels"].shape[0])
+        rows_B = jax.random.randint(key, (batch,), 0, data["labels"].shape[0], jnp.int32)
         return {name: x[rows_B] for name, x in data.items()}
 
     return sample

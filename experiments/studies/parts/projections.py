@@ -23,7 +23,8 @@ from transformer import Model
 from transformer.models.config import ModelConfig, model_config
 from transformer.nn.attention import Attention
 from transformer.nn.feed_forward import FeedForward
-from transformer.nn.intermediates import Recorder, Request
+from transformer.nn.intermediates import Request
+from transformer.nn.recorder import Recorder
 from transformer.ops.attend import attention_weights, mix
 from transformer.ops.scores import Score
 
@@ -77,7 +78,7 @@ def concatenated(keys_R: Array, heads: int, head_width: int, length: int = 32) -
     """
 
     def one(key: Array) -> dict[str, Array]:
-        query, keys, value = jax.random.normal(key, (3, 1, length, heads, head_width))
+        query, keys, value = jax.random.normal(key, (3, 1, length, heads, head_width), jnp.float32)
 
         def wide(x: Array) -> Array:
             return x.reshape(1, length, 1, heads * head_width)

@@ -50,7 +50,7 @@ def windows(batch: int, length: int, side: str = "target") -> Sample:
     """Return a sampler of windows at random offsets: each byte is the label of those before it in the window."""
 
     def sample(key: Array, text: Array) -> Batch:
-        starts_B1 = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)
+        starts_B1 = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length, jnp.int32)
         tokens = text[starts_B1 + jnp.arange(length + 1)].astype(jnp.int32)
         return {
             side: tokens[:, :-1],

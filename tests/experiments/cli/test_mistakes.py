@@ -151,6 +151,7 @@ LOOKING = {
     "a temperature for the likeliest": (generate, ["--input=1", "--strategy=greedy", "--top_k=3"], "--top_k"),
     "a seed for the likeliest": (generate, ["--input=1", "--seed=3"], "--seed is not read by --strategy=greedy"),
     "a step and an average": (evaluate, ["--checkpoint=1", "--average_last=3"], "Give one of them"),
+    "the best and an average": (evaluate, ["--checkpoint=best", "--average_last=3"], "Give one of them"),
     "more tokens than there can be": (evaluate, ["--average_last=0"], "--average_last"),
 }
 

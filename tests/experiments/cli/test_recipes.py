@@ -2,12 +2,14 @@
 
 import pickle
 import sys
+from pathlib import Path
 
 import pytest
 
 from experiments.cli.recipes import load_recipe, load_recipe_and_sweep
 from transformer.errors import UserError
 
+ROOT = Path(__file__).parents[3]
 RECIPE = """
 from __future__ import annotations
 import dataclasses, pickle, typing
@@ -39,13 +41,16 @@ def test_a_recipe_with_postponed_annotations_and_a_dataclass_is_read(tmp_path):
     assert pickle.loads(pickle.dumps(sizes)) == sizes
 
 
-def test_a_bare_name_leads_to_the_recipe_in_configs(tmp_path, monkeypatch):
+def test_a_bare_name_is_that_of_a_recipe_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("dates") == load_recipe(ROOT / "configs" / "dates.py")
+    for name in ("dates.py", "date"):
+        with pytest.raises(UserError, match=rf"recipe {name} does not exist. Did you mean dates\?"):
+            load_recipe(name)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "dates.py").touch()
-    monkeypatch.chdir(tmp_path)
-    for name in ("dates", "dates.py", "date"):
-        with pytest.raises(UserError, match=rf"recipe {name} does not exist. Did you mean configs/dates.py\?"):
-            load_recipe(name)
+    with pytest.raises(UserError, match=r"recipe date does not exist. Did you mean configs/dates.py\?"):
+        load_recipe("date")
 
 
 def test_recipes_of_one_name_in_two_folders_hide_neither_each_other_nor_a_module(tmp_path):

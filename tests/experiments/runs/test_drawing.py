@@ -13,8 +13,8 @@ from experiments.data.tokenizers.characters import Characters
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.runs import drawing
 from experiments.runs.attention_maps import attention_map
-from experiments.runs.open_run import Run
 from experiments.runs.pictures import attempt
+from experiments.runs.trained import TrainedExperiment
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import TaskSettings
@@ -91,7 +91,7 @@ def test_a_picture_of_some_keys_states_that_its_rows_need_not_add_up_to_1(monkey
     monkeypatch.setattr(drawing, "attention_maps", lambda *args, title, **settings: titles.append(title))
     monkeypatch.setattr(drawing, "save", lambda figure, path: None)
     task = SimpleNamespace(generates=True)
-    run = Run(SimpleNamespace(task=task, model=None), None, 3, Path())
+    run = TrainedExperiment(SimpleNamespace(task=task, model=None), None, 3, Path())
     drawing.draw_attention(run, "abc", np.array([6, 7, 2]), Path("a.png"))
     assert "rows need not add up to 1" in titles[0]
 

@@ -8,7 +8,7 @@ from experiments.data.examples import Document, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.words import Words
 from experiments.runs.generation import answer_lines, answer_texts
-from experiments.runs.open_run import Run, unknown_line
+from experiments.runs.trained import TrainedExperiment, unknown_line
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import TaskSettings
@@ -19,7 +19,7 @@ WORDS = Words.fit(["the cat sat on a mat"] * 2)
 TEXTS = [Document("the cat sat on a mat " * 9)] * 2
 
 
-class Answering(Run):
+class Answering(TrainedExperiment):
     """A run whose model answers every text with one word, and fills every gap with it."""
 
     def answers(self, texts, decoding=None, seed=None):
@@ -27,7 +27,7 @@ class Answering(Run):
         return [WORDS.encode(" ".join(["cat"] * count)) for _ in texts]
 
 
-def run_of(architecture: str, **config) -> Run:
+def run_of(architecture: str, **config) -> TrainedExperiment:
     settings = TaskSettings(TaskConfig("language_modelling", context=8, **config), architecture, batch_size=2)
     task = build_task(settings, Splits(TEXTS, TEXTS, []), TokenizerPair.of(WORDS))
     model = SimpleNamespace(max_length=None, position="rotary")

@@ -18,8 +18,9 @@ from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import Bytes, Characters
 from experiments.data.tokenizers.tokens import Tokenizer
 from experiments.runs.attention_maps import attention_map
-from experiments.runs.open_run import Run, example_text
+from experiments.runs.open_run import example_text
 from experiments.runs.pictures import coverable, easy_to_read, font_for, readable_tokens, save
+from experiments.runs.trained import TrainedExperiment
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.filling import MASK_MARKER
@@ -159,7 +160,7 @@ def test_the_example_of_a_language_model_fits_it_whatever_the_script(architectur
         text = example_text(experiment)
         assert (MASK_MARKER in text) == (task.names["loss"] in ("masked_loss", "span_loss"))
         assert set(text.replace(MASK_MARKER, "")) <= set("日本語のテスト")
-        Run(experiment, None, 0, Path()).check([text])
+        TrainedExperiment(experiment, None, 0, Path()).check([text])
         next(task.prompts([text], 1, max_new_tokens))
 
 
@@ -177,9 +178,9 @@ def test_gaps_are_no_unknown_characters(capsys):
     task = task_of(
         "language_modelling", "encoder_only", Splits(documents, documents, []), Characters("abcd"), context=14
     )
-    Run(experiment_of(task, None), None, 0, Path()).check(["ab<mask>c<mask>"])
+    TrainedExperiment(experiment_of(task, None), None, 0, Path()).check(["ab<mask>c<mask>"])
     assert not capsys.readouterr().err
-    Run(experiment_of(task, None), None, 0, Path()).check(["ab<mask>m"])
+    TrainedExperiment(experiment_of(task, None), None, 0, Path()).check(["ab<mask>m"])
     assert capsys.readouterr().err.strip().endswith(": m")
 
 

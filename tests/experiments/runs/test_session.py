@@ -7,6 +7,7 @@ import pytest
 
 from experiments import settings
 from experiments.runs import session
+from experiments.runs.report import train_and_report
 from experiments.storage.metrics import read
 
 TINY = Path(__file__).parents[2] / "fixtures" / "tiny_recipe.py"
@@ -20,7 +21,7 @@ def train_in_another_thread(workdir: Path) -> list:
 
     def work() -> None:
         try:
-            found.append(session.train(config, workdir, notes, ["experiments.train"]))
+            found.append(train_and_report(config, workdir, notes, ["experiments.train"]))
         except RuntimeError as error:
             found.append(str(error))
 

@@ -1,5 +1,6 @@
 """Claims about checkpoints: exact, checked, kept by the rule, and safe from a kill or a full disk."""
 
+import math
 import os
 import shutil
 import signal
@@ -77,13 +78,23 @@ def test_the_newest_and_the_best_are_kept_and_those_without_a_metric_count_as_ne
         assert bits_of(restored) == bits_of(state_of(8))
 
 
-def test_the_best_may_be_the_smallest_and_of_equals_the_newest(tmp_path):
+def test_the_best_may_be_the_smallest_and_of_equals_the_first(tmp_path):
     with Checkpoints(tmp_path, 1, "loss", "min") as checkpoints:
         for step, loss in ((1, 0.3), (2, 0.3), (3, 0.7), (4, 0.5)):
             checkpoints.save(step, state_of(step), {}, {"loss": loss})
         checkpoints.wait()
+        assert checkpoints.best_step() == 1
+        assert checkpoints.steps() == [1, 4]
+
+
+def test_ties_are_broken_by_the_loss_then_by_the_first_also_when_read_back(tmp_path):
+    with open_at(tmp_path, loss="loss") as checkpoints:
+        for step, score, loss in ((1, 0.0, 4.5), (2, 0.0, 1.5), (3, 0.0, 1.5), (4, 0.0, math.nan), (5, 0.0, 2.0)):
+            checkpoints.save(step, state_of(step), {}, {"exact_match": score, "loss": loss})
+        checkpoints.wait()
         assert checkpoints.best_step() == 2
-        assert checkpoints.steps() == [2, 4]
+    with open_at(tmp_path, loss="loss", read_only=True) as checkpoints:
+        assert checkpoints.best_step() == 2
 
 
 def test_an_empty_directory_has_no_latest_step(tmp_path):

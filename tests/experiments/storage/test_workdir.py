@@ -52,16 +52,21 @@ def test_the_git_state_is_the_commit_and_whether_anything_was_changed(tmp_path, 
         command = ["git", "-C", str(tmp_path), *identity, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    monkeypatch.setattr("experiments.storage.workdir.__file__", str(tmp_path / "workdir.py"))
+    monkeypatch.setattr(
+        "experiments.storage.workdir.__file__", str(tmp_path / "experiments" / "storage" / "workdir.py")
+    )
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state() is None
     git("init")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
+    (tmp_path / "pyproject.toml").write_text("one")
+    git("add", "pyproject.toml")
     git("commit", "-m", "one")
     assert git_state() == {"commit": git("rev-parse", "HEAD"), "clean": True}
-    (tmp_path / "file").write_text("two")
+    (tmp_path / "pyproject.toml").write_text("two")
     assert git_state() == {"commit": git("rev-parse", "HEAD"), "clean": False}
+    (tmp_path / "pyproject.toml").rename(tmp_path / "other")
+    assert git_state() is None, "an installed package in a repository of the user's"
+    (tmp_path / "other").rename(tmp_path / "pyproject.toml")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state() is None
 

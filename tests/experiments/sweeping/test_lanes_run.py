@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.runs.session import train
+from experiments.runs.report import train_and_report
 from experiments.storage import metrics
 from experiments.storage.bitwise import first_difference, read_saved
 from experiments.sweeping.groups import grouped
+from experiments.sweeping.keeping import export
 from experiments.sweeping.lanes import row
-from experiments.sweeping.record import export
-from experiments.sweeping.runner import rungs
+from experiments.sweeping.ranking import rungs
 from experiments.training.signals import StopRequest
 from tests.fixtures.tiny_sweep import STEPS, make_trials, programs_of, run_lanes
 from transformer.errors import UserError
@@ -52,7 +52,7 @@ def test_trials_that_differ_in_hyperparameters_alone_are_one_group(tmp_path):
 def test_an_exported_lane_is_the_working_directory_of_its_solo_run(swept, tmp_path):
     trials, result, _ = swept
     export(result.lanes[1], row(result.last, 1), row(result.best, 1), "cpu")
-    train(trials[1].experiment.config, tmp_path / "solo", [], ["experiments.train"])
+    train_and_report(trials[1].experiment.config, tmp_path / "solo", [], ["experiments.train"])
     lane, solo = (read_saved(path, STEPS, path.name) for path in (trials[1].workdir, tmp_path / "solo"))
     assert len(solo.lines) > 4
     assert first_difference(lane, solo) is None
@@ -159,7 +159,7 @@ def test_each_lane_may_learn_from_its_own_data(tmp_path):
     assert len(grouped(trials, shared=False)) == 1
     result = run_lanes(trials, tmp_path, shared=False)
     for i in range(2):
-        train(trials[i].experiment.config, tmp_path / "solo" / str(i), [], ["experiments.train"])
+        train_and_report(trials[i].experiment.config, tmp_path / "solo" / str(i), [], ["experiments.train"])
         assert lines(trials[i].workdir) == lines(tmp_path / "solo" / str(i))
     assert result.lanes[0].curve != result.lanes[1].curve
 

@@ -38,7 +38,10 @@ def results(seeds):
         )
         for number, name in enumerate(names)
     }
-    return ranked(SimpleNamespace(results=lambda: trials, space=SPACE), RANKING["max"])
+    return ranked(
+        SimpleNamespace(results=lambda: trials, lanes_of=lambda trial: trial.user_attrs["lanes"], space=SPACE),
+        RANKING["max"],
+    )
 
 
 def boxes(texts):

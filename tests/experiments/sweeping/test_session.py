@@ -6,7 +6,7 @@ import pytest
 
 from experiments import plan
 from experiments.settings import load_recipe
-from experiments.sweeping import session
+from experiments.sweeping import search
 from experiments.sweeping.grammar import make_space
 from transformer.errors import UserError
 
@@ -14,7 +14,7 @@ DATES = str(Path(__file__).parents[3] / "configs" / "dates.py")
 
 
 def sweep_of(varied, trials=None, sampler=None):
-    return session.make_sweep(load_recipe(DATES), [], varied, data="shared", sampler=sampler, trials=trials)
+    return search.make_sweep(load_recipe(DATES), [], varied, data="shared", sampler=sampler, trials=trials)
 
 
 def test_the_example_of_the_help_varies_the_depth_of_both_stacks_and_notes_what_it_leaves_out():
@@ -37,10 +37,10 @@ def test_more_trials_than_a_space_has_are_noted():
 def test_a_space_too_large_to_be_tried_in_full_needs_trials():
     large = make_space({"training.steps": range(1, 1001), "model.width": range(1, 1001)})
     with pytest.raises(UserError, match="--trials must be given: the space has up to 1,000,000 combinations"):
-        session._points(large, None, None)
+        search._points(large, None, None)
     with pytest.raises(UserError, match="a space with up to 1,000,000 combinations has no grid"):
-        session._points(large, "grid", None)
-    assert session._points(large, None, 3) == ("tpe", [{}] * 3)
+        search._points(large, "grid", None)
+    assert search._points(large, None, 3) == ("tpe", [{}] * 3)
 
 
 @pytest.mark.parametrize("flag", ["--trials=3", "--lanes=3"])

@@ -16,12 +16,14 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
 from experiments.sweeping import study as studies
+from experiments.sweeping.attributes import POINT
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.ranking import Ranking, best, ranked
 from experiments.sweeping.storage import GRACE, close, open_storage, sqlite_url, without_password
 from experiments.sweeping.study import Search, open_study
 from experiments.tasks.task import Metric
 from tests.fixtures.speeds import more
+from tests.fixtures.sweep_records import lane
 from transformer.errors import UserError
 
 SPACE = {"optimizer.learning_rate": "log:1e-4:1e-2", "model.num_layers": "1,2", "seed": "0:2"}
@@ -91,7 +93,7 @@ def work(url, name, points=12, sampler="random"):
     while study.left():
         for taken in study.take(2):
             time.sleep(0.01)
-            if study.record_result(taken, [{"seed": 0}], float(taken.point)):
+            if study.record_result(taken, [lane(0, 1.0)], float(taken.point)):
                 recorded.append(taken.point)
         time.sleep(0.01)
     close(study.storage)
@@ -193,7 +195,7 @@ def test_a_worker_that_dies_between_failing_a_trial_and_putting_it_back_loses_no
 
 def test_a_point_that_was_put_back_twice_is_trained_once(url):
     study = study_of(url, 1)
-    study.study.enqueue_trial({}, user_attrs={studies.POINT: 0})
+    study.study.enqueue_trial({}, user_attrs={POINT: 0})
     assert [one.point for one in study.take(5)] == [0]
     assert study.take(5) == []
 
@@ -213,8 +215,7 @@ def test_the_best_point_is_by_the_direction_and_not_one_that_was_halved(url):
     ranking = Ranking("exact_match", "loss", Metric("max", "of answers"), "nats")
     for one, score in zip(study.take(3), (0.2, 0.9, 0.8), strict=True):
         status = "halved" if score == 0.9 else "finished"
-        record = {"score": score, "status": status, "validation": {"loss": 1.0}}
-        study.record_result(one, [record], score, pruned_at=4 if score == 0.9 else None)
+        study.record_result(one, [lane(0, score, status, 1.0)], score, pruned_at=4 if score == 0.9 else None)
     assert best(ranked(study, ranking)).point == 2
 
 
@@ -231,6 +232,19 @@ def test_a_study_of_another_kind_is_refused(url, changed, message):
     with pytest.raises(UserError) as caught:
         study_of(url, **{"properties": {"metric": "bleu"}, **changed})
     assert message in str(caught.value)
+
+
+def test_a_trial_that_is_taken_again_has_the_values_that_its_point_had(url):
+    """A worker that has ended comes back, after another one has queued its point again."""
+    lost, other = study_of(url, 1), study_of(url, 1)
+    (before,) = lost.take(1)
+    lost.give_back(before)
+    assert other.left() == 1
+    other._queue_again()
+    (waiting,) = lost.trials(TrialState.WAITING)
+    again = lost.take_waiting(waiting)
+    assert again.values == before.values
+    assert lost.storage.get_trial(again.trial).params == before.values
 
 
 @pytest.mark.parametrize(

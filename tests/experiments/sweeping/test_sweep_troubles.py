@@ -11,12 +11,17 @@ from optuna.exceptions import StorageInternalError
 from experiments import sweep
 from experiments.cli.flags import explain
 from experiments.costs.memory import Memory
+from experiments.runs.open_run import open_run
 from experiments.storage.checkpoints import Checkpoints
+from experiments.sweeping import keeping, worker
 from experiments.sweeping.groups import lanes_that_fit
 from experiments.sweeping.lanes import Programs
 from experiments.sweeping.storage import GRACE, Heartbeat
 from experiments.sweeping.study import SweepStudy
+from experiments.sweeping.worker import Worker
 from experiments.training.signals import StopRequest
+from tests.fixtures.processes import newest
+from tests.fixtures.tiny_sweep import STEPS
 from transformer.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fused_as_users_have_it")
@@ -74,6 +79,59 @@ def test_a_disk_that_fills_up_stops_the_worker_and_the_rest_goes_on_later(tmp_pa
     monkeypatch.undo()
     assert sweep.main([RECIPE, f"--workdir={tmp_path}"]) == 0
     assert lines(tmp_path) == whole
+
+
+class KilledError(BaseException):
+    """The end of a worker at this line."""
+
+
+def killed_at(number):
+    """Return a function that does what another one does, but for the call of this number, at which its worker ends."""
+
+    def killing(function, calls):
+        def called(*arguments):
+            calls.append(None)
+            if len(calls) == number:
+                raise KilledError
+            return function(*arguments)
+
+        return called
+
+    return lambda function: killing(function, [])
+
+
+AT_THE_END = [
+    (SweepStudy, "record_result", 2),  # the first point has its result
+    (Worker, "_keep", 1),  # both have
+    (worker, "export", 1),
+    (worker, "export_config", 1),  # of the other point: the best has its checkpoints
+    (worker, "remove_checkpoints", 1),
+    (worker, "remove_lanes", 1),
+    (keeping.shutil, "rmtree", 1),  # claims.json is gone
+]
+
+
+@pytest.mark.more
+def test_a_worker_killed_anywhere_between_results_and_checkpoints_leaves_what_the_next_one_repairs(
+    tmp_path, monkeypatch, capsys
+):
+    flags = [RECIPE, f"--workdir={tmp_path}", "--sweep.seed=0", "--heartbeat=86400"]
+    for owner, name, number in AT_THE_END:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, killed_at(number)(getattr(owner, name)))
+            with pytest.raises(KilledError):
+                sweep.main(flags)
+    kept = {path.parent.name: newest(path.parent) for path in tmp_path.glob("trials/*/checkpoints")}
+    assert kept == {"0001-seed0": STEPS}
+    assert list((tmp_path / "lanes").iterdir())
+    capsys.readouterr()
+    assert sweep.main(flags) == 0
+    assert "programs of the update compiled here: 0" in capsys.readouterr().out
+    assert not list((tmp_path / "lanes").iterdir())
+    assert {path.parent.name: newest(path.parent) for path in tmp_path.glob("trials/*/checkpoints")} == kept
+    scores = [json.loads(line)["score"] for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert open_run(str(tmp_path / "trials" / "0001-seed0")).step == STEPS
+    assert len(scores) == 2
 
 
 def test_lanes_that_were_asked_for_and_do_not_fit_are_an_error_with_the_number_that_does(tmp_path, monkeypatch):

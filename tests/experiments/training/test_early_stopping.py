@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from experiments import settings
-from experiments.runs import session
+from experiments.runs import report
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
 from experiments.storage.retention import Retention
@@ -188,7 +188,7 @@ def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, m
     monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
     toy = Toy(patience=3, **INTERVALS | {"output.keep_every": 4})
     train(toy, tmp_path / "whole")
-    assert steps(tmp_path / "whole") == [30, 32, 36, 40]  # 30 is the newest of the best
+    assert steps(tmp_path / "whole") == [25, 32, 36, 40]  # 25 is the first of the best
     for stop_at in (10, 35, None):
         train(toy, tmp_path / "parts", stop_at)
     assert steps(tmp_path / "parts") == [30, 32, 36, 40]
@@ -216,7 +216,7 @@ def test_intervals_decide_what_is_written(tmp_path, monkeypatch):
 @pytest.mark.more
 def test_a_command_out_of_patience_is_finished_and_prints_so_again(tmp_path, monkeypatch, capsys):
     """A learning rate that moves nothing: exact match stays what it is at the first evaluation."""
-    monkeypatch.setattr(session, "draw_run", lambda *_: {})
+    monkeypatch.setattr(report, "draw_run", lambda *_: {})
     flags = {
         "optimizer.learning_rate": "1e-12",
         "training.patience": "1",
@@ -227,6 +227,6 @@ def test_a_command_out_of_patience_is_finished_and_prints_so_again(tmp_path, mon
     }
     config, _ = settings.resolve(settings.load_recipe(str(RECIPE)), flags.items())
     for line in ("Stopping at step 2 of 60: validation exact_match", "Finished already at step 2 of 60"):
-        assert session.train(config, tmp_path, [], ["experiments.train"]) == 0
+        assert report.train_and_report(config, tmp_path, [], ["experiments.train"]) == 0
         assert line in capsys.readouterr().out
     assert [line["split"] for line in lines(tmp_path) if line["step"] == 2] == ["validation", "train", "test"]

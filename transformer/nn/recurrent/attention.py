@@ -9,7 +9,7 @@ import flax.linen as nn
 from jax import Array
 
 from transformer.nn.attention import Cache, Scoring
-from transformer.nn.modules import Linear, ScoreParameters, linear_parameters
+from transformer.nn.modules import Linear, RowParameters, linear_parameters
 from transformer.nn.recurrent.cells import Parameters
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import Score
@@ -43,7 +43,7 @@ class RecurrentAttention(nn.Module):
     def setup(self) -> None:
         self.query, self.output = (_LinearParameters(self.config, owner) for owner in ("query", "output"))
         self.key, self.value = (Linear(self.config, owner) for owner in ("key", "value"))
-        self.score = ScoreParameters(self.config, self.function)
+        self.score = RowParameters(self.config, "score", self.function.parameters)
 
     def __call__(self) -> AttentionParameters:
         scoring = Scoring(self.function, self.score(), kernels=self.config.kernels)

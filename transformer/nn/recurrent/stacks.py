@@ -23,8 +23,9 @@ from jax import Array
 
 from transformer.nn.attention import AttentionInputs, Cache, attend_recorded
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import HEAD_AXIS, Recorder, Request, chosen_layers
+from transformer.nn.intermediates import HEAD_AXIS, Request
 from transformer.nn.parameters import declare
+from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.recurrent.attention import RecurrentAttention
 from transformer.nn.recurrent.cells import (
     CELLS,
@@ -241,7 +242,8 @@ class RecurrentDecoder(nn.Module):
 
         def read(state: State, now: tuple[Array, Array | None, Array]) -> tuple[Array, tuple[Array, Captured]]:
             inputs_BZD, allowed_BS, position_B = now
-            step_recorder = Recorder(self.request, "decoder", 0).sublayer("cross")
+            whole = Recorder(self.request, "decoder", 0, step=(position_B[0], x_BTD.shape[1]))
+            step_recorder = whole.sublayer("cross")
             record = step_recorder.record
             with jax.named_scope("cross"):
                 query_B1NH = record("query", linear(state[0][:, None].astype(x_BTD.dtype), **own.query, inputs=1))

@@ -1,0 +1,96 @@
+"""A comparison in Python: runs side by side, and the means of those that differ in their seed alone."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.cli.python_words import in_python
+from experiments.comparing.comparison import DATA, Group, differing, group_runs, refuse_other_objectives, rows
+from experiments.comparing.results import Result, read_results
+from experiments.comparing.statistics import Estimate
+from experiments.comparing.tables import OTHER_DATA, group_lines, means_table, scores_table, settings_table
+from experiments.training.reporter import Reporter
+from experiments.training.tables import data_frame, to_html
+from transformer.errors import problem, unknown, written
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Comparison:
+    """Runs side by side; a notebook shows the settings that differ, the scores, and the means over seeds.
+
+    Attributes:
+        results: the last scores of each run.
+        metric: the metric that `table` has; None: all.
+    """
+
+    results: tuple[Result, ...]
+    metric: str | None
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups of finished runs that differ in their seed alone."""
+        finished = [result for result in self.results if result.finished]
+        return group_runs(finished) if finished else []
+
+    @property
+    def scores(self) -> list[tuple[str, str]]:
+        """The split and the name of each score of the table."""
+        return [(split, name) for split, name in rows(self.results) if self.metric in (None, name)]
+
+    @property
+    def settings(self) -> dict[str, tuple[Any, ...]]:
+        """Setting that not all runs share -> its value in each run."""
+        return {row.name: row.values for row in differing(self.results)}
+
+    def table(self) -> Any:
+        """Return a row for each group of finished runs and each score, as a pandas DataFrame or a list of dicts.
+
+        Columns: the settings in which the groups differ; runs, split, metric; the mean over seeds and the ends of its
+        95 % interval, and the same of the difference to the first group, paired by seed. An interval needs 3 seeds.
+
+        Returns:
+            A DataFrame where pandas is installed, otherwise a list of dicts.
+        """
+        found, groups = [], self.groups
+        for group in groups:
+            for split, name in self.scores:
+                row = {**group.settings, "runs": len(group.results), "split": split, "metric": name}
+                row |= _columns("", group.mean(split, name))
+                found.append(row | _columns("difference", group.difference(groups[0], split, name)))
+        return data_frame(found)
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Comparison of {len(self.results)} runs", *group_lines(self.groups)])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the tables in a notebook."""
+        tables = [settings_table(changes, self.results)] if (changes := differing(self.results)) else []
+        tables.append(scores_table(self.scores, self.results))
+        tables += [means_table(self.scores, groups)] if (groups := self.groups) else []
+        return {"text/plain": repr(self), "text/html": "".join(map(to_html, tables))}
+
+
+@in_python
+def compare(runs: Sequence[Any], metric: str | None) -> Comparison:
+    """Compare runs; see `experiments.api.compare`."""
+    if isinstance(runs, str | os.PathLike) or not isinstance(runs, Sequence):
+        raise problem("runs is no list", got=written(runs), expected="runs, or their working directories")
+    if not runs:
+        raise problem("there are no runs to compare", expected="two or more")
+    remark = Reporter().remark
+    results = read_results([os.fspath(getattr(run, "workdir", run)) for run in runs], remark)
+    refuse_other_objectives(results)
+    names = dict.fromkeys(name for _, name in rows(results))
+    if metric is not None and metric not in names:
+        raise unknown("metric", str(metric), names)
+    if DATA in {row.name for row in differing(results)}:
+        remark(OTHER_DATA)
+    return Comparison(tuple(results), metric)
+
+
+def _columns(prefix: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """Return the mean and the ends of its interval as columns."""
+    low, high = (None, None) if estimate is None or estimate.interval is None else estimate.interval
+    values = {"mean": estimate.mean if estimate is not None and estimate.count else None, "low": low, "high": high}
+    return {f"{prefix} {name}".strip(): value for name, value in values.items()}

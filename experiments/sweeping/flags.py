@@ -1,0 +1,88 @@
+"""The settings of a sweep beside its recipe and its space, as the command and the function take them."""
+
+import dataclasses
+
+from experiments.cli.flags import REQUIRED
+from experiments.sweeping.keeping import KEEP
+from experiments.sweeping.lanes import MODES, MOST_DEVICES, MOST_TRIALS
+from experiments.sweeping.search import DATA
+from experiments.sweeping.study import SAMPLERS
+from transformer.schema import at_least, not_empty, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepFlags:
+    """Train a model with many settings, and print which are best:
+
+    python -m experiments.sweep --config=configs/dates.py --workdir=runs/sweep \\
+        --sweep.optimizer.learning_rate=log:1e-4:1e-2 --sweep.model.num_layers=2,4 --sweep.seed=0:3 --trials=20
+
+    Trials that differ in seed, learning rate, warm-up, weight decay, betas, dropout, label smoothing or initial scale
+    train side by side in one program, each as one of its lanes. The same command again continues the sweep or joins
+    it: any number of workers share one --storage, and the trials of a worker that has ended are continued by others.
+
+    Trials are ranked by the mean over seeds of the best validation score that training.output.best names (none: the
+    task's first metric); ties by the validation loss of that evaluation, also for the search algorithm and halvings.
+    The exit code is 1 where no trial is the best, as where all diverged. The loss of a progress line is the mean over
+    the lanes that train of the loss of that step's batch, with dropout on.
+
+    --sweep.SETTING=VALUES, where SETTING is as under --config, and VALUES one of
+      2,4,6             these values
+      LOW:HIGH          whole numbers from LOW to below HIGH
+      log:LOW:HIGH      numbers between, drawn evenly by their logarithm
+      linear:LOW:HIGH   numbers between, drawn evenly
+    --sweep.A+B=1+2,3+4 changes two settings together; --sweep.A@B:VALUE=... varies A only where B has this value;
+    --sweep.seed=0:5 trains every setting with each seed. A recipe's get_sweep() gives the same as a dict.
+    """
+
+    config: str = setting(
+        REQUIRED, "recipe: a Python file with get_config() and possibly get_sweep(), or the name of one in configs/"
+    )
+    workdir: str = setting(REQUIRED, "working directory for trials, results and pictures")
+    storage: str | None = setting(
+        None,
+        "database that workers share: sqlite:///PATH or postgresql://...; none: WORKDIR/study.db",
+        check=not_empty,
+    )
+    study: str | None = setting(None, "name of the study in the storage; none: the recipe's name", check=not_empty)
+    trials: int | None = setting(
+        None, "number of combinations of settings to train; none: all of a finite space", check=at_least(1, MOST_TRIALS)
+    )
+    sampler: str | None = setting(
+        None,
+        "search algorithm; none: grid for a finite space that is tried in full, else tpe",
+        allowed=("grid", *SAMPLERS),
+    )
+    lanes: int | None = setting(
+        None, "number of trials at once; none: as many as memory holds, at most 32", check=at_least(1, MOST_TRIALS)
+    )
+    mode: str = setting(
+        "auto", "computation of lanes on a device; auto: map on a CPU, vmap elsewhere", allowed=("auto", *MODES)
+    )
+    devices: int | None = setting(
+        None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1, MOST_DEVICES)
+    )
+    data: str = setting(
+        "shared",
+        "seed that draws and orders the data: the recipe's for all trials (shared), or each trial's own (own)",
+        allowed=DATA,
+    )
+    halvings: int = setting(
+        0,
+        "number of times that the worse half of the trials in a program is stopped, the last at half of the steps",
+        check=at_least(0, 30),
+    )
+    keep: str = setting("best", "trials whose checkpoints are kept", allowed=KEEP)
+    heartbeat: int = setting(
+        15, "heartbeat interval (seconds); a worker that misses 4 counts as dead", check=at_least(1, 86_400)
+    )
+    force: bool = setting(False, "training though the memory is too small for what the trials need")
+    workers: int | None = setting(
+        None, "number of workers to start; none: this process alone", check=at_least(1, 10_000)
+    )
+    slurm: bool = setting(False, "start of the workers as Slurm jobs; false: as processes of this machine")
+    slurm_options: str | None = setting(
+        None,
+        "options of sbatch by submitit's names, such as partition=gpu,timeout_min=60; none: submitit's defaults",
+        check=not_empty,
+    )

@@ -1,0 +1,265 @@
+"""Fitting a model to batches of one's own, by the same update, loop and checkpoints as an experiment.
+
+    batches                             batch of step i, counted from 0
+    a dict of arrays, I examples each   `batch_size` rows of an order that is a function of (seed, epoch)
+    a function                          batches(i)
+    a list                              batches[i modulo its length]
+    an iterable                         its next item; it begins anew at its end, unless it is an iterator
+
+So all but an iterator may be continued from a checkpoint to the same bits; an iterator is read up to the checkpoint's
+step first.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from experiments.training.config import OutputConfig, TrainingConfig
+from experiments.training.hyperparameters import Hyperparameters
+from experiments.training.optimizers import OptimizerConfig
+from experiments.training.update import Batch, Metrics, Parts, State, steps_of, token_sums, update_of
+from transformer import Model, schema
+from transformer.errors import problem, written
+
+Loss = Callable[[Any, Batch, Array | None], Any]
+"""(params, batch, key) -> a scalar, or a scalar and a dict of scalars; the key is None in evaluations."""
+
+BEST, MODE = "loss", "min"
+"""The metric that selects the best checkpoint, and its direction."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """A model and what it is fitted with, in the form that the training loop takes.
+
+    Attributes:
+        model: the model.
+        parts: objective, optimizer and schedule.
+        hyperparameters: seed, learning rate and the like.
+        config: training settings; a namespace with `training`.
+        task: a namespace with the batches and the held-out ones.
+    """
+
+    model: Model
+    parts: Parts
+    hyperparameters: Hyperparameters
+    config: Any
+    task: Any
+
+    def initial_state(self, hyperparameters: Hyperparameters) -> State:
+        """Build the state before the first update."""
+        return self.state_of(self.model.init(jax.random.key(hyperparameters.seed)))
+
+    def state_of(self, params: Any) -> State:
+        """Build the state before the first update, with these parameters."""
+        transform = self.parts.transform(self.hyperparameters, params)
+        return State(jnp.zeros((), jnp.int32), params, transform.init(params), None)
+
+    def update(self) -> Any:
+        """Return the jitted update; it donates the state."""
+        return jax.jit(update_of(self.parts), donate_argnums=0)
+
+    def named(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """Return metrics under their own names."""
+        return dict(totals)
+
+
+class Scores:
+    """The scores of held-out batches: means over tokens, or over batches for a loss of the caller's own."""
+
+    def __init__(self, parts: Parts, hyperparameters: Hyperparameters) -> None:
+        def means(params: Any, batch: Batch) -> Metrics:
+            return parts.objective(params, batch, None, hyperparameters)[1]
+
+        self._sums = jax.jit(means)
+
+    def score(self, params: Any, batches: Sequence[Batch]) -> dict[str, float]:
+        """Compute the scores of some batches."""
+        sums = [jax.tree.map(float, self._sums(params, batch)) for batch in batches]
+        total = sum(each["tokens"] for each in sums) or float("nan")
+        names = {"nats": "loss", "correct": "accuracy"}
+        return {names.get(n, n): sum(each[n] for each in sums) / total for n in sums[0] if n != "tokens"}
+
+
+def make_fitting(
+    model: Model,
+    batches: Any,
+    optimizer: Any,
+    *,
+    steps: int,
+    loss: Loss | None = None,
+    validation: Any = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    evaluate_every: int | None = None,
+) -> Fitting:
+    """Check the arguments of `experiments.api.fit`, and put them into the form of the loop.
+
+    Raises:
+        UserError: no model, no batches, an optimizer that is not one, or numbers out of range.
+    """
+    if not isinstance(model, Model):
+        raise problem("not a model", got=written(model), expected="the result of transformer.build")
+    limits = {"steps": steps, "batch_size": batch_size, "evaluate_every": evaluate_every or 1}
+    for name, value in limits.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise problem(f"{name} is out of range", got=written(value), expected="1 or more, a whole number")
+    config = optimizer if _is_optax(optimizer) else optimizer_config(optimizer)
+    parts = Parts(_objective(model, loss), *_steps(model, config, steps))
+    output = OutputConfig(log_every=min(50, steps), evaluate_every=evaluate_every or max(steps // 10, 1), best=BEST)
+    training = TrainingConfig(steps=steps, batch_size=batch_size, output=output)
+    held_out = [] if validation is None else list(_few(validation, batch_size))
+    check = _checked if loss is None else _own
+    task = SimpleNamespace(
+        named=dict,
+        splits=SimpleNamespace(validation=[check(batch) for batch in held_out], test=[]),
+        training_batches=lambda first: map(check, _from(batches, first, batch_size, seed)),
+    )
+    of_config = config if isinstance(config, OptimizerConfig) else OptimizerConfig()
+    return Fitting(model, parts, _hyperparameters(of_config, model, seed), SimpleNamespace(training=training), task)
+
+
+def optimizer_config(optimizer: Any) -> OptimizerConfig:
+    """Return the settings of an optimizer that is given by its name, by a dict of settings, or by the settings.
+
+    Raises:
+        UserError: it is none of these, or a setting is unknown or out of range.
+    """
+    if isinstance(optimizer, OptimizerConfig):
+        return optimizer
+    values = {"name": optimizer} if isinstance(optimizer, str) else optimizer
+    if not isinstance(values, Mapping):
+        expected = "a name, a dict of settings, an OptimizerConfig, or an optax transformation"
+        raise problem("not an optimizer", got=f"{written(optimizer)} ({type(optimizer).__name__})", expected=expected)
+    return schema.from_dict(OptimizerConfig, values, "optimizer")
+
+
+def _is_optax(optimizer: Any) -> bool:
+    return isinstance(optimizer, optax.GradientTransformation)
+
+
+def _steps(model: Model, config: Any, steps: int) -> tuple[Any, Any]:
+    """Build `Parts.transform` and `Parts.rate`; an optax transformation has its own rate, and adds its updates."""
+    if isinstance(config, OptimizerConfig):
+        return steps_of(model, config, steps)
+    subtracted = optax.chain(config, optax.scale(-1.0))
+    return lambda hyperparameters, params: subtracted, None
+
+
+def _hyperparameters(config: OptimizerConfig, model: Model, seed: int) -> Hyperparameters:
+    names = ("learning_rate", "warmup_steps", "weight_decay", "beta1", "beta2")
+    dropout = model.config.dropout
+    return Hyperparameters(
+        seed=jnp.asarray(seed, jnp.uint32),
+        **{name: jnp.asarray(getattr(config, name), jnp.float32) for name in names},
+        initial_scale=jnp.float32(1.0),
+        dropout=None if dropout is None else jnp.float32(dropout),
+        label_smoothing=None,
+    )
+
+
+def _objective(model: Model, loss: Loss | None) -> Any:
+    """Build `Parts.objective`: the cross-entropy of labels, or a loss of the caller's own, of weight 1 a batch."""
+
+    def of_tokens(params: Any, batch: Batch, key: Array | None, h: Hyperparameters) -> tuple[Array, Metrics]:
+        return token_sums(model, params, batch, key=key, dropout=None if key is None else h.dropout)
+
+    def own(params: Any, batch: Batch, key: Array | None, h: Hyperparameters) -> tuple[Array, Metrics]:
+        found = loss(params, batch, key)
+        value, more = found if isinstance(found, tuple) else (found, {})
+        if jnp.shape(value) != ():
+            raise problem("the loss is no scalar", got=f"shape {jnp.shape(value)}", expected="the mean over the batch")
+        return value, {"nats": value, **more, "tokens": jnp.ones(())}
+
+    return of_tokens if loss is None else own
+
+
+def _from(batches: Any, first: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Yield the batches of steps `first`, `first` + 1, ..."""
+    if isinstance(batches, Mapping):
+        yield from _rows(batches, first, batch_size, seed)
+    elif callable(batches):
+        while True:
+            yield batches(first)
+            first += 1
+    elif isinstance(batches, Sequence):
+        if not batches:
+            raise problem("there are no batches", expected="one or more")
+        while True:
+            yield batches[first % len(batches)]
+            first += 1
+    elif isinstance(batches, Iterable):
+        yield from _items(batches, first)
+    else:
+        expected = "a dict of arrays, a function of the step, a list or an iterable of batches"
+        raise problem("not batches", got=f"{written(batches)} ({type(batches).__name__})", expected=expected)
+
+
+def _rows(arrays: Mapping[str, Any], first: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    sizes = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    count = min(sizes.values(), default=0)
+    if len(set(sizes.values())) != 1:
+        raise problem("the arrays have other numbers of examples", got=sizes, expected="one first axis")
+    if count < batch_size:
+        do = "Lower batch_size."
+        raise problem("there are fewer examples than a batch has", got=count, expected=f"{batch_size} or more", do=do)
+    for step in range(first, first + 2**62):
+        epoch, part = divmod(step, count // batch_size)
+        order = np.random.default_rng((seed, epoch)).permutation(count)
+        rows = order[part * batch_size : (part + 1) * batch_size]
+        yield {name: array[rows] for name, array in arrays.items()}
+
+
+def _items(batches: Iterable[Batch], first: int) -> Iterator[Batch]:
+    step = 0
+    while True:
+        before = step
+        for batch in batches:
+            if step >= first:
+                yield batch
+            step += 1
+        if isinstance(batches, Iterator) or step == before:
+            raise problem(
+                f"the batches end after {step}", expected="one for each step", do="Give more, or fewer steps."
+            )
+
+
+def _few(batches: Any, batch_size: int) -> Iterator[Batch]:
+    """Yield the batches of a held-out set, in order."""
+    if not isinstance(batches, Mapping):
+        yield from batches
+        return
+    arrays = {name: np.asarray(array) for name, array in batches.items()}
+    for start in range(0, len(next(iter(arrays.values()))), batch_size):
+        yield {name: array[start : start + batch_size] for name, array in arrays.items()}
+
+
+def _own(batch: Any) -> Batch:
+    """Return a batch for a loss of the caller's own; raise a UserError for what is no dict of arrays."""
+    if not isinstance(batch, Mapping) or not batch:
+        raise problem("a batch is a dict of arrays", got=f"{written(batch)} ({type(batch).__name__})")
+    return {name: np.asarray(array) for name, array in batch.items()}
+
+
+def _checked(batch: Any) -> Batch:
+    """Return a batch with its loss weights: 1 for each label within the length of its side, where none are given."""
+    batch = _own(batch)
+    if "labels" not in batch:
+        do = "Add labels, or pass loss=."
+        raise problem("a batch has no labels", got=f"entries {', '.join(batch)}", expected="labels", do=do)
+    labels = batch["labels"].astype(np.int32)
+    if "loss_weights" not in batch:
+        weights = np.ones(labels.shape, np.float32)
+        lengths = batch.get("target_lengths", batch.get("source_lengths") if "target" not in batch else None)
+        if lengths is not None and labels.ndim == 2:
+            weights *= np.arange(labels.shape[1]) < np.asarray(lengths)[:, None]
+        batch["loss_weights"] = weights
+    return {**batch, "labels": labels}
