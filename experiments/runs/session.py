@@ -62,7 +62,7 @@ def train(
     notes = [*notes]
     refuse_unwritable_name(workdir)
     with origin_named(workdir):
-        experiment = set_up(config, read_run_data(workdir))
+        experiment = set_up(config, read_run_data(workdir, config.tokenizer.name))
     if not force:
         refuse_too_large(experiment)
     config_dict = settings.to_json_dict(experiment.config)
