@@ -7,9 +7,11 @@ from pathlib import Path
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
+from experiments.runs.init_from import InitFrom
 from experiments.runs.report import train_and_report
 from experiments.runs.verify_resume import verify
-from transformer.schema import Check, at_least, setting
+from transformer.errors import problem
+from transformer.schema import Check, at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,10 @@ class TrainFlags:
     the newest checkpoint, and ends with the same bits. To prove it:
 
     python -m experiments.train --config=configs/dates.py --verify_resume
+
+    With more --config.training.steps or training.patience a finished run goes on, to the bit where its learning-rate
+    schedule allows it; a line is printed about it. --init_from starts a new run from the parameters of another one, or
+    of parts of it (encoder, decoder.blocks.self, embedding), with its tokenizer; optimizer and step start anew.
     """
 
     config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
@@ -33,6 +39,14 @@ class TrainFlags:
         False, "proof that a killed run continues exactly, in place of training; see --verify_resume --help"
     )
     force: bool = setting(False, "training though the memory is too small for what the run needs")
+    init_from: str | None = setting(
+        None,
+        "run whose parameters a new run starts from: WORKDIR, or WORKDIR@best, @last or @STEP; none: random ones",
+        check=not_empty,
+    )
+    init_only: tuple[str, ...] = setting((), "parts of the parameters that --init_from takes, as A,B; none: all")
+    init_skip: tuple[str, ...] = setting((), "parts of the parameters that start fresh beside --init_from, as A,B")
+    trust_code: bool = setting(False, "consent to run code that the config.json of --init_from names by a dotted path")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +84,19 @@ def main(argv: Sequence[str]) -> int:
         return verify(flags.config, overrides, flags.verify_steps)
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    return train_and_report(config, Path(flags.workdir), notes, ["experiments.train", *argv], force=flags.force)
+    init, command = init_of(flags), ["experiments.train", *argv]
+    return train_and_report(config, Path(flags.workdir), notes, command, force=flags.force, init=init)
+
+
+def init_of(flags: TrainFlags) -> InitFrom | None:
+    """Return the origin that the flags name; raise a UserError for a flag about one where there is none."""
+    if flags.init_from is not None:
+        return InitFrom(flags.init_from, flags.init_only, flags.init_skip, flags.trust_code)
+    for name in ("init_only", "init_skip", "trust_code"):
+        if getattr(flags, name):
+            do = "Add --init_from=WORKDIR, or leave it out."
+            raise problem(f"--{name} is not read without --init_from", got=getattr(flags, name), do=do)
+    return None
 
 
 if __name__ == "__main__":

@@ -194,6 +194,10 @@ class Table(Mapping[str, R], Generic[R]):
         if self._check is not None:
             self._check(row, what)
 
+    def holds(self, path: str) -> bool:
+        """Return whether what a path package.module:attribute names is a row of this table's class."""
+        return isinstance(look_up(self.axis, {}, path), self.kind)
+
     def name_of(self, value: Any, what: str) -> str:
         """Return the name or path by which `find` gives a value again.
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from experiments.cli.terminal import terminal
 from experiments.runs.drawing import draw_run
+from experiments.runs.init_from import InitFrom
 from experiments.runs.open_run import example_text
 from experiments.runs.session import train
 from experiments.storage.metrics import read
@@ -22,7 +23,15 @@ from experiments.training.reporter import Terminal
 from experiments.training.tables import final_table, print_table
 
 
-def train_and_report(config: Any, workdir: Path, notes: list[str], command: list[str], *, force: bool = False) -> int:
+def train_and_report(
+    config: Any,
+    workdir: Path,
+    notes: list[str],
+    command: list[str],
+    *,
+    force: bool = False,
+    init: InitFrom | None = None,
+) -> int:
     """Train until the last step or until a stop is requested, and print the results.
 
     Args:
@@ -30,6 +39,7 @@ def train_and_report(config: Any, workdir: Path, notes: list[str], command: list
         notes: lines about settings of the recipe that are left out.
         command: the module and the words of the command line, for "continue with".
         force: train though the memory is too small for what the run needs.
+        init: the run whose parameters a new one starts from; None: none, or the recorded one.
 
     Returns:
         The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
@@ -39,7 +49,8 @@ def train_and_report(config: Any, workdir: Path, notes: list[str], command: list
     """
     console = terminal()
     try:
-        ended = train(config, workdir, Terminal(console), notes=notes, again=command_line(*command), force=force)
+        again = command_line(*command)
+        ended = train(config, workdir, Terminal(console), notes=notes, again=again, force=force, init=init)
     except NotFiniteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from experiments import settings
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
+from experiments.runs.extension import extend, retention_of
+from experiments.runs.init_from import InitFrom, check_fit, first_state, read_origin
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.runs.stored_config import code_line, origin_named
 from experiments.runs.trained import TrainedExperiment
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
-from experiments.storage.retention import Retention
-from experiments.storage.workdir import open_workdir
+from experiments.storage.workdir import Start, open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
 from experiments.training.experiment import set_up
@@ -46,6 +47,7 @@ def train(
     notes: Sequence[str] = (),
     again: str | None = None,
     force: bool = False,
+    init: InitFrom | None = None,
 ) -> Session:
     """Train until the last step or until a stop is requested.
 
@@ -54,6 +56,7 @@ def train(
         notes: lines about settings of the recipe that are left out.
         again: the command that continues this run, for "continue with"; None: a call from Python.
         force: train though the memory is too small for what the run needs.
+        init: the run whose parameters a new one starts from; None: none, or the recorded one.
 
     Raises:
         NotFiniteError: the loss or the gradient is not finite.
@@ -61,8 +64,12 @@ def train(
     """
     notes = [*notes]
     refuse_unwritable_name(workdir)
+    origin = read_origin(workdir, init)
     with origin_named(workdir):
-        experiment = set_up(config, read_run_data(workdir, config.tokenizer.name))
+        run_data = read_run_data(workdir, config.tokenizer.name) or (origin and origin.run_data(config))
+        experiment = set_up(config, run_data)
+    if origin is not None:
+        notes.append(check_fit(experiment, origin))
     if not force:
         refuse_too_large(experiment)
     config_dict = settings.to_json_dict(experiment.config)
@@ -76,10 +83,11 @@ def train(
             devices=devices,
             data=experiment.task.splits.fingerprint,
             code=code_from_outside(experiment.config),
+            start=Start(functools.partial(extend, workdir, experiment.config, notes.append), origin and origin.record),
         ) as opened,
         Checkpoints(
             workdir / "checkpoints",
-            Retention.of(experiment.config.training),
+            retention_of(experiment.config),
             output.best,
             experiment.task.metrics[output.best].mode,
             loss=experiment.task.names["loss"],
@@ -89,7 +97,8 @@ def train(
     ):
         notes += [code_line(name) for name in opened.changed_code]
         write_run_data(workdir, experiment.task)
-        state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics)
+        start = None if origin is None else first_state(experiment, origin)
+        state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics, start)
         first = int(state.step)
         finished = first >= experiment.config.training.steps or early_stopping.stopped
         reporter.line(start_line(first, experiment.config.training.steps, finished, workdir))

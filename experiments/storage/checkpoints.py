@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 
 from experiments.storage import checkpoint_format, checksums, retention
 from experiments.storage.checkpoint_format import DamagedError, is_step
-from experiments.storage.retention import Retention
+from experiments.storage.retention import Retention, steps_in
 from transformer.errors import problem
 
 
@@ -75,9 +75,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """List the steps that are on disk, oldest first."""
-        if not self.directory.is_dir():
-            return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
+        return steps_in(self.directory)
 
     def latest_step(self) -> int | None:
         """Return the newest step on disk; None: no checkpoint."""
@@ -201,9 +199,7 @@ class Checkpoints:
             UserError: it is of another model.
         """
         path = self.directory / str(step)
-        sums = [file for file in self._checksums(step) if os.path.lexists(file)]
-        damage = checksums.damage(path, sums)
-        if damage is not None:
+        if (damage := self.damage(step)) is not None:
             return damage
         try:
             record = checkpoint_format.read_record(path)
@@ -211,10 +207,14 @@ class Checkpoints:
             state = checkpoint_format.read_state(path, example)
         except DamagedError as error:
             return str(error)
-        if not sums and self._unverified is None:
+        if not self._sums(step) and self._unverified is None:
             self._unverified = step
             self.print_line(f"checkpoint {step} has no checksums: it is used, but damage to its files would not show")
         return Restored(step, state, record["extra"])
+
+    def damage(self, step: int) -> str | None:
+        """Describe the first damage to a checkpoint that its checksums show; None: they show none."""
+        return checksums.damage(self.directory / str(step), self._sums(step))
 
     def set_aside(self, step: int, why: str, instead: str) -> None:
         """Report that `step` is damaged and what is done instead; move it aside, so that it can be saved again."""
@@ -292,6 +292,10 @@ class Checkpoints:
     def _checksums(self, step: int) -> list[Path]:
         """Return the files that hold the checksums of a step: within it, and beside."""
         return [self.directory / str(step) / checksums.NAME, self.directory / "checksums" / f"{step}.json"]
+
+    def _sums(self, step: int) -> list[Path]:
+        """Return those of `_checksums` that exist."""
+        return [file for file in self._checksums(step) if os.path.lexists(file)]
 
     def _checksummed(self) -> list[int]:
         """List the steps that have checksums, oldest first."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
+from experiments.storage.checkpoint_format import is_step
+
 
 def order(score: float, loss: float | None, mode: str) -> tuple[float, float]:
     """Return what evaluations are ranked by, smaller is better: the score, then the loss; of equals the first counts.
@@ -33,12 +35,15 @@ class Retention:
         averaged: number of the newest among those that count (`counted`); 1: none, nothing is averaged.
         every: interval of those that count (steps); None: every checkpoint counts.
         last: the run's last step, which counts too.
+        decay: update at which the learning rate begins to decay at the end of the run: the newest checkpoint before it
+            stays too, so that a longer run can go on from it; None: no such checkpoint.
     """
 
     newest: int
     averaged: int = 1
     every: int | None = None
     last: int | None = None
+    decay: int | None = None
 
     @classmethod
     def of(cls, training: Any) -> "Retention":
@@ -49,7 +54,8 @@ class Retention:
     def kept(self, steps: Sequence[int]) -> set[int]:
         """Select the steps that are kept; `steps` are oldest first."""
         averaged = self.counted(steps)[-self.averaged :] if self.averaged > 1 else []
-        return {*steps[-self.newest :], *averaged}
+        before_decay = [step for step in steps if self.decay is not None and step <= self.decay][-1:]
+        return {*steps[-self.newest :], *averaged, *before_decay}
 
     def counted(self, steps: Sequence[int]) -> list[int]:
         """Select the steps that can be averaged: the multiples of `every`, and the run's last."""
@@ -91,3 +97,9 @@ def keep_orbax_quiet() -> None:
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def steps_in(directory: Path) -> list[int]:
+    """List the steps of the checkpoints in a directory, oldest first."""
+    found = directory.iterdir() if directory.is_dir() else ()
+    return sorted(int(path.name) for path in found if is_step(path.name) and path.is_dir())

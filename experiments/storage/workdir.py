@@ -4,6 +4,7 @@ DIR/lock           held (flock) by the run that is writing; the kernel releases 
 DIR/config.json    "config": the resolved config; "data": the fingerprint of the data, "" where the config determines
                    it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed;
                    "directory": the folder of the latest start, from which relative paths of the config are read;
+                   "extensions": the changes of its length; "origin": the run whose parameters it started from;
                    "code": setting -> the module and the hash of the code from outside that it names
 """
 
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from experiments.data.stored_json import Table, read_json
 from experiments.storage.workdir_checks import (
+    EXTENDABLE,
     Difference,
     refuse_other_config,
     refuse_other_data,
@@ -39,10 +41,32 @@ RECORD = Table(
         "devices": (str, None),
         "earlier_starts": [dict],
         "directory": str,
+        "extensions": [dict],
+        "origin": dict,
         "code": Table({}, others=Table({"module": str, "sha256": str})),
     },
 )
 """Shape of config.json."""
+
+
+Extend = Callable[[Mapping[str, tuple[Any, Any]]], Mapping[str, Any]]
+"""A function of the changes of settings of EXTENDABLE, name -> (old, new), that prepares a run for its new length.
+
+It returns the entry of config.json's "extensions", or raises a UserError where the run cannot go on.
+"""
+
+
+class Start(NamedTuple):
+    """The ways to start beside a fresh start and a continuation.
+
+    Attributes:
+        extend: called while the directory is locked, before config.json is written, where settings of EXTENDABLE have
+            changed; None: they may not change.
+        origin: record of the run whose parameters a new run starts from; None: none, or that which is recorded.
+    """
+
+    extend: Extend | None = None
+    origin: Mapping[str, Any] | None = None
 
 
 class Workdir(NamedTuple):
@@ -75,6 +99,7 @@ def open_workdir(
     devices: str,
     data: str = "",
     code: Mapping[str, Mapping[str, str]] | None = None,
+    start: Start | None = None,
 ) -> Workdir:
     """Create the directory if absent, lock it, and write `config.json`; on an error nothing is left behind.
 
@@ -85,6 +110,7 @@ def open_workdir(
         devices: the platform and its devices, in words.
         data: fingerprint of the data, "" where the config determines it.
         code: setting -> module and hash of its code from outside, as `code_from_outside` collects them.
+        start: the ways to start beside a fresh start and a continuation; None: no other.
 
     Raises:
         UserError: another run holds the lock, the config or the data differs, or the directory cannot be written.
@@ -99,7 +125,16 @@ def open_workdir(
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            before = _enter(path, lock, config, differences, {"data": data, "devices": devices, "code": code or {}})
+            _lock(path, lock)
+            before = _read(path) if (path / "config.json").exists() else None
+            kept = (
+                {} if before is None else _kept(path, before, list(differences(before["config"], config)), data, start)
+            )
+            kept |= {} if start is None or start.origin is None else {"origin": start.origin}
+            kept["code"] = code or {}
+            _write(path, {"config": config, "data": data}, kept, devices)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         except BaseException as error:
             os.close(lock)
             if not lock_existed and not isinstance(error, _HeldError):
@@ -124,32 +159,35 @@ class _HeldError(UserError):
     """Error for a lock that another run holds."""
 
 
-def _enter(
-    path: Path, lock: int, config: Mapping, differences: Callable, own: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Take the lock, compare the configs and write config.json; return its earlier record, None without any."""
+def _lock(path: Path, lock: int) -> None:
+    """Take the lock; raise a UserError that names the process that holds it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(lock, 32, 0).decode().strip() or "unknown"
         what = f"another run (process {holder}) is writing to --workdir {path}"
         raise _HeldError(str(problem(what, do="Wait until it ends, stop it, or choose another --workdir."))) from error
-    start = {"versions": versions(), "git": git_state(), "devices": own["devices"]}
-    earlier, before, data = [], None, own["data"]
-    if (path / "config.json").exists():
-        before = record = _read(path)
-        same_data = data != "" and record.get("data") == data
-        refuse_other_config(path, differences(record["config"], config), same_data=same_data)
-        refuse_other_data(path, record.get("data", data), data)
-        earlier = record.get("earlier_starts", [])
-        last = {key: record.get(key) for key in start}
-        earlier = [*earlier, last] if last != start else earlier
-    record = {"config": config, "data": data, **start, "earlier_starts": earlier, "directory": str(Path.cwd())}
-    record |= {"code": own["code"]} if own["code"] else {}
+
+
+def _kept(path: Path, before: dict, found: list[Difference], data: str, start: Start | None) -> dict[str, Any]:
+    """Refuse another config or other data, prepare the run for a new length, and return its record of before."""
+    extend = None if start is None else start.extend
+    length = {name: (old, new) for name, old, new, _ in found if extend is not None and name in EXTENDABLE}
+    same_data = data != "" and before.get("data") == data
+    refuse_other_config(path, [one for one in found if one[0] not in length], same_data=same_data)
+    refuse_other_data(path, before.get("data", data), data)
+    extensions = [*before.get("extensions", []), *([extend(length)] if extend is not None and length else [])]
+    return before | ({"extensions": extensions} if extensions else {})
+
+
+def _write(path: Path, now: Mapping[str, Any], kept: Mapping[str, Any], devices: str) -> None:
+    """Write config.json: what this start has, what it keeps of those before, and how they differed."""
+    start = {"versions": versions(), "git": git_state(), "devices": devices}
+    last = {key: kept.get(key) for key in start}
+    earlier = [*kept.get("earlier_starts", []), *([last] if "config" in kept and last != start else [])]
+    record = {**now, **start, "earlier_starts": earlier, "directory": str(Path.cwd())}
+    record |= {name: kept[name] for name in ("extensions", "origin", "code") if kept.get(name)}
     write_text_atomically(path / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return before
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from transformer.errors import UserError, problem
 TRIALS, LANES = "trials", "lanes"
 """The folders of a sweep's working directory: its trials, and what is trained together at present."""
 
+EXTENDABLE = ("training.steps", "training.patience")
+"""Settings of the length of a run, which may change as it goes on, although they change the result."""
+
 Difference = tuple[str, Any, Any, bool]
 """Name of a setting, old value, new value, and whether the difference changes the result."""
 
@@ -51,7 +54,6 @@ def refuse_other_config(path: Path, differences: Iterable[Difference], *, same_d
         if changes_result and not (same_data and _is_moved(name, old, new))
     ]
     refused = [f"  {name}: {old!r} -> {new!r}" for name, old, new in changed]
-    length = [(old, new) for name, old, new in changed if name == "training.steps"]
     if refused:
         raise UserError(
             "\n".join(
@@ -62,11 +64,6 @@ def refuse_other_config(path: Path, differences: Iterable[Difference], *, same_d
                     + ("this setting to its" if len(refused) == 1 else "these settings to their")
                     + " old value"
                     + ("." if len(refused) == 1 else "s."),
-                    *(
-                        "A run ends at the training.steps that it began with, over which its learning rate is"
-                        f" scheduled. Train {new} steps in another --workdir; with {old} this run is continued."
-                        for old, new in length
-                    ),
                 ]
             )
         )

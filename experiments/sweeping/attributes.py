@@ -1,6 +1,7 @@
 """The attributes of a study and of its trials in the database: their shapes, and the reader that checks them.
 
-    of the study   READY, and the properties that all workers share: space, sampler, metric, config of the recipe
+    of the study   READY; POINTS, the number of its points; and the properties that all workers share: space, sampler,
+                   metric, config of the recipe
     of a trial     POINT   number of its point in the study
                    LANES   record of each of its seeds (`LaneRecord.outcome`); earlier versions wrote fewer keys
                    ERROR   reason why it cannot be trained
@@ -20,12 +21,12 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.data.stored_json import Checked, Shape, Table, flaw, unreadable, whole
-from experiments.sweeping.space import Space
+from experiments.sweeping.space import MOST_POINTS, Space
 from experiments.sweeping.storage import CONNECTION_ERRORS, without_password
 from transformer.errors import UserError, problem, shorten
 from transformer.schema import Check
 
-POINT, LANES, ERROR, READY = "point", "lanes", "error", "ready"
+POINT, LANES, ERROR, READY, POINTS = "point", "lanes", "error", "ready", "number of trials"
 
 QUEUED = "fixed_params"
 """System attribute in which Optuna keeps the values that a trial is queued with."""
@@ -69,7 +70,7 @@ LANE = Table(
 )
 """Shape of the record of a lane."""
 
-STUDY = Table({}, {READY: bool, "config": dict, "fingerprint": str})
+STUDY = Table({}, {READY: bool, "config": dict, "fingerprint": str, POINTS: whole(1, MOST_POINTS)})
 """Shape of the attributes of a study that are read beyond being compared."""
 
 QUEUE = Table({}, {QUEUED: dict})
@@ -128,6 +129,7 @@ def check_study(study: optuna.Study, storage: RDBStorage, space: Space, points: 
     """
     own = name_of(study, storage)
     _checked(study.user_attrs, STUDY, own)
+    points = max(points, study.user_attrs.get(POINTS, 0))
     if len(study.directions) != 1:
         raise unreadable(own, f"it has {len(study.directions)} directions, a sweep has one", DO)
     for trial in study.get_trials(deepcopy=False):

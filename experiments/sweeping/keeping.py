@@ -14,7 +14,7 @@ from experiments import settings
 from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import open_workdir
+from experiments.storage.workdir import open_workdir, read_record
 from experiments.sweeping.groups import Trial
 from experiments.sweeping.record import LaneRecord
 from experiments.sweeping.storage import locked
@@ -78,7 +78,8 @@ def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
 def remove_checkpoints(trials: Path, kept: str | None) -> None:
     """Remove the checkpoints of trials, but for those whose names begin with `kept` and those being written."""
     for checkpoints in trials.glob("*/checkpoints"):
-        if kept is None or not checkpoints.parent.name.startswith(kept):
+        worse = kept is None or not checkpoints.parent.name.startswith(kept)
+        if worse and not read_record(checkpoints.parent).get("extensions"):  # `train` has not continued it
             with locked(checkpoints.parent) as is_locked:
                 if is_locked:
                     shutil.rmtree(checkpoints)

@@ -32,7 +32,7 @@ def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_st
         lanes: trials at once; None: as many as memory holds.
         timed_steps: steps that are timed of each group, after as many that are not; 0: none, and no time is printed.
     """
-    space, sampler, points, _ = sweep.search
+    space, sampler, points, *_ = sweep.search
     grid = sampler == "grid"
     experiments, trials = Experiments(), []
     for number, point in enumerate(points if grid else list(space.some_corners(MOST_PLANNED))):

@@ -101,7 +101,8 @@ class LaneRecord:
         self.metrics.write(step, "validation", scores)
         score = scores[self.early_stopping.metric]
         self.curve.append((step, score))
-        self.early_stopping = self.early_stopping.after(step, score, self.mode, training.patience)
+        patience, every = training.patience, training.output.evaluate_every
+        self.early_stopping = self.early_stopping.after(step, score, self.mode, patience, every)
         loss = task.names["loss"]
         own = order(score, scores.get(loss), self.mode)
         before = None if self.best is None else order(self.best[1], self.evaluations["best"].get(loss), self.mode)
@@ -153,7 +154,8 @@ class LaneRecord:
         """Read the record from a checkpoint of `step`."""
         lane = cls.at(trial, step)
         lane.recent_metrics = MetricsWindow(record["window"])
-        lane.early_stopping = EarlyStopping.from_record(record["streak"], lane.early_stopping.metric)
+        patience = trial.experiment.config.training.patience
+        lane.early_stopping = EarlyStopping.from_record(record["streak"], lane.early_stopping.metric, patience)
         lane.status, lane.step = record["status"], record["step"]
         lane.best = None if record["best"] is None else tuple(record["best"])
         lane.curve = [tuple(pair) for pair in record["curve"]]

@@ -71,7 +71,7 @@ def make_sweep(
         UserError: a mistake in the recipe, in the space, or in a config of it.
     """
     base, _ = settings.resolve(recipe, given)
-    space = make_space(varied, base.seed)
+    space = make_space(varied, base.seed, type(base))
     if data == "own" and base.data.seed is not None and not any(DATA_SEED in d.names for d in space.dimensions):
         raise problem(
             "--data=own is not read where data.seed is set",
@@ -80,10 +80,11 @@ def make_sweep(
         )
     resolve = _resolver(recipe, given, base.data_seed if data == "shared" else None)
     notes = _check(space, resolve, {name for name, _ in given})
+    named = sampler is not None
     sampler, points = _points(space, sampler, trials)
     if trials is not None and trials > len(points):
         notes.append(f"--trials={trials} is more than the space has: its {len(points)} combinations are all trained.")
-    search = Search(space, sampler, points, base.seed)
+    search = Search(space, sampler, points, base.seed, named)
     return Sweep(base, search, lambda values, seed: resolve(values, seed)[0], tuple(notes))
 
 

@@ -23,6 +23,7 @@ from experiments.sweeping.attributes import (
     ERROR,
     LANES,
     POINT,
+    POINTS,
     READY,
     check_study,
     decoding,
@@ -33,6 +34,7 @@ from experiments.sweeping.attributes import (
 )
 from experiments.sweeping.space import Point, Range, Space
 from experiments.sweeping.storage import fail_stale_trials
+from transformer.errors import problem
 
 PATIENCE = 30.0
 """Seconds that a worker waits for another one to finish creating the study."""
@@ -68,27 +70,24 @@ class Search(NamedTuple):
         sampler: a row of SAMPLERS, or "grid".
         points: the values of each point; {} where the sampler draws them.
         seed: seed of the sampler.
+        named: whether a flag names the sampler; otherwise a study that exists keeps its own.
     """
 
     space: Space
     sampler: str
     points: Sequence[Point]
     seed: int
+    named: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepStudy:
-    """The study of a sweep in a storage.
-
-    Attributes:
-        study: Optuna's study.
-        storage: its database.
-        search: the search over a space whose points it holds.
-    """
+    """The study of a sweep in a storage."""
 
     study: optuna.Study
     storage: RDBStorage
     search: Search
+    """The search over a space whose points it holds."""
 
     @property
     def space(self) -> Space:
@@ -96,8 +95,8 @@ class SweepStudy:
 
     @property
     def points(self) -> int:
-        """The number of points."""
-        return len(self.search.points)
+        """The number of points, which another worker may have raised."""
+        return self.study.user_attrs.get(POINTS, len(self.search.points))
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return Optuna's trials in these states, or all, oldest first."""
@@ -215,37 +214,43 @@ class SweepStudy:
         return TakenTrial(point, _suggested(optuna.Trial(self.study, own), self.space), own)
 
     def _queue_again(self) -> None:
-        """Queue the points that are neither done nor taken nor waiting."""
+        """Queue the points that are neither done nor taken nor waiting; new ones by the worker that has raised them."""
         for point, trials in self.by_point().items():
-            if not _settled(trials) and not any(not t.state.is_finished() for t in trials):
-                values = max((trial.params for trial in trials), key=len, default={})  # one was lost while it drew
+            known = bool(trials) or point < len(self.search.points)
+            if known and not _settled(trials) and not any(not t.state.is_finished() for t in trials):
+                values = max((trial.params for trial in trials), key=len, default=None)  # one was lost while it drew
+                values = self.search.points[point] if values is None else values
                 self.study.enqueue_trial(values, user_attrs={POINT: point})
 
 
 def open_study(storage: RDBStorage, name: str, search: Search, *, mode: str, properties: dict[str, Any]) -> SweepStudy:
-    """Open the study of this name; create it if it does not exist.
+    """Open the study of this name, with more points than it had if the search has more; create it if it does not exist.
 
     Args:
         mode: "max" or "min", the direction in which scores are better.
         properties: further properties that all workers must share, name -> JSON.
 
     Raises:
-        UserError: a study of this name exists with another space or other properties, or is damaged.
+        UserError: a study of this name exists with another space, more points or other properties, or is damaged.
     """
     points = len(search.points)
-    shared = {"space": search.space.to_lines(), "sampler": search.sampler, "number of trials": points, **properties}
+    shared = {"space": search.space.to_lines(), "sampler": search.sampler, **properties}
     direction = "maximize" if mode == "max" else "minimize"
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError:
         with decoding(name, storage):
             study = optuna.load_study(storage=storage, study_name=name)
-            refuse_other(study, shared)
-            check_study(study, storage, search.space, points)
-            _wait_until_ready(study)
-            refuse_other(study, shared)
+            for wait in (False, True):
+                if wait:
+                    _wait_until_ready(study)
+                search = _joined(study, search)
+                refuse_other(study, {**shared, "sampler": search.sampler})
+                if not wait:
+                    check_study(study, storage, search.space, points)
+            _raise_points(study, name, points)
         return SweepStudy(study, storage, search)
-    for key, value in shared.items():
+    for key, value in {**shared, POINTS: points}.items():
         study.set_user_attr(key, value)
     for number, values in enumerate(search.points):
         study.enqueue_trial(values, user_attrs={POINT: number})
@@ -257,6 +262,25 @@ def _wait_until_ready(study: optuna.Study) -> None:
     until = time.monotonic() + PATIENCE
     while not study.user_attrs.get(READY) and time.monotonic() < until:
         time.sleep(0.2)
+
+
+def _joined(study: optuna.Study, search: Search) -> Search:
+    """Return the search by the sampler of a study that exists, unless a flag names one: also of more points."""
+    own = study.user_attrs.get("sampler")
+    if search.named or own not in SAMPLERS or own == search.sampler:
+        return search
+    return search._replace(sampler=own, points=[{}] * len(search.points))
+
+
+def _raise_points(study: optuna.Study, name: str, points: int) -> None:
+    """Raise the number of points, of which workers queue the new ones. Raises UserError for fewer than there are."""
+    before = study.user_attrs.get(POINTS, points)
+    if points < before:
+        do = f"Give --trials={before} or more, or choose another --study (or --workdir)."
+        what = f"the study {name!r} exists with a larger {POINTS}"
+        raise problem(what, got=points, expected=f"{before} or more", do=do)
+    if points > before:
+        study.set_user_attr(POINTS, points)
 
 
 def _settled(trials: Sequence[FrozenTrial]) -> bool:

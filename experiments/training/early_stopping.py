@@ -28,7 +28,7 @@ class EarlyStopping:
     since: int = 0
     stopped: bool = False
 
-    def after(self, step: int, score: float, mode: str, patience: int | None) -> "EarlyStopping":
+    def after(self, step: int, score: float, mode: str, patience: int | None, every: int = 1) -> "EarlyStopping":
         """Count one more evaluation; an equal score is no better one, and neither is NaN.
 
         Args:
@@ -36,7 +36,11 @@ class EarlyStopping:
             score: the metric's value.
             mode: "max" or "min".
             patience: evaluations without a better one that stop training; None: no number does.
+            every: interval of those that count (steps): that of a last step between two does not, so that a run which
+                is made longer stops where one stops that had its length from the start.
         """
+        if step % every:
+            return self
         sign = 1.0 if mode == "max" else -1.0
         if math.isfinite(score) and (self.best is None or sign * score > sign * self.best):
             return EarlyStopping(self.metric, score, step)
@@ -53,8 +57,13 @@ class EarlyStopping:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any] | None, metric: str) -> "EarlyStopping":
-        """Read the record of a checkpoint; begin anew without one, or with one of another metric that did not stop."""
-        if record is None or (record["metric"] != metric and not record["stopped"]):
+    def from_record(cls, record: dict[str, Any] | None, metric: str, patience: int | None) -> "EarlyStopping":
+        """Read the record of a checkpoint; begin anew without one, or with one of another metric that did not stop.
+
+        Args:
+            patience: that of this session, which may be larger than the one that stopped the run.
+        """
+        stopped = record is not None and patience is not None and record["since"] >= patience
+        if record is None or (record["metric"] != metric and not stopped):
             return cls(metric)
-        return cls(**record)
+        return cls(**{**record, "stopped": stopped})

@@ -82,7 +82,9 @@ def restore_or_start(
         return first, MetricsWindow([]), EarlyStopping(best)
     step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
     metrics.cut_back(step)
-    return state, MetricsWindow(extra["window"]), EarlyStopping.from_record(extra.get("early_stopping"), best)
+    patience = experiment.config.training.patience
+    early_stopping = EarlyStopping.from_record(extra.get("early_stopping"), best, patience)
+    return state, MetricsWindow(extra["window"]), early_stopping
 
 
 class Loop:
@@ -156,7 +158,8 @@ class Loop:
             )
             best, mode = self.checkpoints.best_metric, self.checkpoints.best_mode
             if best in scores:  # if not, saving raises
-                self.early_stopping = self.early_stopping.after(step, scores[best], mode, self.training.patience)
+                patience, every = self.training.patience, output.evaluate_every
+                self.early_stopping = self.early_stopping.after(step, scores[best], mode, patience, every)
             if self.early_stopping.stopped and not last:
                 self.print_line(f"Stopping at step {step} of {self.training.steps}: {self.early_stopping}")
             last = last or self.early_stopping.stopped

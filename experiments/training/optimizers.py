@@ -16,7 +16,7 @@ import optax
 from jax import Array
 
 from experiments.training.hyperparameters import Hyperparameters
-from experiments.training.schedules import SCHEDULES
+from experiments.training.schedules import DECAY_AT_END, SCHEDULES, learning_rate
 from transformer.nn.parameters import Axes
 from transformer.read_by import when
 from transformer.schema import at_least, fraction, setting
@@ -139,6 +139,24 @@ class OptimizerConfig:
     clip_norm: float | None = setting(
         1.0, "maximum global norm of the gradient; none: no clipping", check=at_least(1e-12, 1e12)
     )
+
+
+def scheduled_rate(config: OptimizerConfig, hyperparameters: Hyperparameters, step: Array, steps: int) -> Array:
+    """Compute the learning rate of update `step`, counted from 0, in a run of so many steps."""
+    return learning_rate(
+        SCHEDULES[config.schedule],
+        step,
+        peak=hyperparameters.learning_rate,
+        warmup_steps=hyperparameters.warmup_steps,
+        steps=steps,
+        final=config.final_fraction,
+        decay_fraction=config.decay_fraction,
+    )
+
+
+def decay_begins(config: OptimizerConfig, steps: int) -> int | None:
+    """Compute the update at which a schedule that decays at its end begins to; None for any other schedule."""
+    return math.floor(steps - config.decay_fraction * steps) if config.schedule in DECAY_AT_END else None
 
 
 def optimizer(config: OptimizerConfig, hyperparameters: Hyperparameters, parameter_axes: Any) -> Transformation:

@@ -65,6 +65,9 @@ SCHEDULES: dict[str, Shape] = {
 }
 """Name -> factor on the peak at a Moment."""
 
+DECAY_AT_END = ("wsd",)
+"""Schedules that do not depend on the number of steps until their decay begins."""
+
 
 def learning_rate(
     shape: Shape,

@@ -16,8 +16,7 @@ import optax
 from jax import Array
 
 from experiments.training.hyperparameters import Hyperparameters
-from experiments.training.optimizers import OptimizerConfig, optimizer
-from experiments.training.schedules import SCHEDULES, learning_rate
+from experiments.training.optimizers import OptimizerConfig, optimizer, scheduled_rate
 from transformer import Model
 from transformer.ops.losses import cross_entropy, weighted_sum
 
@@ -128,15 +127,7 @@ def steps_of(model: Model, config: OptimizerConfig, steps: int) -> tuple[Any, An
         return optimizer(config, h, model.parameter_axes(params))
 
     def rate(step: Array, h: Hyperparameters) -> Array:
-        return learning_rate(
-            SCHEDULES[config.schedule],
-            step,
-            peak=h.learning_rate,
-            warmup_steps=h.warmup_steps,
-            steps=steps,
-            final=config.final_fraction,
-            decay_fraction=config.decay_fraction,
-        )
+        return scheduled_rate(config, h, step, steps)
 
     return transform, rate
 

@@ -79,8 +79,9 @@ def test_a_model_of_two_sides_asks_for_one():
     model = tiny("seq2seq")
     with pytest.raises(UserError, match=r"a source and a target; got no side. Pass side='source' or side='target'"):
         model.model.embed(model.params, np.array([[1]]))
+    classifier = tiny("decoder_only", class_head=frozendict(classes=3))
     with pytest.raises(UserError, match="a classifier writes no tokens"):
-        tiny("decoder_only", class_head=frozendict(classes=3)).model.unembed({**model.params}, jnp.ones((2, 12)))
+        classifier.model.unembed(classifier.params, jnp.ones((2, 12)))
 
 
 def test_a_traced_token_outside_of_the_vocabulary_is_embedded_as_nan():

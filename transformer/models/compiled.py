@@ -23,7 +23,7 @@ Program = Callable[..., Any]
 
 
 class Call(NamedTuple):
-    """What a program is compiled for, beside shapes; hashable.
+    """The key of a program, beside shapes: what it is compiled for; hashable.
 
     Attributes:
         method: name of the module's method.

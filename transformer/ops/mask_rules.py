@@ -27,7 +27,11 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def rule(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass, and a pytree of its fields."""
+    """Make a class a frozen dataclass, and a pytree of its fields.
+
+    >>> jax.tree.leaves(Padding(jnp.array([3, 1])))[0].shape
+    (2,)
+    """
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
 
 
@@ -120,7 +124,10 @@ ELEMENTWISE = "It is called with arrays of indices: write & | ~ and jnp.where in
 
 
 def check_function(function: IndexFunction) -> None:
-    """Raise a UserError for a function that cannot be called with two arguments."""
+    """Raise a UserError for a function that cannot be called with two arguments.
+
+    >>> check_function(lambda query, key: key <= query)
+    """
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # a function that is not written in Python may have none

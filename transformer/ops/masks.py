@@ -134,7 +134,7 @@ def as_mask(value: MaskLike) -> Mask:
     """
     if isinstance(value, Mask):
         return value
-    if callable(value) and getattr(value, "__module__", None) != __name__:  # else it is `masks.causal`, not called
+    if callable(value) and value not in MAKERS:  # one that was not called, such as `masks.causal`, is a mistake
         return where(value)
     return given(value)  # type: ignore[arg-type]  # refuses what are no booleans
 
@@ -259,6 +259,10 @@ def where(function: IndexFunction) -> Mask:
         raise problem("a mask function is needed", got=describe(function), expected="(query index, key index) -> bool")
     check_function(function)
     return Mask((Where(function),))
+
+
+MAKERS = (everything, causal, window, padding, segments, prefix, given, where)
+"""The functions that return masks."""
 
 
 def _advice(value: Any) -> str:

@@ -65,7 +65,9 @@ class TokenizerRow(Row):
     @property
     def reads(self) -> tuple[str, ...]:
         """The settings that it reads: the arguments of `fit` after the texts."""
-        return tuple(name for name in tuple(inspect.signature(self.kind.fit).parameters)[1:] if name != "settings")
+        fit = getattr(self.kind, "fit", None)  # a row from outside may not have been checked yet
+        names = () if fit is None else tuple(inspect.signature(fit).parameters)[1:]
+        return tuple(name for name in names if name != "settings")
 
     def fit(self, texts: Iterable[str], **read: Any) -> Tokenizer:
         """Fit a tokenizer to texts."""

@@ -72,7 +72,7 @@ def test_a_run_that_ran_out_of_patience_is_finished():
     losses = [0.5, 0.6, 0.7]
     evaluations = [(100 * i, {"loss": loss}) for i, loss in enumerate(losses, 1)]
     (*earlier, (step, scores)) = evaluations
-    run = dict(earlier=earlier, step=step, scores=scores)
+    run = dict(earlier=earlier, step=step, scores=scores, training__output__evaluate_every=100)
     assert read_result(write("patient", training__patience=2, **run)).finished
     assert not read_result(write("more", training__patience=3, **run)).finished
     assert not read_result(write("none", **run)).finished

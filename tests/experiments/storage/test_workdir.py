@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.storage.workdir import PACKAGES, git_state, open_workdir, read_record, write_text_atomically
-from experiments.storage.workdir_checks import refuse_other_config, refuse_other_metadata
+from experiments.storage.workdir import PACKAGES, Start, git_state, open_workdir, read_record, write_text_atomically
+from experiments.storage.workdir_checks import refuse_other_metadata
 from transformer.errors import UserError
 
 CONFIG = {"model": {"width": 128, "dtype": "float32"}, "seed": 0, "training": {"log_every": 50}}
@@ -20,9 +20,10 @@ CONFIG = {"model": {"width": 128, "dtype": "float32"}, "seed": 0, "training": {"
 
 def differences(old: dict, new: dict) -> list[tuple]:
     """Settings of which log_every alone changes no result."""
-    leaves = (("model", "width"), ("model", "dtype"), ("training", "log_every"))
+    leaves = (("model", "width"), ("model", "dtype"), ("training", "log_every"), ("training", "steps"))
     pairs = [
-        (f"{section}.{name}", old[section][name], new[section][name], name != "log_every") for section, name in leaves
+        (f"{section}.{name}", old[section].get(name), new[section].get(name), name != "log_every")
+        for section, name in leaves
     ]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
@@ -94,11 +95,34 @@ def test_another_config_is_refused_with_each_setting_and_changes_nothing(tmp_pat
     open_at(tmp_path).close()  # the refused one let go of the lock
 
 
-def test_other_steps_are_refused_with_what_can_be_done():
-    with pytest.raises(UserError) as error:
-        refuse_other_config(Path("runs/a"), [("training.steps", 2500, 5000, True)])
-    assert "training.steps: 2500 -> 5000" in str(error.value)
-    assert "Train 5000 steps in another --workdir; with 2500 this run is continued." in str(error.value)
+def test_steps_may_change_where_the_run_is_extended_and_each_change_is_recorded(tmp_path):
+    def opened(steps: int, extend=None, **settings) -> dict:
+        config = {**CONFIG, "training": {"steps": steps}, **settings}
+        open_workdir(tmp_path, config, differences=differences, devices="cpu", start=Start(extend)).close()
+        return read_record(tmp_path)
+
+    def extend(changes: dict) -> dict:
+        assert read_record(tmp_path)["config"]["training"]["steps"] == changes["training.steps"][0]  # not yet written
+        return {"to": changes["training.steps"][1]}
+
+    assert "extensions" not in opened(10, extend)
+    with pytest.raises(UserError, match=r"training\.steps: 10 -> 20"):
+        opened(20)
+    with pytest.raises(UserError, match=r"model\.width: 128 -> 256") as error:
+        opened(20, extend, model={"width": 256, "dtype": "float32"})
+    assert "training.steps" not in str(error.value)
+    assert "extensions" not in read_record(tmp_path)
+    assert opened(20, extend)["extensions"] == [{"to": 20}]
+    assert opened(20, extend)["extensions"] == [{"to": 20}]
+    longest = opened(30, extend)
+    assert longest["extensions"] == [{"to": 20}, {"to": 30}]
+    assert longest["config"]["training"]["steps"] == 30
+
+
+def test_the_origin_of_a_run_stays_recorded(tmp_path):
+    for origin in ({"workdir": "runs/a"}, None):
+        open_workdir(tmp_path, CONFIG, differences=differences, devices="cpu", start=Start(origin=origin)).close()
+        assert read_record(tmp_path)["origin"] == {"workdir": "runs/a"}
 
 
 def test_a_second_run_is_refused_by_the_process_of_the_first_until_that_ends(tmp_path):

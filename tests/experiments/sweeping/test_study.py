@@ -219,11 +219,41 @@ def test_the_best_point_is_by_the_direction_and_not_one_that_was_halved(url):
     assert best(ranked(study, ranking)).point == 2
 
 
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_more_points_continue_a_study_for_every_worker(url, sampler):
+    space = {"model.num_layers": "1,2,3,4", "seed": "0:2"}
+    first = study_of(url, 2, sampler, space=space)
+    (done, other) = first.take(2)
+    first.record_result(done, [], 0.0)
+    more = study_of(url, 4, sampler, space=space)
+    assert (first.left(), more.left()) == (3, 3)
+    assert first.take(1) == []  # it has no values for the new points until they are queued
+    taken = [*more.take(1), *first.take(5)]
+    assert sorted(one.point for one in taken) == [2, 3]
+    if sampler == "grid":
+        values = {one.point: one.values["model.num_layers"] for one in (done, other, *taken)}
+        assert len(set(values.values())) == 4
+    for one in (other, *taken):
+        more.record_result(one, [], 0.0)
+    assert first.left() == more.left() == 0
+
+
+def test_all_points_of_a_finite_space_continue_the_search_that_began_with_some(url):
+    space = make_space({"model.num_layers": "1,2,3"})
+    study_of(url, 2, "tpe", space={"model.num_layers": "1,2,3"})
+    storage = open_storage(url, 1)
+    OPEN.append(storage)
+    search = Search(space, "grid", list(space.corners()), 3, named=False)
+    study = open_study(storage, "s", search, mode="max", properties={})
+    assert (study.search.sampler, study.points, len(study.take(3))) == ("tpe", 3, 3)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"space": {"model.num_layers": "1,3"}}, "the study 's' exists with another space; got model.num_layers=1,3"),
-        ({"points": 7}, "exists with another number of trials; got 7; expected 6"),
+        ({"points": 5}, "exists with a larger number of trials; got 5; expected 6 or more. Give --trials=6"),
+        ({"sampler": "tpe"}, "exists with another sampler; got tpe; expected random"),
         ({"properties": {"metric": "loss"}}, "exists with another metric; got loss; expected bleu"),
     ],
 )

@@ -35,7 +35,8 @@ def stops_at(scores: list[float], mode: str, patience: int | None, record_after:
         if early_stopping.stopped:
             return number
         if number == record_after:
-            early_stopping = EarlyStopping.from_record(json.loads(json.dumps(early_stopping.to_record())), "loss")
+            record = json.loads(json.dumps(early_stopping.to_record()))
+            early_stopping = EarlyStopping.from_record(record, "loss", patience)
     return None
 
 
@@ -59,12 +60,22 @@ def test_training_ends_after_so_many_evaluations_in_a_row_without_a_better_one(s
         assert stops_at(scores, mode, patience, record_after=number) == expected
 
 
-def test_another_metric_counts_anew_but_a_stopped_run_stays_stopped():
+def test_another_metric_counts_anew_but_a_stopped_run_stays_stopped_until_it_is_given_more_patience():
     early_stopping = EarlyStopping("loss", best=1.0, best_step=10, since=2)
-    assert EarlyStopping.from_record(early_stopping.to_record(), "accuracy") == EarlyStopping("accuracy")
-    assert EarlyStopping.from_record(None, "accuracy") == EarlyStopping("accuracy")
+    assert EarlyStopping.from_record(early_stopping.to_record(), "accuracy", 3) == EarlyStopping("accuracy")
+    assert EarlyStopping.from_record(None, "accuracy", 3) == EarlyStopping("accuracy")
     stopped = early_stopping.after(20, 2.0, "min", 3)
-    assert EarlyStopping.from_record(stopped.to_record(), "accuracy").stopped
+    assert EarlyStopping.from_record(stopped.to_record(), "accuracy", 3).stopped
+    for patience in (4, None):
+        more = EarlyStopping.from_record(stopped.to_record(), "loss", patience)
+        assert (more.since, more.stopped) == (3, False)
+
+
+def test_an_evaluation_between_two_that_count_changes_nothing():
+    early_stopping = EarlyStopping("loss", best=1.0, best_step=10, since=2)
+    assert early_stopping.after(24, 2.0, "min", 3, every=10) == early_stopping
+    assert early_stopping.after(24, 0.5, "min", 3, every=10) == early_stopping
+    assert early_stopping.after(30, 2.0, "min", 3, every=10).stopped
 
 
 class Toy:
@@ -171,6 +182,25 @@ def test_a_run_out_of_patience_ends_as_the_last_step_does_and_the_same_if_interr
         assert lines(workdir) == written
         assert train(toy, workdir) == (40, [])  # and is not trained on
         assert lines(workdir) == written
+
+
+def test_more_patience_or_more_steps_continue_a_run_as_if_they_had_been_given_from_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "Evaluation", ToyEvaluation)
+    assert train(Toy(patience=6, **INTERVALS), tmp_path / "whole")[0] == 60
+    assert train(Toy(patience=3, **INTERVALS), tmp_path / "patience")[0] == 40
+    assert train(Toy(patience=6, **INTERVALS), tmp_path / "patience")[0] == 60
+    assert train(Toy(patience=3, steps=33, **INTERVALS), tmp_path / "steps")[0] == 33  # between two evaluations
+    assert train(Toy(patience=3, **INTERVALS), tmp_path / "steps")[0] == 40
+    ends = {"whole": (60,), "patience": (40, 60), "steps": (33, 40)}
+    found = {
+        name: [line for line in lines(tmp_path / name) if line["split"] == "validation" and line["step"] != 33]
+        for name in ends
+    }
+    assert found["patience"] == found["whole"]
+    assert found["steps"] == [line for line in found["whole"] if line["step"] <= 40]
+    for name, steps_of_test in ends.items():
+        written = lines(tmp_path / name)
+        assert tuple(line["step"] for line in written if line["split"] == "test") == steps_of_test
 
 
 @pytest.mark.parametrize("step", [20, 23])
