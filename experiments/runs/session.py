@@ -1,5 +1,6 @@
 """One session of training in a working directory: open it, continue or start, train."""
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
