@@ -13,9 +13,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.cli.help import table
-from experiments.cli.names import nearest_setting
-from experiments.cli.recipes import load_recipe
+from experiments.cli.help import help_of
+from experiments.cli.names import find_in, is_own
+from experiments.cli.recipes import load_recipe, put
 from experiments.data.config import DataConfig
 from experiments.data.tokenizers import table as tokenizers
 from experiments.data.tokenizers.table import TokenizerConfig
@@ -24,14 +24,13 @@ from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import DecodingConfig
-from transformer.errors import UserError, nearest, problem
+from transformer.errors import UserError, problem
 from transformer.models.config import ModelConfig
 from transformer.named_code import import_code, named_code
 from transformer.nn.module_rows import structure
 from transformer.own_settings import extended, named_rows, without_leftovers
 from transformer.read_by import Condition, conditions, unread
 from transformer.schema import Setting, setting
-from transformer.tables import OWN
 
 __all__ = [
     "Config",
@@ -41,6 +40,7 @@ __all__ = [
     "from_json_dict",
     "from_stored",
     "help_text",
+    "is_own",
     "load_recipe",
     "resolve",
     "resolve_values",
@@ -129,7 +129,7 @@ def _resolved(
         names = [name for name in overrides if is_own(name) == own]
         given |= {name: read(overrides[name], find(name, kind)) for name in names}
         for name in names:
-            _put(merged, name, given[name])
+            put(merged, name, given[name])
     config = schema.from_dict(Config, merged.to_dict())
     import_code(config)
     config, replaced = _make_way(config, given, schema.flatten(recipe.to_dict()))
@@ -146,11 +146,6 @@ def _resolved(
     return config, replaced + left_out
 
 
-def is_own(name: str) -> bool:
-    """Return whether a full name is that of an own setting of a row: "model.position_settings.slope"."""
-    return any(part.endswith(OWN) for part in name.split(".")[:-1])
-
-
 def _check_recipe(recipe: ConfigDict) -> None:
     """Check names and types of the recipe alone, so that its mistakes are not reported as those of a flag."""
     try:
@@ -162,17 +157,6 @@ def _check_recipe(recipe: ConfigDict) -> None:
         import_code(schema.from_dict(Config, recipe.to_dict()))
     except UserError as error:
         raise UserError(f"in the recipe: {error}") from error
-
-
-def _put(config: ConfigDict, name: str, value: Any) -> None:
-    """Set a value by its full name; other settings of a recipe that refer to it follow."""
-    *path, last = name.split(".")
-    with config.unlocked(), config.ignore_type():
-        for part in path:
-            if part not in config:
-                config[part] = ConfigDict(type_safe=False)
-            config = config[part]
-        config[last] = value
 
 
 def _make_way(config: Config, given: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Config, list[str]]:
@@ -229,30 +213,7 @@ def find(name: str, kind: type[Config] | None = None) -> Setting:
     Raises:
         UserError: there is none (the error names the nearest), or it is a section.
     """
-    leaves = schema.settings(kind or Config)
-    if name in leaves:
-        return leaves[name]
-    row = name.rpartition(".")[0].removesuffix(OWN)
-    if is_own(name) and row in leaves and leaves[row].table is not None:
-        if kind is None:
-            return Setting(name, str, None, **schema.PLAIN)
-        if not any(leaf.startswith(f"{row}{OWN}.") for leaf in leaves):
-            what = f"the row that {row} names has no settings of its own"
-            raise problem(what, got=name, do=f"Name a row that has some by {row}, or leave it out.")
-    inside = [leaf for leaf in leaves if leaf.startswith(name + ".")]
-    if inside:
-        raise problem(
-            f"{name} is a section, not a setting",
-            expected=f"one of its settings, such as {inside[0]}",
-            do=f"--help={name} lists them.",
-        )
-    guess = nearest_setting(name, leaves)
-    section = (guess or name).partition(".")[0]
-    if section in schema.sections(Config):
-        do = f"--help={section} lists the settings of {section}."
-    else:
-        do = f"A name is SECTION.NAME, where SECTION is one of {', '.join(schema.sections(Config))}."
-    raise problem(f"unknown setting {name or repr(name)}", do=f"Did you mean {guess}? {do}" if guess else do)
+    return find_in(Config, name, kind)
 
 
 def to_json_dict(config: Config) -> dict[str, Any]:
@@ -318,22 +279,17 @@ def _not_read(values: Mapping[str, Any]) -> set[str]:
         return set()
 
 
-def help_text(section: str | None = None) -> str:
+def help_text(section: str | None = None, overrides: Iterable[tuple[str, str]] = ()) -> str:
     """Build the config's part of `--help`: the sections, or every setting of one section (or one setting).
 
+    Args:
+        overrides: full names and texts; the own settings of the rows that they choose are listed too.
+
     Raises:
-        UserError: an unknown section.
+        UserError: an unknown section, or a row that cannot be imported.
     """
-    leaves = schema.settings(Config)
-    if section is not None:
-        section = section.removeprefix("config.")
-        chosen = [leaf for name, leaf in leaves.items() if f"{name}.".startswith(f"{section}.")]
-        if not chosen:
-            names = list(schema.sections(Config))
-            guess = nearest(section, names) or nearest_setting(section, leaves)
-            did_you_mean = f"Did you mean --help={guess}?" if guess else None
-            raise problem(f"unknown section {section!r}", expected=", ".join(names), do=did_you_mean)
-        return f"{table(chosen)}\n\n  Set one by --config.{chosen[0].name}=VALUE, and so on."
-    meanings = {field.name: field.metadata["meaning"] for field in dataclasses.fields(Config)}
-    lines = [f"  {name.ljust(max(map(len, meanings)))}  {text}" for name, text in meanings.items()]
-    return "\n".join(["Sections of the config; --help=SECTION lists the settings of one:", *lines])
+    chosen = ConfigDict(type_safe=False)
+    for name, text in overrides:
+        if not is_own(name) and find(name).table is not None:
+            put(chosen, name, text)
+    return help_of(extended(Config, chosen.to_dict()), section)

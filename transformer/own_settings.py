@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from transformer.errors import problem
 from transformer.named_code import DOTTED_PATH
 from transformer.tables import OWN, Row, Table
 
@@ -39,8 +40,17 @@ def extended(schema: type, values: Mapping[str, Any], name: str = "", *, import_
         elif field.metadata.get("table") is not None:
             settings = _settings(field.metadata["table"], full, value, import_code)
             if settings is not None:
+                _refuse_clash(schema, field.name, full)
                 own[field.name] = settings
     return _with(schema, tuple(sections.items()), tuple(own.items())) if sections or own else schema
+
+
+def _refuse_clash(schema: type, setting: str, full: str) -> None:
+    """Raise a UserError where a schema has a setting of its own under the name of a row's own settings."""
+    field = next((field for field in dataclasses.fields(schema) if field.name == setting + OWN), None)
+    if field is not None and not field.metadata.get("own"):
+        what = f"the own settings of the row that {full} names clash with the setting {full}{OWN}"
+        raise problem(what, do="Choose a row without settings of its own.")
 
 
 def _settings(table: Table[Any], name: str, value: Any, import_code: bool) -> Any:
@@ -66,6 +76,7 @@ def _with(schema: type, sections: tuple[tuple[str, type], ...], own: tuple[tuple
         metadata = {
             "meaning": f"own settings of the row that {name} names",
             "read_by": fields[name].metadata["read_by"],
+            "own": True,
         }
         factory = functools.partial(_same, settings)
         new.append((name + OWN, type(settings), dataclasses.field(default_factory=factory, metadata=metadata)))

@@ -72,7 +72,7 @@ def setting(
     *,
     allowed: Iterable[str] | None = None,
     check: Callable[[Any], str | None] | None = None,
-    table: Table[Any] | None = None,
+    table: Any = None,
     changes_result: bool = True,
     read_by: Condition | tuple[Condition, ...] = (),
 ) -> Any:
@@ -83,7 +83,8 @@ def setting(
         meaning: one line for `--help`.
         allowed: the values, where they are a list; a tuple's are among them. Beside a `table`, further ones.
         check: value -> the words for what is expected where it is not allowed, else None; `--help` prints a `Check`'s.
-        table: the table of which the setting names a row: a name, a path `package.module:attribute`, or the row itself.
+        table: the `Table` of which the setting names a row: a name, a path `package.module:attribute`, or the row
+            itself. A check of its type here would import the rows.
         changes_result: False where the setting cannot change the mathematics, so may differ on resume.
         read_by: the conditions under which the setting, or all of a section, is read; none: always.
     """

@@ -14,6 +14,7 @@ names the row (`model.position` -> `model.position_settings.NAME`). The row's fu
 
 import dataclasses
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
@@ -268,4 +269,12 @@ def register(axis: str, name: str, row: Any) -> None:
     """
     if axis not in TABLES:
         raise unknown("axis", axis, TABLES)
-    TABLES[axis].add(name, row, sys._getframe(1).f_globals.get("__name__", "__main__"))
+    TABLES[axis].add(name, row, _module_of_the_caller())
+
+
+def _module_of_the_caller() -> str:
+    """Return the name of the first module outside this one on the stack."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return "__main__" if frame is None else str(frame.f_globals.get("__name__", "__main__"))

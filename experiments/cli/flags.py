@@ -17,30 +17,26 @@ added to a stored line. A command may take words that belong to no flag, as `cat
 """
 
 import dataclasses
-import errno
 import inspect
 import os
-import re
 import string
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from experiments import settings
+from experiments.cli.explain import explain
 from experiments.cli.help import table
+from experiments.cli.imports import IMPORT, import_named
 from experiments.cli.names import last_part, nearest_setting
 from experiments.cli.terminal import escape_unknown_characters
 from transformer import schema
 from transformer.errors import DASHES, LONGEST_MESSAGE, UserError, nearest, problem, shorten, synonym, typographic
-from transformer.named_code import import_modules
 from transformer.schema import Setting
 
 T = TypeVar("T")
 
 OVERRIDE = "config."
-
-IMPORT = "--import"
-"""Flag of every command: modules that register rows of tables."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +54,6 @@ VALUES = """overrides a setting of the recipe; `none` unsets an optional one.
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-
-WHAT_TO_DO = {
-    errno.ENOSPC: "Free some space, or choose another folder.",
-    errno.EDQUOT: "Free some space of your quota, or choose another folder.",
-    errno.EFBIG: "Choose a folder whose file system allows larger files.",
-    errno.EROFS: "Choose a folder that can be written to.",
-    errno.EACCES: "Change the permissions, or choose another path.",
-    errno.EPERM: "Change the permissions, or choose another path.",
-    errno.ENOTDIR: "A part of this path is a file; choose another path.",
-    errno.EEXIST: "A part of this path is a file; choose another path.",
-    errno.EISDIR: "A file was expected; choose another path.",
-    errno.ENAMETOOLONG: "Choose a shorter path.",
-    errno.ELOOP: "Links go round in a circle; choose another path.",
-    errno.EIO: "Check the disk, or choose another folder.",
-    errno.ESTALE: "The network file system has lost it; try again.",
-}
-"""Error of the operating system that a user can resolve -> what to do. Any other is a bug."""
 
 
 def parse(
@@ -115,20 +94,6 @@ def parse(
         values[receiver.name] = _checked_words(loose, receiver)
     overrides = [(name.removeprefix(OVERRIDE), text) for name, text in given.items() if name not in own]
     return own_flags(**values), overrides
-
-
-def import_named(argv: Sequence[str]) -> list[str]:
-    """Import the modules that `--import` names, and return the other words."""
-    words, names = list(argv), []
-    while (at := next((i for i, word in enumerate(words) if word.partition("=")[0] == IMPORT), None)) is not None:
-        _, equals, text = words.pop(at).partition("=")
-        if not equals and at < len(words) and not words[at].startswith("-"):
-            text = words.pop(at)
-        names += [name.strip() for name in text.split(",") if name.strip()]
-        if not names:
-            raise problem(f"{IMPORT} needs a value", expected="package.module", do=f"Write {IMPORT}=MODULE.")
-    import_modules(names)
-    return words
 
 
 def set_last(given: dict[str, str], name: str, text: str, prefix: str) -> None:
@@ -247,8 +212,18 @@ def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool | tuple
         if word.startswith("--help=") or (word in ("--help", "-h")):
             following = argv[i + 1] if "=" not in word and i + 1 < len(argv) and words is None else ""
             section = word.partition("=")[2] or ("" if following.startswith("-") else following)
-            print(settings.help_text(section) if section else command_help(own_flags, overridable, words))
+            if section:
+                print(settings.help_text(section, _given(argv)))
+            else:
+                print(command_help(own_flags, overridable, words))
             raise SystemExit(0)
+
+
+def _given(argv: Sequence[str]) -> list[tuple[str, str]]:
+    """Collect the overrides among words of a command line: full name, text."""
+    prefix = f"--{OVERRIDE}"
+    pairs = (word.removeprefix(prefix).partition("=")[::2] for word in argv if word.startswith(prefix) and "=" in word)
+    return [(name, text) for name, text in pairs]
 
 
 def command_help(own_flags: type, overridable: bool | tuple[str, ...] = True, words: str | None = None) -> str:
@@ -289,22 +264,3 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         print(f"error: {shorten(line, LONGEST_MESSAGE)}", file=sys.stderr)
         code = BAD_INPUT
     raise SystemExit(code or 0)
-
-
-def explain(error: BaseException) -> str | None:
-    """Build the line for a mistake of the user or a full, read-only or forbidden path; return None for a bug."""
-    if isinstance(error, UserError):
-        return str(error)
-    number, paths = None, []
-    if isinstance(error, OSError):
-        number = error.errno
-        paths = [os.fsdecode(path) for path in (error.filename, error.filename2) if isinstance(path, str | bytes)]
-    elif code := re.search(
-        r"\[os_error_code='(\d+)'\]", str(error)
-    ):  # the form of TensorStore, which writes checkpoints
-        number = int(code[1])
-        paths = re.findall(r'local file "([^"]+)"', str(error))[:1]
-    if number in WHAT_TO_DO:
-        where = " -> ".join(paths)
-        return f"{where + ': ' if where else ''}{os.strerror(number)}. {WHAT_TO_DO[number]}"
-    return explain(error.__cause__) if error.__cause__ is not None else None

@@ -1,9 +1,12 @@
 """Settings as text: an aligned table of names, types, defaults, meanings and allowed values."""
 
+import dataclasses
 import textwrap
 from collections.abc import Iterable
 
+from experiments.cli.names import nearest_setting
 from transformer import schema
+from transformer.errors import nearest, problem
 from transformer.schema import Check, Setting
 
 GAP = "  "
@@ -57,3 +60,24 @@ def _choices(leaf: Setting) -> list[str]:
     if not leaf.allowed:
         return [f"a {part}" for part in path]
     return [f"one of: {' or '.join([', '.join(leaf.allowed), *path])}"]
+
+
+def help_of(config: type, section: str | None = None) -> str:
+    """Build the text about a config: its sections, or every setting of one section (or one setting).
+
+    Raises:
+        UserError: an unknown section.
+    """
+    leaves = schema.settings(config)
+    if section is not None:
+        section = section.removeprefix("config.")
+        chosen = [leaf for name, leaf in leaves.items() if f"{name}.".startswith(f"{section}.")]
+        if not chosen:
+            names = list(schema.sections(config))
+            guess = nearest(section, names) or nearest_setting(section, leaves)
+            did_you_mean = f"Did you mean --help={guess}?" if guess else None
+            raise problem(f"unknown section {section!r}", expected=", ".join(names), do=did_you_mean)
+        return f"{table(chosen)}\n\n  Set one by --config.{chosen[0].name}=VALUE, and so on."
+    meanings = {field.name: field.metadata["meaning"] for field in dataclasses.fields(config)}
+    lines = [f"  {name.ljust(max(map(len, meanings)))}  {text}" for name, text in meanings.items()]
+    return "\n".join(["Sections of the config; --help=SECTION lists the settings of one:", *lines])

@@ -113,3 +113,14 @@ def _failed(path: Path, error: Exception) -> UserError:
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     where = f"recipe {path}, line {line}" if line is not None else f"recipe {path}"
     return UserError(f"{where}: {kind}{reason}")
+
+
+def put(config: ConfigDict, name: str, value: Any) -> None:
+    """Set a value by its full name; other settings of a recipe that refer to it follow."""
+    *path, last = name.split(".")
+    with config.unlocked(), config.ignore_type():
+        for part in path:
+            if part not in config:
+                config[part] = ConfigDict(type_safe=False)
+            config = config[part]
+        config[last] = value

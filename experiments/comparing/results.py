@@ -126,7 +126,7 @@ def read_result(name: str) -> Result:
         do = f"There are runs in it: did you mean {path}/*?" if runs else "Name the --workdir of a training."
         raise problem(f"{path} holds no config.json, so no run was started in it", do=do)
     record = read_record(path)
-    _check_config(record["config"], path)
+    _check_config(record["config"], set(record.get("code", {})), path)
     lines = metrics.read(path)
     last = {line["split"]: line for line in lines if line["split"] in SPLITS}
     if not last:
@@ -145,8 +145,12 @@ def read_result(name: str) -> Result:
     return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))
 
 
-def _check_config(config: Mapping[str, Any], path: Path) -> None:
-    """Raise a UserError for a setting of a stored config that has no such value; those of other versions may be any."""
+def _check_config(config: Mapping[str, Any], from_outside: set[str], path: Path) -> None:
+    """Raise a UserError for a setting of a stored config that has no such value; those of other versions may be any.
+
+    Args:
+        from_outside: settings that name rows from outside, which may not be there now.
+    """
     try:
         for name, leaf in schema.settings(settings.Config).items():
             *sections, last = name.split(".")
@@ -155,7 +159,7 @@ def _check_config(config: Mapping[str, Any], path: Path) -> None:
                 part = part.get(section, {})
                 if not isinstance(part, Mapping):
                     raise problem(f"{section} is a section", got=repr(part), expected="an object of its settings")
-            if last in part:
+            if last in part and name not in from_outside:
                 schema.checked(part[last], leaf)
     except UserError as error:
         raise UserError(f"in {path / 'config.json'}: {error}") from error

@@ -10,24 +10,39 @@ import dataclasses
 import datetime
 from collections.abc import Sequence
 
-from experiments.data.sources.locales import FORMATS, LOCALES, find_locales
+from experiments.data.sources.locales import FORMATS as DATE_FORMATS
+from experiments.data.sources.locales import LOCALES, find_locales
+from experiments.data.sources.rows import FORMATS, SOURCES, format_of
 from experiments.data.splitting import RANDOM, SPLITS
 from experiments.tasks.config import tasks
 from transformer.errors import UserError
 from transformer.read_by import Condition, when
 from transformer.schema import a_seed, at_least, fraction, not_empty, setting
-
-FILE_FORMATS = ("text", "aligned", "tsv", "jsonl")
-"""Formats of `data.files.format`; `sources.formats` has a row for each."""
-
-SOURCES = ("dates", "date_language", "source_code", "files")
-"""Names of the sources; `sources.table` has a row for each."""
+from transformer.tables import Choice
 
 PATHS = tuple(f"data.{name}" for name in ("path", "source_path", "target_path", "validation_path", "test_path"))
 """Settings that name the user's files: those of a trained run may have moved, which their fingerprint shows."""
 
-DRAWN = when("data.source", "dates", "date_language")
-FILES = when("data.source", "files")
+
+def sources(setting: str, *names: str) -> Condition:
+    """Return the condition of a setting that the sources `names` read, and rows from outside that list it."""
+    return dataclasses.replace(
+        when("data.source", *names),
+        holds=lambda source: setting in SOURCES.find(source).reads,
+        who=lambda source: f"data.source {str(source)!r}",
+    )
+
+
+def drawn(setting: str) -> Condition:
+    """Return the condition of a setting of examples that are drawn."""
+    return sources(setting, "dates", "date_language")
+
+
+def files(setting: str) -> Condition:
+    """Return the condition of a setting of the user's files."""
+    return sources(setting, "files")
+
+
 JSONL = (".jsonl", ".ndjson", ".json")
 """Endings of the names of JSONL files, before .gz."""
 
@@ -56,22 +71,23 @@ def unless_own(*paths: str) -> Condition:
     )
 
 
-def _is_jsonl(name: str | None, *paths: str | tuple[str, ...] | None) -> bool:
-    """Check that a file may be JSONL: by the format that is set, or by the names of the files."""
-    if name is not None:
-        return name == "jsonl"
-    given = [path for value in paths if value for path in ((value,) if isinstance(value, str) else value)]
-    return not given or any(path.lower().removesuffix(".gz").endswith(JSONL) for path in given)
+def formats(setting: str) -> Condition:
+    """Return the condition of the name of a field: files of a format that reads it, by the one set or their names."""
 
+    def holds(name: Choice | None, *paths: str | tuple[str, ...] | None) -> bool:
+        if name is not None:
+            return setting in FORMATS.find(name).reads
+        given = [path for value in paths if value for path in ((value,) if isinstance(value, str) else value)]
+        found = [format_of(path) for path in given]
+        return not given or any(name is not None and setting in FORMATS[name].reads for name in found)
 
-FIELDS = Condition(
-    ("data.files.format", "data.path", "data.source_path", "data.validation_path", "data.test_path"),
-    holds=_is_jsonl,
-    who=lambda name, *paths: "files that are no JSONL",
-    expected=f"data.files.format=jsonl, or a file that ends in {', '.join(JSONL)}",
-    do="Leave it out, or set data.files.format=jsonl.",
-)
-"""Condition of the names of fields."""
+    return Condition(
+        ("data.files.format", "data.path", "data.source_path", "data.validation_path", "data.test_path"),
+        holds=holds,
+        who=lambda name, *paths: "files that are no JSONL",
+        expected=f"data.files.format=jsonl, or a file that ends in {', '.join(JSONL)}",
+        do="Leave it out, or set data.files.format=jsonl.",
+    )
 
 
 a_year = at_least(datetime.MINYEAR, datetime.MAXYEAR)
@@ -87,7 +103,7 @@ def _locales_check(names: Sequence[str]) -> str | None:
 
 def formats_check(names: Sequence[str]) -> str | None:
     """Check the names of CLDR's formats: return the expected ones, or None where all are valid."""
-    return None if names and set(names) <= set(FORMATS) else "one or more of " + ", ".join(FORMATS)
+    return None if names and set(names) <= set(DATE_FORMATS) else "one or more of " + ", ".join(DATE_FORMATS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +112,7 @@ class DatesConfig:
 
     locales: tuple[str, ...] = setting(LOCALES, "CLDR locales that write the days", check=_locales_check)
     formats: tuple[str, ...] = setting(
-        FORMATS[:3], "CLDR formats: full, long, medium; short is ambiguous between locales", check=formats_check
+        DATE_FORMATS[:3], "CLDR formats: full, long, medium; short is ambiguous between locales", check=formats_check
     )
     first_year: int = setting(1950, "first year of the days (from 1 January)", check=a_year)
     last_year: int = setting(2049, "last year of the days (to 31 December)", check=a_year)
@@ -106,21 +122,27 @@ class DatesConfig:
 class FilesConfig:
     """Format of the user's files, and the split."""
 
-    format: str | None = setting(None, "format of the files; none: by their names", allowed=FILE_FORMATS)
+    format: Choice | None = setting(None, "format of the files; none: by their names", table=FORMATS)
     text_field: str = setting(
         "text",
         "JSONL field of a text, or of a text that has a label",
         check=not_empty,
-        read_by=(tasks("language_modelling", "classification"), FIELDS),
+        read_by=(tasks("language_modelling", "classification"), formats("text_field")),
     )
     label_field: str = setting(
-        "label", "JSONL field of a label", check=not_empty, read_by=(tasks("classification"), FIELDS)
+        "label", "JSONL field of a label", check=not_empty, read_by=(tasks("classification"), formats("label_field"))
     )
     source_field: str = setting(
-        "source", "JSONL field of a pair's source", check=not_empty, read_by=(tasks("text_to_text"), FIELDS)
+        "source",
+        "JSONL field of a pair's source",
+        check=not_empty,
+        read_by=(tasks("text_to_text"), formats("source_field")),
     )
     target_field: str = setting(
-        "target", "JSONL field of a pair's target", check=not_empty, read_by=(tasks("text_to_text"), FIELDS)
+        "target",
+        "JSONL field of a pair's target",
+        check=not_empty,
+        read_by=(tasks("text_to_text"), formats("target_field")),
     )
     validation_share: float = setting(
         0.05,
@@ -150,43 +172,45 @@ def _one_or_two(paths: tuple[str, ...]) -> str | None:
 class DataConfig:
     """Source of the examples, and their batches."""
 
-    source: str = setting(
+    source: Choice = setting(
         "dates",
         "source of the examples: dates and languages that are drawn, Python's source code, or files",
-        allowed=SOURCES,
+        table=SOURCES,
     )
     path: str | None = setting(
         None,
         "training data: file of texts (plain, .gz, JSONL), folder of text files, or TSV or JSONL file of pairs or"
         " labels",
         check=not_empty,
-        read_by=FILES,
+        read_by=files("path"),
     )
     source_path: str | None = setting(
-        None, "file whose lines are sources, plain or .gz", check=not_empty, read_by=FILES
+        None, "file whose lines are sources, plain or .gz", check=not_empty, read_by=files("source_path")
     )
     target_path: str | None = setting(
-        None, "file whose lines are the targets of data.source_path's", check=not_empty, read_by=FILES
+        None, "file whose lines are the targets of data.source_path's", check=not_empty, read_by=files("target_path")
     )
     validation_path: tuple[str, ...] | None = setting(
         None,
         "validation data: a file or folder, or the source's and the target's file, separated by a comma; none: a share"
         " of the training data",
         check=_one_or_two,
-        read_by=FILES,
+        read_by=files("validation_path"),
     )
     test_path: tuple[str, ...] | None = setting(
         None,
         "test data, as data.validation_path; none: a share of the training data",
         check=_one_or_two,
-        read_by=FILES,
+        read_by=files("test_path"),
     )
-    examples: int = setting(100_000, "number of training examples that are drawn", check=at_least(1), read_by=DRAWN)
+    examples: int = setting(
+        100_000, "number of training examples that are drawn", check=at_least(1), read_by=drawn("examples")
+    )
     evaluation_examples: int = setting(
         2_000,
         "number of examples that are drawn for validation, and for the test",
         check=at_least(1),
-        read_by=DRAWN,
+        read_by=drawn("evaluation_examples"),
     )
     too_long: str = setting(
         "refuse",
@@ -209,5 +233,5 @@ class DataConfig:
         "seed of drawn examples, of the splits and of the order of examples; none: the seed of the run",
         check=a_seed,
     )
-    dates: DatesConfig = setting(DatesConfig, "sources dates and date_language", read_by=DRAWN)
-    files: FilesConfig = setting(FilesConfig, "source files", read_by=FILES)
+    dates: DatesConfig = setting(DatesConfig, "sources dates and date_language", read_by=drawn("dates"))
+    files: FilesConfig = setting(FilesConfig, "source files", read_by=files("files"))

@@ -15,6 +15,7 @@ from experiments.tasks.build import row
 from experiments.tasks.task import Task
 from experiments.training.experiment import RunData
 from transformer.errors import UserError, problem
+from transformer.tables import Choice
 
 TOKENIZER = "tokenizer.json"
 METADATA = "task.json"
@@ -32,21 +33,25 @@ def write_run_data(workdir: Path, task: Task) -> None:
     write_text_atomically(workdir / METADATA, json.dumps(task.metadata, ensure_ascii=False))
 
 
-def read_run_data(workdir: Path) -> RunData | None:
+def read_run_data(workdir: Path, tokenizer: Choice | None = None) -> RunData | None:
     """Read the files of a run that was started before; None where one is missing, which the run then writes.
+
+    Args:
+        tokenizer: `tokenizer.name` of its config.
 
     Raises:
         UserError: a file is damaged.
     """
     there = all((workdir / name).exists() for name in ("config.json", TOKENIZER, METADATA))
-    return require_run_data(workdir) if there else None
+    return require_run_data(workdir, tokenizer=tokenizer) if there else None
 
 
-def require_run_data(workdir: Path, config: Any = None) -> RunData:
+def require_run_data(workdir: Path, config: Any = None, *, tokenizer: Choice | None = None) -> RunData:
     """Read the files of a run.
 
     Args:
         config: that of the run, whose task must find its metadata; None: any metadata.
+        tokenizer: `tokenizer.name` of its config; None: that of `config`.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -56,8 +61,9 @@ def require_run_data(workdir: Path, config: Any = None) -> RunData:
             do = "Run the command that trained it once more: it writes the file."
             raise problem(f"{workdir} holds no {name}", do=do)
     text = read_text(workdir / TOKENIZER, do=DAMAGED)
+    name = config.tokenizer.name if tokenizer is None and config is not None else tokenizer
     try:
-        tokenizers = TokenizerPair.from_json(text)
+        tokenizers = TokenizerPair.from_json(text, name)
     except UserError as error:
         raise UserError(f"{workdir / TOKENIZER}: {str(error).rstrip('.')}. {DAMAGED}") from error
     shape = dict if config is None else row(config.task, config.model.architecture).metadata_shape

@@ -67,7 +67,8 @@ def train(
     refuse_unwritable_name(workdir)
     origin = read_origin(workdir, init)
     with origin_named(workdir):
-        experiment = set_up(config, read_run_data(workdir) or (origin and origin.run_data(config)))
+        run_data = read_run_data(workdir, config.tokenizer.name) or (origin and origin.run_data(config))
+        experiment = set_up(config, run_data)
     if origin is not None:
         notes.append(check_fit(experiment, origin))
     if not force:

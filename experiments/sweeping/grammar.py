@@ -6,6 +6,7 @@
 --sweep.seed=0:5                                       0, 1, 2, 3, 4: every setting is trained with each seed
 --sweep.model.width+model.num_heads=64+2,128+4         zipped: both change together
 --sweep.optimizer.beta1@optimizer.name:muon=0.9,0.95   only where another setting of the space has this value
+--sweep.model.score_settings.factor=1,2                an own setting of the row that model.score names
 """
 
 import math
@@ -17,7 +18,9 @@ from experiments.cli import flags
 from experiments.sweeping.space import RANGES, SEED, Dimension, Range, Space
 from transformer import schema
 from transformer.errors import UserError, problem
+from transformer.own_settings import extended
 from transformer.schema import Setting
+from transformer.tables import OWN
 from transformer.values import split
 
 FLAG = "--sweep."
@@ -52,20 +55,21 @@ def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return words, given
 
 
-def make_space(given: Mapping[str, Any], seed: int = 0) -> Space:
+def make_space(given: Mapping[str, Any], seed: int = 0, kind: type = settings.Config) -> Space:
     """Build the space of a recipe's dict, or of flags (name -> text).
 
     Args:
         seed: the seed of every point where the space has none.
+        kind: the schema of the config that is varied, with the own settings of the rows that it chooses.
 
     Raises:
         UserError: a setting that does not exist, a value that it does not allow, an empty range, a log range through
             zero, a setting varied twice, a condition on what the space does not vary, too many values.
     """
     seeds: tuple[int, ...] = (seed,)
-    dimensions = []
-    for key, values in given.items():
-        dimension = _dimension(str(key), values)
+    dimensions: list[Dimension] = []
+    for key in sorted(map(str, given), key=_has_own):  # rows first: they bring along settings of their own
+        dimension = _dimension(key, given[key], kind, dimensions)
         if SEED not in dimension.names:
             dimensions.append(dimension)
         elif len(dimension.names) > 1 or dimension.when or isinstance(dimension.values, Range):
@@ -79,10 +83,47 @@ def make_space(given: Mapping[str, Any], seed: int = 0) -> Space:
     return Space(_ordered(dimensions), seeds)
 
 
-def _dimension(key: str, values: Any) -> Dimension:
-    left, _, condition = key.partition("@")
-    names = tuple(left.split("+"))
-    leaves = [settings.find(name) for name in names]
+def _has_own(key: str) -> bool:
+    return any(map(settings.is_own, key.partition("@")[0].split("+")))
+
+
+def _find(name: str, kind: type, condition: tuple[str, Any] | None, others: list[Dimension]) -> Setting:
+    """Find a setting; an own one of the rows that its condition or the other dimensions choose, else of the config's.
+
+    Raises:
+        UserError: there is none, or one of these rows does not have it.
+    """
+    row = name.rpartition(".")[0].removesuffix(OWN)
+    if not settings.is_own(name):
+        return settings.find(name, kind)
+    if condition is not None and condition[0] == row:
+        rows = [condition[1]]
+    else:
+        rows = [value[d.names.index(row)] for d in others if row in d.names for value in d.values]
+    found = None
+    for chosen in rows:
+        try:
+            found = settings.find(name, extended(kind, _nested(row, chosen)))
+        except UserError as error:
+            if len(rows) == 1:
+                raise
+            what = f"{name} is not a setting of every {row} of the sweep"
+            do = f"Write --sweep.{name}@{row}:ROW=VALUES for the row that has it."
+            raise problem(what, got=f"{row} {schema.show(chosen)}", do=do) from error
+    return found or settings.find(name, kind)
+
+
+def _nested(name: str, value: Any) -> dict[str, Any]:
+    """Return a setting as a nested dict."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+def _dimension(key: str, values: Any, kind: type, others: list[Dimension]) -> Dimension:
+    left, _, text = key.partition("@")
+    names, condition = tuple(left.split("+")), _condition(text, kind) if text else None
+    leaves = [_find(name, kind, condition, others) for name in names]
     for leaf in leaves:
         if leaf.is_tuple:
             raise problem(f"{leaf.name} is a list, which no sweep varies", do="Give it by --config.")
@@ -95,12 +136,12 @@ def _dimension(key: str, values: Any) -> Dimension:
             raise problem(f"the sweep of {key} is empty", expected="at least one value")
         if len(set(parsed)) < len(parsed):
             raise problem(f"the sweep of {key} has a value twice", got=", ".join(map(_text, parsed)))
-    return Dimension(names, parsed, _condition(condition) if condition else None)
+    return Dimension(names, parsed, condition)
 
 
-def _condition(text: str) -> tuple[str, Any]:
+def _condition(text: str, kind: type) -> tuple[str, Any]:
     name, colon, value = text.partition(":")
-    leaf = settings.find(name)
+    leaf = settings.find(name, kind)
     if not colon:
         raise problem(f"the condition @{text} has no value", expected="@SETTING:VALUE", do=f"Write @{name}:VALUE.")
     return name, schema.checked(schema.parse(value, leaf), leaf)

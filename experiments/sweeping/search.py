@@ -71,7 +71,7 @@ def make_sweep(
         UserError: a mistake in the recipe, in the space, or in a config of it.
     """
     base, _ = settings.resolve(recipe, given)
-    space = make_space(varied, base.seed)
+    space = make_space(varied, base.seed, type(base))
     if data == "own" and base.data.seed is not None and not any(DATA_SEED in d.names for d in space.dimensions):
         raise problem(
             "--data=own is not read where data.seed is set",

@@ -11,10 +11,13 @@ import os
 
 from experiments.data.config import DataConfig
 from experiments.data.examples import LABELS, PAIRS, TEXT, Document, Pair, Splits
-from experiments.data.sources.formats import ALIGNED, ENDINGS, FORMATS
 from experiments.data.sources.reading import File, fingerprint, is_folder, read_file, read_folder
+from experiments.data.sources.rows import FORMATS, format_of, refuse_other_examples
 from experiments.data.splitting import RANDOM, Parts, split
-from transformer.errors import UserError, counted, find_row, problem
+from transformer.errors import UserError, counted, problem
+
+ALIGNED, PLAIN = "aligned", "text"
+"""Formats of two files, and of files whose names show none."""
 
 MEANINGS = {TEXT: "texts", PAIRS: "pairs of a source and a target", LABELS: "texts with labels"}
 WHERE = {
@@ -105,37 +108,40 @@ def _read(paths: list[tuple[str, str]], config: DataConfig, kind: str) -> Part:
             f"{paths[0][0]} names {len(paths)} files", got=", ".join(path for _, path in paths), expected="one"
         )
     name = config.files.format or _format_by_name(paths, kind)
-    kinds = find_row("value of data.files.format", FORMATS, name)
+    row = FORMATS.find(name) if config.files.format is None else FORMATS.of(config.files, "format")
+    read_examples = row.kinds.get(kind)
     settings = " and ".join(dict.fromkeys(setting for setting, _ in paths))
-    if kind not in kinds:
-        what = f"the format {name!r} holds {' or '.join(MEANINGS[k] for k in kinds)}; the task needs {MEANINGS[kind]}"
-        able = ", ".join(repr(other) for other, holds in FORMATS.items() if kind in holds)
+    if read_examples is None:
+        holds = " or ".join(MEANINGS[k] for k in row.kinds)
+        what = f"the format {str(name)!r} holds {holds}; the task needs {MEANINGS[kind]}"
+        able = ", ".join(repr(other) for other, found in FORMATS.items() if kind in found.kinds)
         raise problem(
             what, got=", ".join(path for _, path in paths), expected=f"data.files.format among {able}, or none"
         )
-    if len(paths) != (2 if name == ALIGNED else 1):
-        expected = "two files: the source's, then the target's" if name == ALIGNED else "one"
-        raise problem(f"{settings}: {len(paths)} given for the format {name!r}", expected=expected)
-    if kind == TEXT and name == "text" and is_folder(paths[0][1], paths[0][0]):
+    if len(paths) != row.files:
+        expected = "two files: the source's, then the target's" if row.files == 2 else "one"
+        raise problem(f"{settings}: {len(paths)} given for the format {str(name)!r}", expected=expected)
+    if row.folders and is_folder(paths[0][1], paths[0][0]):
         read, shown = read_folder(paths[0][1], paths[0][0]), os.path.basename(os.path.normpath(paths[0][1])) + os.sep
     else:
         read = [read_file(path, setting) for setting, path in paths]
         shown = " and ".join(file.name for file in read)
-    examples, left_out = kinds[kind](read, config.files)
+    given = read_examples(read, config.files, **row.own)
+    examples, left_out = given if isinstance(given, tuple) and len(given) == 2 else (given, "")
+    refuse_other_examples(examples, kind, f"file format {str(name)!r}, for {shown},")
     if not examples:
         raise problem(f"{', '.join(path for _, path in paths)} has no examples", got="only blank lines or texts")
-    return Part(read, examples, f"{shown}: {_size(examples, kind)}{'; ' if left_out else ''}{left_out}")
+    return Part(read, list(examples), f"{shown}: {_size(examples, kind)}{'; ' if left_out else ''}{left_out}")
 
 
 def _format_by_name(paths: list[tuple[str, str]], kind: str) -> str:
     if len(paths) > 1:
         return ALIGNED
     ((setting, path),) = paths
-    ending = os.path.splitext(path.lower().removesuffix(".gz"))[1]
-    found = ENDINGS.get(ending, "text")
-    if kind == TEXT and TEXT not in FORMATS[found]:  # a table may be read as the text that it is
-        found = "text"
-    if kind != TEXT and found == "text":
+    found = format_of(path) or PLAIN
+    if kind == TEXT and TEXT not in FORMATS[found].kinds:  # a table may be read as the text that it is
+        found = PLAIN
+    if kind != TEXT and found == PLAIN:
         raise _unclear(setting, path, kind)
     return found
 
@@ -145,11 +151,12 @@ def _unclear(setting: str, path: str, kind: str) -> UserError:
         return problem(
             f"{setting} is a folder", got=path, expected=f"a file of {MEANINGS[kind]}", do="Name a file in it."
         )
-    able = [name for name, kinds in FORMATS.items() if kind in kinds and name != ALIGNED]
+    able = {name: row for name, row in FORMATS.items() if kind in row.kinds and row.files == 1}
     aligned = ", or give two aligned files, the source's and the target's" if kind == PAIRS else ""
+    endings = ", ".join(ending for row in able.values() for ending in row.endings)
     return problem(
         f"the name of {path} does not show its format",
-        expected=f"one ending in {', '.join(end for end, name in ENDINGS.items() if name in able)}, perhaps with .gz",
+        expected=f"one ending in {endings}, perhaps with .gz",
         do=f"Set data.files.format to {' or '.join(able)}{aligned}.",
     )
 

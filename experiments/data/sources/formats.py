@@ -1,4 +1,4 @@
-"""The table of file formats: one row of FORMATS for each, with a function for each kind of data it can hold.
+"""The file formats: one row of FORMATS for each, with a function for each kind of data it can hold.
 
     text       a file is a document
     aligned    two files; line i of one is the source, line i of the other its target
@@ -10,12 +10,13 @@ both sides are left out, and counted; blank on one side is an error.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from experiments.data.config import JSONL, FilesConfig
-from experiments.data.examples import LABELS, PAIRS, TEXT, Document, Pair
+from experiments.data.examples import Document, Pair
 from experiments.data.sources.reading import File
+from experiments.data.sources.rows import Format
 from transformer.errors import nearest, problem
 
 Read = tuple[list, str]
@@ -123,16 +124,15 @@ def jsonl_labels(files: list[File], config: FilesConfig) -> Read:
     ], ""
 
 
-ALIGNED = "aligned"
-FORMATS: dict[str, Mapping[str, Callable[[list[File], FilesConfig], Read]]] = {
-    "text": {TEXT: text_documents},
-    ALIGNED: {PAIRS: aligned_pairs},
-    "tsv": {PAIRS: tsv_pairs, LABELS: tsv_labels},
-    "jsonl": {TEXT: jsonl_documents, PAIRS: jsonl_pairs, LABELS: jsonl_labels},
+FIELDS = ("text_field", "label_field", "source_field", "target_field")
+
+ROWS = {
+    "text": Format(text=text_documents, folders=True),
+    "aligned": Format(pairs=aligned_pairs, files=2),
+    "tsv": Format(pairs=tsv_pairs, labels=tsv_labels, endings=(".tsv",)),
+    "jsonl": Format(jsonl_documents, jsonl_pairs, jsonl_labels, reads=FIELDS, endings=JSONL),
 }
-"""Name -> {kind of data -> function (files, config) -> Read}; `aligned` takes two files, `text` any number."""
-ENDINGS = {".tsv": "tsv", **dict.fromkeys(JSONL, "jsonl")}
-"""Ending of a file's name (before .gz) -> its format."""
+"""The rows of FORMATS."""
 
 
 def _labelled(text: str, label: str) -> Pair:

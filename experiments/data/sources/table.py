@@ -1,4 +1,4 @@
-"""The table of sources of examples: one row of SOURCES for each, with a function for each kind of data it gives.
+"""The sources of examples: one row of SOURCES for each, with a function for each kind of data it gives.
 
 source           text    pairs    labels
 dates                    x
@@ -8,24 +8,29 @@ files            x       x        x
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 from experiments.data.config import DataConfig
 from experiments.data.examples import LABELS, PAIRS, TEXT, Splits
 from experiments.data.sources.date_language import date_language
 from experiments.data.sources.dates import dates
 from experiments.data.sources.files import label_files, pair_files, text_files
+from experiments.data.sources.rows import SOURCES, Source, gave, refuse_other_examples
 from experiments.data.sources.source_code import source_code
-from transformer.errors import UserError, find_row, problem, unknown
+from transformer.errors import UserError, problem, unknown
 from transformer.read_by import refuse_unread
 
-SOURCES: dict[str, Mapping[str, Callable[[DataConfig, int], Splits]]] = {
-    "dates": {PAIRS: dates},
-    "date_language": {LABELS: date_language},
-    "source_code": {TEXT: source_code},
-    "files": {TEXT: text_files, PAIRS: pair_files, LABELS: label_files},
+__all__ = ["ROWS", "SOURCES", "load"]
+
+DRAWN = ("examples", "evaluation_examples", "dates")
+PATHS = ("path", "source_path", "target_path", "validation_path", "test_path", "files")
+
+ROWS = {
+    "dates": Source(pairs=dates, reads=DRAWN),
+    "date_language": Source(labels=date_language, reads=DRAWN),
+    "source_code": Source(text=source_code),
+    "files": Source(text_files, pair_files, label_files, reads=PATHS),
 }
-"""Name -> {kind of data -> function (DataConfig, seed) -> Splits}; labels serve as pairs where there are no others."""
+"""The rows of SOURCES."""
 
 
 def load(config: DataConfig, seed: int, kind: str = PAIRS) -> Splits:
@@ -40,20 +45,25 @@ def load(config: DataConfig, seed: int, kind: str = PAIRS) -> Splits:
     """
     if kind not in (TEXT, PAIRS, LABELS):
         raise unknown("kind of data", kind, (TEXT, PAIRS, LABELS))
-    rows = find_row("data source", SOURCES, config.source)
-    read = rows.get(kind) or (rows.get(LABELS) if kind == PAIRS else None)
+    row = SOURCES.of(config, "source")
+    read = row.function(kind)
     if read is None:
-        able = [name for name, kinds in SOURCES.items() if kind in kinds or (kind == PAIRS and LABELS in kinds)]
+        able = [name for name, other in SOURCES.items() if other.function(kind) is not None]
         raise problem(
-            f"data source {config.source!r} does not give {kind}",
-            got=f"a source of {', '.join(rows)}",
+            f"data source {str(config.source)!r} does not give {kind}",
+            got=f"a source of {', '.join(row.kinds)}",
             expected=f"data.source among {', '.join(able)}",
         )
     refuse_unread(config, "data")
-    splits = read(config, seed)
+    splits = read(config, seed, **row.own)
+    what = f"data source {str(config.source)!r}"
+    if not isinstance(splits, Splits):
+        raise gave(what, splits, "experiments.data.examples.Splits")
+    for name in ("train", "validation", "test"):
+        refuse_other_examples(getattr(splits, name), kind, f"{what}, for {name},")
     for name in ("train", "validation"):
         if not getattr(splits, name):
-            raise _empty(config.source, {"train": "training"}.get(name, name), splits)
+            raise _empty(str(config.source), {"train": "training"}.get(name, name), splits)
     return splits
 
 

@@ -70,7 +70,7 @@ class ByteLevel(Tokenizer):
             return REPLACEMENT.encode() if token == self.unknown else b""
         return self.pieces[token - FIRST] if 0 <= token < self.size else REPLACEMENT.encode()
 
-    def _label(self, token: int) -> str:
+    def label(self, token: int) -> str:
         return self.pieces[token - FIRST].decode("utf-8", "backslashreplace")
 
 

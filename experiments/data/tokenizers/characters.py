@@ -88,9 +88,9 @@ class Characters(Tokenizer):
     def _text(self, token: int) -> str:
         if 0 <= token < FIRST:
             return REPLACEMENT if token == self.unknown else ""
-        return self._label(token) if 0 <= token < self.size else REPLACEMENT
+        return self.label(token) if 0 <= token < self.size else REPLACEMENT
 
-    def _label(self, token: int) -> str:
+    def label(self, token: int) -> str:
         return self.alphabet[token - FIRST]
 
 

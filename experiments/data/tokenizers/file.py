@@ -161,7 +161,7 @@ class TokenizerFile(Subwords):
     def _decoded(self, tokens: list[int]) -> str:
         return self.library.decode([token - FIRST for token in tokens], skip_special_tokens=False)
 
-    def _label(self, token: int) -> str:
+    def label(self, token: int) -> str:
         if self._byte_level:
             return self._token_bytes(token).decode("utf-8", "backslashreplace")
         return self.library.id_to_token(token - FIRST) or REPLACEMENT

@@ -19,6 +19,7 @@ from experiments.data.stored_json import Table
 from experiments.data.tokenizers.table import TokenizerConfig, check, fit, from_json
 from experiments.data.tokenizers.tokens import FIRST, Tokenizer, described
 from transformer.errors import problem
+from transformer.tables import Choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +61,8 @@ class OffsetTokenizer(Tokenizer):
         lengths = self.tokenizer.byte_lengths
         return np.concatenate([lengths[:FIRST], np.zeros(self.offset, np.int64), lengths[FIRST:]])
 
-    def _label(self, token: int) -> str:
-        return self.tokenizer._label(token - self.offset)
+    def label(self, token: int) -> str:
+        return self.tokenizer.label(token - self.offset)
 
     def _owns(self, token: int) -> bool:
         return token >= FIRST + self.offset and self.tokenizer._owns(token - self.offset)
@@ -134,13 +135,16 @@ class TokenizerPair:
         return json.dumps({name: json.loads(tokenizer.to_json()) for name, tokenizer in both.items()})
 
     @classmethod
-    def from_json(cls, text: str) -> "TokenizerPair":
+    def from_json(cls, text: str, name: Choice | None = None) -> "TokenizerPair":
         """Build the tokenizers that `to_json` described.
+
+        Args:
+            name: `tokenizer.name` of the run's config, by which one from outside is found.
 
         Raises:
             UserError: it is not what `to_json` writes.
         """
         parts = described(text, Table({}, {"source": dict, "target": dict}))
         if "source" not in parts or "target" not in parts:
-            return cls.of(from_json(text))
-        return cls.of(from_json(json.dumps(parts["source"])), from_json(json.dumps(parts["target"])))
+            return cls.of(from_json(text, name))
+        return cls.of(*(from_json(json.dumps(parts[side]), name) for side in ("source", "target")))

@@ -80,8 +80,8 @@ class Tokenizer(SpecialTokens, abc.ABC):
         """Number of bytes of UTF-8 for which each id stands; 0 for special ids."""
 
     @abc.abstractmethod
-    def _label(self, token: int) -> str:
-        """Return the label of an id that stands for text, with its white space as it is."""
+    def label(self, token: int) -> str:
+        """Return the label of an id that stands for text, its white space as it is; `tokens` shows it."""
 
     def decode_after(self, before: Iterable[int], ids: Iterable[int]) -> str:
         """Decode ids that follow others, as they are printed: what they add to the text of those before.
@@ -130,7 +130,7 @@ class Tokenizer(SpecialTokens, abc.ABC):
             return f"<{self.special[token]}>"
         if not self._owns(token):
             return f"<id {token}>"
-        return visible(self._label(token))
+        return visible(self.label(token))
 
     def _owns(self, token: int) -> bool:
         """Return whether an id stands for text."""

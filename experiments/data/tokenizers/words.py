@@ -96,7 +96,7 @@ class Words(Tokenizer):
         """Build the tokenizer that `to_json` described. Raises UserError for anything else."""
         return cls(tuple(described(text, Table({"words": [str]}))["words"]))
 
-    def _label(self, token: int) -> str:
+    def label(self, token: int) -> str:
         return self._word(token) or SPACE  # the empty word, which stands between two spaces
 
     def _word(self, token: int) -> str:

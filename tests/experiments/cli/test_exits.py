@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.flags import WHAT_TO_DO, explain, run
+from experiments.cli.explain import WHAT_TO_DO, explain
+from experiments.cli.flags import run
 from tests.fixtures.speeds import more
 from transformer.errors import UserError
 

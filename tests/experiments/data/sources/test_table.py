@@ -20,7 +20,7 @@ def test_a_path_that_the_source_does_not_read_is_an_error(name, source, kind):
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("kind", [TEXT, PAIRS, LABELS])
 def test_a_source_without_the_kind_has_an_error_with_its_kinds_and_other_sources(source, kind):
-    kinds = SOURCES[source]
+    kinds = SOURCES[source].kinds
     if kind in kinds or (kind == PAIRS and LABELS in kinds):
         return
     with pytest.raises(UserError, match=f"'{source}' does not give {kind}") as error:
