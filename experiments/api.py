@@ -17,6 +17,7 @@ gives the signal back to the program, so that Ctrl-C raises KeyboardInterrupt. T
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,25 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*CLASSES, *(name for name in globals() if not name.startswith("_"))])
+
+
+def register(axis: str, name: str, row: Any) -> None:
+    """Give a row from outside a name, by which configs and flags of this process find it.
+
+    Args:
+        axis: its table: of a model's parts as `transformer.register` has them, or "optimizer", "schedule", "metric",
+            "source", "file_format", "tokenizer".
+        name: letters, digits and _.
+        row: a row of that table, or what it makes a row from, such as a function.
+
+    Raises:
+        UserError: an unknown axis, a name that is taken by another row, or an object that is no such row.
+
+    >>> api.register("schedule", "half", lambda at: 0.5 + 0 * at.step)  # doctest: +SKIP
+    """
+    importlib.import_module("experiments.settings")  # every table
+    tables = importlib.import_module("transformer.tables")
+    tables.register(axis, name, row, module=sys._getframe(1).f_globals.get("__name__", "__main__"))
 
 
 def train(

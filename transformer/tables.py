@@ -256,13 +256,14 @@ class Table(Mapping[str, R], Generic[R]):
         del self._own[name]
 
 
-def register(axis: str, name: str, row: Any) -> None:
+def register(axis: str, name: str, row: Any, *, module: str | None = None) -> None:
     """Give a row from outside a name, by which configs, flags and checks find it in this process.
 
     Args:
         axis: the table, such as "score" or "position".
         name: letters, digits and _.
         row: a row of that table, or what it makes a row from, such as a function.
+        module: name of the module that a run records for the row; None: the caller's.
 
     Raises:
         UserError: an unknown axis, a name that is taken by another row, or an object that is no such row.
