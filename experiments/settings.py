@@ -26,8 +26,8 @@ from transformer import schema
 from transformer.decoding import DecodingConfig
 from transformer.errors import UserError, problem
 from transformer.models.config import ModelConfig
-from transformer.models.reads import STRUCTURES
 from transformer.named_code import import_code, named_code
+from transformer.nn.module_rows import structure
 from transformer.own_settings import extended, named_rows, without_leftovers
 from transformer.read_by import Condition, conditions, unread
 from transformer.schema import Setting, setting
@@ -50,7 +50,7 @@ __all__ = [
 
 TIED = Condition(
     ("task.name", "model.architecture"),
-    holds=lambda task, architecture: task != "classification" or len(STRUCTURES[architecture].stacks) > 1,
+    holds=lambda task, architecture: task != "classification" or len(structure(architecture).stacks) > 1,
     who=lambda task, architecture: f"a classifier of architecture {architecture!r}, which has one table of embeddings",
     expected="an output of tokens, or two stacks",
     do="Leave it out.",

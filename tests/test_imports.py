@@ -11,11 +11,12 @@ LIBRARY = [
     "nn",
     "models",
     "decoding interop inspection",
+    "testing",
 ]
 """Each may import itself and what stands before it."""
-COMMANDS = "train evaluate generate explore sweep plan bench compare"
+COMMANDS = "train evaluate generate explore sweep plan bench compare check"
 EXPERIMENTS = [
-    "cli.recipes cli.help cli.names tasks.config",
+    "cli.recipes cli.help cli.names tasks.config tasks.metrics",
     "data",
     "tasks",
     "storage",

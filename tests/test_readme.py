@@ -39,16 +39,27 @@ def test_every_row_of_the_tables_is_in_the_readme():
     from experiments.training.optimizers import OPTIMIZERS
     from experiments.training.schedules import SCHEDULES
     from transformer.decoding import STRATEGIES
-    from transformer.models.reads import STRUCTURES
+    from transformer.nn.block_layout import BLOCK_LAYOUTS
     from transformer.nn.feed_forward import ACTIVATIONS
     from transformer.nn.heads import POOLING
-    from transformer.nn.norm_placement import NORM_PLACEMENTS
+    from transformer.nn.module_rows import FEED_FORWARDS, STRUCTURES
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
     from transformer.ops.scores import SCORES
     from transformer.ops.weights import WEIGHTS
 
     ours = (SOURCES, TOKENIZERS, TASKS, OBJECTIVES, OPTIMIZERS, SCHEDULES, STRATEGIES)
-    for table in (*ours, STRUCTURES, POOLING, ACTIVATIONS, POSITIONS, NORMS, NORM_PLACEMENTS, SCORES, WEIGHTS):
+    for table in (
+        *ours,
+        STRUCTURES,
+        POOLING,
+        ACTIVATIONS,
+        FEED_FORWARDS,
+        POSITIONS,
+        NORMS,
+        BLOCK_LAYOUTS,
+        SCORES,
+        WEIGHTS,
+    ):
         for row in table:
             assert f"`{row}`" in README

@@ -12,6 +12,7 @@ Names to start from:
 | `attend`, `ops.attend.attention_weights`  | attention on arrays                                              |
 | `masks`, `ops.scores.SCORES`              | masks, joined by `&`, `|` and `~`; score functions               |
 | `generate`, `Greedy`, `Sampling`          | generation by one loop for all models                            |
+| `register`, `testing.check`               | a name for a row of your own in any table; proofs for it         |
 | `inspection.plots`                        | figures of attention weights, curves and confusions (matplotlib) |
 
 >>> import jax
@@ -30,8 +31,20 @@ from transformer.models.build import Model, build
 from transformer.models.config import ModelConfig
 from transformer.ops import masks
 from transformer.ops.attend import attend
+from transformer.tables import register
 
-__all__ = ["Greedy", "Model", "ModelConfig", "Sampling", "UserError", "attend", "build", "generate", "masks"]
+__all__ = [
+    "Greedy",
+    "Model",
+    "ModelConfig",
+    "Sampling",
+    "UserError",
+    "attend",
+    "build",
+    "generate",
+    "masks",
+    "register",
+]
 
 try:
     __version__ = metadata.version("transformer")

@@ -34,9 +34,16 @@ def named_code(schema: type, values: Mapping[str, Any], name: str = "") -> dict[
         if dataclasses.is_dataclass(hints[field.name]):
             inside = value if isinstance(value, Mapping) else {}
             found |= named_code(typing.cast(type, hints[field.name]), inside, full)
-        elif field.metadata.get("table") is not None and isinstance(value, str) and ":" in value:
-            found[full] = value
+        elif field.metadata.get("table") is not None:
+            paths = choices(full, value).items()
+            found |= {choice: path for choice, path in paths if isinstance(path, str) and ":" in path}
     return found
+
+
+def choices(name: str, value: Any) -> dict[str, Any]:
+    """Return the rows that a setting chooses by full name: of several, "task.metrics.0", "task.metrics.1" and so on."""
+    several = isinstance(value, tuple | list)
+    return {f"{name}.{i}": part for i, part in enumerate(value)} if several else {name: value}
 
 
 def import_code(instance: Any, name: str = "") -> None:
@@ -49,9 +56,11 @@ def import_code(instance: Any, name: str = "") -> None:
         full, value = f"{name}.{field.name}".lstrip("."), getattr(instance, field.name)
         if is_section(value):
             import_code(value, full)
-        elif (table := field.metadata.get("table")) is not None and not (value is None or _is_name(value)):
-            row = table.find(value, full)
-            table.check(row, f"{full} {str(value if isinstance(value, str) else row)!r}")
+        elif (table := field.metadata.get("table")) is not None:
+            for choice in choices(full, value).values():
+                if choice is not None and not _is_name(choice):
+                    row = table.find(choice, full)
+                    table.check(row, f"{full} {str(choice if isinstance(choice, str) else row)!r}")
 
 
 def import_modules(names: Iterable[str]) -> None:
@@ -81,10 +90,11 @@ def code_from_outside(instance: Any, name: str = "") -> dict[str, dict[str, str]
         full, value = f"{name}.{field.name}".lstrip("."), getattr(instance, field.name)
         if is_section(value):
             found |= code_from_outside(value, full)
-        elif (table := field.metadata.get("table")) is not None and value is not None:
-            module = table.module_of(value)
-            if module is not None:
-                found[full] = {"module": module, "sha256": _hash_of(module)}
+        elif (table := field.metadata.get("table")) is not None:
+            for choice, row in choices(full, value).items():
+                module = None if row is None else table.module_of(row)
+                if module is not None:
+                    found[choice] = {"module": module, "sha256": _hash_of(module)}
     return found
 
 

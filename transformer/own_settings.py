@@ -60,7 +60,8 @@ def _settings(table: Table[Any], name: str, value: Any, import_code: bool) -> An
         return table.find(value, name).settings if import_code and is_path else None
     if isinstance(value, str):
         return table[value].settings if value in table else None
-    return None if value is None else table.row(value, name).settings
+    # Of several rows in a tuple, each has its defaults.
+    return None if value is None or isinstance(value, tuple | list) else table.row(value, name).settings
 
 
 @functools.cache
@@ -119,8 +120,11 @@ def named_rows(schema: type, values: Mapping[str, Any], name: str = "") -> dict[
     named: dict[str, Any] = {}
     for key, value in values.items():
         full = f"{name}.{key}".lstrip(".")
-        if isinstance(value, Row):
-            named[key] = fields[key].metadata["table"].name_of(value, full)
+        table = fields[key].metadata.get("table") if key in fields else None
+        if table is not None and isinstance(value, Row):
+            named[key] = table.name_of(value, full)
+        elif table is not None and isinstance(value, list):
+            named[key] = [table.name_of(part, full) for part in value]
         else:
             named[key] = named_rows(hints[key], value, full) if isinstance(value, Mapping) else value
     return named

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from transformer.errors import UserError, problem
-from transformer.tables import is_section
+from transformer.tables import Table, is_section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,18 @@ def when(name: str, *values: Any, choice: str | None = None, do: str | None = No
         who=lambda value: f"{choice or name} {value!r}",
         expected=", ".join(words),
         do=do or f"Leave it out, or set {name}={' or '.join(words)}.",
+    )
+
+
+def when_row_reads(name: str, table: Table[Any], part: str) -> Condition:
+    """Return the condition that the row which the setting `name` chooses lists `part` among what it `reads`."""
+    readers = [row for row in table if part in table[row].reads]
+    return Condition(
+        (name,),
+        holds=lambda value: part in table.find(value).reads,
+        who=lambda value: f"{name} {str(value)!r}",
+        expected=", ".join(readers),
+        do=f"Leave it out, or set {name}={' or '.join(readers)}.",
     )
 
 

@@ -122,15 +122,13 @@ class Setting:
     @property
     def plain_type(self) -> Any:
         """The type without `| None`, and of one value where a list of them is allowed too."""
-        if typing.get_origin(self.type) not in (types.UnionType, typing.Union):
-            return self.type
-        return next(t for t in typing.get_args(self.type) if t is not type(None))
+        return _first(self.type)
 
     @property
     def part_type(self) -> Any:
         """The type of a tuple's parts; of anything else, its own."""
         plain = self.plain_type
-        return typing.get_args(plain)[0] if self.is_tuple else plain
+        return _first(typing.get_args(plain)[0]) if self.is_tuple else plain
 
     @property
     def is_tuple(self) -> bool:
@@ -161,6 +159,13 @@ class Setting:
         text = f"values of type {text}, separated by commas" if self.is_tuple else text
         text = f"{text}, or several separated by commas" if self.listed else text
         return f"{text}, or none" if self.optional else text
+
+
+def _first(kind: Any) -> Any:
+    """Return the first of the types of a union that is not None; any other type itself."""
+    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
+        return kind
+    return next(t for t in typing.get_args(kind) if t is not type(None))
 
 
 def sections(schema: type) -> dict[str, type]:
@@ -230,7 +235,10 @@ def checked(value: Any, leaf: Setting) -> Any:
     """
     if value is None and leaf.optional:
         return None
-    if leaf.table is not None and not isinstance(value, str):
+    if leaf.table is not None and leaf.is_tuple and isinstance(value, tuple | list):
+        part = dataclasses.replace(leaf, type=leaf.part_type)
+        return tuple(checked(each, part) for each in value)
+    if leaf.table is not None and not leaf.is_tuple and not isinstance(value, str):
         return leaf.table.row(value, leaf.name)
     if leaf.listed and isinstance(value, tuple | list):
         return tuple(checked(part, leaf.in_list) for part in value)

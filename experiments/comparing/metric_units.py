@@ -4,6 +4,7 @@ A task has its own table (`Task.metrics`), but building one reads the data, whic
 """
 
 from experiments.comparing.statistics import UNBOUNDED, Bounds
+from experiments.tasks.metrics import METRICS
 from experiments.tasks.task import SHARE, TOKEN_UNITS, Metric, token_metrics
 
 ENDINGS: dict[str, Metric] = {
@@ -23,6 +24,9 @@ BETTER = {"max": "higher", "min": "lower"}
 
 def metric_of(name: str) -> Metric | None:
     """Return the metric that a name ends in; None where the table has none."""
+    if name in METRICS:
+        row = METRICS[name]
+        return Metric(row.mode, row.unit, row.bounds)
     return next((metric for ending, metric in ENDINGS.items() if f"_{name}".endswith(f"_{ending}")), None)
 
 

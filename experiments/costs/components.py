@@ -24,6 +24,7 @@ PARTS = {
     "feed-forward": "feed_forward",
     "embedding": "(source_|target_)?(embedding|input)",
     "head": "(class_)?head|readout",
+    "residual stream": "residual",
 }
 """Part -> the names of its modules, as a regular expression; the first row that matches counts."""
 

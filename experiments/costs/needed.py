@@ -18,6 +18,7 @@ from experiments.data.machine import size, too_large
 from experiments.training.evaluation import rows_of_evaluation
 from experiments.training.experiment import Experiment
 from transformer import ModelConfig
+from transformer.nn.module_rows import family, structure
 
 FORCE = "--force goes on all the same."
 
@@ -55,8 +56,8 @@ def answers_memory(experiment: Experiment, steps: int, texts: int) -> Parts:
     task, model = experiment.task, experiment.config.model
     rows = min(rows_of_evaluation(model, task.max_sequence_length(steps), task.classes is not None), texts)
     cache = 0
-    if model.architecture in ("decoder_only", "seq2seq"):
-        layers = model.num_decoder_layers if model.architecture == "seq2seq" else model.num_layers
+    if (like := family(model.architecture)) in ("decoder_only", "seq2seq"):
+        layers = model.num_decoder_layers if like == "seq2seq" else model.num_layers
         cache = 2 * layers * rows * steps * model.num_kv_heads * model.head_width * model.compute_dtype.itemsize
     return {"parameters": bytes_of(experiment.state_shapes.params), "cache and tokens": cache + 4 * rows * steps}
 
@@ -143,10 +144,10 @@ def _layers(model: ModelConfig, rows: int, lengths: list[int], *, kept: bool) ->
         lengths: of the source and of the target, or of the one sequence.
         kept: True where the backward pass needs it of every layer; False: of the largest layer alone.
     """
-    two = model.architecture in ("seq2seq", "rnn_seq2seq")
-    depths = [model.num_encoder_layers, model.num_decoder_layers] if two else [model.num_layers]
+    own = structure(model.architecture)
+    depths = [getattr(model, count) for count in own.stacks.values()]
     stacks = list(zip(depths, (lengths[0], lengths[-1]), strict=False))
-    inside = [(0, 0) if model.architecture == "rnn_seq2seq" else _inside(model, length) for _, length in stacks]
+    inside = [(0, 0) if own.recurrent else _inside(model, length) for _, length in stacks]
     every = kept and not model.remat
     states = sum(depth * length * model.width for depth, length in stacks) if kept else 0
     parts = (
@@ -161,4 +162,4 @@ def _inside(model: ModelConfig, length: int) -> tuple[int, int]:
     if model.self_attention:
         attention = 2 * length * model.head_width * (model.num_heads + model.num_kv_heads)
         attention += model.num_heads * length**2 if model.kernels == "plain" else 0
-    return attention, length * model.feed_forward_width
+    return attention, length * (model.feed_forward_width or 0)

@@ -16,7 +16,7 @@ from experiments.data.sources.reading import MissingFileError
 from experiments.storage.workdir import read_record
 from transformer import schema
 from transformer.errors import UserError, problem
-from transformer.named_code import code_from_outside, import_modules, named_code
+from transformer.named_code import choices, code_from_outside, import_modules, named_code
 
 
 def stored_config(
@@ -68,10 +68,12 @@ def changed_code(config: Any, record: Mapping[str, Any]) -> list[str]:
 def _registered(config: Mapping[str, Any], code: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Collect the rows that a module registered for the run, and that have no such name here: setting -> the module."""
     leaves, values = schema.settings(settings.Config), schema.flatten(config)
+    values = {choice: row for name in values for choice, row in choices(name, values[name]).items()}
+    by_choice = {name: leaves.get(name, leaves.get(name.rpartition(".")[0])) for name in code if name in values}
     missing = [
         name
-        for name in code
-        if name in leaves and isinstance(value := values.get(name), str) and value not in (leaves[name].allowed or ())
+        for name, leaf in by_choice.items()
+        if leaf is not None and isinstance(values[name], str) and values[name] not in (leaf.allowed or ())
     ]
     return {name: f"{values[name]} of {code[name]['module']}" for name in missing if ":" not in values[name]}
 

@@ -18,6 +18,7 @@ from experiments.tasks.continuation import Continuation
 from experiments.tasks.objectives import Causal, Masked, Prefix, Span
 from experiments.tasks.task import Task, TaskSettings
 from experiments.tasks.text_to_text import TextToText
+from transformer.tables import Choice
 
 TASKS: dict[str, type[Task]] = {
     "text_to_text": TextToText,
@@ -34,7 +35,7 @@ Language modelling has a row for each of its objectives, and `prefix` for a sett
 """
 
 
-def row(config: TaskConfig, architecture: str) -> type[Task]:
+def row(config: TaskConfig, architecture: Choice) -> type[Task]:
     """Return the class of a config's task."""
     if config.name != "language_modelling":
         return TASKS[config.name]

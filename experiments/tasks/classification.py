@@ -26,6 +26,7 @@ from experiments.tasks.collating import AttentionView, Example, collate, join
 from experiments.tasks.pairs import cut_note, too_long
 from experiments.tasks.task import A_LENGTH, SHARE, Batch, Metric, Task, TaskSettings
 from transformer.errors import nearest, problem
+from transformer.nn.module_rows import family
 
 NAMES = {"loss": "label_loss", "accuracy": "label_accuracy"}
 
@@ -131,7 +132,8 @@ class Classification(Task):
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        return {"label_accuracy": Metric("max", "of labels", SHARE), "label_loss": Metric("min", "nats per label")}
+        accuracy, loss = Metric("max", "of labels", SHARE), Metric("min", "nats per label")
+        return self.with_own({"label_accuracy": accuracy, "label_loss": loss})
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -172,15 +174,15 @@ class Classification(Task):
 
     def attention_view(self, text: str, answer: Int[np.ndarray, "T"]) -> AttentionView:
         """Find the attention from the state that the head reads to the text; for an encoder from every token's."""
-        batch = LAYOUTS[self.settings.architecture](self.tokenizers.source.encode(text))
+        batch = LAYOUTS[family(self.settings.architecture)](self.tokenizers.source.encode(text))
         keys = batch.get("source", batch.get("target"))
-        activation = ATTENTION[self.settings.architecture]
+        activation = ATTENTION[family(self.settings.architecture)]
         if {"source", "target"} <= batch.keys():
             return AttentionView(batch, activation, slice(1), slice(len(keys)), keys, batch["target"])
         return AttentionView(batch, activation, slice(len(keys)), slice(len(keys)), keys, keys)
 
     def _batch(self, texts: Sequence[np.ndarray], labels: np.ndarray, length: int) -> Batch:
-        framed = [LAYOUTS[self.settings.architecture](text) for text in texts]
+        framed = [LAYOUTS[family(self.settings.architecture)](text) for text in texts]
         lengths = {"source": length, "target": 1 if "source" in framed[0] else length}
         batch = collate(framed, lengths)
         return {**batch, "labels": labels.astype(np.int32), "loss_weights": np.ones(len(labels), np.float32)}

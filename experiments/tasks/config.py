@@ -10,9 +10,12 @@ are the objectives of language modelling.
 
 import dataclasses
 
+from experiments.tasks.metrics import METRICS
 from transformer.errors import problem
+from transformer.nn.module_rows import family
 from transformer.read_by import Condition
 from transformer.schema import above, at_least, setting, share
+from transformer.tables import Choice
 
 ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
 
@@ -34,19 +37,20 @@ BLEU_TOKENIZERS = ("off", "13a", "none", "char", "intl", "zh")
 """Tokenizers of sacreBLEU that need no other package and no download."""
 
 
-def objective_of(config: "TaskConfig", architecture: str) -> str:
+def objective_of(config: "TaskConfig", architecture: Choice) -> str:
     """Return the objective that a language model of this architecture has.
 
     Raises:
         UserError: the architecture cannot have the one that the config names.
     """
+    like = family(architecture)
     if config.objective is None:
-        return next(name for name, architectures in OBJECTIVES.items() if architecture in architectures)
+        return next(name for name, architectures in OBJECTIVES.items() if like in architectures)
     trained = OBJECTIVES[config.objective]
-    if architecture not in trained:
-        able = [name for name, architectures in OBJECTIVES.items() if architecture in architectures]
+    if like not in trained:
+        able = [name for name, architectures in OBJECTIVES.items() if like in architectures]
         raise problem(
-            f"architecture {architecture!r} cannot be trained by task.objective {config.objective!r}",
+            f"architecture {str(architecture)!r} cannot be trained by task.objective {config.objective!r}",
             expected=" or ".join(able),
             do=f"task.objective={config.objective} needs model.architecture {' or '.join(trained)}.",
         )
@@ -58,14 +62,14 @@ def tasks(*names: str, objectives: tuple[str, ...] = (), architectures: tuple[st
     readers = " or ".join([*names, *(f"objective {objective}" for objective in objectives)])
     some = "" if architectures == ARCHITECTURES else f"{' or '.join(architectures)}, with "
 
-    def holds(config: "TaskConfig", architecture: str) -> bool:
+    def holds(config: "TaskConfig", architecture: Choice) -> bool:
         by_objective = config.name == "language_modelling" and objective_of(config, architecture) in objectives
-        return architecture in architectures and (config.name in names or by_objective)
+        return family(architecture) in architectures and (config.name in names or by_objective)
 
-    def who(config: "TaskConfig", architecture: str) -> str:
+    def who(config: "TaskConfig", architecture: Choice) -> str:
         is_modelling = config.name == "language_modelling"
         objective = f" with objective {objective_of(config, architecture)!r}" if is_modelling else ""
-        return f"task {config.name!r}{objective} on architecture {architecture!r}"
+        return f"task {config.name!r}{objective} on architecture {str(architecture)!r}"
 
     return Condition(("task", "model.architecture"), holds, who, some + readers, "Leave it out.")
 
@@ -111,4 +115,10 @@ class TaskConfig:
         "BLEU as a further score, with this tokenizer of sacreBLEU; off: no BLEU",
         allowed=BLEU_TOKENIZERS,
         read_by=tasks("text_to_text"),
+    )
+    metrics: tuple[Choice, ...] = setting(
+        (),
+        "further scores: package.module:function of (answers, references), lists of texts, or of predicted labels",
+        table=METRICS,
+        read_by=tasks("text_to_text", "classification"),
     )

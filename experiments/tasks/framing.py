@@ -29,7 +29,9 @@ from experiments.data.batching import Bucket
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, join
 from experiments.tasks.config import PREFIX_READERS
-from transformer.errors import find_row, problem
+from transformer.errors import problem
+from transformer.nn.module_rows import family
+from transformer.tables import Choice
 
 Source = Int32[np.ndarray, "S"]
 Target = Int32[np.ndarray, "T"]
@@ -281,7 +283,7 @@ FRAMES: dict[str, type[Frame]] = {
 
 
 def frame_for(
-    architecture: str,
+    architecture: Choice,
     max_answer_length: int,
     limit: int | None = None,
     *,
@@ -293,8 +295,8 @@ def frame_for(
     Raises:
         UserError: an unknown architecture, or one that cannot read a prefix both ways.
     """
-    row = find_row("architecture", FRAMES, architecture)
-    if bidirectional_prefix and architecture not in PREFIX_READERS:
+    row = FRAMES[family(architecture)]
+    if bidirectional_prefix and family(architecture) not in PREFIX_READERS:
         readers = " or ".join(PREFIX_READERS)
         raise problem("task.bidirectional_prefix is not read here", got=architecture, expected=readers)
     return row(max_answer_length, limit, bidirectional_prefix, ends)

@@ -26,7 +26,9 @@ from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from experiments.tasks.collating import AttentionView
 from experiments.tasks.config import TaskConfig
+from experiments.tasks.metrics import TextMetric, own_metrics
 from transformer.errors import UserError, problem
+from transformer.tables import Choice
 
 Batch = dict[str, np.ndarray]
 
@@ -48,7 +50,7 @@ class TaskSettings:
     """Settings that a task reads, from several sections of the config."""
 
     config: TaskConfig
-    architecture: str
+    architecture: Choice
     seed: int = 0
     batch_size: int = 64
     batch_tokens: int | None = None
@@ -151,6 +153,16 @@ class Task(abc.ABC):
     def classes(self) -> tuple[str, ...] | None:
         """Labels of a classifier, in the order of its logits; None for other tasks."""
         return None
+
+    @property
+    def own_metrics(self) -> dict[str, TextMetric]:
+        """Metrics of a user's own, by the names of their scores."""
+        return own_metrics(self.settings.config.metrics)
+
+    def with_own(self, metrics: dict[str, Metric]) -> dict[str, Metric]:
+        """Return metrics with those of a user's own behind them. Raises a UserError if two have one name."""
+        own = own_metrics(self.settings.config.metrics, metrics)
+        return metrics | {name: Metric(row.mode, row.unit, row.bounds) for name, row in own.items()}
 
     @property
     def vocab_size(self) -> int:

@@ -48,7 +48,8 @@ class TextToText(PairTask):
         """Scores with exact_match first: the end token counts, and every token before it."""
         metric = Metric("max", "BLEU, see sacreBLEU's signature", (0.0, 100.0))
         bleu = {"bleu": metric} if self.settings.config.bleu != "off" else {}
-        return {"exact_match": Metric("max", "of answers", SHARE), **bleu, **token_metrics(NAMES)}
+        exact_match = Metric("max", "of answers", SHARE)
+        return self.with_own({"exact_match": exact_match, **bleu, **token_metrics(NAMES)})
 
     def prompts(
         self, texts: Sequence[Pair | str], batch_size: int | None = None, steps: int | None = None

@@ -61,13 +61,26 @@ class Evaluation:
                 totals["bytes"] += float((byte_lengths[batch["labels"]] * batch["loss_weights"]).sum())
         scores = self.task.scores(totals)
         if not self.task.generates:
-            return scores
+            return scores | self._own_scores(params, examples, None)
         answers = self.answers(params, examples) if answers is None else answers
         scores["exact_match"] = float(np.mean(self.matches(answers, examples)))
         if "bleu" in self.task.metrics:
             outputs = [self.task.decode(row) for row in answers]
             scores["bleu"] = bleu(outputs, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
-        return scores
+        return scores | self._own_scores(params, examples, answers)
+
+    def _own_scores(self, params: Any, examples: Sequence, answers: np.ndarray | None) -> dict[str, float]:
+        """Compute the metrics of a user's own, of the texts of the answers or of the labels of a classifier."""
+        own = self.task.own_metrics
+        if not own:
+            return {}
+        if answers is not None:
+            texts = [self.task.decode(row) for row in answers]
+        else:
+            predicted = self.probabilities(params, [pair.source for pair in examples]).argmax(axis=1)
+            texts = [self.task.classes[i] for i in predicted]
+        references = [pair.target for pair in examples]
+        return {name: row.score(texts, references) for name, row in own.items()}
 
     def sums_of_examples(self, params: Any, examples: Sequence) -> dict[str, np.ndarray]:
         """Compute the sums of each example by itself (of text: each window): nats, correct, tokens, bytes; each I."""

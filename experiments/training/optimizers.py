@@ -3,9 +3,11 @@
 A row is a function (OptimizerConfig, Hyperparameters, tree of Axes) -> optax transformation of gradients into a
 direction, which the update scales by the learning rate. Its state must not depend on the hyperparameters. Which
 arrays are matrices, and along which axes, is in the table of axes; each stacked layer is treated by itself.
+One of a user's own is such a function; an `Optimizer` states what it reads, and its own settings.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +18,28 @@ import optax
 from jax import Array
 
 from experiments.training.hyperparameters import Hyperparameters
-from experiments.training.schedules import DECAY_AT_END, SCHEDULES, learning_rate
+from experiments.training.schedules import SCHEDULES, learning_rate
+from experiments.training.transformations import check_transformation
 from transformer.nn.parameters import Axes
-from transformer.read_by import when
+from transformer.read_by import when_row_reads
 from transformer.schema import at_least, fraction, setting
+from transformer.tables import Choice, Row, Table
 
 Transformation = optax.GradientTransformation
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Optimizer(Row):
+    """A row of OPTIMIZERS.
+
+    Attributes:
+        function: (OptimizerConfig, Hyperparameters, tree of Axes) -> transformation; a row with settings also takes
+            `settings`.
+        reads: the settings of section `optimizer` that it reads, of beta1, beta2 and epsilon.
+    """
+
+    function: Callable[..., Transformation]
+    reads: tuple[str, ...] = ("beta1", "beta2", "epsilon")
 
 
 def adamw(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any) -> Transformation:
@@ -88,53 +106,70 @@ def muon(config: "OptimizerConfig", hyperparameters: Hyperparameters, axes: Any)
     return optax.chain(optax.partition({"matrices": matrices, "others": others}, labels), decay(hyperparameters, axes))
 
 
-OPTIMIZERS: dict[str, Callable[..., Transformation]] = {
-    "adamw": adamw,
-    "adafactor": adafactor,
-    "lion": lion,
-    "muon": muon,
-    "sgd": sgd,
-}
+def _check(row: Optimizer, what: str) -> None:
+    """Run an optimizer from outside on a small tree of parameters."""
+
+    def make(hyperparameters: Hyperparameters, axes: Any) -> Transformation:
+        return row.function(OptimizerConfig(), hyperparameters, axes, **row.own)
+
+    check_transformation(what, row.function, make, row.own)
+
+
+OPTIMIZERS = Table(
+    "optimizer",
+    Optimizer,
+    {
+        "adamw": Optimizer(adamw),
+        "adafactor": Optimizer(adafactor, reads=("beta2", "epsilon")),
+        "lion": Optimizer(lion, reads=("beta1", "beta2")),
+        "muon": Optimizer(muon),
+        "sgd": Optimizer(sgd, reads=("beta1",)),
+    },
+    make=Optimizer,
+    expected="a function of (config, hyperparameters, axes) -> optax.GradientTransformation, or an"
+    " experiments.training.optimizers.Optimizer",
+    check=_check,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """Optimizer, learning rate and schedule."""
 
-    name: str = setting("adamw", "optimizer of the parameters", allowed=OPTIMIZERS)
+    name: Choice = setting("adamw", "optimizer of the parameters", table=OPTIMIZERS)
     learning_rate: float = setting(1e-3, "peak learning rate", check=at_least(1e-12, 1e6))
-    schedule: str = setting("cosine", "learning-rate schedule after warm-up", allowed=SCHEDULES)
+    schedule: Choice = setting("cosine", "learning-rate schedule after warm-up", table=SCHEDULES)
     warmup_steps: int = setting(100, "steps of linear warm-up to the peak learning rate", check=at_least(0))
     final_fraction: float = setting(
         0.1,
         "final learning rate as a fraction of the peak",
         check=at_least(0.0, 1.0),
-        read_by=when("optimizer.schedule", "linear", "cosine", "wsd"),
+        read_by=when_row_reads("optimizer.schedule", SCHEDULES, "final_fraction"),
     )
     decay_fraction: float = setting(
         0.2,
         "fraction of all steps, at their end, in which the learning rate decays",
         check=fraction,
-        read_by=when("optimizer.schedule", "wsd"),
+        read_by=when_row_reads("optimizer.schedule", SCHEDULES, "decay_fraction"),
     )
     weight_decay: float = setting(0.1, "decoupled weight decay of matrices and embeddings", check=at_least(0.0, 1e6))
     beta1: float = setting(
         0.9,
         "decay rate of the mean gradient, or momentum",
         check=fraction,
-        read_by=when("optimizer.name", "adamw", "lion", "muon", "sgd"),
+        read_by=when_row_reads("optimizer.name", OPTIMIZERS, "beta1"),
     )
     beta2: float = setting(
         0.98,
         "decay rate of the mean squared gradient, or of lion's mean",
         check=fraction,
-        read_by=when("optimizer.name", "adamw", "adafactor", "lion", "muon"),
+        read_by=when_row_reads("optimizer.name", OPTIMIZERS, "beta2"),
     )
     epsilon: float = setting(
         1e-8,
         "constant added to the root of the mean squared gradient",
         check=at_least(1e-15, 1e3),
-        read_by=when("optimizer.name", "adamw", "adafactor", "muon"),
+        read_by=when_row_reads("optimizer.name", OPTIMIZERS, "epsilon"),
     )
     clip_norm: float | None = setting(
         1.0, "maximum global norm of the gradient; none: no clipping", check=at_least(1e-12, 1e12)
@@ -143,8 +178,9 @@ class OptimizerConfig:
 
 def scheduled_rate(config: OptimizerConfig, hyperparameters: Hyperparameters, step: Array, steps: int) -> Array:
     """Compute the learning rate of update `step`, counted from 0, in a run of so many steps."""
+    row = SCHEDULES.of(config, "schedule")
     return learning_rate(
-        SCHEDULES[config.schedule],
+        functools.partial(row.function, **row.own),
         step,
         peak=hyperparameters.learning_rate,
         warmup_steps=hyperparameters.warmup_steps,
@@ -156,13 +192,15 @@ def scheduled_rate(config: OptimizerConfig, hyperparameters: Hyperparameters, st
 
 def decay_begins(config: OptimizerConfig, steps: int) -> int | None:
     """Compute the update at which a schedule that decays at its end begins to; None for any other schedule."""
-    return math.floor(steps - config.decay_fraction * steps) if config.schedule in DECAY_AT_END else None
+    decays_at_end = SCHEDULES.of(config, "schedule").decays_at_end
+    return math.floor(steps - config.decay_fraction * steps) if decays_at_end else None
 
 
 def optimizer(config: OptimizerConfig, hyperparameters: Hyperparameters, parameter_axes: Any) -> Transformation:
     """Chain clipping and the optimizer that the config names."""
     clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(config.clip_norm)
-    return optax.chain(clip, OPTIMIZERS[config.name](config, hyperparameters, parameter_axes))
+    row = OPTIMIZERS.of(config, "name")
+    return optax.chain(clip, row.function(config, hyperparameters, parameter_axes, **row.own))
 
 
 def decay(hyperparameters: Hyperparameters, axes: Any) -> Transformation:

@@ -15,13 +15,21 @@ their warm-up, so the two halves meet at the peak, and without warm-up the rate 
 stable, decay) is constant until the last `decay_fraction` of all steps; its decay is not Hu et al.'s exponential
 but the 1 - sqrt that Hägele et al. 2024 (https://arxiv.org/abs/2405.18392) found to be better than a line. optax's own
 schedules refuse traced lengths.
+
+One of a user's own is a function of a Moment; a `Schedule` states what it reads, and its own settings.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
+
+from transformer.errors import problem, written
+from transformer.small_example import check_call
+from transformer.tables import Row, Table
 
 
 class Moment(NamedTuple):
@@ -48,7 +56,24 @@ class Moment(NamedTuple):
         return jnp.clip((self.steps - self.step) / jnp.maximum(self.decay_fraction * self.steps, 1), 0.0, 1.0)
 
 
-Shape = Callable[[Moment], Array]
+Shape = Callable[..., Array]
+"""Factor on the peak at a Moment; that of a row with settings also takes `settings`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Schedule(Row):
+    """A row of SCHEDULES.
+
+    Attributes:
+        function: Moment -> factor on the peak; a row with settings also takes `settings`.
+        reads: the settings of section `optimizer` that it reads by the Moment, of final_fraction and decay_fraction.
+        decays_at_end: True where it does not depend on the number of steps until its decay begins, in the last
+            optimizer.decay_fraction of them.
+    """
+
+    function: Shape
+    reads: tuple[str, ...] = ("final_fraction", "decay_fraction")
+    decays_at_end: bool = False
 
 
 def inverse_sqrt(at: Moment) -> Array:
@@ -56,17 +81,39 @@ def inverse_sqrt(at: Moment) -> Array:
     return jnp.sqrt((at.warmup_steps + 1.0) / (jnp.maximum(at.step, at.warmup_steps) + 1.0))
 
 
-SCHEDULES: dict[str, Shape] = {
-    "constant": lambda at: jnp.ones_like(at.step),
-    "linear": lambda at: 1.0 - (1.0 - at.final) * at.progress,
-    "cosine": lambda at: at.final + (1.0 - at.final) * 0.5 * (1.0 + jnp.cos(jnp.pi * at.progress)),
-    "inverse_sqrt": inverse_sqrt,
-    "wsd": lambda at: at.final + (1.0 - at.final) * (1.0 - jnp.sqrt(1.0 - at.remaining)),
-}
-"""Name -> factor on the peak at a Moment."""
+def _check(row: Schedule, what: str) -> None:
+    """Call a schedule from outside at a moment whose numbers are traced, and check that it returns one number."""
 
-DECAY_AT_END = ("wsd",)
-"""Schedules that do not depend on the number of steps until their decay begins."""
+    def factor(step: Array, warmup_steps: Array, final: Array, decay_fraction: Array) -> Array:
+        result: Any = row.function(Moment(step, warmup_steps, 7, final, decay_fraction), **row.own)
+        if not isinstance(result, Array | float | int) or jnp.shape(result) != ():
+            got = f"{result.dtype} of shape {result.shape}" if isinstance(result, Array) else written(result)
+            raise problem(f"{what} gave something else", got=got, expected="one number, the factor on the peak")
+        return jnp.asarray(result)
+
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    check_call(what, row.function, ("moment",), factor, (number,) * 4, named=row.own)
+
+
+SCHEDULES = Table(
+    "schedule",
+    Schedule,
+    {
+        "constant": Schedule(lambda at: jnp.ones_like(at.step), reads=()),
+        "linear": Schedule(lambda at: 1.0 - (1.0 - at.final) * at.progress, reads=("final_fraction",)),
+        "cosine": Schedule(
+            lambda at: at.final + (1.0 - at.final) * 0.5 * (1.0 + jnp.cos(jnp.pi * at.progress)),
+            reads=("final_fraction",),
+        ),
+        "inverse_sqrt": Schedule(inverse_sqrt, reads=()),
+        "wsd": Schedule(
+            lambda at: at.final + (1.0 - at.final) * (1.0 - jnp.sqrt(1.0 - at.remaining)), decays_at_end=True
+        ),
+    },
+    make=Schedule,
+    expected="a function of an experiments.training.schedules.Moment -> factor on the peak",
+    check=_check,
+)
 
 
 def learning_rate(

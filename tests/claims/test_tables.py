@@ -17,10 +17,10 @@ import transformer
 from tests.fixtures.covering import cover
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomised, side, tiny, what_is_read
-from transformer.models.build import ARCHITECTURES as BUILT
-from transformer.models.reads import STRUCTURES
+from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import ACTIVATIONS
-from transformer.nn.norm_placement import NORM_PLACEMENTS
+from transformer.nn.module_rows import ARCHITECTURES as BUILT
+from transformer.nn.module_rows import FEED_FORWARDS, STRUCTURES
 from transformer.nn.parameters import AXES, sizes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
@@ -34,7 +34,8 @@ ROWS = [
     *(("norm", name) for name in NORMS),
     *(("position", name) for name in POSITIONS),
     *(("activation", name) for name in ACTIVATIONS),
-    *(("norm_placement", name) for name in NORM_PLACEMENTS),
+    *(("norm_placement", name) for name in BLOCK_LAYOUTS),
+    *(("feed_forward", name) for name in FEED_FORWARDS if name != "mlp"),
     *(("query_key_norm", name) for name in NORMS),
     *(("weights", name) for name in WEIGHTS),
     ("soft_cap", 2.0),
@@ -82,7 +83,8 @@ COMBINED = cover(
         "position": list(POSITIONS),
         "activation": list(ACTIVATIONS),
         "norm": list(NORMS),
-        "norm_placement": list(NORM_PLACEMENTS),
+        "norm_placement": list(BLOCK_LAYOUTS),
+        "feed_forward": list(FEED_FORWARDS),
         "query_key_norm": [None, *NORMS],
         "weights": list(WEIGHTS),
         "soft_cap": [None, 2.0],

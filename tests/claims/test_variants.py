@@ -18,14 +18,15 @@ from tests.fixtures.covering import cover, parts
 from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import SIZES, V, randomised
 from transformer.errors import UserError
-from transformer.nn.norm_placement import NORM_PLACEMENTS
+from transformer.nn.block_layout import BLOCK_LAYOUTS
+from transformer.nn.module_rows import FEED_FORWARDS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
 from transformer.ops.weights import WEIGHTS
 
 HERE = "tests.claims.test_variants"
-BASE = {**SIZES, "head_width": 8}
+BASE = {**{name: size for name, size in SIZES.items() if name != "activation"}, "head_width": 8}
 SOURCES, TARGETS = (3, 1, 5), (7, 2, 4)
 STEPS, PREFIX = 3, 3
 
@@ -55,7 +56,15 @@ FACTORS = {
     "heads": {"multi": {"num_kv_heads": 4}, "grouped": {"num_kv_heads": 2}, "single": {"num_kv_heads": 1}},
     "mask": {"causal": {}, "prefix": {}, "own": {"attention": {"mask": f"{HERE}:two_of_three"}}},
     "window": {"all": {}, "2": {"window": 2}, "by layer": {"window": (2, None)}},
-    "placement": {name: {"norm_placement": name} for name in NORM_PLACEMENTS},
+    "placement": {
+        **{name: {"norm_placement": name} for name in BLOCK_LAYOUTS},
+        "own": {"norm_placement": "tests.fixtures.own_modules:scaled"},
+    },
+    "feed_forward": {
+        **{name: {"feed_forward": name} for name in FEED_FORWARDS},
+        "mlp": {"feed_forward": "mlp", "activation": "gelu_tanh"},
+        "own": {"feed_forward": "tests.fixtures.own_modules:normed_hidden"},
+    },
     "norm": {name: {"norm": name} for name in NORMS},
     "query_key_norm": {"without": {}, **{name: {"attention": {"query_key_norm": name}} for name in NORMS}},
     "weights": {name: {"attention": {"weights": name}} for name in WEIGHTS},

@@ -13,7 +13,7 @@ from experiments.settings import Config, defaults, resolve
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters
 from experiments.training.optimizers import OPTIMIZERS, OptimizerConfig
 from experiments.training.schedules import SCHEDULES, Moment
-from tests.fixtures.configs import LEAVES, override_error
+from tests.fixtures.configs import FUNCTIONS, LEAVES, override_error
 from transformer import build, schema
 from transformer.errors import UserError
 from transformer.read_by import conditions, unread
@@ -49,6 +49,8 @@ UNREAD = [
 def another(name: str):
     """A value of the setting that is not its default."""
     leaf = LEAVES[name]
+    if name in FUNCTIONS:
+        return FUNCTIONS[name]
     if leaf.allowed is not None:
         return next(value for value in leaf.allowed if value != leaf.default)
     if leaf.is_tuple:
@@ -106,7 +108,7 @@ def test_a_recipes_settings_that_are_not_read_are_left_out_and_noted():
         found = schema.flatten(schema.to_dict(config))
         expected = {f"{name} = {schema.show(another(name))} of the recipe is left out" for name in names}
         offenders += [(choice, row, name) for name in names if found[name] != plain[name]]
-        offenders += expected ^ {note.partition(":")[0] for note in notes}
+        offenders += expected ^ {note.rpartition(": ")[0] for note in notes}
         offenders += ["a note twice"] * (len(notes) != len(names))
     assert offenders == []
 
@@ -147,7 +149,7 @@ def test_an_optimizer_reads_the_settings_whose_conditions_name_it(optimizer):
     own, read_too = recorder(OptimizerConfig, config.optimizer)
     model = build({"architecture": "encoder_only", "vocab_size": 5, "num_layers": 1, "width": 4, "num_heads": 1})
     params = model.init(jax.random.key(0))
-    chain = OPTIMIZERS[optimizer](own, values, model.parameter_axes(params))
+    chain = OPTIMIZERS[optimizer].function(own, values, model.parameter_axes(params))
     jax.eval_shape(lambda p: chain.update(p, chain.init(p), p), params)
     some = {"beta1", "beta2", "epsilon"}
     not_read = unread(config.optimizer, "optimizer")
@@ -157,7 +159,7 @@ def test_an_optimizer_reads_the_settings_whose_conditions_name_it(optimizer):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_reads_the_settings_whose_conditions_name_it(schedule):
     moment, read = recorder(Moment, tuple(map(jnp.float32, (3, 1, 9, 0.5, 0.2))))
-    SCHEDULES[schedule](moment)
+    SCHEDULES[schedule].function(moment)
     settings_of = {"final": "optimizer.final_fraction", "decay_fraction": "optimizer.decay_fraction"}
     not_read = unread(OptimizerConfig(schedule=schedule), "optimizer")
     assert {settings_of[n] for n in read & set(settings_of)} == set(settings_of.values()) - set(not_read)

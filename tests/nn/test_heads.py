@@ -5,8 +5,8 @@ import pytest
 
 from transformer.errors import UserError
 from transformer.models.config import ClassHeadConfig, model_config
-from transformer.models.reads import STRUCTURES
 from transformer.nn.heads import POOLING, ClassHead
+from transformer.nn.module_rows import STRUCTURES
 
 B, T, D, C = 5, 7, 6, 3
 LENGTHS = np.array([T, 1, 3, 0, 5])

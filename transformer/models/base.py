@@ -15,10 +15,11 @@ from transformer.axes import describe
 from transformer.errors import problem
 from transformer.models import compiled, entries, faults, sites
 from transformer.models.config import ModelConfig
-from transformer.models.reads import STRUCTURES, Parts, stacks
+from transformer.models.reads import Parts, stacks
 from transformer.models.sites import Site
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import Replacing, Request, check, make_request
+from transformer.nn.module_rows import structure
 
 Params = dict[str, Any]
 Batch = Mapping[str, Any]
@@ -105,13 +106,17 @@ class ModelBase:
             return cast(dict[str, Array], out["captured"])
 
         found = jax.eval_shape(captured, self.parameter_shapes, described)
-        return {name: Site(sites.axes_of(name, self.config), found[name].shape, found[name].dtype) for name in names}
+        return {
+            name: Site(sites.axes_of(name, self.config), found[name].shape, found[name].dtype)
+            for name in names
+            if name in found
+        }
 
     def _read(
         self, batch: Batch | ArrayLike, find: Callable[[entries.Numbers, ModelConfig], list[faults.Fault]]
     ) -> tuple[dict[str, Array], list[faults.Fault]]:
         """Return the arrays of a batch, checked, and the faults that cannot be known yet."""
-        row = STRUCTURES[self.config.architecture]
+        row = structure(self.config.architecture)
         numbers = entries.read(batch, entries.entries_of(row.sides, row.recurrent))
         unknown = faults.check(find(numbers, self.config), cast(Batch, batch))
         return {name: jnp.asarray(array) for name, array in numbers.items()}, unknown

@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -18,24 +17,15 @@ from transformer.models.base import Batch, ModelBase, Params, Replace
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.contradictions import check_complete
-from transformer.models.decoder_only import DecoderOnly
-from transformer.models.encoder_only import EncoderOnly
-from transformer.models.reads import STRUCTURES, score_of
-from transformer.models.rnn_seq2seq import RnnSeq2Seq
-from transformer.models.seq2seq import Seq2Seq
+from transformer.models.own_modules import check_modules
+from transformer.models.reads import score_of
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import SPELLED
+from transformer.nn.module_rows import ARCHITECTURES, structure
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
-
-ARCHITECTURES: dict[str, type[nn.Module]] = {
-    "encoder_only": EncoderOnly,
-    "decoder_only": DecoderOnly,
-    "seq2seq": Seq2Seq,
-    "rnn_seq2seq": RnnSeq2Seq,
-}
 
 Cache = dict[str, Any]
 """State of decoding: keys and values, or recurrent states; and `remaining`, the steps that each example has left, B."""
@@ -110,7 +100,7 @@ class Model(ModelBase):
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
         out = cast(dict[str, Any], self._run("__call__", request, params, inputs, site))
-        side = STRUCTURES[self.config.architecture].sides[-1]
+        side = structure(self.config.architecture).sides[-1]
         by_position, by_example = faults.unknown_positions(found, inputs, side), faults.unknown_examples(found)
         unknown = {"logits": by_position, "class_logits": by_example, "hidden": by_position}
         outputs: dict[str, Any] = {
@@ -190,7 +180,7 @@ class Model(ModelBase):
         if not isinstance(cache, Mapping) or "remaining" not in cache:
             raise problem("no state of decoding", got=type(cache).__name__, expected="the second result of start")
         remaining_B = faults.one_step_less(cache["remaining"])
-        if "target" in STRUCTURES[self.config.architecture].sides:
+        if "target" in structure(self.config.architecture).sides:
             token_B, remaining_B = faults.next_token(token_B, remaining_B, self.config)
         out = self._run("step", request, params, token_B, cache)
         logits_BV, cache, captured = cast(tuple[Array, Cache, Captured], out)
@@ -216,7 +206,7 @@ class Model(ModelBase):
 def module_settings(config: ModelConfig) -> ModelSettings:
     """Return a resolved config as its modules read it: `score` is its attention's row, and an RNN has no positions."""
     score = score_of(config.as_settings) or config.score
-    position = "none" if STRUCTURES[config.architecture].recurrent else config.position
+    position = "none" if structure(config.architecture).recurrent else config.position
     return dataclasses.replace(config, score=score, position=position).as_settings
 
 
@@ -242,4 +232,6 @@ def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: 
         raise problem("not a config of a model", got=repr(config), expected=expected, do=do)
     config = config.resolved() if isinstance(config, ModelConfig) else model_config(config)
     check_complete(config.as_settings)
-    return Model(config, ARCHITECTURES[config.architecture](module_settings(config)))
+    settings_of_modules = module_settings(config)
+    check_modules(settings_of_modules)
+    return Model(config, ARCHITECTURES.of(config, "architecture").make(settings_of_modules))

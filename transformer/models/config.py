@@ -20,11 +20,14 @@ from transformer.models.sections import (
     EmbeddingConfig,
     RecurrentConfig,
     RelativeConfig,
+    changed,
 )
 from transformer.named_code import import_code
+from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import ACTIVATIONS
-from transformer.nn.norm_placement import NORM_PLACEMENTS
+from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, structure
 from transformer.nn.positions import POSITIONS
+from transformer.nn.settings import ModelSettings
 from transformer.ops.attend import KERNELS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
@@ -48,7 +51,7 @@ __all__ = [
 class ModelConfig:
     """All settings of a model. `transformer.build` takes one, or a dict of its fields."""
 
-    architecture: str = setting("seq2seq", "architecture of the model", allowed=reads.STRUCTURES)
+    architecture: Choice = setting("seq2seq", "architecture of the model", table=ARCHITECTURES)
     vocab_size: int | None = setting(
         None, "V, number of tokens in the vocabulary; none: the tokenizer's", check=at_least(1)
     )
@@ -86,11 +89,12 @@ class ModelConfig:
         check=at_least(1, WIDEST),
         read_by=(reads.ATTENTION, reads.ATTENDS),
     )
+    feed_forward: Choice = setting("mlp", "kind of feed-forward", table=FEED_FORWARDS, read_by=reads.TRANSFORMERS)
     feed_forward_width: int | None = setting(
         None,
         "F, hidden width of the feed-forward; none: 4 x model.width; 0: no feed-forward",
         check=at_least(0, 4 * WIDEST),
-        read_by=reads.TRANSFORMERS,
+        read_by=(reads.TRANSFORMERS, reads.HIDDEN_WIDTH),
     )
     score: Choice = setting(
         "scaled_dot",
@@ -120,10 +124,11 @@ class ModelConfig:
     norm: Choice = setting(
         "layer", "kind of norm: layer norm, or RMS norm without a mean", table=NORMS, read_by=reads.TRANSFORMERS
     )
-    norm_placement: str = setting(
+    norm_placement: Choice = setting(
         "pre",
-        "place of the norm: before each sublayer (pre), after it (post), or both (sandwich)",
-        allowed=NORM_PLACEMENTS,
+        "layout of a block: the norm before each sublayer (pre), after it (post), both (sandwich), or one before all"
+        " sublayers side by side (parallel)",
+        table=BLOCK_LAYOUTS,
         read_by=reads.TRANSFORMERS,
     )
     norm_epsilon: float = setting(
@@ -133,7 +138,7 @@ class ModelConfig:
         "relu",
         "activation function of the feed-forward",
         table=ACTIVATIONS,
-        read_by=(reads.TRANSFORMERS, reads.FEED_FORWARD),
+        read_by=(reads.TRANSFORMERS, reads.FEED_FORWARD, reads.ACTIVATION),
     )
     bias: bool = setting(True, "biases in linear maps and layer norms")
     dropout: float | None = setting(
@@ -194,9 +199,9 @@ class ModelConfig:
         return _whole(changed(self), quiet=True)
 
     @property
-    def as_settings(self) -> reads.WholeSettings:
+    def as_settings(self) -> ModelSettings:
         """This config, typed as resolved: the settings that are filled in are not None."""
-        return cast(reads.WholeSettings, self)
+        return cast(ModelSettings, self)
 
     def with_sizes(self, vocab_size: int, max_length: int | None, classes: int | None) -> "ModelConfig":
         """Resolve the config and fill in the sizes of the data, which contradict no other setting.
@@ -224,8 +229,8 @@ class ModelConfig:
             "num_encoder_layers": self.num_encoder_layers or self.num_layers,
             "num_decoder_layers": self.num_decoder_layers or self.num_layers,
         }
-        row = reads.STRUCTURES[self.architecture]
-        heads: dict[str, Any] = {} if row.recurrent and self.recurrent.score is None else self._heads()
+        recurrent = structure(self.architecture).recurrent
+        heads: dict[str, Any] = {} if recurrent and self.recurrent.score is None else self._heads()
         return dataclasses.replace(
             self,
             **{name: value for name, value in derived.items() if is_read(name)},
@@ -285,13 +290,3 @@ def _mark(config: ModelConfig) -> ModelConfig:
     """Mark a config as resolved: it is its own result. `dataclasses.replace` drops the mark."""
     object.__setattr__(config, "_resolved", config)
     return config
-
-
-def changed(config: ModelConfig) -> dict[str, Any]:
-    """Return the settings of a config that are not at their defaults, as a nested dict."""
-    values, defaults = schema.to_dict(config), schema.to_dict(type(config)())
-    own = {name: value for name, value in values.items() if value != defaults[name]}
-    for section in schema.sections(type(config)):
-        part = values[section]
-        own[section] = {name: value for name, value in part.items() if value != defaults[section][name]}
-    return own

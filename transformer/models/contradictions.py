@@ -8,8 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from transformer.errors import counted, problem
-from transformer.models.reads import STRUCTURES, WholeSettings, has_axis, score_of
+from transformer.models.reads import has_axis, score_of, stacks
+from transformer.nn.block_layout import BLOCK_LAYOUTS, check_layout
+from transformer.nn.block_layout import ROWS as LAYOUT_ROWS
+from transformer.nn.module_rows import FEED_FORWARDS, structure
 from transformer.nn.positions import POSITIONS, Position
+from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import check_functions
 from transformer.ops.positions import rotary
 from transformer.ops.scores import Score
@@ -25,9 +29,9 @@ class Contradiction:
         what, got, expected, do: the parts of the error.
     """
 
-    holds: Callable[[WholeSettings, Score | None], bool]
+    holds: Callable[[ModelSettings, Score | None], bool]
     what: str
-    got: Callable[[WholeSettings], str]
+    got: Callable[[ModelSettings], str]
     expected: str | None = None
     do: str | None = None
 
@@ -36,12 +40,12 @@ def _no_content(score: Score | None) -> bool:
     return score is not None and not score.reads_content
 
 
-def _lists(config: WholeSettings) -> dict[str, int]:
+def _lists(config: ModelSettings) -> dict[str, int]:
     """Count the values of each setting that is given layer by layer."""
     return {name: len(x) for name in ("window", "rotary_base") if isinstance(x := getattr(config, name), tuple)}
 
 
-def _layers(config: WholeSettings) -> set[Any]:
+def _layers(config: ModelSettings) -> set[Any]:
     """Collect the numbers of layers of the stacks."""
     return {config.num_encoder_layers or config.num_layers, config.num_decoder_layers or config.num_layers}
 
@@ -50,15 +54,15 @@ def _written(layers: set[Any]) -> str:
     return " and ".join(counted(number, "layer") for number in sorted(layers))
 
 
-def _position(config: WholeSettings) -> Position:
+def _position(config: ModelSettings) -> Position:
     return POSITIONS.of(config, "position")
 
 
-def _rotates(config: WholeSettings) -> bool:
+def _rotates(config: ModelSettings) -> bool:
     return _position(config).rotates is not None
 
 
-def _turns_pairs(config: WholeSettings) -> bool:
+def _turns_pairs(config: ModelSettings) -> bool:
     return _position(config).rotates is rotary
 
 
@@ -131,15 +135,23 @@ CONTRADICTIONS = {
         lambda config: f"model.score {config.score}, model.position {config.position}",
         "a score of queries and keys, or another position",
     ),
+    "a feed-forward, a width of 0": Contradiction(
+        lambda config, _: (
+            config.feed_forward_width == 0 and FEED_FORWARDS.of(config, "feed_forward") != FEED_FORWARDS["mlp"]
+        ),
+        "a feed-forward of width 0 is none",
+        lambda config: f"model.feed_forward {config.feed_forward}, model.feed_forward_width 0",
+        "another model.feed_forward_width, or no model.feed_forward",
+    ),
     "two directions, an odd width": Contradiction(
-        lambda config, _: STRUCTURES[config.architecture].recurrent and config.width % config.recurrent.directions != 0,
+        lambda config, _: structure(config.architecture).recurrent and config.width % config.recurrent.directions != 0,
         "a bidirectional encoder gives half of model.width to each direction",
         lambda config: f"width {config.width}",
         "even",
         "Set model.recurrent.bidirectional=false, or another model.width.",
     ),
     "recurrent layers, a score of positions": Contradiction(
-        lambda config, score: STRUCTURES[config.architecture].recurrent and score is not None and score.reads_positions,
+        lambda config, score: structure(config.architecture).recurrent and score is not None and score.reads_positions,
         "model.recurrent.attention reads queries and keys, not positions",
         lambda config: str(config.recurrent.score),
         "a score of queries and keys, or none",
@@ -147,7 +159,7 @@ CONTRADICTIONS = {
 }
 
 
-def check(config: WholeSettings) -> None:
+def check(config: ModelSettings) -> None:
     """Check a resolved config as a whole.
 
     Raises:
@@ -157,13 +169,19 @@ def check(config: WholeSettings) -> None:
     for row in CONTRADICTIONS.values():
         if row.holds(config, score):
             raise problem(row.what, got=row.got(config), expected=row.expected, do=row.do)
-    recurrent = STRUCTURES[config.architecture].recurrent
+    recurrent = structure(config.architecture).recurrent
     chosen = config.recurrent.score if recurrent else config.score
     setting = f"{'model.recurrent.attention' if recurrent else 'model.score'} {str(chosen)!r}"
-    check_functions(config, score, setting, self_alone=len(STRUCTURES[config.architecture].stacks) == 1)
+    check_functions(config, score, setting, self_alone=len(structure(config.architecture).stacks) == 1)
+    layout = BLOCK_LAYOUTS.of(config, "norm_placement")
+    if layout not in LAYOUT_ROWS.values():
+        for parts in stacks(config).values():
+            names = [name for name in parts if name != "residual"]
+            if names:
+                check_layout(layout, f"model.norm_placement {str(config.norm_placement)!r}", names)
 
 
-def check_complete(config: WholeSettings) -> None:
+def check_complete(config: ModelSettings) -> None:
     """Check that a resolved config has the sizes that come with the data: of the vocabulary, the table, the classes.
 
     Raises:

@@ -20,7 +20,7 @@ from transformer.errors import problem
 from transformer.models.batch import known, real, require
 from transformer.models.config import ModelConfig
 from transformer.models.entries import whole_numbers
-from transformer.models.reads import STRUCTURES
+from transformer.nn.module_rows import structure
 
 PADDING = "Padding may hold any id: give {side}_lengths, or {side}_segments with id 0."
 
@@ -46,7 +46,7 @@ class Fault(NamedTuple):
 def faults_of_input(numbers: Mapping[str, Any], config: ModelConfig) -> list[Fault]:
     """List what the entries of a whole pass may not hold, whether they hold it or not."""
     found = []
-    for side in STRUCTURES[config.architecture].sides:
+    for side in structure(config.architecture).sides:
         require(numbers, side)
         inside = real(numbers, side)
         tables = {side: ("model.vocab_size", config.vocab_size or 0)}

@@ -3,106 +3,70 @@
 Conditions such as `TRANSFORMERS` stand at the fields of `models.config` (`read_by=`); see `transformer.read_by`.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from transformer.nn.blocks import sublayers
+from transformer.nn.block_layout import sublayers
+from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, family, structure
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import SCORES, Score, find
 from transformer.ops.weights import WEIGHTS
-from transformer.read_by import Condition, unless, when
-from transformer.tables import Choice
+from transformer.read_by import Condition, unless
+from transformer.tables import Choice, Row
 
 Parts = dict[str, int]
 """Residual and sublayers of a stack's layers -> in how many of them, from the first on."""
 
 
-class WholeSettings(ModelSettings, Protocol):
-    """The settings of a model, with those that none of its modules reads."""
-
-    @property
-    def architecture(self) -> str:
-        """Row of STRUCTURES."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Structure:
-    """A row of STRUCTURES.
-
-    Attributes:
-        stacks: stack -> the setting that counts its layers.
-        class_reads: the hidden states that a classifier reads unless a setting names others.
-        recurrent: True for recurrent layers in place of Transformer blocks.
-    """
-
-    stacks: Mapping[str, str]
-    class_reads: str
-    recurrent: bool = False
-
-    @property
-    def sides(self) -> tuple[str, ...]:
-        """The sequences that the stacks read; the logits are those of the last one."""
-        return tuple(SIDES[stack] for stack in self.stacks)
-
-
-SIDES = {"encoder": "source", "decoder": "target"}
-"""Stack -> the sequence that it reads."""
-
-BOTH_STACKS = {"encoder": "num_encoder_layers", "decoder": "num_decoder_layers"}
-
-STRUCTURES: dict[str, Structure] = {
-    "encoder_only": Structure({"encoder": "num_layers"}, "first"),
-    "decoder_only": Structure({"decoder": "num_layers"}, "last"),
-    "seq2seq": Structure(BOTH_STACKS, "last"),
-    "rnn_seq2seq": Structure(BOTH_STACKS, "last", recurrent=True),
-}
-"""Architecture -> its row."""
-
 NO_ATTENTION = "none"
 """The value of recurrent.attention without any."""
 
 
-def stacks(config: WholeSettings) -> dict[str, Parts]:
+def stacks(config: ModelSettings) -> dict[str, Parts]:
     """List the stacks of a resolved config, and in how many layers each of their parts is."""
-    row = STRUCTURES[config.architecture]
-    parts = _recurrent_parts if row.recurrent else _block_parts
-    return {stack: parts(config, stack, getattr(config, count)) for stack, count in row.stacks.items()}
+    row = ARCHITECTURES.find(config.architecture)
+    parts_of = _recurrent_parts if row.structure.recurrent else _block_parts
+    found = {stack: parts_of(config, stack, getattr(config, count)) for stack, count in row.structure.stacks.items()}
+    if row.parts is None:
+        return found
+    return {
+        stack: {part: n for part, n in parts.items() if part in (row.parts or ())} for stack, parts in found.items()
+    }
 
 
-def _block_parts(config: WholeSettings, stack: str, layers: int) -> Parts:
+def _block_parts(config: ModelSettings, stack: str, layers: int) -> Parts:
     """List the parts of a stack of Transformer blocks; without any sublayer it has no blocks."""
-    crossed = config.cross_attention and stack == "decoder" and len(STRUCTURES[config.architecture].stacks) == 2
+    crossed = config.cross_attention and stack == "decoder" and len(structure(config.architecture).stacks) == 2
     present = sublayers(config, crossed)
     return dict.fromkeys(("residual", *present), layers) if present else {}
 
 
-def _recurrent_parts(config: WholeSettings, stack: str, layers: int) -> Parts:
+def _recurrent_parts(config: ModelSettings, stack: str, layers: int) -> Parts:
     """List the parts of a stack of recurrent layers; the decoder's first attends."""
     attends = stack == "decoder" and config.recurrent.score is not None
     return {"residual": layers, **({"cross": 1} if attends else {})}
 
 
-def score_of(config: WholeSettings) -> Score | None:
+def score_of(config: ModelSettings) -> Score | None:
     """Return the score of a config's attention, with its own settings; None without attention."""
-    if not _is_recurrent(config):
+    if not structure(config.architecture).recurrent:
         return SCORES.of(config, "score")
     return None if config.recurrent.score is None else SCORES.of(config.recurrent, "attention")
-
-
-def _is_recurrent(config: WholeSettings) -> bool:
-    return STRUCTURES[config.architecture].recurrent
 
 
 # Conditions under which settings are read
 
 
 def only(*architectures: str) -> Condition:
-    """Return the condition of settings that these architectures alone read."""
-    do = "Leave it out, or change model.architecture."
-    return when("model.architecture", *architectures, choice="architecture", do=do)
+    """Return the condition of settings that these architectures, and those like them, alone read."""
+    return Condition(
+        ("model.architecture",),
+        holds=lambda architecture: family(architecture) in architectures,
+        who=lambda architecture: f"architecture {str(architecture)!r}",
+        expected=", ".join(architectures),
+        do="Leave it out, or change model.architecture.",
+    )
 
 
 def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: str, noted: bool = False) -> Condition:
@@ -115,7 +79,9 @@ def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: s
     return Condition(
         ("model.architecture", name, *others),
         holds=lambda architecture, *values: holds(*values),
-        who=lambda architecture, value, *rest: f"architecture {architecture!r} with {name} {value!r}",
+        who=lambda architecture, value, *rest: (
+            f"architecture {str(architecture)!r} with {name} {str(value) if isinstance(value, Row) else value!r}"
+        ),
         expected=expected,
         do=f"Leave it out, or change {name}.",
         noted=noted,
@@ -136,12 +102,12 @@ UNFUSED = ("weights", "soft_cap", "sink", "differential", "score_modifier")
 """Settings of attention with which no fused kernel computes it."""
 
 
-def _has_kernel(architecture: str, score: Choice, position: Choice, *unfused: Any) -> bool:
+def _has_kernel(architecture: Choice, score: Choice, position: Choice, *unfused: Any) -> bool:
     """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
     weights, *others, modifier = unfused
     by_self = POSITIONS.find(position).bias is None and modifier is None
     fused = find(score).dot_scale is not None and WEIGHTS.find(weights).is_softmax and not any(others)
-    return fused and (by_self or architecture == "seq2seq")
+    return fused and (by_self or family(architecture) == "seq2seq")
 
 
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
@@ -162,6 +128,12 @@ ATTENDS = with_choice(
 )
 FEED_FORWARD = with_choice(
     "model.feed_forward_width", lambda value: value != 0, "model.feed_forward_width other than 0"
+)
+HIDDEN_WIDTH = with_choice(
+    "model.feed_forward", lambda value: FEED_FORWARDS.find(value).reads_width, "a feed-forward with a hidden width"
+)
+ACTIVATION = with_choice(
+    "model.feed_forward", lambda value: FEED_FORWARDS.find(value).reads_activation, "a feed-forward that reads it"
 )
 ROTARY = with_choice("model.position", lambda value: POSITIONS.find(value).rotates is not None, "model.position=rotary")
 NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")

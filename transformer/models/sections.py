@@ -1,10 +1,13 @@
 """Sections of a model's settings, each a frozen dataclass with the rule that fills in its settings left at None."""
 
 import dataclasses
+from typing import Any
 
+from transformer import schema
 from transformer.models import reads
-from transformer.models.reads import NO_ATTENTION, STRUCTURES
+from transformer.models.reads import NO_ATTENTION
 from transformer.nn.heads import POOLING
+from transformer.nn.module_rows import structure
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
 from transformer.nn.user_functions import MASKS, SCORE_MODIFIERS
@@ -54,11 +57,11 @@ class ClassHeadConfig:
         allowed=POOLING,
     )
 
-    def resolved(self, architecture: str) -> "ClassHeadConfig":
+    def resolved(self, architecture: Choice) -> "ClassHeadConfig":
         """Fill in `reads` where there are classes."""
         if self.classes is None or self.reads is not None:
             return self
-        return dataclasses.replace(self, reads=STRUCTURES[architecture].class_reads)
+        return dataclasses.replace(self, reads=structure(architecture).class_reads)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,3 +146,13 @@ class RecurrentConfig:
     def gates(self) -> int:
         """Z, number of gates of the cell."""
         return len(CELLS[self.cell].gates)
+
+
+def changed(config: Any) -> dict[str, Any]:
+    """Return the settings of a config that are not at their defaults, as a nested dict."""
+    values, defaults = schema.to_dict(config), schema.to_dict(type(config)())
+    own = {name: value for name, value in values.items() if value != defaults[name]}
+    for section in schema.sections(type(config)):
+        part = values[section]
+        own[section] = {name: value for name, value in part.items() if value != defaults[section][name]}
+    return own

@@ -11,10 +11,11 @@ from transformer.axes import check_shape, describe
 from transformer.errors import problem, unknown
 from transformer.models import entries, faults
 from transformer.models.config import ModelConfig
-from transformer.models.reads import STRUCTURES, Parts
-from transformer.nn.blocks import ends_with_norm
+from transformer.models.reads import Parts
+from transformer.nn.block_layout import ends_with_norm
 from transformer.nn.heads import require_token_head
 from transformer.nn.intermediates import SITES, parse_name
+from transformer.nn.module_rows import structure
 
 
 class Site(NamedTuple):
@@ -33,7 +34,7 @@ class Site(NamedTuple):
 
 def of_stacks(config: ModelConfig, stacks: Mapping[str, Parts]) -> dict[str, tuple[str, ...]]:
     """List the activations of whole stacks: the logits are the last one's."""
-    recurrent, last = STRUCTURES[config.architecture].recurrent, list(stacks)[-1]
+    recurrent, last = structure(config.architecture).recurrent, list(stacks)[-1]
 
     def has(stack: str) -> dict[str, bool]:
         norm = not recurrent and bool(stacks[stack]) and ends_with_norm(config.as_settings)
@@ -84,7 +85,7 @@ class EmbeddingInputs(NamedTuple):
 
 def embedding_inputs(config: ModelConfig, tokens: Any, side: str | None, types: Any) -> EmbeddingInputs:
     """Return the inputs of a model's embedding. Raises UserError as `Model.embed`."""
-    sides = STRUCTURES[config.architecture].sides
+    sides = structure(config.architecture).sides
     if side is None and len(sides) > 1:
         do = f"Pass side={sides[0]!r} or side={sides[1]!r}."
         raise problem("this model embeds a source and a target", got="no side", do=do)

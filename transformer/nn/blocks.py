@@ -7,7 +7,7 @@ One layout of parameters: every block's arrays have a leading L and run under `n
 with depth; `unroll` and `remat` change the program and no parameter.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.nn.attention import Attention, AttentionInputs, Cache, require_cache
+from transformer.nn.block_layout import BLOCK_LAYOUTS, Map, ends_with_norm, sublayers
 from transformer.nn.dropout import Dropout
-from transformer.nn.feed_forward import FeedForward
 from transformer.nn.intermediates import Request
 from transformer.nn.modifiers import PositionBias
+from transformer.nn.module_rows import FEED_FORWARDS
 from transformer.nn.modules import Norm
-from transformer.nn.norm_placement import NORM_PLACEMENTS, Map
 from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.nn.user_functions import user_mask
@@ -97,7 +97,7 @@ class LayerOutputs(NamedTuple):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention, feed-forward, each with its norm and residual.
+    """Self-attention, cross-attention, feed-forward, with norms and residuals as the config's layout puts them.
 
     Attributes:
         config: model settings.
@@ -135,13 +135,12 @@ class Block(nn.Module):
             return y_BTD
 
         def feed_forward(y_BTD: Array) -> Array:
-            return FeedForward(self.config, name="feed_forward")(y_BTD, recorder.sublayer("feed_forward"))
+            row = FEED_FORWARDS.of(self.config, "feed_forward")
+            module = cast(Any, row.make(self.config, name="feed_forward"))
+            return cast(Array, module(y_BTD, recorder.sublayer("feed_forward")))
 
-        functions = {"self": attend_self, "cross": attend_cross, "feed_forward": feed_forward}
-        for site, (name, function) in enumerate(functions.items(), start=2):
-            if name in sublayers(self.config, self.cross):
-                x_BTD = self.sublayer(name, function, x_BTD, dropout.fold_in(site))
-        x_BTD = recorder.record("residual", x_BTD)
+        functions: dict[str, Map] = {"self": attend_self, "cross": attend_cross, "feed_forward": feed_forward}
+        x_BTD = recorder.record("residual", self.lay_out(x_BTD, functions, dropout))
         return x_BTD, LayerOutputs(None if layer.cache is None else new_cache, recorder.captured)
 
     def self_inputs(
@@ -175,18 +174,33 @@ class Block(nn.Module):
             cache=cache,
         )
 
-    def sublayer(self, name: str, function: Map, x_BTD: Array, dropout: Dropout) -> Array:
-        """Apply a sublayer with its norm and residual."""
+    def lay_out(self, x_BTD: Array, functions: dict[str, Map], dropout: Dropout) -> Array:
+        """Apply the sublayers that the block has, with norms and residuals as the config's layout puts them."""
+        sites = {name: site for site, name in enumerate(functions, start=2)}
+        norms: dict[str, Map] = {}
 
-        def norm(part: str = "") -> Map:
-            return Norm(self.config, name=f"{name}_{part}norm")
+        def named(name: str, function: Map) -> Map:
+            def apply(y_BTD: Array) -> Array:
+                # Within a scan, an operation that needs no gradient has no other names than these.
+                with jax.named_scope(f"{self.stack}/{name}"):
+                    return function(y_BTD)
 
-        def drop(y_BTD: Array) -> Array:
-            return dropout(y_BTD, 0)
+            return apply
 
-        # Within a scan, an operation that needs no gradient has no other names than these.
-        with jax.named_scope(f"{self.stack}/{name}"):
-            return NORM_PLACEMENTS[self.config.norm_placement].function(x_BTD, function, norm, drop)
+        def norm(name: str, part: str = "") -> Map:
+            full = f"{name}_{part}norm"
+            if full not in norms:
+                norms[full] = named(name, Norm(self.config, name=full))
+            return norms[full]
+
+        def drop(name: str) -> Map:
+            site = dropout.fold_in(sites[name])
+            return named(name, lambda y_BTD: site(y_BTD, 0))
+
+        present = {name: named(name, functions[name]) for name in sublayers(self.config, self.cross)}
+        row = BLOCK_LAYOUTS.of(self.config, "norm_placement")
+        with jax.named_scope(f"{self.stack}/residual"):
+            return row.function(x_BTD, present, norm, drop, **row.own)
 
 
 NO_WINDOW = 2**30
@@ -205,17 +219,6 @@ def layer_inputs(config: ModelSettings, num_layers: int, cache: LayerCache | Non
     )
 
 
-def sublayers(config: ModelSettings, cross: bool) -> tuple[str, ...]:
-    """Return the names of a block's sublayers, in their order."""
-    has = {"self": config.self_attention, "cross": cross, "feed_forward": config.feed_forward_width != 0}
-    return tuple(name for name, there in has.items() if there)
-
-
-def ends_with_norm(config: ModelSettings) -> bool:
-    """Check whether a stack that has sublayers ends with a norm."""
-    return NORM_PLACEMENTS[config.norm_placement].final_norm
-
-
 def empty_cache(config: ModelSettings, layers: int, batch: int, length: int) -> LayerCache:
     """Return self-attention's cache of `length` rows for a stack, with a leading L."""
     rows = caches.empty(batch, length, config.num_kv_heads, config.head_width, config.compute_dtype)
@@ -223,7 +226,7 @@ def empty_cache(config: ModelSettings, layers: int, batch: int, length: int) -> 
 
 
 class Stack(nn.Module):
-    """The L blocks, scanned, and a final norm where norms come before the sublayers. Without sublayers, the identity.
+    """The L blocks, scanned, and a final norm where their layout asks for one. Without sublayers, the identity.
 
     Attributes:
         config: model settings.

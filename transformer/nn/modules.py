@@ -4,7 +4,7 @@ import flax.linen as nn
 from jax import Array
 
 from transformer.errors import problem
-from transformer.nn.parameters import Brought, declare, find_axes, norm_of, norm_parameters
+from transformer.nn.parameters import Brought, brought, declare, find_axes, norm_of
 from transformer.nn.settings import ModelSettings
 from transformer.ops import norms
 from transformer.ops.linear import linear
@@ -74,6 +74,7 @@ class Norm(nn.Module):
             raise problem("a norm has no name", expected="its owner in transformer.nn.parameters.AXES")
         owner = self.name
         row = norm_of(owner, self.config)
-        kept = norms.kept(norm_parameters(owner, row), bias=self.config.bias)
+        rows = brought(owner, self.config)
+        kept = norms.kept({name: rows[name] for name in row.parameters}, bias=self.config.bias)
         parameters = {name: declare(self, owner, name, self.config, rows=kept) for name in kept}
         return row.function(x, **parameters, epsilon=self.config.norm_epsilon, **row.own)

@@ -24,6 +24,7 @@ from jax import Array
 from transformer import tables
 from transformer.errors import problem
 from transformer.nn.initializers import Constant, Initializer, Normal, Orthogonal, Own
+from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, brought_by
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
 from transformer.nn.settings import ModelSettings
@@ -115,6 +116,11 @@ Brought = Mapping[str, tables.Parameter]
 
 def brought(owner: str, config: ModelSettings) -> Brought:
     """Return the parameters that the rows of a config bring along for an owner; {} for an owner without any."""
+    modules = (FEED_FORWARDS.of(config, "feed_forward"), ARCHITECTURES.of(config, "architecture"))
+    return {**_brought_to_a_sublayer(owner, config), **brought_by(modules, owner)}
+
+
+def _brought_to_a_sublayer(owner: str, config: ModelSettings) -> Brought:
     if owner == "score":
         return find(config.score).parameters
     if owner.endswith("norm"):
@@ -142,7 +148,8 @@ def find_axes(owner: str, name: str, rows: Brought | None = None) -> Axes:
     """Find the axes of `owner.name`; `rows` are the parameters that a row of a table brings along."""
     text = rows[name].axes if rows and name in rows else _match(AXES, owner, name)
     if text is None:
-        raise problem(f"parameter {owner}.{name} has no row in transformer.nn.parameters.AXES", do="Add one.")
+        what, full = "a parameter has no axes in its row, nor in transformer.nn.parameters.AXES", f"{owner}.{name}"
+        raise problem(what, got=full, do=f'Give the row parameters={{"{full}": Parameter("D -> F")}}, or its axes.')
     return parse_axes(text)
 
 

@@ -133,7 +133,11 @@ class RecurrentSettings(Protocol):
 
 @runtime_checkable
 class ModelSettings(Protocol):
-    """The settings of a model that its modules read."""
+    """The settings of a model that its modules, and the axes of their parameters, follow from."""
+
+    @property
+    def architecture(self) -> Choice:
+        """Architecture, as `nn.module_rows.ARCHITECTURES` finds it."""
 
     @property
     def vocab_size(self) -> int:
@@ -172,6 +176,10 @@ class ModelSettings(Protocol):
         """H, width of a head."""
 
     @property
+    def feed_forward(self) -> Choice:
+        """Kind of feed-forward, as `nn.module_rows.FEED_FORWARDS` finds it."""
+
+    @property
     def feed_forward_width(self) -> int:
         """F, width of the feed-forward; 0: no feed-forward."""
 
@@ -200,8 +208,8 @@ class ModelSettings(Protocol):
         """Norm, as `ops.norms.NORMS` finds it."""
 
     @property
-    def norm_placement(self) -> str:
-        """Row of `nn.norm_placement.NORM_PLACEMENTS`."""
+    def norm_placement(self) -> Choice:
+        """Layout of a block, as `nn.block_layout.BLOCK_LAYOUTS` finds it."""
 
     @property
     def norm_epsilon(self) -> float:

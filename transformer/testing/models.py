@@ -12,9 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from transformer import schema
 from transformer.errors import UserError
 from transformer.models.build import Model, Params, build
-from transformer.models.reads import STRUCTURES
+from transformer.models.config import ModelConfig
+from transformer.nn.module_rows import structure
+from transformer.read_by import unread
 
 VOCABULARY = 23
 TOLERANCE = 2e-4
@@ -68,7 +71,8 @@ class Example:
             values[section[0]] = {**values.get(section[0], {}), name: self.row}
         else:
             values[name] = self.row
-        model = build(values)
+        not_read = unread(schema.from_dict(ModelConfig, values), "model")
+        model = build({name: value for name, value in values.items() if f"model.{name}" not in not_read})
         return model, _moved(model.init(0), seed=1)
 
     @property
@@ -77,8 +81,8 @@ class Example:
         return (self.row,) if self.setting == "architecture" else ("seq2seq",)
 
     def sides(self, architecture: Any) -> tuple[str, ...]:
-        """The sequences that an architecture reads."""
-        return STRUCTURES[architecture].sides
+        """List the sequences that an architecture reads."""
+        return structure(architecture).sides
 
     def decoders(self) -> Iterator[Any]:
         """Yield the architectures with a decoder."""

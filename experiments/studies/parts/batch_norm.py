@@ -24,11 +24,11 @@ from transformer import Model
 from transformer.models.batch import Batch
 from transformer.models.config import ModelConfig
 from transformer.nn.attention import Attention, AttentionInputs
+from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.heads import Head, token_table
 from transformer.nn.intermediates import Request
-from transformer.nn.norm_placement import NORM_PLACEMENTS
 from transformer.nn.recorder import Recorder
 from transformer.ops import masks
 from transformer.ops.linear import embed
@@ -158,20 +158,17 @@ class NormedStack(nn.Module):
 
             return apply
 
-        placed = NORM_PLACEMENTS["pre"].function
         for i in range(config.num_layers):
             recorder, positions_T = Recorder(Request(), "encoder", i), jnp.arange(tokens_BT.shape[1])
             inputs = AttentionInputs(mask, recorder, layer=i, positions=QueryKeyPositions(positions_T, positions_T))
             attention = self.attention(config, "self", find(config.score), name=f"self_{i}")
-            x_BTD = placed(
-                x_BTD,
-                lambda y, a=attention, inputs=inputs: a(y, y, inputs)[0],
-                lambda i=i: norm(f"self_{i}"),
-                lambda y: y,
-            )
             forward = FeedForward(config, name=f"feed_forward_{i}")
-            x_BTD = placed(
-                x_BTD, lambda y, f=forward, r=recorder: f(y, r), lambda i=i: norm(f"feed_forward_{i}"), lambda y: y
+            sublayers = {
+                "self": lambda y, a=attention, inputs=inputs: a(y, y, inputs)[0],
+                "feed_forward": lambda y, f=forward, r=recorder: f(y, r),
+            }
+            x_BTD = BLOCK_LAYOUTS["pre"].function(
+                x_BTD, sublayers, lambda name, i=i: norm(f"{name}_{i}"), lambda name: lambda y: y
             )
         hidden_BTD = norm("final")(x_BTD)
         logits = Head(config, name="head")(hidden_BTD, table_VD)

@@ -41,7 +41,7 @@ def test_the_config_is_stored_with_what_made_the_results(tmp_path):
         assert not workdir.resumed
         record = json.loads((workdir.path / "config.json").read_text())
     assert record["config"] == CONFIG == read_record(tmp_path / "a" / "run")["config"]
-    assert set(record["versions"]) == {"python", *PACKAGES}
+    assert set(record["versions"]) == {"python", "transformer", *PACKAGES}
     assert record["devices"] == "cpu: 1 device"
     assert record["git"] == git_state()
     assert not record["earlier_starts"]

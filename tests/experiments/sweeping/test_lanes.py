@@ -12,7 +12,7 @@ from experiments.training.hyperparameters import SETTINGS
 from tests.fixtures.speeds import core_of, more
 from tests.fixtures.tiny_sweep import make_trials, recipe
 from transformer.errors import UserError
-from transformer.models.build import ARCHITECTURES
+from transformer.nn.module_rows import ARCHITECTURES
 
 pytestmark = pytest.mark.usefixtures("fused_as_users_have_it")
 

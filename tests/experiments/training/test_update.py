@@ -229,7 +229,7 @@ EXPECTED = {
 
 def rate_at(name, step, peak, warmup, final=0.1, decay_fraction=0.25):
     return learning_rate(
-        SCHEDULES[name],
+        SCHEDULES[name].function,
         step,
         peak=peak,
         warmup_steps=warmup,
