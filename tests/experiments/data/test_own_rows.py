@@ -108,7 +108,7 @@ def test_files_are_read_by_a_format_of_somebodys_own(tmp_path):
     config = resolved(*given, ("data.files.format", f"{OWN}:csv")).data
     assert load(config, 0).fingerprint
     assert "does not show its format" in error_of(load, resolved(*given).data, 0)
-    register("file format", "csv", own_data.csv)
+    register("file_format", "csv", own_data.csv)
     try:  # now the names of files show it
         found = load(resolved(*given).data, 0)
     finally:
