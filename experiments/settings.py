@@ -268,8 +268,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 def _not_read(values: Mapping[str, Any]) -> set[str]:
     """Collect the settings that a config does not read.
 
-    None are known of a config that this version cannot read, or that names code of a user's own, which is not imported
-    here.
+    None are known of a config that this version cannot read, or that names code, which is not imported here.
     """
     if named_code(Config, values):
         return set()

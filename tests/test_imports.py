@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = [
-    "axes errors named_code nested own_settings ranges read_by schema small_example synonyms tables values",
+    "axes errors leaves named_code nested own_settings ranges read_by schema small_example synonyms tables values",
     "ops",
     "nn",
     "models",

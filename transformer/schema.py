@@ -7,12 +7,13 @@ instance and `parse` turns the text of a flag into a value; both raise errors th
 
 import dataclasses
 import math
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from transformer.errors import UserError, nearest, problem, typographic, unknown, written
+from transformer.leaves import PLAIN as PLAIN
+from transformer.leaves import Setting as Setting
 from transformer.named_code import DOTTED_PATH
 from transformer.nested import flatten, to_dict, with_values
 from transformer.own_settings import extended, is_own
@@ -32,7 +33,6 @@ from transformer.ranges import (
     share,
 )
 from transformer.read_by import Condition
-from transformer.tables import Table
 from transformer.values import parse_part, split
 from transformer.values import show as show
 
@@ -101,73 +101,6 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One leaf of a schema, as `--help` and the checks take it."""
-
-    name: str
-    type: Any
-    default: Any
-    meaning: str
-    allowed: tuple[str, ...] | None
-    check: Callable[[Any], str | None] | None
-    table: Table[Any] | None
-    changes_result: bool
-    read_by: tuple[Condition, ...] = ()
-
-    @property
-    def optional(self) -> bool:
-        return type(None) in typing.get_args(self.type)
-
-    @property
-    def plain_type(self) -> Any:
-        """The type without `| None`, and of one value where a list of them is allowed too."""
-        return _first(self.type)
-
-    @property
-    def part_type(self) -> Any:
-        """The type of a tuple's parts; of anything else, its own."""
-        plain = self.plain_type
-        return _first(typing.get_args(plain)[0]) if self.is_tuple else plain
-
-    @property
-    def is_tuple(self) -> bool:
-        return typing.get_origin(self.plain_type) is tuple
-
-    @property
-    def listed(self) -> bool:
-        """True for one value or a list of them: `int | tuple[int | None, ...]`."""
-        return not self.is_tuple and any(typing.get_origin(t) is tuple for t in typing.get_args(self.type))
-
-    @property
-    def in_list(self) -> "Setting":
-        """The setting of one part of such a list; it is optional where the parts are."""
-        parts = next(typing.get_args(t)[0] for t in typing.get_args(self.type) if typing.get_origin(t) is tuple)
-        return dataclasses.replace(self, type=parts)
-
-    @property
-    def type_name(self) -> str:
-        text = f"{self.part_type.__name__},..." if self.is_tuple else self.part_type.__name__
-        text = f"{text} or {text},..." if self.listed else text
-        return f"{text} or none" if self.optional else text
-
-    @property
-    def expected_type(self) -> str:
-        """The type in words, for an error."""
-        words = {bool: "true or false", int: "int (a whole number)", float: "float (a number)"}
-        text = words.get(self.part_type, self.part_type.__name__)
-        text = f"values of type {text}, separated by commas" if self.is_tuple else text
-        text = f"{text}, or several separated by commas" if self.listed else text
-        return f"{text}, or none" if self.optional else text
-
-
-def _first(kind: Any) -> Any:
-    """Return the first of the types of a union that is not None; any other type itself."""
-    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
-        return kind
-    return next(t for t in typing.get_args(kind) if t is not type(None))
-
-
 def sections(schema: type) -> dict[str, type]:
     """Collect the sub-sections of a schema: name -> schema."""
     hints = typing.get_type_hints(schema)
@@ -195,17 +128,6 @@ def settings(schema: type, prefix: str = "", defaults: Any = None) -> dict[str, 
                 metadata["allowed"] = (*(metadata["allowed"] or ()), *metadata["table"])
             found[name] = Setting(name, hints[field.name], default, **metadata)
     return found
-
-
-PLAIN: dict[str, Any] = {
-    "meaning": "",
-    "allowed": None,
-    "check": None,
-    "table": None,
-    "changes_result": True,
-    "read_by": (),
-}
-"""Metadata of a field that is not made by `setting`, such as one of a row's own settings."""
 
 
 def parse(text: str, leaf: Setting) -> Any:

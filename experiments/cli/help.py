@@ -36,7 +36,7 @@ def table(leaves: Iterable[Setting], *, prefix: str = "", width: int = 100, requ
 
 def _row(cells: Iterable[str], text: list[str], sizes: list[int]) -> str:
     first = GAP + GAP.join(cell.ljust(size) for cell, size in zip(cells, sizes, strict=True)) + GAP
-    return "\n".join(((first if i == 0 else " " * len(first)) + line).rstrip() for i, line in enumerate(text))
+    return "\n".join(((first if i == 0 else " " * len(first)) + line).rstrip() for i, line in enumerate(text or [""]))
 
 
 def _default(leaf: Setting, required: object) -> str:

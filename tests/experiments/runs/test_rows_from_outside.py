@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 
@@ -46,15 +47,9 @@ def test_a_registered_row_that_is_not_there_needs_its_module_or_consent(workdir)
 
 
 def test_a_run_whose_row_is_not_there_is_compared(workdir):
-    (one, other) = read_results([str(workdir), _copy(workdir)])
+    (one, other) = read_results([str(workdir), str(shutil.copytree(workdir, workdir.with_name("copy")))])
     assert one.setting("data.files.format") == other.setting("data.files.format") == "semicolons"
     assert settings.differences(one.config, other.config) == []
-
-
-def _copy(workdir):
-    import shutil
-
-    return str(shutil.copytree(workdir, workdir.with_name("copy")))
 
 
 def test_code_that_has_changed_is_named_when_the_run_is_opened_and_trained_again(workdir, own_module, capsys):
