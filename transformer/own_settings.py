@@ -121,7 +121,7 @@ def named_rows(schema: type, values: Mapping[str, Any], name: str = "") -> dict[
     for key, value in values.items():
         full = f"{name}.{key}".lstrip(".")
         table = fields[key].metadata.get("table") if key in fields else None
-        if isinstance(value, Row):
+        if table is not None and isinstance(value, Row):
             named[key] = table.name_of(value, full)
         elif table is not None and isinstance(value, list):
             named[key] = [table.name_of(part, full) for part in value]

@@ -124,7 +124,7 @@ SOURCES: Table[Source] = Table(
 )
 
 FORMATS: Table[Format] = Table(
-    "file format",
+    "file_format",
     Format,
     "experiments.data.sources.formats:ROWS",
     make=_of_every_kind(Format),
