@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from transformer.errors import UserError, look_up, path_of, problem, shorten, unknown, with_article
+from transformer.errors import UserError, look_up, path_of, problem, shorten, unknown, with_article, written
 
 OWN = "_settings"
 """Ending of the section with a row's own settings: `position` -> `position_settings`."""
@@ -188,7 +188,7 @@ class Table(Mapping[str, R], Generic[R]):
         if self._make is not None and callable(value):
             return self._make(value)
         kind = with_article(type(value).__name__)
-        raise problem(f"{what} {shown or shorten(repr(value))} is {kind}", expected=self.expected)
+        raise problem(f"{what} {shown or shorten(written(value))} is {kind}", expected=self.expected)
 
     def check(self, row: R, what: str) -> None:
         """Check a row from outside. Raises a UserError if it cannot be used."""

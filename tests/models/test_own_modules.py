@@ -166,7 +166,11 @@ BAD = [
     ("feed_forward", 3, "model.feed_forward 3 is an int; expected a class of a Linen module"),
     ("feed_forward", lambda config: config, "the module of a FeedForwardRow is no class of a Linen module"),
     ("feed_forward", nn.Dense, "model.feed_forward .*Dense' fails on a small example.*called with .x_BTD, recorder"),
-    ("feed_forward", Alone, r"no axes in its row.*got feed_forward.w. Give the row parameters=.\"feed_forward.w\""),
+    (
+        "feed_forward",
+        Alone,
+        r"feed_forward.w has no row in .*AXES. Add one; or give the row of a table.*\"feed_forward.w\"",
+    ),
     (
         "feed_forward",
         FeedForwardRow(Alone, {"feed_forward.w": Parameter("D")}),

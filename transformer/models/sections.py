@@ -148,11 +148,11 @@ class RecurrentConfig:
         return len(CELLS[self.cell].gates)
 
 
-def changed(config: Any) -> dict[str, Any]:
+def changed(settings: Any) -> dict[str, Any]:
     """Return the settings of a config that are not at their defaults, as a nested dict."""
-    values, defaults = schema.to_dict(config), schema.to_dict(type(config)())
+    values, defaults = schema.to_dict(settings), schema.to_dict(type(settings)())
     own = {name: value for name, value in values.items() if value != defaults[name]}
-    for section in schema.sections(type(config)):
+    for section in schema.sections(type(settings)):
         part = values[section]
         own[section] = {name: value for name, value in part.items() if value != defaults[section][name]}
     return own

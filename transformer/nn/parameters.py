@@ -148,8 +148,9 @@ def find_axes(owner: str, name: str, rows: Brought | None = None) -> Axes:
     """Find the axes of `owner.name`; `rows` are the parameters that a row of a table brings along."""
     text = rows[name].axes if rows and name in rows else _match(AXES, owner, name)
     if text is None:
-        what, full = "a parameter has no axes in its row, nor in transformer.nn.parameters.AXES", f"{owner}.{name}"
-        raise problem(what, got=full, do=f'Give the row parameters={{"{full}": Parameter("D -> F")}}, or its axes.')
+        full = f"{owner}.{name}"
+        do = f'Add one; or give the row of a table that brings it along parameters={{"{full}": Parameter("D -> F")}}.'
+        raise problem(f"parameter {full} has no row in transformer.nn.parameters.AXES", do=do)
     return parse_axes(text)
 
 
