@@ -270,7 +270,7 @@ def register(axis: str, name: str, row: Any, *, module: str | None = None) -> No
     """
     if axis not in TABLES:
         raise unknown("axis", axis, TABLES)
-    TABLES[axis].add(name, row, _module_of_the_caller())
+    TABLES[axis].add(name, row, module or _module_of_the_caller())
 
 
 def _module_of_the_caller() -> str:
