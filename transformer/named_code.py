@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from transformer.errors import problem, shorten
+from transformer.nested import types_of
 from transformer.tables import is_section
 
 DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -27,7 +28,7 @@ def named_code(schema: type, values: Mapping[str, Any], name: str = "") -> dict[
         values: a nested dict of settings, as a file holds them.
         name: full name of the section.
     """
-    hints = typing.get_type_hints(schema)
+    hints = types_of(schema)
     found: dict[str, str] = {}
     for field in dataclasses.fields(schema):
         full, value = f"{name}.{field.name}".lstrip("."), values.get(field.name)

@@ -1,6 +1,8 @@
 """Settings by their full names, and as nested dicts: {"model": {"width": 8}} is model.width = 8."""
 
 import dataclasses
+import functools
+import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -15,6 +17,12 @@ class Schema(Protocol):
 
 
 T = TypeVar("T", bound=Schema)
+
+
+@functools.cache
+def types_of(schema: type) -> dict[str, Any]:
+    """Return the types of a schema's fields by name; evaluated once for each schema."""
+    return typing.get_type_hints(schema)
 
 
 def to_dict(instance: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from transformer.errors import problem
 from transformer.named_code import DOTTED_PATH
+from transformer.nested import types_of
 from transformer.tables import OWN, Row, Table
 
 
@@ -27,7 +28,7 @@ def extended(schema: type, values: Mapping[str, Any], name: str = "", *, import_
     Raises:
         UserError: code that a path names cannot be imported, or is no row of its table.
     """
-    hints = typing.get_type_hints(schema)
+    hints = types_of(schema)
     sections: dict[str, type] = {}
     own: dict[str, Any] = {}
     for field in dataclasses.fields(schema):
@@ -98,7 +99,7 @@ def is_own(schema: type, name: str) -> bool:
 def without_leftovers(schema: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested values without the own settings of rows that they do not choose any more."""
     schema = extended(schema, values)
-    hints = typing.get_type_hints(schema)
+    hints = types_of(schema)
     now = {field.name for field in dataclasses.fields(schema)}
     kept: dict[str, Any] = {}
     for name, value in values.items():
@@ -116,7 +117,7 @@ def named_rows(schema: type, values: Mapping[str, Any], name: str = "") -> dict[
         UserError: a row that no name or path stands for.
     """
     fields = {field.name: field for field in dataclasses.fields(schema)}
-    hints = typing.get_type_hints(schema)
+    hints = types_of(schema)
     named: dict[str, Any] = {}
     for key, value in values.items():
         full = f"{name}.{key}".lstrip(".")

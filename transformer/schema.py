@@ -15,7 +15,7 @@ from transformer.errors import UserError, nearest, problem, typographic, unknown
 from transformer.leaves import PLAIN as PLAIN
 from transformer.leaves import Setting as Setting
 from transformer.named_code import DOTTED_PATH
-from transformer.nested import flatten, to_dict, with_values
+from transformer.nested import flatten, to_dict, types_of, with_values
 from transformer.own_settings import extended, is_own
 from transformer.ranges import (
     LARGEST,
@@ -103,7 +103,7 @@ def setting(
 
 def sections(schema: type) -> dict[str, type]:
     """Collect the sub-sections of a schema: name -> schema."""
-    hints = typing.get_type_hints(schema)
+    hints = types_of(schema)
     return {f.name: hints[f.name] for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])}
 
 
@@ -114,7 +114,7 @@ def settings(schema: type, prefix: str = "", defaults: Any = None) -> dict[str, 
         prefix: written before each name.
         defaults: an instance with the defaults; None: the schema's own.
     """
-    hints = typing.get_type_hints(schema)
+    hints = types_of(schema)
     found = {}
     for field in dataclasses.fields(schema):
         name = prefix + field.name
