@@ -62,8 +62,10 @@ VALUES = {
     "model.class_head.classes": ("99",),
     "model.attention.score_modifier": ("tests.fixtures.own_masks:halve",),
     "model.attention.mask": ("tests.fixtures.own_masks:band",),
+    "model.feed_forward": ("tests.fixtures.own_modules:normed_hidden",),
     "model.relative.max_distance": ("200",),
     "task.name": ("classification",),
+    "task.metrics": ("tests.fixtures.own_metrics:letters",),
     "data.path": ("FOLDER/b.jsonl",),
     "data.source_path": ("FOLDER/b.txt",),
     "data.target_path": ("FOLDER/a.txt",),
@@ -166,7 +168,7 @@ def resolved(flags: dict[str, str]) -> Config:
 def values_of(name: str) -> list[str]:
     """List texts of values of a setting that decides over others."""
     leaf = LEAVES[name]
-    if leaf.allowed is None and leaf.part_type is not bool:
+    if not leaf.allowed and leaf.part_type is not bool:
         values = VALUES.get(name) or (schema.show(another(name)),)
     else:
         values = [schema.show(value) for value in leaf.allowed or (True, False)]

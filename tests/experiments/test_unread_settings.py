@@ -50,7 +50,7 @@ def another(name: str):
     """A value of the setting that is not its default."""
     leaf = LEAVES[name]
     if name in FUNCTIONS:
-        return FUNCTIONS[name]
+        return (FUNCTIONS[name],) if leaf.is_tuple else FUNCTIONS[name]
     if leaf.allowed is not None:
         return next(value for value in leaf.allowed if value != leaf.default)
     if leaf.is_tuple:

@@ -205,9 +205,9 @@ def test_an_objective_that_the_architecture_cannot_have_is_a_user_error_that_nam
 
 
 READ = {
-    ("text_to_text", None, "decoder_only"): {"bidirectional_prefix", "bleu"},
-    ("text_to_text", None, "seq2seq"): {"bleu"},
-    ("classification", None, "decoder_only"): set(),
+    ("text_to_text", None, "decoder_only"): {"bidirectional_prefix", "bleu", "metrics"},
+    ("text_to_text", None, "seq2seq"): {"bleu", "metrics"},
+    ("classification", None, "decoder_only"): {"metrics"},
     ("language_modelling", None, "decoder_only"): {"objective", "context", "segments", "bidirectional_prefix"},
     ("language_modelling", None, "encoder_only"): {"objective", "context", "segments", "mask_rate"},
     ("language_modelling", None, "seq2seq"): {"objective", "context", "segments", "mask_rate", "mean_span"},
