@@ -78,6 +78,15 @@ def _registered(config: Mapping[str, Any], code: Mapping[str, Mapping[str, str]]
     return {name: f"{values[name]} of {code[name]['module']}" for name in missing if ":" not in values[name]}
 
 
+def _consent(named: Mapping[str, str]) -> str:
+    """Return what to do with code that a stored config names: rows that a module registered may be imported by name."""
+    modules = {text.rpartition(" of ")[2] for text in named.values() if " of " in text}
+    do = "Add --trust_code (in Python trust_code=True) if you trust the file and that code."
+    if not modules or any(" of " not in text for text in named.values()):
+        return do
+    return f"Add --import={','.join(sorted(modules))}, or --trust_code (in Python trust_code=True), if you trust it."
+
+
 def _new_place(stored: Mapping[str, Any], name: str, text: str) -> Any:
     """Parse the new value of a setting that names files."""
     names = [name for name, value in stored.items() if value]
@@ -129,5 +138,5 @@ def require_consent(named: Mapping[str, str], file: Path, trust_code: bool) -> N
         raise problem(
             f"{file} names code of Python, which would be run: "
             + ", ".join(f"{name} = {path}" for name, path in named.items()),
-            do="Add --trust_code (in Python trust_code=True) if you trust the file and that code.",
+            do=_consent(named),
         )

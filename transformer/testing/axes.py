@@ -58,7 +58,6 @@ AXES: dict[str, Axis] = {
         "activation": "activation",
         "feed_forward": "feed_forward",
         "block_layout": "norm_placement",
-        "mixer": "mixer",
         "architecture": "architecture",
     }.items()
 }

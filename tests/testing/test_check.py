@@ -1,0 +1,84 @@
+"""The check of a row: what it reports of rows that hold, fail and are exempt, and that it finds a leak."""
+
+import dataclasses
+
+import pytest
+
+from experiments import check as command
+from tests.fixtures.commands import outcome
+from transformer import testing
+from transformer.errors import UserError
+from transformer.ops.scores import Score, dot
+from transformer.tables import TABLES
+from transformer.testing import Axis, axes, check
+
+
+class Numbers:
+    """Examples whose size is a number."""
+
+    sizes = (1, 2, 3)
+
+    def make(self, row, settings, size):
+        return size
+
+
+def toy(monkeypatch, **properties):
+    monkeypatch.setitem(axes.AXES, "score", Axis(Numbers(), tuple(properties.items())))
+
+
+def leaking(query_BTNH, key_BSNH):
+    """A score that reads all keys, those of later tokens as well."""
+    return dot(query_BTNH, key_BSNH) * key_BSNH.mean()
+
+
+def test_a_report_names_what_holds_what_fails_on_the_smallest_example_and_what_is_exempt(monkeypatch):
+    def fails(size):
+        return None if size == 1 else f"wrong by {size}"
+
+    def raises(size):
+        raise ValueError("no such number")
+
+    toy(monkeypatch, fine=lambda size: None, wrong=fails, broken=raises, left=raises)
+    report = check("score", dataclasses.replace(TABLES["score"]["dot"], exempt={"left": "it reads lengths"}))
+    assert not report.passed
+    by_name = {result.property: result for result in report.results}
+    assert {name: result.result for name, result in by_name.items()} == {
+        "fine": "holds",
+        "wrong": "FAILS",
+        "broken": "FAILS",
+        "left": "exempt",
+    }
+    assert by_name["wrong"].detail == "wrong by 2; smallest example found: 2"
+    assert by_name["broken"].detail.startswith("ValueError: no such number (")
+    assert by_name["left"].detail == "it reads lengths"
+    assert "wrong   FAILS   wrong by 2" in str(report)
+
+
+def test_mistakes_are_errors(monkeypatch):
+    toy(monkeypatch, fine=lambda size: None)
+    with pytest.raises(UserError, match="unknown axis with properties to check; got 'scor'.*Did you mean 'score'"):
+        check("scor", "dot")
+    with pytest.raises(UserError, match="exempt from an unknown property; got 'fien'; expected fine"):
+        check("score", Score(dot, exempt={"fien": ""}))
+
+
+def test_the_command_ends_with_one_where_a_property_fails(monkeypatch, capsys):
+    toy(monkeypatch, fine=lambda size: None)
+    assert outcome(command.main, ["additive"], capsys)[0] == 0
+    toy(monkeypatch, wrong=lambda size: "wrong")
+    code, output, _ = outcome(command.main, ["additive"], capsys)
+    assert code == 1
+    assert "score additive\n  wrong  FAILS" in output
+
+
+def test_every_axis_of_a_model_has_its_table():
+    assert set(testing.AXES) <= set(TABLES)
+
+
+@pytest.mark.more
+def test_a_score_of_the_project_passes_and_one_that_leaks_is_found():
+    assert check("score", "additive").passed
+    results = {result.property: result for result in check("score", leaking).results}
+    assert results["future"].result == results["cached"].result == "FAILS"
+    assert "gradient on the token at" in results["future"].detail
+    assert results["lanes"].result == "holds"
