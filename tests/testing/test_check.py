@@ -56,7 +56,7 @@ def test_a_report_names_what_holds_what_fails_on_the_smallest_example_and_what_i
 
 def test_mistakes_are_errors(monkeypatch):
     toy(monkeypatch, fine=lambda size: None)
-    with pytest.raises(UserError, match="unknown axis with properties to check; got 'scor'.*Did you mean 'score'"):
+    with pytest.raises(UserError, match=r"unknown axis with properties to check; got 'scor'.*Did you mean 'score'"):
         check("scor", "dot")
     with pytest.raises(UserError, match="exempt from an unknown property; got 'fien'; expected fine"):
         check("score", Score(dot, exempt={"fien": ""}))
