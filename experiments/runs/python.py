@@ -51,7 +51,7 @@ def train_run(
 @in_python
 def open_run_of(
     workdir: str | os.PathLike,
-    checkpoint: str | int,
+    checkpoint: str | int | None,
     *,
     average_last: int | None,
     read_data: bool,
@@ -66,7 +66,7 @@ def open_run_of(
     return Run(
         open_run(
             folder(workdir),
-            str(checkpoint),
+            None if checkpoint is None else str(checkpoint),
             average_last,
             read_data=read_data,
             trust_code=trust_code,
