@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import settings
-from experiments.runs import session
+from experiments.runs import report
 from experiments.runs.extension import extend, same_rates
 from experiments.runs.open_run import open_run
 from experiments.runs.stored_config import stored_config
@@ -130,13 +130,13 @@ def test_patience_can_only_grow_and_steps_do_not_continue_what_it_has_ended(run)
 def test_a_run_that_is_made_longer_ends_with_the_bits_of_one_that_was_as_long_from_the_start(
     tmp_path, monkeypatch, schedule
 ):
-    monkeypatch.setattr(session, "draw_run", lambda _: {})
+    monkeypatch.setattr(report, "draw_run", lambda _: {})
     given = {"optimizer.schedule": schedule, "training.output.evaluate_every": "3"}
     given |= {"optimizer.decay_fraction": "0.5"} if schedule == "wsd" else {}
 
     def trained(name: str, steps: int) -> dict:
         config, notes = settings.resolve(recipe(), [*given.items(), ("training.steps", str(steps))])
-        assert session.train(config, tmp_path / name, notes, ["experiments.train"]) == 0
+        assert report.train_and_report(config, tmp_path / name, notes, ["experiments.train"]) == 0
         return read_arrays(tmp_path / name / "checkpoints" / str(steps))
 
     trained("longer", 6)

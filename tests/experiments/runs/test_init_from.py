@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import settings
-from experiments.runs import session
+from experiments.runs import report
 from experiments.runs.init_from import InitFrom, check_fit, first_state, read_origin
 from experiments.runs.open_run import open_run
 from experiments.storage.checkpoint_format import read_arrays
@@ -174,11 +174,11 @@ def test_a_run_with_a_checkpoint_does_not_read_its_origin_and_keeps_to_it(origin
 
 @pytest.mark.more
 def test_a_run_trains_on_from_another_and_continues_when_that_is_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "draw_run", lambda _: {})
+    monkeypatch.setattr(report, "draw_run", lambda _: {})
 
     def trained(name: str, steps: int, init: InitFrom | None = None) -> dict[str, np.ndarray]:
         config, notes = settings.resolve(recipe(), [("training.steps", str(steps)), ("optimizer.schedule", "constant")])
-        assert session.train(config, tmp_path / name, notes, ["experiments.train"], init=init) == 0
+        assert report.train_and_report(config, tmp_path / name, notes, ["experiments.train"], init=init) == 0
         return read_arrays(tmp_path / name / "checkpoints" / str(steps))
 
     trained("origin", 4)
