@@ -14,6 +14,7 @@ from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.values import Recipe, as_recipe, flat, plain
 from experiments.runs.python import folder, open_run_of, reporter_of
 from experiments.runs.run import Run, drawing_of
+from experiments.storage.retention import order
 from experiments.sweeping import pictures, summary
 from experiments.sweeping.flags import SweepFlags
 from experiments.sweeping.lanes import use_cores
@@ -77,7 +78,8 @@ class Sweep:
         if first is None:
             raise problem(summary.no_best(self.results))
         lanes = [lane for lane in first.lanes if lane["score"] is not None]
-        chosen = min(lanes, key=lambda lane: self.ranking.worse(lane["score"]))
+        loss, mode = self.ranking.loss, self.ranking.mode
+        chosen = min(lanes, key=lambda lane: order(lane["score"], lane["validation"].get(loss), mode))
         return open_run_of(
             Path(chosen["workdir"]), "best", average_last=None, read_data=True, trust_code=False, paths={}
         )
