@@ -6,7 +6,7 @@ config.json that names code            imported with `trust_code` alone
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,17 @@ def stored_config(
     record = read_record(workdir)
     path = Path(workdir).absolute() / "config.json"
     code = record.get("code", {})
-    named = named_code(settings.Config, record["config"]) | _registered(record["config"], code)
+    registered = _registered(record["config"], code)
+    named = named_code(settings.Config, record["config"]) | registered
+    modules = {code[name]["module"] for name in registered} if registered.keys() == named.keys() else ()
     if trust_code:
         import_modules({code[name]["module"] for name in named if name in code})
     try:
         config = settings.from_json_dict(record["config"])
     except UserError as error:
-        require_consent(named, path, trust_code)
+        require_consent(named, path, trust_code, modules)
         raise UserError(f"in {path}: {error}") from error
-    require_consent(named, path, trust_code)
+    require_consent(named, path, trust_code, modules)
     values = {**record["config"], "data": settings.to_json_dict(config)["data"]}
     stored = {name: values["data"][name.removeprefix("data.")] for name in PATHS}
     new = {name: _new_place(stored, name, text) for name, text in paths}
@@ -76,15 +78,6 @@ def _registered(config: Mapping[str, Any], code: Mapping[str, Mapping[str, str]]
         if leaf is not None and isinstance(values[name], str) and values[name] not in (leaf.allowed or ())
     ]
     return {name: f"{values[name]} of {code[name]['module']}" for name in missing if ":" not in values[name]}
-
-
-def _consent(named: Mapping[str, str]) -> str:
-    """Return what to do with code that a stored config names: rows that a module registered may be imported by name."""
-    modules = {text.rpartition(" of ")[2] for text in named.values() if " of " in text}
-    do = "Add --trust_code (in Python trust_code=True) if you trust the file and that code."
-    if not modules or any(" of " not in text for text in named.values()):
-        return do
-    return f"Add --import={','.join(sorted(modules))}, or --trust_code (in Python trust_code=True), if you trust it."
 
 
 def _new_place(stored: Mapping[str, Any], name: str, text: str) -> Any:
@@ -127,16 +120,20 @@ def origin_named(workdir: Path) -> Iterator[None]:
         raise UserError(f"{str(error).rstrip('.')}. The run in {workdir}{where}. {do}") from error
 
 
-def require_consent(named: Mapping[str, str], file: Path, trust_code: bool) -> None:
+def require_consent(named: Mapping[str, str], file: Path, trust_code: bool, modules: Iterable[str] = ()) -> None:
     """Raise a UserError that names the code of a stored config, unless there is consent to run it.
 
     Args:
         named: full name of a setting -> the path of its code, as `named_code` collects them.
         file: the file, for the error.
+        modules: those that register all of it, which may be imported by name.
     """
     if named and not trust_code:
+        do = "Add --trust_code (in Python trust_code=True) if you trust the file and that code."
+        if names := ",".join(sorted(modules)):
+            do = f"Add --import={names}, or --trust_code (in Python trust_code=True), if you trust it."
         raise problem(
             f"{file} names code of Python, which would be run: "
             + ", ".join(f"{name} = {path}" for name, path in named.items()),
-            do=_consent(named),
+            do=do,
         )

@@ -1,9 +1,11 @@
 """The proof of resuming succeeds where it should, fails where it should, and never proves nothing."""
 
+import contextlib
 import dataclasses
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,15 @@ time.sleep(60)
 
 def test_progress_is_shown_while_a_run_trains_and_the_run_ends_with_the_goal(tmp_path, monkeypatch):
     script = TRAINING.format(workdir=str(tmp_path / "run"))
-    monkeypatch.setattr(verify_resume, "child", lambda _, log: processes.child([sys.executable, "-c", script], log))
+
+    @contextlib.contextmanager
+    def child(_, log):
+        with processes.child([sys.executable, "-c", script], log) as process:
+            while not log.read_text():  # a slow machine takes its time to start it
+                time.sleep(0.001)
+            yield process
+
+    monkeypatch.setattr(verify_resume, "child", child)
     monkeypatch.setattr(verify_resume, "LINE_SECONDS", 0.1)
     console = Console(file=io.StringIO())
     assert Trainer(["--config=x.py"], 20, console).run(tmp_path / "run", "at once, 20 steps", 20) == 20
