@@ -39,9 +39,9 @@ class Evaluation:
         strategy = decoding.chosen()
         continue_ = functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy)
         if strategy.random:
-            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch, key=key))
+            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch, key=key).tokens)
         else:
-            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch))
+            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch).tokens)
         self._classify = jax.jit(lambda params, batch: model.apply(params, batch)["class_logits"])
 
     def score(self, params: Any, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, float]:

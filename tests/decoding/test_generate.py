@@ -46,7 +46,7 @@ def slow(model, inputs, end):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_generate_is_a_slow_loop_over_apply(architecture):
     model, inputs = tiny(architecture, position="learned", tie_embeddings=False), prompted(architecture)
-    run = jax.jit(lambda p, b, end: generate(model.model, p, b, steps=STEPS, end=end))
+    run = jax.jit(lambda p, b, end: generate(model.model, p, b, steps=STEPS, end=end).tokens)
     free = slow(model, inputs, end=-1)
     np.testing.assert_array_equal(run(model.params, inputs, -1), free)
     ends = [int(end) for end in np.unique(free)]
@@ -77,7 +77,8 @@ def test_generation_stops_when_every_example_has_ended():
             jax.debug.callback(lambda: calls.append(1))
             return jnp.full(len(logits_BV), 1, jnp.int32)
 
-    run = jax.jit(lambda p, b, end: generate(model.model, p, b, steps=STEPS, end=end, strategy=Scripted(), padding=9))
+    settings = {"steps": STEPS, "strategy": Scripted(), "padding": 9}
+    run = jax.jit(lambda p, b, end: generate(model.model, p, b, end=end, **settings).tokens)
     tokens = run(model.params, inputs, 1)
     jax.effects_barrier()
     assert len(calls) == 1
@@ -123,7 +124,7 @@ def test_generating_past_the_table_of_learned_positions_is_an_error():
 
 def test_an_example_whose_logits_are_unknown_has_padding_and_the_others_their_tokens():
     model, inputs = tiny("decoder_only", position="rotary"), prompted("decoder_only")
-    run = jax.jit(lambda p, b: generate(model.model, p, b, steps=STEPS, end=None, padding=9))
+    run = jax.jit(lambda p, b: generate(model.model, p, b, steps=STEPS, end=None, padding=9).tokens)
     right = np.asarray(run(model.params, inputs))
     found = run(model.params, {**inputs, "target": inputs["target"].at[1, 0].set(-1)})
     np.testing.assert_array_equal(found, np.where(np.arange(B)[:, None] == 1, 9, right))

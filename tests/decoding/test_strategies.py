@@ -205,8 +205,8 @@ def written():
     model = tiny("decoder_only", position="rotary")
     prompt = {"target": batch()["target"][:, :3], "target_lengths": jnp.array([3, 1, 2])}
     run = jax.jit(
-        lambda key, strategy: generate(
-            model.model, model.params, prompt, steps=STEPS, end=None, strategy=strategy, key=key
+        lambda key, strategy: (
+            generate(model.model, model.params, prompt, steps=STEPS, end=None, strategy=strategy, key=key).tokens
         ),
         static_argnums=1,
     )

@@ -120,7 +120,7 @@ def test_an_architecture_of_ones_own_looks_back_alone_and_decodes_as_it_reads():
 def test_an_architecture_of_ones_own_exports_its_generation():
     model, params = of_averages()
     prompt = {"target": batch()["target"][:, :3], "target_lengths": jnp.array([3, 2, 1])}
-    run = jax.jit(lambda params, prompt: generate(model, params, prompt, steps=3, end=1))
+    run = jax.jit(lambda params, prompt: generate(model, params, prompt, steps=3, end=1).tokens)
     exported = export.export(run, platforms=("cpu", "cuda"))(params, prompt)
     loaded = export.deserialize(exported.serialize())
     np.testing.assert_array_equal(loaded.call(params, prompt), run(params, prompt))

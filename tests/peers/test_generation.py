@@ -43,10 +43,10 @@ def test_greedy_tokens_and_ends_are_those_of_hugging_face(name, torch, hugging_f
     batch = {"target": jnp.asarray(prompts_BT, jnp.int32), "target_lengths": jnp.asarray(LENGTHS_B, jnp.int32)}
     ours = jax.jit(functools.partial(generate, model), static_argnames=("steps", "end", "padding"))
     settings = {"steps": STEPS, "padding": PADDING}
-    np.testing.assert_array_equal(ours(params, batch, end=None, **settings), endless_BM)
+    np.testing.assert_array_equal(ours(params, batch, end=None, **settings).tokens, endless_BM)
     ends = [end for end in np.unique(endless_BM[:, 1:-1]) if not np.all(endless_BM == end, axis=1).any()]
     assert ends, "no token ends an example in the middle"
     for end in map(int, ends[:3]):  # some examples end in the middle, others run on
         expected_BM = generated_by_hugging_face(theirs, torch, prompts_BT, end)
         assert not np.array_equal(expected_BM, endless_BM)
-        np.testing.assert_array_equal(ours(params, batch, end=end, **settings), expected_BM)
+        np.testing.assert_array_equal(ours(params, batch, end=end, **settings).tokens, expected_BM)

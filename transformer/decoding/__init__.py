@@ -1,6 +1,27 @@
-"""Generation of text: one loop over `start` and `step` of any model."""
+"""Generation of text: one engine over `start` and `step` of any model."""
 
+from transformer.decoding.config import STRATEGIES, DecodingConfig, StrategyRow
+from transformer.decoding.constraint import Constraint, any_of, matching, only
 from transformer.decoding.generate import generate
-from transformer.decoding.strategies import STRATEGIES, DecodingConfig, Greedy, Sampling
+from transformer.decoding.generated import Generated
+from transformer.decoding.rules import Allowed, MinLength, NoRepeatNgram, RepetitionPenalty
+from transformer.decoding.strategies import Beam, Greedy, Sampling
 
-__all__ = ["STRATEGIES", "DecodingConfig", "Greedy", "Sampling", "generate"]
+__all__ = [
+    "STRATEGIES",
+    "Allowed",
+    "Beam",
+    "Constraint",
+    "DecodingConfig",
+    "Generated",
+    "Greedy",
+    "MinLength",
+    "NoRepeatNgram",
+    "RepetitionPenalty",
+    "Sampling",
+    "StrategyRow",
+    "any_of",
+    "generate",
+    "matching",
+    "only",
+]

@@ -3,27 +3,49 @@
     logits, cache, _ = model.start(params, prompt);       token = strategy.choose(logits)
     repeat: logits, cache, _ = model.step(params, token, cache);  token = strategy.choose(logits)
 
-The loop is a `while` in one compiled program; nothing is computed after the last example's end token.
+The loop is a `while` in one compiled program; nothing is computed after the last example's end token. Strategies that
+choose no token by itself have a search of their own (`beam`).
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Int
 
-from transformer.decoding.strategies import Greedy, Sampling
+from transformer.decoding import beam
+from transformer.decoding.generated import Generated
+from transformer.decoding.rules import Rule, Rules, State, Stop
+from transformer.decoding.strategies import Beam, Greedy
 from transformer.errors import problem
-from transformer.models.batch import known
+from transformer.models import compiled
+from transformer.models.batch import ENTRIES, known
 from transformer.models.build import Batch, Cache, Model, Params
 from transformer.models.entries import whole_numbers
 from transformer.ops.keys import as_key
 
-State = tuple[Array, Array, Array, Array, Cache]
-"""Index of the next token, the last tokens B, all tokens B T, booleans B of the ended examples, and the cache."""
+
+class Loop(NamedTuple):
+    """The state of the loop.
+
+    Attributes:
+        written: number of tokens.
+        last_B: the last tokens.
+        found: what is written so far.
+        ended_B: True where an example has ended.
+        cache: of the model.
+        rules: states of the rules.
+    """
+
+    written: Array | int
+    last_B: Array
+    found: Generated
+    ended_B: Array
+    cache: Cache
+    rules: State
 
 
 def generate(
@@ -32,17 +54,20 @@ def generate(
     batch: Batch | ArrayLike,
     *,
     steps: int,
-    end: int | Array | None,
-    strategy: Greedy | Sampling = Greedy(),
+    end: int | Array | Sequence[int] | None,
+    strategy: Any = Greedy(),
+    rules: Sequence[Rule] = (),
     padding: int | Array = 0,
     key: ArrayLike | None = None,
-) -> Int[Array, "B steps"]:
+) -> Generated:
     """Continue each example of a batch; pure, to be jitted with `steps` static.
 
     Args:
         batch: as for `model.start`.
         steps: most tokens generated.
-        end: the token that ends an example; it is part of the result. None: no token does.
+        end: the token that ends an example, or several; it is part of the result. None: no token does.
+        strategy: Greedy(), Sampling(...), Beam(...), or an object with `choose` and `random` of your own.
+        rules: what may be written, such as RepetitionPenalty, NoRepeatNgram, MinLength, Allowed.
         padding: what stands after the end.
         key: a key or a seed, for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
 
@@ -51,48 +76,113 @@ def generate(
             raises.
 
     Returns:
-        The tokens of each example; `padding` after its end token, and from where on its logits are NaN (see
-        `model.start`).
+        The tokens of each example, their number and log-probability; `padding` after the end token, and from where on
+        the logits are NaN (see `model.start`).
 
     >>> import transformer
     >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7, width=8, num_heads=2, num_layers=1))
     >>> prompt = {"target": jnp.ones((2, 3), int), "target_lengths": jnp.array([3, 1])}
-    >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).shape
+    >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).tokens.shape
     (2, 4)
     """
-    if isinstance(strategy, type) or not hasattr(strategy, "choose") or not hasattr(strategy, "random"):
-        raise problem("not a strategy", got=repr(strategy), expected="an object", do="Pass Greedy() or Sampling(...).")
+    if isinstance(strategy, type) or not (hasattr(strategy, "choose") or isinstance(strategy, Beam)):
+        do = "Pass Greedy(), Sampling(...) or Beam(...)."
+        raise problem("not a strategy", got=repr(strategy), expected="an object", do=do)
     if strategy.random and key is None:
         raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
-    end = None if end is None else _token(end, model.config.vocab_size or 0)
-    padding = jnp.asarray(whole_numbers("padding", padding))
-    typed = None if key is None else as_key(key)
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise problem("not a rule", got=repr(rule), expected="an object with start, apply and read")
+    vocabulary = model.config.vocab_size or 0
+    ends = () if end is None else tuple(end) if isinstance(end, list | tuple) else (end,)
+    stop = Stop(tuple(_token(one, vocabulary) for one in ends), jnp.asarray(whole_numbers("padding", padding)))
     logits_BV, cache, _ = model.start(params, batch, steps=steps)
-    B = logits_BV.shape[0]
+    plan = Plan(model, strategy, tuple(rules), int(steps))
+    read = {name: jnp.asarray(x) for name, x in cast(Batch, batch).items() if name in ENTRIES}
+    begun = Begun(params, read, logits_BV, cache, stop, None if key is None else as_key(key))
+    if compiled.is_part_of_a_program(begun) or not _is_hashable(plan):
+        return _written(plan, begun)
+    return _program(plan, begun)
 
-    def choose(index: Array | int, logits_BV: Array, ended_B: Array) -> tuple[Array, Array]:
-        """Return the tokens, and which examples have ended."""
-        drawn = None if typed is None else jax.random.fold_in(typed, index)
-        chosen_B = strategy.choose(logits_BV, drawn)
-        unknown_B = jnp.isnan(jnp.max(logits_BV, axis=-1))
-        tokens_B, ended_B = jnp.where(ended_B | unknown_B, padding, chosen_B), ended_B | unknown_B
-        return tokens_B, ended_B if end is None else ended_B | (chosen_B == end)
 
-    def unfinished(state: State) -> Array:
-        index, _, _, ended_B, _ = state
-        return (index < steps) & ~jnp.all(ended_B)
+class Plan(NamedTuple):
+    """What the program of a generation is compiled for, beside shapes."""
 
-    def advance(state: State) -> State:
-        index, last_B, tokens_BT, ended_B, cache = state
-        logits_BV, cache, _ = model.step(params, last_B, cache)
-        chosen_B, ended_B = choose(index, logits_BV, ended_B)
-        tokens_BT = jax.lax.dynamic_update_slice_in_dim(tokens_BT, chosen_B[:, None], index, axis=1)
-        return index + 1, chosen_B, tokens_BT, ended_B, cache
+    model: Model
+    strategy: Any
+    rules: tuple[Rule, ...]
+    steps: int
 
-    chosen_B, ended_B = choose(0, logits_BV, jnp.zeros(B, bool))
-    tokens_BT = jnp.full((B, steps), padding, jnp.int32).at[:, 0].set(chosen_B)
-    state = (jnp.ones((), jnp.int32), chosen_B, tokens_BT, ended_B, cache)
-    return jax.lax.while_loop(unfinished, advance, state)[2]
+
+class Begun(NamedTuple):
+    """The arrays that the program of a generation reads: parameters, batch, what `start` returned, the end, the key."""
+
+    params: Params
+    batch: dict[str, Array]
+    logits_BV: Array
+    cache: Cache
+    stop: Stop
+    key: Array | None
+
+
+def _written(plan: Plan, begun: Begun) -> Generated:
+    """Write the answers, the prompt being read."""
+    joined = Rules(plan.rules, plan.steps)
+    if isinstance(plan.strategy, Beam):
+        return beam.search(plan.model, plan.strategy, joined, begun)
+    return _loop(plan.model, plan.strategy, joined, begun)
+
+
+_program = jax.jit(_written, static_argnums=0)
+
+
+def _is_hashable(plan: Plan) -> bool:
+    try:
+        hash(plan)
+    except TypeError:  # a temperature is an array, a rule holds one
+        return False
+    return True
+
+
+def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
+    """Choose the tokens of each example one after the other."""
+    params, batch, logits_BV, cache, stop, key = begun
+    B, steps = logits_BV.shape[0], rules.steps
+
+    def write(loop: Loop, logits_BV: Array) -> Loop:
+        """Choose the next token of each example that has not ended."""
+        drawn = None if key is None else jax.random.fold_in(key, loop.written)
+        ruled_BV = rules.apply(logits_BV.astype(jnp.float32), loop.rules, loop.written)
+        chosen_B = strategy.choose(ruled_BV, drawn)
+        ended_B = loop.ended_B | jnp.isnan(jnp.max(logits_BV, axis=-1))
+        chosen_B = jnp.where(ended_B, stop.padding, chosen_B)
+        tokens_BT, lengths_B, scores_B = loop.found
+        tokens_BT = jax.lax.dynamic_update_slice_in_dim(tokens_BT, chosen_B[:, None], loop.written, axis=1)
+        log_B = _log_probability(logits_BV, chosen_B)
+        found = Generated(
+            tokens_BT, lengths_B + ~ended_B, scores_B + jnp.where(ended_B & ~jnp.isnan(log_B), 0.0, log_B)
+        )
+        state = rules.read(loop.rules, chosen_B, loop.written)
+        return Loop(loop.written + 1, chosen_B, found, ended_B | stop.is_end(chosen_B), loop.cache, state)
+
+    def unfinished(loop: Loop) -> Array:
+        return (loop.written < steps) & ~jnp.all(loop.ended_B)
+
+    def advance(loop: Loop) -> Loop:
+        logits_BV, cache, _ = model.step(params, loop.last_B, loop.cache)
+        return write(loop._replace(cache=cache), logits_BV)
+
+    empty = Generated(jnp.full((B, steps), stop.padding, jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B))
+    first = Loop(0, jnp.zeros(B, jnp.int32), empty, jnp.zeros(B, bool), cache, rules.start(batch, B))
+    first = write(first, logits_BV)._replace(written=jnp.ones((), jnp.int32))
+    return jax.lax.while_loop(unfinished, advance, first).found
+
+
+def _log_probability(logits_BV: Array, token_B: Array) -> Array:
+    """Compute the log-probability of a token of each example."""
+    logits_BV = logits_BV.astype(jnp.float32)
+    own_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=1, mode="clip")[:, 0]
+    return own_B - jax.nn.logsumexp(logits_BV, axis=-1)
 
 
 def _token(end: Any, size: int) -> Array:

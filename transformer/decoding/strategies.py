@@ -1,8 +1,10 @@
-"""Strategies to choose the next token from its logits: a row of STRATEGIES each.
+"""Strategies to choose the next token from its logits, or the answer; `config.STRATEGIES` lists them.
 
 greedy    argmax
 sampling  a draw from softmax(logits / temperature), of the k likeliest tokens and of the smallest set of likeliest
           ones that holds probability p     Holtzman et al. 2020, https://arxiv.org/abs/1904.09751
+          of those at least min_p times as likely as the likeliest one     Nguyen et al. 2024, 2407.01082
+beam      the answer of the best score among those that continue the W best beginnings; see `beam`
 """
 
 import dataclasses
@@ -17,8 +19,7 @@ from jaxtyping import Float, Int
 from transformer.axes import describe, has_numbers
 from transformer.errors import problem
 from transformer.ops.keys import as_key
-from transformer.read_by import Condition, when
-from transformer.schema import above, at_least, setting
+from transformer.schema import above, at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,10 @@ RANGES = {
     "temperature": above(0.0, 1e6),
     "top_k": at_least(1),
     "top_p": above(0.0, 1.0),
+    "min_p": above(0.0, 1.0),
+    "width": at_least(1),
+    "length_penalty": at_least(-100.0, 100.0),
+    "num_return": at_least(1),
 }
 """Setting of a strategy -> the check of its value."""
 
@@ -70,8 +75,26 @@ KINDS = {
     "temperature": Kind((), False, True, "a number"),
     "top_k": Kind((jnp.integer,), True, False, "a whole number, known when it is compiled, or None"),
     "top_p": Kind((), True, False, "a number, known when it is compiled, or None"),
+    "min_p": Kind((), True, False, "a number, known when it is compiled, or None"),
+    "width": Kind((jnp.integer,), False, False, "a whole number, known when it is compiled"),
+    "length_penalty": Kind((), False, False, "a number, known when it is compiled"),
+    "num_return": Kind((jnp.integer,), True, False, "a whole number, known when it is compiled, or None"),
 }
 """Setting of a strategy -> its type."""
+
+
+def _check(strategy: Any, name_of_strategy: str) -> None:
+    """Raise a UserError for a setting of a strategy of another type, or outside of its range where it is known."""
+    for name in (field.name for field in dataclasses.fields(strategy) if field.name in RANGES):
+        value, kind, check = getattr(strategy, name), KINDS[name], RANGES[name]
+        if value is None and kind.optional:
+            continue
+        if not kind.holds(value):
+            what = f"{name} of {name_of_strategy} has the wrong type"
+            raise problem(what, got=describe(value), expected=kind.expected)
+        expected = check(value) if isinstance(value, int | float | np.number) else None
+        if expected is not None:
+            raise problem(f"{name} of {name_of_strategy} is out of range", got=value, expected=expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +105,8 @@ class Sampling:
         temperature: divides the logits; above 0, may be traced. As it goes to 0, sampling becomes greedy.
         top_k: as many tokens at most, 1 or more; None: all.
         top_p: the least probability that the tokens kept hold together, after `top_k`; above 0; None or 1: all.
+        min_p: the least probability of a token that is kept, as a share of the likeliest one's, after `top_p`; None:
+            all.
 
     Raises:
         UserError: no number, or one outside of its range, where it is known.
@@ -90,18 +115,11 @@ class Sampling:
     temperature: float | Array = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, check in RANGES.items():
-            value, kind = getattr(self, name), KINDS[name]
-            if value is None and kind.optional:
-                continue
-            if not kind.holds(value):
-                raise problem(f"{name} of sampling has the wrong type", got=describe(value), expected=kind.expected)
-            expected = check(value) if isinstance(value, int | float | np.number) else None
-            if expected is not None:
-                raise problem(f"{name} of sampling is out of range", got=value, expected=expected)
+        _check(self, "sampling")
 
     def choose(self, logits_BV: Float[Array, "B V"], key: Array | None = None) -> Int[Array, "B"]:
         """Choose the token of each example.
@@ -135,6 +153,9 @@ class Sampling:
             needed_BV = needed_BV.at[:, 0].set(True)  # also where top_p is rounded to 0
             lowest_B1 = jnp.min(jnp.where(needed_BV, falling_BV, jnp.inf), axis=-1, keepdims=True)
             logits_BV = jnp.where(logits_BV < lowest_B1, -jnp.inf, logits_BV)
+        if self.min_p is not None:
+            lowest_B1 = jnp.max(logits_BV, axis=-1, keepdims=True) + jnp.log(jnp.float32(self.min_p))
+            logits_BV = jnp.where(logits_BV < lowest_B1, -jnp.inf, logits_BV)
         return logits_BV
 
 
@@ -147,55 +168,32 @@ def _divided(logits_BV: Array, temperature: float | Array) -> Array:
     return jnp.where(in_range_B1, quotient_BV, below_BV / jnp.maximum(temperature, smallest))
 
 
-STRATEGIES: dict[str, type[Greedy | Sampling]] = {"greedy": Greedy, "sampling": Sampling}
-
-
-def settings_of(strategy: type[Greedy | Sampling]) -> tuple[str, ...]:
-    """List the settings that a strategy reads: its fields.
-
-    >>> settings_of(Sampling)
-    ('temperature', 'top_k', 'top_p')
-    """
-    return tuple(field.name for field in dataclasses.fields(strategy))
-
-
-def _strategies_with(name: str) -> Condition:
-    """Return the condition of a setting of some strategies."""
-    return when("decoding.strategy", *(row for row, strategy in STRATEGIES.items() if name in settings_of(strategy)))
-
-
 @dataclasses.dataclass(frozen=True)
-class DecodingConfig:
-    """Settings of generation."""
+class Beam:
+    """Beam search.
 
-    strategy: str = setting(
-        "greedy",
-        "choice of the next token: the likeliest (greedy), or a random one by its probability (sampling)",
-        allowed=STRATEGIES,
-    )
-    max_new_tokens: int | None = setting(
-        None, "maximum length of an answer (tokens); none: that of the longest training target", check=at_least(1)
-    )
-    temperature: float = setting(
-        1.0,
-        "divisor of the logits: below 1 likely tokens are drawn more often, above 1 less often",
-        check=RANGES["temperature"],
-        read_by=_strategies_with("temperature"),
-    )
-    top_k: int | None = setting(
-        None,
-        "number of the likeliest tokens to draw from; none: all",
-        check=RANGES["top_k"],
-        read_by=_strategies_with("top_k"),
-    )
-    top_p: float | None = setting(
-        None,
-        "total probability of the likeliest tokens to draw from; none: 1, all tokens",
-        check=RANGES["top_p"],
-        read_by=_strategies_with("top_p"),
-    )
+    Attributes:
+        width: number of beginnings that are continued side by side, W.
+        length_penalty: an answer scores log-probability / length ** length_penalty; 0: log-probability.
+        early_stopping: when an example is done: True: with W answers; False: where the best beginning, ended now, would
+            score no better than the worst of W answers; "never": where it could not with `steps` tokens either.
+        num_return: number of answers of each example, at most W; None: the best one, without an axis of its own.
 
-    def chosen(self) -> Greedy | Sampling:
-        """Return the strategy with its settings."""
-        row = STRATEGIES[self.strategy]
-        return row(**{name: getattr(self, name) for name in settings_of(row)})
+    Raises:
+        UserError: a value of another type or outside of its range.
+    """
+
+    width: int = 4
+    length_penalty: float = 1.0
+    early_stopping: bool | str = False
+    num_return: int | None = None
+    random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self, "a beam")
+        if self.early_stopping not in (True, False, "never"):
+            what = "early_stopping of a beam is wrong"
+            raise problem(what, got=repr(self.early_stopping), expected='True, False or "never"')
+        if self.num_return is not None and self.num_return > self.width:
+            what = "num_return of a beam is more than its width"
+            raise problem(what, got=self.num_return, expected=f"at most {self.width}")

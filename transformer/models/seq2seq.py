@@ -3,6 +3,8 @@
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762. In C = Attn(X, X'): X is the source, X' the target.
 """
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -30,6 +32,9 @@ from transformer.ops.scores import find
 
 class Seq2Seq(EncoderDecoder):
     """The Transformer of 2017: source B S, target B T -> logits B T V; logits at t are of the token at t + 1."""
+
+    shared_cache: ClassVar[tuple[str, ...]] = ("cross", "source")
+    """Names of what `step` reads of a cache for rows 0 .. W - 1 from row 0, where a beam has W rows for an example."""
 
     def setup(self) -> None:
         super().setup()

@@ -6,6 +6,7 @@ Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.2. X is the s
 X' = X. With fewer key/value heads than query heads: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -172,13 +173,31 @@ class Attention(nn.Module):
         modifiers = OwnModifiers(self.config, self.sublayer, name="modifiers")(inputs.layer)
         parameters = RowParameters(self.config, "score", self.score.parameters, name="score")()
         scoring = Scoring(self.score, parameters, modifiers, self.config.kernels)
-        return record("head", attend_recorded(query_BTNH, key_BSKH, value_BSKH, scoring, inputs))
+        own_BTNH, own = by_source(query_BTNH, inputs, examples=key_BSKH.shape[0])
+        head_BTNH = attend_recorded(own_BTNH, key_BSKH, value_BSKH, scoring, own)
+        return record("head", head_BTNH.reshape(query_BTNH.shape))
 
     def combine(self, head_BTNH: Array, inputs: AttentionInputs) -> Array:
         """Project the heads to the output, B T D; those of differential attention are normalised before."""
         if self.config.attention.differential:
             head_BTNH = HeadNorm(self.config, name="differential")(head_BTNH, inputs.layer)
         return inputs.recorder.record("output", self.linear_map("output", head_BTNH))
+
+
+def by_source(query_BTNH: Array, inputs: AttentionInputs, examples: int) -> tuple[Array, AttentionInputs]:
+    """Return the queries as rows of their sources, where several rows read one: a beam stores a source once.
+
+    Args:
+        query_BTNH: rows 0 .. W - 1 read source 0, the next W source 1, and so on.
+        inputs: their mask may not depend on the query.
+        examples: number of sources.
+    """
+    if query_BTNH.shape[0] == examples:
+        return query_BTNH, inputs
+    positions = inputs.positions
+    if positions is not None and positions.query.ndim == 2:
+        positions = dataclasses.replace(positions, query=positions.query.reshape(examples, -1))
+    return query_BTNH.reshape(examples, -1, *query_BTNH.shape[2:]), inputs._replace(positions=positions)
 
 
 def attend_recorded(

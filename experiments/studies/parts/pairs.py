@@ -174,7 +174,7 @@ def decode_greedily(
     """Generate the greedy answers to `prompts` of `as_prompts`, N M."""
 
     def answers(batch: Batch) -> Array:
-        return generate(model, params, batch, steps=max_answer_length, end=SpecialTokens.end)
+        return generate(model, params, batch, steps=max_answer_length, end=SpecialTokens.end).tokens
 
     return _in_chunks(answers, prompts, at_once)
 

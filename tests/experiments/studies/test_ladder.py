@@ -71,7 +71,7 @@ def test_what_is_written_is_what_each_source_gives_by_itself(held, architecture)
         prompt = frame_for(architecture, held.max_answer_length).prompt(held.check[i][0])
         alone = {name: jnp.asarray(x)[None] for name, x in prompt.items()}
         expected = generate(model, params, alone, steps=held.max_answer_length, end=SpecialTokens.end)
-        assert np.array_equal(found[i], expected[0])
+        assert np.array_equal(found[i], expected.tokens[0])
 
 
 def test_texts_end_at_their_end_token(held):

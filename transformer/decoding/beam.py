@@ -1,0 +1,165 @@
+"""Beam search: the W best beginnings of an answer are continued side by side.
+
+A hypothesis that has ended scores log P(answer) / length ** length_penalty (Wu et al. 2016, 1609.08144, in the simple
+form of `transformers`). In each step the best continuations of all beginnings are ranked by log P; of the first W those
+that end are candidates for the answers, and the best W that do not end go on. An example is done where no beginning can
+score better than its worst answer any more, by the bound that `early_stopping` names.
+
+Examples do not read each other: each is done by itself, and is then left as it is.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from transformer.decoding import rows
+from transformer.decoding.generated import Generated
+from transformer.decoding.rules import Rules, Stop
+from transformer.decoding.strategies import Beam
+from transformer.errors import problem
+from transformer.models.build import Model
+
+
+class Hypotheses(NamedTuple):
+    """Answers, or their beginnings, of each example, the best first.
+
+    Attributes:
+        tokens: B W T, padding behind.
+        scores: by which they are ranked, B W; -inf where there is none.
+        logs: log-probability by the model, B W.
+        lengths: number of tokens, B W; of beginnings, 0.
+    """
+
+    tokens: Array
+    scores: Array
+    logs: Array
+    lengths: Array
+
+    def take(self, index_BW: Array) -> "Hypotheses":
+        """Return those of these indices, in this order."""
+        return Hypotheses(*(_take(x, index_BW) for x in self))
+
+
+class Search(NamedTuple):
+    """The state of the search.
+
+    Attributes:
+        written: number of tokens.
+        running: beginnings.
+        ended: answers.
+        improvable_B: True where an example is not done.
+        last_R: last token of each beginning; R = B W.
+        cache: of the model, R rows.
+        rules: states of the rules, R rows.
+    """
+
+    written: Array
+    running: Hypotheses
+    ended: Hypotheses
+    improvable_B: Array
+    last_R: Array
+    cache: Any
+    rules: Any
+
+
+def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
+    """Search for the best answers of each example.
+
+    Args:
+        begun: of `generate`.
+
+    Raises:
+        UserError: more beams than the vocabulary has tokens.
+    """
+    params, batch, logits_BV, cache, stop, _ = begun
+    (B, V), W, steps = logits_BV.shape, beam.width, rules.steps
+    if W > V:
+        raise problem("a beam is wider than the vocabulary", got=W, expected=f"at most {V} (model.vocab_size)")
+    shared = getattr(model.module, "shared_cache", ())
+    axes = rows.example_axes(lambda b: model.start(params, b, steps=steps)[1], batch, cache, shared)
+    state = rules.start(batch, B)
+    of_rules = rows.first_axis(state)
+    none = jnp.full((B, W), -jnp.inf)
+    empty = Hypotheses(jnp.full((B, W, steps), stop.padding, jnp.int32), none, none, jnp.zeros((B, W), jnp.int32))
+    first = none.at[:, 0].set(0.0)  # all W are the same before the first token
+    begun = Search(
+        written=jnp.zeros((), jnp.int32),
+        running=empty._replace(scores=first, logs=first),
+        ended=empty,
+        improvable_B=jnp.ones(B, bool),
+        last_R=jnp.zeros(B * W, jnp.int32),
+        cache=rows.repeat(cache, axes, W),
+        rules=rows.repeat(state, of_rules, W),
+    )
+
+    def extend(found: Search, logits_RV: Array) -> Search:
+        return _extended(found, logits_RV, beam, stop, rules, axes)
+
+    def advance(found: Search) -> Search:
+        logits_RV, cache, _ = model.step(params, found.last_R, found.cache)
+        return extend(found._replace(cache=cache), logits_RV)
+
+    def unfinished(found: Search) -> Array:
+        return (found.written < steps) & jnp.any(found.improvable_B)
+
+    begun = extend(begun, jnp.repeat(logits_BV, W, axis=0))
+    ended = jax.lax.while_loop(unfinished, advance, begun).ended
+    unknown_B1 = jnp.isnan(jnp.max(logits_BV, axis=-1, keepdims=True))
+    found = Generated(ended.tokens, ended.lengths, jnp.where(unknown_B1, jnp.nan, ended.logs))
+    return Generated(*(x[:, 0] if beam.num_return is None else x[:, : beam.num_return] for x in found))
+
+
+def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Rules, axes: Any) -> Search:
+    """Continue each beginning by a token, given the logits of the next one."""
+    (B, W), V = found.running.scores.shape, logits_RV.shape[-1]
+    logs_RV = jax.nn.log_softmax(logits_RV.astype(jnp.float32))
+    logs_RV = jnp.where(jnp.isnan(logs_RV), -jnp.inf, logs_RV)
+    ranked_RV = rules.apply(logs_RV, found.rules, found.written)
+    total_BC = (found.running.scores[..., None] + ranked_RV.reshape(B, W, V)).reshape(B, W * V)
+
+    # As many as there must be for W of them not to end.
+    score_BK, candidate_BK = jax.lax.top_k(total_BC, min(W * max(2, 1 + len(stop.ends)), W * V))
+    parent_BK, token_BK = candidate_BK // V, (candidate_BK % V).astype(jnp.int32)
+    log_BK = _take(found.running.logs, parent_BK) + _take(logs_RV.reshape(B, W * V), candidate_BK)
+    written_BKT = _take(found.running.tokens, parent_BK).at[:, :, found.written].set(token_BK)
+    length = found.written + 1
+    candidates = Hypotheses(written_BKT, score_BK, log_BK, jnp.full_like(token_BK, length))
+
+    last_B1 = (length >= rules.steps) | (found.cache["remaining"].reshape(B, W)[:, :1] <= 0)
+    ends_BK = stop.is_end(token_BK) | last_B1
+    takes_BK = ends_BK & (jnp.arange(ends_BK.shape[1]) < W) & found.improvable_B[:, None]
+    scaled_BK = score_BK / length.astype(jnp.float32) ** beam.length_penalty
+    answers = candidates._replace(scores=jnp.where(takes_BK, scaled_BK, -jnp.inf))
+    both = Hypotheses(*(jnp.concatenate(pair, axis=1) for pair in zip(found.ended, answers, strict=True)))
+    ended = both.take(jax.lax.top_k(both.scores, W)[1])
+
+    score_BW, chosen_BW = jax.lax.top_k(jnp.where(ends_BK, -jnp.inf, score_BK), W)
+    running = candidates.take(chosen_BW)._replace(scores=score_BW, lengths=jnp.zeros((B, W), jnp.int32))
+    row_R = (_take(parent_BK, chosen_BW) + W * jnp.arange(B)[:, None]).reshape(-1)
+    last_R = _take(token_BK, chosen_BW).reshape(-1)
+    state = rows.take(found.rules, rows.first_axis(found.rules), row_R)
+    return Search(
+        written=length,
+        running=running,
+        ended=ended,
+        improvable_B=found.improvable_B & ~last_B1[:, 0] & _improvable(running, ended, length, beam, rules.steps),
+        last_R=last_R,
+        cache=rows.take(found.cache, axes, row_R),
+        rules=rules.read(state, last_R, found.written),
+    )
+
+
+def _improvable(running: Hypotheses, ended: Hypotheses, length: Array, beam: Beam, steps: int) -> Array:
+    """Return whether a beginning of each example may still score better than its worst answer, B."""
+    worst_B = ended.scores[:, -1]
+    most = jnp.asarray(steps) if beam.early_stopping == "never" and beam.length_penalty > 0 else length
+    best_B = running.scores[:, 0] / most.astype(jnp.float32) ** beam.length_penalty
+    improvable_B = best_B > worst_B
+    return improvable_B & (worst_B == -jnp.inf) if beam.early_stopping is True else improvable_B
+
+
+def _take(x: Array, index_BK: Array) -> Array:
+    """Take entries of the second axis, for each example its own."""
+    return jnp.take_along_axis(x, index_BK.reshape(*index_BK.shape, *[1] * (x.ndim - 2)), axis=1, mode="clip")

@@ -1,0 +1,140 @@
+"""The table of strategies, and the settings of generation."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from transformer.decoding.rules import MinLength, NoRepeatNgram, RepetitionPenalty, Rule
+from transformer.decoding.strategies import RANGES, Beam, Greedy, Sampling
+from transformer.read_by import when_row_reads
+from transformer.schema import above, at_least, not_empty, setting
+from transformer.tables import Choice, Row, Table
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StrategyRow(Row):
+    """A row of STRATEGIES.
+
+    Attributes:
+        make: makes the strategy, an object with `choose(logits_BV, key) -> token_B` and `random`, from the settings
+            that it reads, as keywords; a row with settings also takes `settings`.
+        reads: the settings of section `decoding` that it reads.
+    """
+
+    make: Callable[..., Any]
+    reads: tuple[str, ...] = ()
+
+
+STRATEGIES = Table(
+    "strategy",
+    StrategyRow,
+    {
+        "greedy": StrategyRow(Greedy),
+        "sampling": StrategyRow(Sampling, ("temperature", "top_k", "top_p", "min_p")),
+        "beam": StrategyRow(Beam, ("width", "length_penalty", "early_stopping")),
+    },
+    make=StrategyRow,
+    expected="a class with choose(logits_BV, key) and random, or a transformer.decoding.config.StrategyRow",
+)
+
+RULES: dict[str, Callable[[Any, tuple[int, ...]], Rule]] = {
+    "repetition_penalty": lambda value, ends: RepetitionPenalty(value),
+    "no_repeat_ngram": lambda value, ends: NoRepeatNgram(value),
+    "min_new_tokens": lambda value, ends: MinLength(value, ends),
+}
+"""Setting -> the rule of its value, where it is not none; (value, end tokens) -> rule."""
+
+STOPPING = {"full": True, "heuristic": False, "never": "never"}
+"""Value of decoding.early_stopping -> that of Beam."""
+
+
+def _read_by(name: str) -> Any:
+    return when_row_reads("decoding.strategy", STRATEGIES, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodingConfig:
+    """Settings of generation."""
+
+    strategy: Choice = setting(
+        "greedy",
+        "choice of what is written: the likeliest next token (greedy), a random one by its probability (sampling), the"
+        " best answer of several that are continued side by side (beam)",
+        table=STRATEGIES,
+    )
+    max_new_tokens: int | None = setting(
+        None, "maximum length of an answer (tokens); none: that of the longest training target", check=at_least(1)
+    )
+    temperature: float = setting(
+        1.0,
+        "divisor of the logits: below 1 likely tokens are drawn more often, above 1 less often",
+        check=RANGES["temperature"],
+        read_by=_read_by("temperature"),
+    )
+    top_k: int | None = setting(
+        None,
+        "number of the likeliest tokens to draw from; none: all",
+        check=RANGES["top_k"],
+        read_by=_read_by("top_k"),
+    )
+    top_p: float | None = setting(
+        None,
+        "total probability of the likeliest tokens to draw from; none: 1, all tokens",
+        check=RANGES["top_p"],
+        read_by=_read_by("top_p"),
+    )
+    min_p: float | None = setting(
+        None,
+        "least probability of a token to draw, as a share of the likeliest one's; none: 0, all tokens",
+        check=RANGES["min_p"],
+        read_by=_read_by("min_p"),
+    )
+    width: int = setting(
+        4, "number of beginnings of an answer that a beam continues", check=RANGES["width"], read_by=_read_by("width")
+    )
+    length_penalty: float = setting(
+        1.0,
+        "exponent of the length that divides an answer's log-probability; 0: no division",
+        check=RANGES["length_penalty"],
+        read_by=_read_by("length_penalty"),
+    )
+    early_stopping: str = setting(
+        "heuristic",
+        "end of a beam search: with as many answers as its width (full); where no beginning, ended now, would be among"
+        " the best (heuristic); where none could at the maximum length (never)",
+        allowed=STOPPING,
+        read_by=_read_by("early_stopping"),
+    )
+    repetition_penalty: float | None = setting(
+        None,
+        "divisor of positive logits, and factor of negative ones, of tokens that were written before; none: 1",
+        check=above(0.0, 1e6),
+    )
+    no_repeat_ngram: int | None = setting(
+        None,
+        "length of sequences of tokens that are written at most once; none: any may be repeated",
+        check=at_least(1),
+    )
+    min_new_tokens: int | None = setting(
+        None, "minimum length of an answer before its end token (tokens); none: 0", check=at_least(1)
+    )
+    constraint: str | None = setting(
+        None, "regular expression that an answer matches as a whole; none: any answer", check=not_empty
+    )
+
+    def chosen(self) -> Any:
+        """Return the strategy with its settings."""
+        row = STRATEGIES.of(self, "strategy")
+        values = {name: getattr(self, name) for name in row.reads}
+        if "early_stopping" in values:
+            values["early_stopping"] = STOPPING[values["early_stopping"]]
+        return row.make(**values, **row.own)
+
+    def rules(self, ends: tuple[int, ...]) -> tuple[Rule, ...]:
+        """Return the rules of what may be written, but the constraint, which needs the texts of the tokens.
+
+        Args:
+            ends: tokens that end an answer.
+        """
+        values = {name: getattr(self, name) for name in RULES}
+        return tuple(RULES[name](value, ends) for name, value in values.items() if value is not None)

@@ -1,0 +1,59 @@
+"""Rows of a cache: which axis of each array counts the examples, so that hypotheses can be copied and reordered.
+
+The cache of a model is any tree of arrays: keys and values with a leading L, recurrent states, counters. The axis of
+the examples is the one that grows by 1 where the batch has an example more; an array without it is shared by all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Int
+
+Tree = Any
+"""A nested dict of arrays."""
+
+
+def example_axes(
+    start: Callable[[dict[str, Any]], Tree], batch: Mapping[str, Any], cache: Tree, shared: Sequence[str] = ()
+) -> Tree:
+    """Find the axis of the examples in each array of a cache; nothing is computed.
+
+    Args:
+        start: function of a batch that returns its cache.
+        batch: arrays with a leading B.
+        cache: `start(batch)`.
+        shared: names of parts of the cache that are read once for all hypotheses of an example.
+
+    Returns:
+        A tree like the cache: the index of the axis, -1 where there is none or the part is shared.
+    """
+    larger = {
+        name: jax.ShapeDtypeStruct((np.shape(x)[0] + 1, *np.shape(x)[1:]), jnp.result_type(x))
+        for name, x in batch.items()
+    }
+
+    def axis(path: Any, one: Array, other: jax.ShapeDtypeStruct) -> int:
+        if any(getattr(entry, "key", None) in shared for entry in path):
+            return -1
+        return next((i for i, (b, c) in enumerate(zip(one.shape, other.shape, strict=True)) if b != c), -1)
+
+    return jax.tree_util.tree_map_with_path(axis, cache, jax.eval_shape(start, larger))
+
+
+def repeat(cache: Tree, axes: Tree, count: int) -> Tree:
+    """Return a cache in which each example stands `count` times, one after the other."""
+    return jax.tree.map(lambda x, axis: x if axis < 0 else jnp.repeat(x, count, axis), cache, axes)
+
+
+def take(cache: Tree, axes: Tree, row_R: Int[Array, "R"]) -> Tree:
+    """Return a cache whose row r is the row `row_R[r]` of this one."""
+    return jax.tree.map(lambda x, axis: x if axis < 0 else jnp.take(x, row_R, axis, mode="clip"), cache, axes)
+
+
+def first_axis(tree: Tree) -> Tree:
+    """Return the axes of a tree whose arrays all have a leading axis of the examples."""
+    return jax.tree.map(lambda _: 0, tree)
