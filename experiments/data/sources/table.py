@@ -24,9 +24,12 @@ __all__ = ["ROWS", "SOURCES", "load"]
 DRAWN = ("examples", "evaluation_examples", "dates")
 PATHS = ("path", "source_path", "target_path", "validation_path", "test_path", "files")
 
+ALL_AT_ONCE = {"prefix": "the days, locales and formats of a split are drawn one after another, all days first"}
+"""Exemption of sources whose example i depends on how many are drawn."""
+
 ROWS = {
-    "dates": Source(pairs=dates, reads=DRAWN),
-    "date_language": Source(labels=date_language, reads=DRAWN),
+    "dates": Source(pairs=dates, reads=DRAWN, exempt=ALL_AT_ONCE),
+    "date_language": Source(labels=date_language, reads=DRAWN, exempt=ALL_AT_ONCE),
     "source_code": Source(text=source_code),
     "files": Source(text_files, pair_files, label_files, reads=PATHS),
 }
