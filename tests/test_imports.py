@@ -21,6 +21,7 @@ EXPERIMENTS = [
     "tasks",
     "storage",
     "training",
+    "testing",
     "settings",
     "cli",
     "costs",

@@ -54,7 +54,7 @@ class Example:
             paths = (paths,) if isinstance(paths, str) else tuple(paths)
             files = [read_file(path, "path") for path in paths]
             return dict.fromkeys(self.row.kinds, files)
-        name = next(name for name, row in ROWS.items() if row == self.row)
+        name = str(_own_name(self.row))
         made = {kind: WRITERS[name](kind, self.size) for kind in self.row.kinds}
         return {kind: [_named(text, f"{i}.{name}") for i, text in enumerate(texts)] for kind, texts in made.items()}
 
@@ -89,11 +89,16 @@ class Examples:
         Raises:
             UserError: no path of a file in a format that is not the project's.
         """
-        if "path" not in settings and row not in ROWS.values():
+        if "path" not in settings and _own_name(row) is None:
             what = "a file format of one's own is checked on a file in this format, and none is named"
             raise problem(what, do='Name one: --path=PATH, or settings={"path": PATH}.')
         _config(row, settings)
         return Example(row, settings, size)
+
+
+def _own_name(row: Format) -> str | None:
+    """Return the name of one of the project's formats; None for another one."""
+    return next((name for name, own in ROWS.items() if own.kinds == row.kinds), None)
 
 
 def _config(row: Format, settings: Mapping[str, Any]) -> Any:

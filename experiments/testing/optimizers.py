@@ -16,7 +16,7 @@ from experiments.training.optimizers import OPTIMIZERS, Optimizer, OptimizerConf
 from experiments.training.transformations import AXES, SHAPES
 from experiments.training.update import Parts, State, update_of
 from transformer import schema
-from transformer.testing import Inapplicable
+from transformer.testing import InapplicableError
 
 TOLERANCE = 2e-6
 """Largest difference of parameters of order 1, whose updates are of order 0.01, that float32 explains."""
@@ -164,7 +164,7 @@ def state(example: Example) -> str | None:
 def layers(example: Example) -> str | None:
     """Compare the layers of the stacked matrix with each of them alone."""
     if "matrix" not in example.arrays:
-        raise Inapplicable("nothing is stacked")
+        raise InapplicableError("nothing is stacked")
     path = example.alone["first"][0]
     for layer in range(SHAPES["matrix"][0]):
         params = {**example.params, "matrix": example.params["matrix"][layer : layer + 1]}

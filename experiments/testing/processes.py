@@ -13,7 +13,7 @@ from typing import Any
 from transformer.errors import UserError, look_up, path_of
 from transformer.named_code import import_modules
 from transformer.tables import TABLES, Row
-from transformer.testing import Inapplicable
+from transformer.testing import InapplicableError
 
 SECONDS = 300
 """Longest time of the other process."""
@@ -27,7 +27,7 @@ def in_another_process(axis: str, row: Row, function: Callable[..., Any], **exam
         example: what JSON can hold.
 
     Raises:
-        Inapplicable: no other process finds the row.
+        InapplicableError: no other process finds the row.
         RuntimeError: the other process fails.
     """
     name, module = _name(axis, row)
@@ -59,10 +59,10 @@ def _name(axis: str, row: Row) -> tuple[str, str | None]:
     try:
         name = row.path or TABLES[axis].name_of(row, axis)
     except UserError as error:
-        raise Inapplicable("no name or path stands for the row, so that no other process finds it") from error
+        raise InapplicableError("no name or path stands for the row, so that no other process finds it") from error
     module = None if ":" in name else TABLES[axis].module_of(name)
     if module == "__main__" or name.startswith("__main__:"):
-        raise Inapplicable("the row is of this program alone, so that no other process finds it")
+        raise InapplicableError("the row is of this program alone, so that no other process finds it")
     return name, module
 
 

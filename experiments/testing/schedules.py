@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +12,9 @@ import numpy as np
 from jax import Array
 
 from experiments.training.optimizers import OptimizerConfig
-from experiments.training.schedules import SCHEDULES, Schedule, learning_rate
+from experiments.training.schedules import SCHEDULES, Moment, Schedule, learning_rate
 from transformer import schema
-from transformer.testing import Inapplicable
+from transformer.testing import InapplicableError
 
 TOLERANCE = 2e-6
 """Largest difference of two rates, as a share of the peak, that float32 explains."""
@@ -97,12 +97,18 @@ def lanes(example: Example) -> str | None:
 
 
 def step(example: Example) -> str | None:
-    """Compare the rates of steps that are whole numbers of Python, of NumPy and of JAX, and arrays of floats."""
-    for kind in (np.int64, jnp.int32, jnp.float32):
-        last = example.steps - 1
-        found = np.array([float(example.rate(kind(t), example.numbers)) for t in (0, last)])
-        if wrong := _differ(found, example.plain[[0, last]], f"of a step of type {kind.__name__}"):
-            return wrong
+    """Compare the factors of steps that are whole numbers, of Python and of JAX, with those of floats."""
+    section = example.config
+    row, numbers = SCHEDULES.of(section, "schedule"), example.numbers[1:]
+
+    def factors(kind: Callable[[int], Any]) -> np.ndarray:
+        moments = [Moment(kind(t), numbers[0], example.steps, *numbers[1:]) for t in range(example.steps)]
+        return np.array([float(row.function(moment, **row.own)) for moment in moments])
+
+    expected = factors(jnp.float32)
+    for name, kind in (("int", int), ("jax.numpy.int32", jnp.int32)):
+        if found := _differ(factors(kind), expected, f"of a step of type {name}"):
+            return found
     return None
 
 
@@ -132,7 +138,7 @@ def reads(example: Example) -> str | None:
 def longer(example: Example) -> str | None:
     """Compare the rates before the decay with those of a run of twice as many steps."""
     if not example.row.decays_at_end:
-        raise Inapplicable("the row does not state that it decays at the end alone")
+        raise InapplicableError("the row does not state that it decays at the end alone")
     begins = math.floor(example.steps - example.numbers.decay_fraction * example.steps)
     more = example.rates(example.numbers, 2 * example.steps)[:begins]
     return _differ(more, example.plain[:begins], "before the decay of a longer run")

@@ -18,7 +18,7 @@ from experiments.data.sources.table import load
 from experiments.testing.processes import in_another_process
 from transformer import schema
 from transformer.errors import UserError
-from transformer.testing import Inapplicable
+from transformer.testing import InapplicableError
 
 SEED = 3
 DATES = {"locales": ("en_US", "de"), "first_year": 1990, "last_year": 2009}
@@ -93,7 +93,7 @@ def kinds(example: Example) -> str | None:
 def size(example: Example) -> str | None:
     """Count the examples of a source that reads how many to draw."""
     if "examples" not in example.row.reads:
-        raise Inapplicable("the source does not read data.examples")
+        raise InapplicableError("the source does not read data.examples")
     held_out = "evaluation_examples" in example.row.reads
     for kind, splits in example.splits.items():
         expected = (example.size, *((example.evaluation,) * 2 if held_out else map(len, _parts(splits)[1:])))
@@ -150,7 +150,7 @@ def all_contents(row: Source, settings: Mapping[str, Any], size: int) -> dict[st
 def prefix(example: Example) -> str | None:
     """Compare the examples for training with the first ones of twice as many."""
     if "examples" not in example.row.reads:
-        raise Inapplicable("the source does not read data.examples")
+        raise InapplicableError("the source does not read data.examples")
     for kind in example.row.kinds:
         train = contents_of(example.load(kind, 2 * example.size))["train"][: example.size]
         if found := _differ({"train": train}, example.contents[kind], f"{kind}, among twice as many"):
@@ -161,7 +161,7 @@ def prefix(example: Example) -> str | None:
 def held_out(example: Example) -> str | None:
     """Compare validation and test with those beside twice as many examples for training."""
     if "examples" not in example.row.reads:
-        raise Inapplicable("the source does not read data.examples")
+        raise InapplicableError("the source does not read data.examples")
     for kind in example.row.kinds:
         more = contents_of(example.load(kind, 2 * example.size))
         rest = {name: more[name] for name in SPLITS[1:]}

@@ -7,6 +7,6 @@
 
 from transformer.testing.axes import AXES, Axis
 from transformer.testing.check import FAILS, Report, Result, check, find_axis
-from transformer.testing.inapplicable import Inapplicable
+from transformer.testing.inapplicable import InapplicableError
 
-__all__ = ["AXES", "FAILS", "Axis", "Inapplicable", "Report", "Result", "check", "find_axis"]
+__all__ = ["AXES", "FAILS", "Axis", "InapplicableError", "Report", "Result", "check", "find_axis"]

@@ -26,8 +26,8 @@ class Axis(NamedTuple):
 
     Attributes:
         example: has `sizes`, from the smallest to the largest, and `make(row, settings, size)`.
-        properties: (name, function of an example -> what is wrong, None where it holds; it raises Inapplicable where
-            it has nothing to prove).
+        properties: (name, function of an example -> what is wrong, None where it holds; it raises InapplicableError
+            where it has nothing to prove).
         base: class whose subclasses a row is made of; None: there is none.
     """
 

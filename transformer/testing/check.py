@@ -10,7 +10,7 @@ from transformer.errors import UserError, look_up, problem, shorten, unknown
 from transformer.named_code import DOTTED_PATH
 from transformer.tables import TABLES, Row
 from transformer.testing.axes import AXES, Axis
-from transformer.testing.inapplicable import Inapplicable
+from transformer.testing.inapplicable import InapplicableError
 
 HOLDS, FAILS, EXEMPT = "holds", "FAILS", "exempt"
 
@@ -127,14 +127,14 @@ def _result(name: str, test: Callable[..., str | None], make: Callable[..., Any]
     """Try a property on the largest example, and where it fails on all from the smallest."""
     try:
         found = _found(test, make(sizes[-1]))
-    except Inapplicable as reason:
+    except InapplicableError as reason:
         return Result(name, EXEMPT, str(reason))
     if found is None:
         return Result(name, HOLDS)
     for size in sizes[:-1]:
         try:
             smaller = _found(test, make(size))
-        except Inapplicable:
+        except InapplicableError:
             continue
         if smaller is not None:
             return Result(name, FAILS, f"{smaller}; smallest example found: {size}")
@@ -145,7 +145,7 @@ def _found(test: Callable[..., str | None], example: Any) -> str | None:
     """Return what a property finds wrong, None where it holds; an error of the row's own code is a finding."""
     try:
         return test(example)
-    except Inapplicable:
+    except InapplicableError:
         raise
     except UserError as error:
         return str(error)

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from transformer import schema
 from transformer.models.build import Model, Params, build
 from transformer.models.config import ModelConfig
-from transformer.nn.module_rows import structure
+from transformer.nn.module_rows import ARCHITECTURES, structure
 from transformer.read_by import unread
 
 Batch = dict[str, np.ndarray]
@@ -27,6 +27,9 @@ Batch = dict[str, np.ndarray]
 VOCABULARY = 23
 PADDING = 2
 """Number of tokens of padding behind each row."""
+
+PHASES = np.arange(VOCABULARY, dtype=np.float32)
+"""Number added to each logit before its sine, so that no slope is as another."""
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """Options of XLA for programs that run a few times."""
@@ -156,13 +159,12 @@ class Example:
     def slopes(self) -> Callable[..., tuple[tuple[np.ndarray, np.ndarray], Params]]:
         """The compiled program (params, padded batch, weights of positions) -> ((loss, logits), gradient of the loss).
 
-        The loss is the weighted sum of a sine of each logit, divided by the number of logits.
+        The loss is the weighted mean of a sine of each logit, as `loss_of` computes it in float64.
         """
 
         def loss(params: Params, batch: Mapping[str, Array], weights_T: Array) -> tuple[Array, Array]:
             logits = logits_of(self.model, params, batch)
-            losses = jnp.sin(logits * jnp.arange(1.0, VOCABULARY + 1)) * weights_T[:, None]
-            return jnp.sum(losses) / logits.size, logits
+            return jnp.mean(jnp.sin(logits + PHASES) * weights_T[:, None]), logits
 
         return compiled(jax.value_and_grad(loss, has_aux=True))
 
@@ -172,7 +174,8 @@ class Example:
         return np.ones(self.batch[self.sides[-1]].shape[1] + PADDING, np.float32)
 
     def __str__(self) -> str:
-        return str(self.architecture)
+        names = (name for name, row in ARCHITECTURES.items() if row == self.architecture)
+        return next(names, str(self.architecture))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +201,11 @@ def one_by_one(model: Model, params: Params, batch: Mapping[str, ArrayLike]) -> 
     """Apply a model to a batch operation by operation, and return the logits alone."""
     with jax.disable_jit():
         return np.asarray(logits_of(model, jax.tree.map(jnp.asarray, params), batch))
+
+
+def loss_of(logits: np.ndarray) -> float:
+    """Compute the loss of `Example.slopes` where all weights are 1, in float64."""
+    return float(np.mean(np.sin(logits.astype(np.float64) + PHASES)))
 
 
 def moved(params: Params, seed: int) -> Params:

@@ -1,5 +1,5 @@
 """The exception of a property that has nothing to prove of a row."""
 
 
-class Inapplicable(Exception):  # noqa: N818
+class InapplicableError(Exception):
     """Exception with the reason why a property does not apply to an example; the report has it as the reason."""
