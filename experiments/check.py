@@ -11,6 +11,9 @@ from transformer.errors import problem
 from transformer.schema import not_empty, setting
 from transformer.testing import find_axis
 
+READ_FILES = ("file_format", "source", "tokenizer")
+"""Axes whose rows may be checked on a file of the user's."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckFlags:
@@ -42,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
     console, passed = terminal(), True
     for name in flags.rows:
         axis = flags.axis or find_axis(name, AXES)
+        if flags.path is not None and axis not in READ_FILES:
+            raise problem("--path is not read", got=f"a row of {axis}", expected=" or ".join(READ_FILES))
         report = check(axis, name, settings=None if flags.path is None else {"path": flags.path})
         print_line(console, str(report))
         passed = passed and report.passed

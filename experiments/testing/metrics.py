@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.tasks.metrics import TextMetric
+from transformer.errors import problem
 
 TOLERANCE = 1e-9
 """Largest difference of two scores, relative to their size, that rounding explains."""
@@ -54,7 +55,10 @@ class Examples:
     sizes: tuple[int, ...] = (1, 2, 3, 6, 24)
 
     def make(self, row: TextMetric, settings: Mapping[str, Any], size: int) -> Example:
-        """Make the example of so many pairs; the settings are the row's own."""
+        """Make the example of so many pairs; the settings are the row's own. Raises UserError: it has no such ones."""
+        names = [] if row.settings is None else [field.name for field in dataclasses.fields(row.settings)]
+        if unknown := [name for name in settings if name not in names]:
+            raise problem("unknown setting of a metric", got=unknown[0], expected=", ".join(names) or "none")
         own = dataclasses.replace(row.settings, **settings) if settings else row.settings
         return Example(dataclasses.replace(row, settings=own), size)
 

@@ -26,7 +26,7 @@ VALUES: dict[str, float] = {"learning_rate": RATE, "weight_decay": 0.1, "beta1":
 """Hyperparameters of one lane."""
 
 OTHERS = {"learning_rate": 2 * RATE, "weight_decay": 0.3, "beta1": 0.5, "beta2": 0.7}
-"""Those of another one."""
+"""Hyperparameters of another lane."""
 
 
 class Size(NamedTuple):
@@ -113,7 +113,7 @@ class Example:
 
     @functools.cached_property
     def alone(self) -> dict[str, tuple[list[Any], Any]]:
-        """What `train` returns for each lane by itself."""
+        """Results of `train` for each lane by itself."""
         lanes = {"first": VALUES, "second": OTHERS}
         return {name: self.compiled(hyperparameters(values), self.params, 1.0) for name, values in lanes.items()}
 

@@ -21,7 +21,7 @@ TOLERANCE = 2e-6
 
 
 class Numbers(NamedTuple):
-    """What a program may take as arguments: peak, steps of warm-up, final fraction, and share of the decay."""
+    """Numbers that a program may take as arguments: peak, steps of warm-up, final fraction, and share of the decay."""
 
     peak: float = 0.5
     warmup_steps: float = 3.0

@@ -112,6 +112,9 @@ def test_a_schedule_that_branches_on_the_step_is_refused():
 
 def test_settings_reach_the_example_and_wrong_ones_are_errors():
     assert error_of(check, "schedule", "wsd", settings={"decay_fracton": 0.5}).count("Did you mean") == 1
+    assert "unknown setting of a metric; got x; expected power" in error_of(
+        check, "metric", own_metrics.distance, settings={"x": 1}
+    )
     example = AXES["schedule"].example.make(SCHEDULES["wsd"], {"decay_fraction": 0.5}, 8)
     assert example.numbers.decay_fraction == 0.5
 
@@ -143,4 +146,5 @@ def test_the_command_checks_rows_of_the_experiments(capsys):
     assert "metric tests.fixtures.own_metrics:distance" in output
     assert "empty     FAILS   ZeroDivisionError" in output
     assert "longer  holds" in output
+    assert "--path is not read; got a row of schedule" in fails(command.main, ["wsd", "--path=x"], capsys)
     assert "Name its axis, one of" in fails(command.main, ["tests.fixtures.own_metrics:letters"], capsys)
