@@ -28,7 +28,7 @@ from jaxtyping import Int, Int32
 from experiments.data.batching import Bucket
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, join
-from experiments.tasks.config import PREFIX_READERS
+from experiments.tasks.rows import PREFIX_READERS
 from transformer.errors import problem
 from transformer.nn.module_rows import family
 from transformer.tables import Choice

@@ -13,8 +13,8 @@ from experiments.comparing.results import read_result, read_results
 from experiments.costs.summary import Costs, write_costs
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.tasks.build import TASKS
 from experiments.tasks.config import TaskConfig
+from experiments.tasks.rows import BUILT_IN, PREFIX, loaded
 from experiments.tasks.task import TaskSettings
 from tests.fixtures.commands import outcome
 from tests.fixtures.compared_runs import succeed, table, write
@@ -194,10 +194,10 @@ def test_help_names_the_runs(capsys):
     assert "RUNS ...  two or more working directories of trainings, or one of a sweep" in succeed(capsys, "--help")
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_endings_of_names_agree_with_the_tasks(name):
+@pytest.mark.parametrize("path", [*(row.task for row in BUILT_IN.values()), PREFIX])
+def test_endings_of_names_agree_with_the_tasks(path):
     config = TaskConfig(bleu="13a")
-    task = object.__new__(TASKS[name])
+    task = object.__new__(loaded(path))
     for field, value in (
         ("settings", TaskSettings(config, "seq2seq")),
         ("splits", Splits([], [], [])),
