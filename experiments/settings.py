@@ -54,7 +54,7 @@ TIED = Condition(
     holds=lambda task, architecture: (
         TASKS.find(task).like != "classification" or len(structure(architecture).stacks) > 1
     ),
-    who=lambda task, architecture: f"a classifier of architecture {architecture!r}, which has one table of embeddings",
+    who=lambda task, architecture: f"a classifier of architecture '{architecture}', which has one table of embeddings",
     expected="an output of tokens, or two stacks",
     do="Leave it out.",
     part="tie_embeddings",

@@ -298,5 +298,5 @@ def frame_for(
     row = FRAMES[family(architecture)]
     if bidirectional_prefix and family(architecture) not in PREFIX_READERS:
         readers = " or ".join(PREFIX_READERS)
-        raise problem("task.bidirectional_prefix is not read here", got=architecture, expected=readers)
+        raise problem("task.bidirectional_prefix is not read here", got=str(architecture), expected=readers)
     return row(max_answer_length, limit, bidirectional_prefix, ends)

@@ -84,8 +84,9 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
         task = reopen_task(settings, run_data.tokenizers, run_data.metadata)
     answer = config.decoding.max_new_tokens
     if answer is not None and task.fixed_answer_length and answer > task.max_answer_length:
+        what = f"architecture {str(config.model.architecture)!r} fills mask slots"
         raise problem(
-            f"architecture {config.model.architecture!r} fills mask slots, as many as the longest training answer has",
+            f"{what}, as many as the longest training answer has",
             got=f"decoding.max_new_tokens {answer}",
             expected=f"at most {task.max_answer_length}, or none",
         )
