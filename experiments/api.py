@@ -56,7 +56,7 @@ def register(axis: str, name: str, row: Any) -> None:
 
     Args:
         axis: its table: of a model's parts as `transformer.register` has them, or "optimizer", "schedule", "metric",
-            "source", "file_format", "tokenizer".
+            "source", "file_format", "tokenizer", "task", "objective".
         name: letters, digits and _.
         row: a row of that table, or what it makes a row from, such as a function.
 

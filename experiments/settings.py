@@ -20,6 +20,7 @@ from experiments.data.config import DataConfig
 from experiments.data.tokenizers import table as tokenizers
 from experiments.data.tokenizers.table import TokenizerConfig
 from experiments.tasks.config import TaskConfig, tasks
+from experiments.tasks.rows import TASKS
 from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
@@ -50,8 +51,10 @@ __all__ = [
 
 TIED = Condition(
     ("task.name", "model.architecture"),
-    holds=lambda task, architecture: task != "classification" or len(structure(architecture).stacks) > 1,
-    who=lambda task, architecture: f"a classifier of architecture {architecture!r}, which has one table of embeddings",
+    holds=lambda task, architecture: (
+        TASKS.find(task).like != "classification" or len(structure(architecture).stacks) > 1
+    ),
+    who=lambda task, architecture: f"a classifier of architecture '{architecture}', which has one table of embeddings",
     expected="an output of tokens, or two stacks",
     do="Leave it out.",
     part="tie_embeddings",

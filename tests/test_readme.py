@@ -34,8 +34,7 @@ def test_files_that_the_readme_names_exist(path):
 def test_every_row_of_the_tables_is_in_the_readme():
     from experiments.data.sources.table import SOURCES
     from experiments.data.tokenizers.table import TOKENIZERS
-    from experiments.tasks.config import OBJECTIVES
-    from experiments.tasks.config import TASK_NAMES as TASKS
+    from experiments.tasks.rows import OBJECTIVES, TASKS
     from experiments.training.optimizers import OPTIMIZERS
     from experiments.training.schedules import SCHEDULES
     from transformer.decoding import STRATEGIES

@@ -16,6 +16,7 @@ from experiments.runs.stored_config import code_line, origin_named
 from experiments.runs.trained import TrainedExperiment
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
+from experiments.storage.units import write_units
 from experiments.storage.workdir import Start, open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
@@ -105,6 +106,7 @@ def train(
         reporter.line(start_line(first, experiment.config.training.steps, finished, workdir))
         task, costs = experiment.task, costs_of(experiment)
         write_costs(workdir, costs)
+        write_units(workdir, experiment.config.task, task.metrics)
         for note in notes:
             reporter.remark(note)
         for line in (*task.splits.notes, *task.notes, *described(experiment, costs, devices)):

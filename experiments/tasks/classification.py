@@ -11,7 +11,7 @@ state, or the mean.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Int
@@ -88,7 +88,7 @@ class Classification(Task):
         return [pair.source for pair in splits.train], []
 
     @classmethod
-    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> "Classification":
+    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Self:
         """Build the task, planned from the lengths of its texts.
 
         Raises:
@@ -116,7 +116,7 @@ class Classification(Task):
     metadata_shape = Table({"classes": [str], "longest": A_LENGTH})
 
     @classmethod
-    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> "Classification":
+    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:
         """Build the task without its data; it can answer texts."""
         return cls(
             tokenizers,

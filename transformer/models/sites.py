@@ -91,7 +91,7 @@ def embedding_inputs(config: ModelConfig, tokens: Any, side: str | None, types: 
         raise problem("this model embeds a source and a target", got="no side", do=do)
     side = sides[0] if side is None else side
     if side not in sides:
-        raise unknown(f"side of architecture {config.architecture!r}", str(side), sides)
+        raise unknown(f"side of architecture {str(config.architecture)!r}", str(side), sides)
     sizes: dict[str, int] = {}
     checked = {"tokens": (entries.whole_numbers("tokens", tokens), config.vocab_size or 0)}
     if types is not None:
