@@ -77,8 +77,12 @@ class Example:
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """The architectures that the example's models have: one with both stacks and cross-attention."""
-        return (self.row,) if self.setting == "architecture" else ("seq2seq",)
+        """The architectures that the example's models have: one with both stacks, where the row can stand in both."""
+        if self.setting == "architecture":
+            return (self.row,)
+        if self.setting == "mixer" and len(self.row.stacks) == 1:
+            return (f"{self.row.stacks[0]}_only",)
+        return ("seq2seq",)
 
     def sides(self, architecture: Any) -> tuple[str, ...]:
         """List the sequences that an architecture reads."""
@@ -154,7 +158,7 @@ def padding(example: Example) -> str | None:
 
 
 def cached(example: Example) -> str | None:
-    """Compare the logits of `start` and `step` with those of the whole sequence."""
+    """Compare the logits of `start`, with prompts of several lengths, and `step` with those of the whole sequence."""
     for architecture in example.decoders():
         model, params = example.model(architecture)
         batch = example.batch(architecture)
@@ -162,14 +166,15 @@ def cached(example: Example) -> str | None:
         whole = jax.jit(model.apply)(params, batch)["logits"]
         prompt = max(target.shape[1] // 2, 1)
         start = jax.jit(lambda p, b, m=model: m.start(p, b, steps=example.size.tokens))
-        lengths_B = jnp.full(len(target), prompt)
+        rows_B = jnp.arange(len(target))
+        lengths_B = prompt - rows_B % prompt
         logits, cache, _ = start(params, {**batch, "target": target[:, :prompt], "target_lengths": lengths_B})
         step = jax.jit(model.step)
-        for t in range(prompt, target.shape[1] + 1):
-            if found := _differ(logits, whole[:, t - 1]):
-                return f"{_name(architecture)}: the cached logits after {t} tokens differ by {found}"
-            if t < target.shape[1]:
-                logits, cache, _ = step(params, target[:, t], cache)
+        for read in range(target.shape[1] - prompt + 1):
+            if found := _differ(logits, whole[rows_B, lengths_B + read - 1]):
+                return f"{_name(architecture)}: the cached logits {read} tokens after the prompt differ by {found}"
+            if read < target.shape[1] - prompt:
+                logits, cache, _ = step(params, target[rows_B, lengths_B + read], cache)
     return None
 
 
