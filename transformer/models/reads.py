@@ -120,7 +120,7 @@ def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) 
     """
 
     def mixes(mixer: Choice) -> bool:
-        return any(MIXERS.find(mixer).reads_setting(name) for name in settings)
+        return any(MIXERS.find(mixer, "model.mixer").reads_setting(name) for name in settings)
 
     def crosses(architecture: Choice) -> bool:
         return not self_alone and len(structure(architecture).stacks) == 2

@@ -172,7 +172,9 @@ def _no_site(text: str, site: str, sites: Mapping[str, str]) -> UserError:
         return unknown(f"activation in {text!r}", site, sites)
     there = ", ".join(own for own in sites if own.startswith("self."))
     what = f"the mixer of this model computes no {site.removeprefix('self.')}"
-    return problem(what, got=repr(text), expected=f"one of {there}", do="Set model.mixer=attention for one that does.")
+    return problem(
+        what, got=repr(text), expected=f"one of {there}", do="Self-attention, model.mixer=attention, has it."
+    )
 
 
 def _has_heads(axes: str) -> bool:

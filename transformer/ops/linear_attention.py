@@ -106,7 +106,7 @@ def linear_attention(
 
 
 class _Read(NamedTuple):
-    """What is read: features B T K G H and B T K H, values, and the segments that queries and keys belong to, B T."""
+    """A sequence to read: features B T K G H and B T K H, values, and the segments of queries and keys, B T."""
 
     query: Array
     key: Array
