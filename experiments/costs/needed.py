@@ -152,7 +152,7 @@ def _layers(model: ModelConfig, rows: int, lengths: list[int], *, kept: bool) ->
     own = structure(model.architecture)
     depths = [getattr(model, count) for count in own.stacks.values()]
     stacks = list(zip(depths, (lengths[0], lengths[-1]), strict=False))
-    inside = [(0, 0) if own.recurrent else _inside(model, length) for _, length in stacks]
+    inside = [(0, 0) if own.recurrent else numbers_of_layer(model, length) for _, length in stacks]
     every = kept and not model.remat
     states = sum(depth * length * model.width for depth, length in stacks) if kept else 0
     parts = (
@@ -161,7 +161,7 @@ def _layers(model: ModelConfig, rows: int, lengths: list[int], *, kept: bool) ->
     return rows * (states + parts) * model.compute_dtype.itemsize
 
 
-def _inside(model: ModelConfig, length: int) -> tuple[int, int]:
+def numbers_of_layer(model: ModelConfig, length: int) -> tuple[int, int]:
     """Count the numbers that one layer computes for an example: of its mixer, and of the feed-forward."""
     mixed = 0
     if model.self_attention:

@@ -1,4 +1,4 @@
-"""What a recurrence reads of a mask: segments and padding, where a segment begins, and what it cannot follow."""
+"""Sequences as a recurrence reads them: segments and padding, where one begins, and masks that it cannot follow."""
 
 import jax.numpy as jnp
 import numpy as np

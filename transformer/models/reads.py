@@ -115,7 +115,7 @@ def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) 
     """Return the conditions of settings of attention: the mixer reads one of `settings`, or cross-attention does.
 
     Args:
-        settings: rows of `nn.mixers.READS`, or settings of their section.
+        settings: rows of `nn.mixers.OF_ATTENTION`, or settings of their section.
         self_alone: True for what cross-attention does not read.
     """
 

@@ -20,7 +20,7 @@ from transformer.ops import cache
 from transformer.ops.linear_attention import empty_state
 from transformer.tables import Table
 
-READS = ("num_heads", "num_kv_heads", "head_width", "score", "position", "window", "kernels", "attention")
+OF_ATTENTION = ("num_heads", "num_kv_heads", "head_width", "score", "position", "window", "kernels", "attention")
 """Settings of self-attention, of which a mixer reads those that its row lists; `attention` is a section."""
 
 
@@ -37,7 +37,7 @@ class Mixer(ModuleRow):
             leading B; a row with settings also takes `settings`. An entry `key` has S as its second axis. None: it
             cannot decode.
         sites: activations that it records -> their axes, without L.
-        reads: those of READS, or settings of their section such as "attention.mask", that it reads.
+        reads: those of OF_ATTENTION, or settings of their section such as "attention.mask", that it reads.
         stacks: stacks that it can stand in; one that looks back alone cannot stand in an encoder.
     """
 
@@ -49,7 +49,7 @@ class Mixer(ModuleRow):
     def __post_init__(self) -> None:
         super().__post_init__()
         for given, what, known in (
-            ([name.partition(".")[0] for name in self.reads], "setting that a mixer reads", READS),
+            ([name.partition(".")[0] for name in self.reads], "setting that a mixer reads", OF_ATTENTION),
             (self.stacks, "stack of a mixer", STACKS),
         ):
             for name in given:
@@ -83,7 +83,7 @@ ROWS: dict[str, Mixer] = {
         "transformer.nn.attention:SelfAttention",
         empty_cache=_rows_of_keys,
         sites={name: AXES[name] for name in SUBLAYER_SITES},
-        reads=READS,
+        reads=OF_ATTENTION,
     ),
     "linear": Mixer(
         "transformer.nn.linear_attention:LinearAttention",
