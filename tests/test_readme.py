@@ -41,6 +41,7 @@ def test_every_row_of_the_tables_is_in_the_readme():
     from transformer.nn.block_layout import BLOCK_LAYOUTS
     from transformer.nn.feed_forward import ACTIVATIONS
     from transformer.nn.heads import POOLING
+    from transformer.nn.mixers import MIXERS
     from transformer.nn.module_rows import FEED_FORWARDS, STRUCTURES
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
@@ -53,6 +54,7 @@ def test_every_row_of_the_tables_is_in_the_readme():
         STRUCTURES,
         POOLING,
         ACTIVATIONS,
+        MIXERS,
         FEED_FORWARDS,
         POSITIONS,
         NORMS,

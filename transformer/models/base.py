@@ -133,7 +133,7 @@ class ModelBase:
 
     def _request(self, capture: Sequence[str], replace: Replace | None) -> Request:
         """Return the request for these activations, checked."""
-        request = make_request(capture, replace)
+        request = make_request(capture, replace, sites.of_layers(self.config))
         if request != Request():
             whole = sites.of_stacks(self.config, self.stacks)
             check(request, self.stacks, whole, self.config.num_heads, self.config.num_kv_heads)

@@ -17,11 +17,12 @@ from transformer.models.base import Batch, ModelBase, Params, Replace
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.contradictions import check_complete
+from transformer.models.own_mixers import check_mixer
 from transformer.models.own_modules import check_modules
 from transformer.models.reads import score_of
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import SPELLED
 from transformer.nn.module_rows import ARCHITECTURES, structure
+from transformer.nn.names import SPELLED
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
@@ -72,7 +73,7 @@ class Model(ModelBase):
                 entries that this architecture does not read may be there.
             key: a key or a seed, for training with dropout. Without one nothing is dropped.
             dropout: the rate, a number or a traced array; None takes the config's.
-            capture: names of activations (see `transformer.nn.intermediates`; `model.sites(batch)` lists them).
+            capture: names of activations (see `transformer.nn.names`; `model.sites(batch)` lists them).
             replace: name -> a function of the activation, a function of it and the index of its layer, or an array, of
                 its shape or with a leading L as captured. Outside of `jax.jit`, functions are compiled anew in each
                 call; arrays are not.
@@ -195,12 +196,17 @@ class Model(ModelBase):
         lines = [f"Model: {self.config.architecture}"]
         for stack, parts in self.stacks.items():
             layers = parts.get("residual", 0)
-            counts = {SPELLED[part]: count for part, count in parts.items() if part != "residual"}
+            counts = {self._spelled(part): count for part, count in parts.items() if part != "residual"}
             words = [part if count == layers else f"{part} in {count}" for part, count in counts.items()]
             lines.append(f"  {stack}: {', '.join([counted(layers, 'layer'), *words])}")
         settings = schema.flatten(changed(self.config))
         text = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "architecture")
         return "\n".join([*lines, *textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")])
+
+    def _spelled(self, part: str) -> str:
+        """Return a part of a layer in words; a mixer by its name."""
+        mixes = part == "self" and self.config.mixer != "attention"
+        return f"mixer {self.config.mixer}" if mixes else SPELLED[part]
 
 
 def module_settings(config: ModelConfig) -> ModelSettings:
@@ -234,4 +240,5 @@ def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: 
     check_complete(config.as_settings)
     settings_of_modules = module_settings(config)
     check_modules(settings_of_modules)
+    check_mixer(settings_of_modules)
     return Model(config, ARCHITECTURES.of(config, "architecture").make(settings_of_modules))

@@ -10,7 +10,8 @@ from jax import Array
 
 from transformer.axes import describe
 from transformer.errors import problem
-from transformer.nn.intermediates import Name, Replacement, Request
+from transformer.nn.intermediates import Replacement, Request
+from transformer.nn.names import Name
 
 
 class Recorder:
@@ -37,6 +38,7 @@ class Recorder:
     ):
         self._captures = [(text, name) for text, name in request.capture if name.stack == stack]
         self._replacements = [(name, function) for name, function in request.replace if name.stack == stack]
+        self.stack = stack
         self._layer = layer
         self._prefix = prefix
         self._step = step

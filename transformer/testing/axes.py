@@ -64,6 +64,7 @@ AXES: dict[str, Axis] = {
         "position": "position",
         "norm": "norm",
         "activation": "activation",
+        "mixer": "mixer",
         "feed_forward": "feed_forward",
         "block_layout": "norm_placement",
         "architecture": "architecture",

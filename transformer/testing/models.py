@@ -47,19 +47,19 @@ def padding(example: Example) -> str | None:
 
 
 def cached(example: Example) -> str | None:
-    """Compare the logits of `start` and `step` with those of the whole sequence."""
+    """Compare the logits of `start`, with prompts of several lengths, and `step` with those of the whole sequence."""
     _require(example, "target")
     model, params, target = example.model, example.params, example.batch["target"]
-    prompt = max(target.shape[1] // 2, 1)
+    prompt, row_B = max(target.shape[1] // 2, 1), np.arange(len(target))
     start = compiled(lambda params, batch: model.start(params, batch, steps=example.size.tokens)[:2])
     step = compiled(lambda params, token, cache: model.step(params, token, cache)[:2])
-    lengths_B = np.full(len(target), prompt)
+    lengths_B = prompt - row_B % prompt
     logits, cache = start(params, {**example.batch, "target": target[:, :prompt], "target_lengths": lengths_B})
-    for t in range(prompt, target.shape[1] + 1):
-        if found := _differ(logits, example.logits[:, t - 1]):
-            return f"{example}: the cached logits after {t} tokens differ by {found}"
-        if t < target.shape[1]:
-            logits, cache = step(params, target[:, t], cache)
+    for read in range(target.shape[1] - prompt + 1):
+        if found := _differ(logits, example.logits[row_B, lengths_B + read - 1]):
+            return f"{example}: the cached logits {read} tokens after the prompt differ by {found}"
+        if read < target.shape[1] - prompt:
+            logits, cache = step(params, target[row_B, lengths_B + read], cache)
     return None
 
 
