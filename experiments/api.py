@@ -19,7 +19,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 CLASSES = {
@@ -130,7 +129,7 @@ def open_run(
     from experiments.runs.python import open_run_of
 
     return open_run_of(
-        Path(workdir),
+        workdir,
         checkpoint,
         average_last=average_last,
         read_data=read_data,

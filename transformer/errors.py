@@ -99,7 +99,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
         return match
     close = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
     if not close and len(name) > 3:  # num_layer -> num_layers is close as a whole; layers -> num_layers only as a part
-        close = [n for n in spelled if n and (name in n or n in name)]
+        close = [n for n in spelled if len(n) > 2 and (name in n or n in name)]
     return spelled[close[0]] if close else None
 
 

@@ -173,7 +173,7 @@ def checked(value: Any, leaf: Setting) -> Any:
         parts = (value,)
     if not right or not all(_is_type(part, leaf.part_type) for part in parts):
         given = f"{written(value)} ({type(value).__name__})"
-        raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type)
+        raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type, do=_meant(value, leaf))
     for part in parts:
         if leaf.table is not None and ":" in part:
             if not DOTTED_PATH.fullmatch(part):
@@ -185,6 +185,16 @@ def checked(value: Any, leaf: Setting) -> Any:
     if leaf.check is not None and (expected := leaf.check(value)) is not None:
         raise problem(f"{leaf.name} is out of range", got=written(value), expected=expected)
     return value
+
+
+def _meant(value: Any, leaf: Setting) -> str | None:
+    """Return what to write in place of a number that is given as a text, or of a whole number that is a float."""
+    text = show(value) if isinstance(value, str | float) else "none"
+    try:
+        meant = parse(f"{value:.0f}" if isinstance(value, float) and value.is_integer() else text, leaf)
+    except UserError:
+        return None
+    return None if meant is None or isinstance(meant, str) else f"Write {meant!r}."
 
 
 def _is_type(value: Any, kind: Any) -> bool:

@@ -59,8 +59,10 @@ def open_run_of(
     paths: Mapping[str, Any],
 ) -> Run:
     """Open a run; see `experiments.api.open_run`."""
-    if average_last is not None and (isinstance(average_last, bool) or not isinstance(average_last, int)):
-        raise problem("average_last is no whole number", got=written(average_last), expected="1 or more, or None")
+    if average_last is not None and (type(average_last) is not int or average_last < 1):
+        do = "Leave it out for the run's setting."
+        got, expected = written(average_last), "1 or more, a whole number, or None"
+        raise problem("average_last is out of range", got=got, expected=expected, do=do)
     use_compilation_cache()
     texts = [(name, schema.show(value)) for name, value in flat(paths, "paths").items()]
     return Run(
@@ -79,6 +81,6 @@ def open_run_of(
 def folder(workdir: Any) -> Path:
     """Return the path of a working directory; raise a UserError for what is no path."""
     if not isinstance(workdir, str | os.PathLike) or not str(workdir):
-        expected = "the path of a folder"
-        raise problem("workdir is no path", got=f"{written(workdir)} ({type(workdir).__name__})", expected=expected)
+        got, do = f"{written(workdir)} ({type(workdir).__name__})", 'Write, for instance, workdir="runs/x".'
+        raise problem("workdir is no path", got=got, expected="the path of a folder", do=do)
     return Path(workdir).expanduser()

@@ -199,9 +199,11 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
     path = Path(path).absolute()
     train = f"Train first: python -m experiments.train --config=configs/NAME.py --workdir={path}"
     if not path.is_dir():
-        raise problem(f"--workdir {path} does not exist", do=train)
+        there = "is not a directory" if path.exists() else "does not exist"
+        raise problem(f"--workdir {path} {there}", expected="the working directory of a run", do=train)
     if not (path / "config.json").exists():
-        missing = problem(f"--workdir {path} holds no config.json, so no run was started in it", do=train)
+        what = f"--workdir {path} holds no config.json, so no run was started in it"
+        missing = problem(what, expected="the working directory of a run", do=train)
         raise unkept_trial(path) or missing
     return _read(path)
 
