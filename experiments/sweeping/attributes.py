@@ -70,6 +70,9 @@ LANE = Table(
 )
 """Shape of the record of a lane."""
 
+ORIGIN = "init_from"
+"""Attribute of a study: the run whose parameters its trials start from; None, also in earlier versions: none."""
+
 STUDY = Table({}, {READY: bool, "config": dict, "fingerprint": str, POINTS: whole(1, MOST_POINTS)})
 """Shape of the attributes of a study that are read beyond being compared."""
 
@@ -106,7 +109,7 @@ def point_of(trial: FrozenTrial, points: int, name: str) -> int:
 
 def refuse_other(study: optuna.Study, properties: Mapping[str, Any]) -> None:
     """Raise a UserError for an existing study that differs in one of the properties."""
-    before = study.user_attrs
+    before = {**({ORIGIN: None} if study.user_attrs.get(READY) else {}), **study.user_attrs}
     for key, value in properties.items():
         if key in before and before[key] != value:
             raise problem(

@@ -14,7 +14,7 @@ from experiments import settings
 from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import open_workdir, read_record
+from experiments.storage.workdir import Start, open_workdir, read_record
 from experiments.sweeping.groups import Trial
 from experiments.sweeping.record import LaneRecord
 from experiments.sweeping.storage import locked
@@ -35,7 +35,14 @@ def export_config(trial: Trial, devices: str) -> None:
         (workdir / "config.json").unlink(missing_ok=True)  # of another study
     config = settings.to_json_dict(trial.experiment.config)
     with contextlib.suppress(UserError):
-        open_workdir(workdir, config, differences=settings.differences, devices=devices, data=data).close()
+        open_workdir(
+            workdir, config, differences=settings.differences, devices=devices, data=data, start=_start(trial)
+        ).close()
+
+
+def _start(trial: Trial) -> Start:
+    """Return the way in which a trial has started."""
+    return Start(origin=None if trial.origin is None else trial.origin.record)
 
 
 def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
@@ -54,7 +61,14 @@ def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
     config, task = settings.to_json_dict(experiment.config), experiment.task
     best_metric = lane.early_stopping.metric
     with (
-        open_workdir(workdir, config, differences=settings.differences, devices=devices, data=task.splits.fingerprint),
+        open_workdir(
+            workdir,
+            config,
+            differences=settings.differences,
+            devices=devices,
+            data=task.splits.fingerprint,
+            start=_start(lane.trial),
+        ),
         Checkpoints(
             workdir / "checkpoints",
             Retention.of(experiment.config.training),
