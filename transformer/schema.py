@@ -7,6 +7,7 @@ instance and `parse` turns the text of a flag into a value; both raise errors th
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -64,6 +65,9 @@ __all__ = [
 ]
 
 T = typing.TypeVar("T")
+
+NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of surrogate pairs, which are no characters; without those that stand for a byte in a file's name."""
 
 
 def setting(
@@ -175,6 +179,10 @@ def checked(value: Any, leaf: Setting) -> Any:
         given = f"{written(value)} ({type(value).__name__})"
         raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type, do=_meant(value, leaf))
     for part in parts:
+        if isinstance(part, str) and not part.isascii() and NO_TEXT.search(part):
+            got, expected = ascii(part), "characters; a name of a file that is not UTF-8 has \\udc80 to \\udcff alone"
+            do = "Leave half of a surrogate pair out."
+            raise problem(f"{leaf.name} is no text of Unicode", got=got, expected=expected, do=do)
         if leaf.table is not None and ":" in part:
             if not DOTTED_PATH.fullmatch(part):
                 raise problem(f"{leaf.name} {part!r} cannot be imported", expected="package.module:attribute")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.data.stored_json import Table, read_json
+from experiments.data.stored_json import Fields, read_json
 from experiments.storage.workdir_checks import (
     EXTENDABLE,
     Difference,
@@ -32,7 +32,7 @@ from transformer.errors import UserError, problem
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel", "tokenizers")
 
-RECORD = Table(
+RECORD = Fields(
     {"config": dict},
     {
         "data": str,
@@ -43,7 +43,7 @@ RECORD = Table(
         "directory": str,
         "extensions": [dict],
         "origin": dict,
-        "code": Table({}, others=Table({"module": str, "sha256": str})),
+        "code": Fields({}, others=Fields({"module": str, "sha256": str})),
     },
 )
 """Shape of config.json."""

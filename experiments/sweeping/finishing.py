@@ -143,8 +143,9 @@ def choose(results: Sequence[PointResult], trial: str | int, ranking: Ranking, w
         what, expected = f"trial {found.point} has no score, so it cannot go on", _listed(sorted(scored))
         status = ", ".join(dict.fromkeys(lane["status"] for lane in found.lanes))
         raise problem(what, got=status, expected=expected, do="Choose another trial.")
-    own = lane.get("workdir", workdir / TRIALS / trial_name(found.point, lane["seed"]))
-    return Chosen(found.point, found.values, lane, Path(own))
+    here, recorded = workdir / TRIALS / trial_name(found.point, lane["seed"]), lane.get("workdir")
+    elsewhere = recorded is not None and not here.is_dir()  # of another worker
+    return Chosen(found.point, found.values, lane, Path(recorded) if elsewhere else here)
 
 
 def _listed(numbers: Sequence[int]) -> str:

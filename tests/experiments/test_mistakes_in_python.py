@@ -312,7 +312,7 @@ MISTAKES = {
         ("validation is no batches", "3", "a dict of arrays, or batches", "Leave it out"),
     ),
 }
-"""Those without a run."""
+"""Mistakes without a run."""
 
 OF_OTHER_TYPES = {
     "build: no settings": (
@@ -344,7 +344,7 @@ OF_OTHER_TYPES = {
         ("replace takes functions and arrays by name", "list", "a dict from names", "Write replace={"),
     ),
 }
-"""Those that annotations, which the tests check, exclude."""
+"""Mistakes that annotations, which the tests check, exclude."""
 
 WITH_A_RUN = {
     "open_run: no folder": (
@@ -448,7 +448,7 @@ WITH_A_RUN = {
         ("made with another config", "optimizer.learning_rate: 0.001", "-> 0.5", "Choose another workdir, or set"),
     ),
 }
-"""Those with a run."""
+"""Mistakes with a run."""
 
 
 def check(error: UserError, parts: tuple[str, str, str, str]) -> None:
@@ -551,6 +551,6 @@ def test_no_texts_have_no_answers(run):
 
 
 def test_lengths_beyond_the_row_are_those_of_the_row():
-    """As `transformer.models.batch.ENTRIES` states."""
+    """The rule that `transformer.models.batch.ENTRIES` states."""
     found, full = (apply({"target": X, "target_lengths": np.array(n)})["logits"] for n in ([9, 5], [5, 5]))
     np.testing.assert_array_equal(found, full)

@@ -73,7 +73,7 @@ SITES = tuple(
 """Activations of a layer."""
 
 LISTED = "model.sites(batch) lists the names."
-"""What to do about a name that a model does not have."""
+"""Advice about a name that a model does not have."""
 
 STACK_SITES = ("embedding", "final_norm", "logits")
 """Activations of a stack, which have no layer."""
