@@ -89,8 +89,7 @@ def read_results(names: Sequence[str], note: Callable[[str], None] = print_note)
         where = Path(name).resolve()
         if where in known:
             same = "" if known[where] == name else f", once as {known[where]}"
-            expected = "runs that differ"
-            raise problem(f"{name} is given twice{same}", got=name, expected=expected, do="Give each run once.")
+            raise problem(f"{name} is given twice{same}", do="Give each run once.")
         known[where] = name
     return [read_result(name) for name in names]
 

@@ -216,7 +216,7 @@ MISTAKES = {
     ),
     "register: an unknown axis": (
         lambda: api.register("optimiser", "mine", lambda: None),
-        ("unknown axis", "'optimiser'", "optimizer", "Did you mean 'optimizer'?"),
+        ("unknown axis", "'optimiser'", "", "Did you mean 'optimizer'?"),
     ),
     "train: text for a number": (
         lambda: api.train("dates", {"training.steps": "1e3"}, workdir="x"),
@@ -441,7 +441,7 @@ WITH_A_RUN = {
     ),
     "compare: a run twice": (
         lambda run: api.compare([run, run.workdir]),
-        ("is given twice", "run", "runs that differ", "Give each run once."),
+        ("run is given twice", "", "", "Give each run once."),
     ),
     "train: a workdir of another run": (
         lambda run: api.train(run.config, {"optimizer.learning_rate": 0.5}, workdir=run.workdir),
