@@ -77,7 +77,8 @@ def refuse_other_objectives(results: Sequence[Result]) -> None:
         raise problem(
             "the runs share no metric, so they are of different objectives and cannot be compared",
             got=got,
-            do="Name runs of one objective.",
+            expected="runs of one objective",
+            do="Leave out those of another.",
         )
 
 

@@ -91,7 +91,8 @@ def read_results(names: Sequence[str], note: Callable[[str], None] = print_note)
     """
     names = [run for name in names for run in _runs_of(Path(name), note)]
     if len(names) < 2:
-        raise problem("one run alone has nothing to be compared with", got=names[0], expected="two runs or more")
+        what, do = "one run alone has nothing to be compared with", "Name another run beside it."
+        raise problem(what, got=names[0], expected="two runs or more", do=do)
     known: dict[Path, str] = {}
     for name in names:
         where = Path(name).resolve()
@@ -198,5 +199,6 @@ def _no_directory(path: Path) -> UserError:
     guess = nearest(path.name, siblings)
     return problem(
         f"{path} {'is not a directory' if path.exists() else 'does not exist'}",
-        do=f"Did you mean {path.with_name(guess)}?" if guess else None,
+        expected="the working directory of a run or a sweep",
+        do=f"Did you mean {path.with_name(guess)}?" if guess else "Name the --workdir of a training.",
     )

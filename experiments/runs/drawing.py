@@ -79,9 +79,12 @@ def attention_layers(model: Model) -> int:
 def check_layer(model: Model, layer: int) -> None:
     """Raise a UserError where the attention that is drawn has no such layer; a negative one counts from the end."""
     layers = attention_layers(model)
-    if layers and not -layers <= layer < layers:  # a model without attention has another error
+    whole = isinstance(layer, int) and not isinstance(layer, bool)
+    if layers and not (whole and -layers <= layer < layers):  # a model without attention has another error
         raise problem(
-            "no such layer", got=layer, expected=f"0 to {layers - 1}, or negative, counted from the end: -1 is the last"
+            "no such layer",
+            got=layer if whole else repr(layer),
+            expected=f"0 to {layers - 1}, or negative, counted from the end: -1 is the last",
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.data.stored_json import Checked, Table, read_json
+from experiments.data.stored_json import Checked, Fields, read_json
 from experiments.storage.workdir import write_text_atomically
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import Metric
@@ -21,7 +21,7 @@ NAME = "units.json"
 
 MODE = Checked(str, Check(lambda mode: mode in ("max", "min"), '"max" or "min"'))
 
-SHAPE = Table({}, others=Table({"mode": MODE, "unit": str, "low": (float, None), "high": (float, None)}))
+SHAPE = Fields({}, others=Fields({"mode": MODE, "unit": str, "low": (float, None), "high": (float, None)}))
 """Shape of units.json."""
 
 

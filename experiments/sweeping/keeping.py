@@ -14,7 +14,7 @@ from experiments import settings
 from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import Workdir, open_workdir, read_record
+from experiments.storage.workdir import Start, Workdir, open_workdir, read_record
 from experiments.sweeping.groups import Trial
 from experiments.sweeping.record import LaneRecord
 from experiments.sweeping.storage import locked
@@ -46,6 +46,7 @@ def _open(trial: Trial, devices: str) -> Workdir:
         differences=settings.differences,
         devices=devices,
         data=experiment.task.splits.fingerprint,
+        start=Start(origin=None if trial.origin is None else trial.origin.record),
         code=code_from_outside(experiment.config),
     )
 

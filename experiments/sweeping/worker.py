@@ -172,7 +172,7 @@ class Worker:
         for seed in self.study.space.seeds:
             config = self.resolve(self.study.space.settings_of(taken.values), seed)
             workdir = self.options.workdir / TRIALS / trial_name(taken.point, seed)
-            found.append(Trial(taken.point, seed, self.experiments.of(config), workdir))
+            found.append(Trial(taken.point, seed, self.experiments.of(config), workdir, self.experiments.origin))
         return found
 
     def _parts(self, group: list[Trial]) -> Iterator[list[Trial]]:

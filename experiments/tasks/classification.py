@@ -19,7 +19,7 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Plan, make_buckets
 from experiments.data.examples import LABELS, Pair, Splits
 from experiments.data.ragged import Ragged
-from experiments.data.stored_json import Table
+from experiments.data.stored_json import Fields
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, collate, join
@@ -113,7 +113,7 @@ class Classification(Task):
         labels = _indices(splits.train, classes, "training")
         return cls(tokenizers, splits, settings, plan, notes, classes, longest, read[0][0], labels)
 
-    metadata_shape = Table({"classes": [str], "longest": A_LENGTH})
+    metadata_shape = Fields({"classes": [str], "longest": A_LENGTH})
 
     @classmethod
     def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:

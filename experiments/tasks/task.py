@@ -21,7 +21,7 @@ from jaxtyping import Int
 
 from experiments.data.batching import Batches, evaluation_batches
 from experiments.data.examples import Splits
-from experiments.data.stored_json import Table, whole
+from experiments.data.stored_json import Fields, whole
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from experiments.tasks.collating import AttentionView
@@ -160,7 +160,7 @@ class Task(abc.ABC):
         """
         return splits
 
-    metadata_shape: ClassVar[Table] = Table({})
+    metadata_shape: ClassVar[Fields] = Fields({})
     """Shape of `metadata` in task.json."""
     generates: ClassVar[bool] = False
     """True where evaluations compare the answers that the model writes with the targets."""

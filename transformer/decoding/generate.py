@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Int
 
+from transformer.axes import describe
 from transformer.decoding.strategies import Greedy, Sampling
 from transformer.errors import problem
 from transformer.models.batch import known
@@ -47,8 +48,8 @@ def generate(
         key: a key or a seed, for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
 
     Raises:
-        UserError: an end outside of the vocabulary, no strategy, one that draws without a key, or what `model.start`
-            raises.
+        UserError: no model, an end outside of the vocabulary, no strategy, one that draws without a key, or what
+            `model.start` raises.
 
     Returns:
         The tokens of each example; `padding` after its end token, and from where on its logits are NaN (see
@@ -60,10 +61,16 @@ def generate(
     >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).shape
     (2, 4)
     """
+    if not hasattr(model, "start") or not hasattr(model, "step"):
+        do = "Write generate(model, params, batch, ...)."
+        raise problem("not a model", got=describe(model), expected="the result of transformer.build", do=do)
     if isinstance(strategy, type) or not hasattr(strategy, "choose") or not hasattr(strategy, "random"):
-        raise problem("not a strategy", got=repr(strategy), expected="an object", do="Pass Greedy() or Sampling(...).")
+        expected = "Greedy(), Sampling(...), or an object with their methods"
+        raise problem("not a strategy", got=repr(strategy), expected=expected, do="Pass Greedy() or Sampling(...).")
     if strategy.random and key is None:
-        raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
+        raise problem(
+            "sampling needs a random key", got="no key", expected="a key or a seed", do="Pass key=jax.random.key(...)."
+        )
     end = None if end is None else _token(end, model.config.vocab_size or 0)
     padding = jnp.asarray(whole_numbers("padding", padding))
     typed = None if key is None else as_key(key)
@@ -100,5 +107,7 @@ def _token(end: Any, size: int) -> Array:
     token = whole_numbers("end", end)
     if known(token) and not np.all((token >= 0) & (token < size)):
         expected = f"0 to {size - 1} (model.vocab_size {size}), or None where no token ends an example"
-        raise problem("an end outside of the vocabulary", got=end, expected=expected)
+        raise problem(
+            "an end outside of the vocabulary", got=end, expected=expected, do="Pass end=None, or such a token."
+        )
     return jnp.asarray(token)

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.axes import is_integer
+from transformer.axes import describe, has_numbers, is_integer
 from transformer.errors import counted, problem, shorten
 from transformer.models import faults
 from transformer.models.base import Batch, ModelBase, Params, Replace
@@ -52,8 +52,11 @@ class Model(ModelBase):
         they share alike, and the layers that they share too. `self.module.init` draws from other keys.
 
         Raises:
-            UserError: neither one key nor a seed below 2^32.
+            UserError: neither one key nor a seed below 2^32, or a scale that is no number.
         """
+        if not has_numbers(scale):
+            do = "Pass 1.0, or leave it out."
+            raise problem("scale is no number", got=describe(scale), expected="a factor of the initial values", do=do)
         return initial_values(as_key(key), self.parameter_shapes, module_settings(self.config), scale)
 
     def apply(
@@ -94,9 +97,13 @@ class Model(ModelBase):
         if dropout is not None:
             check_rate(dropout)
         if dropout is not None and key is None:
-            raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
+            expected = "a key or a seed beside a rate of dropout"
+            raise problem(
+                "dropout needs a random key", got="no key", expected=expected, do="Pass key=jax.random.key(...)."
+            )
         rate = None if key is None else self.config.dropout if dropout is None else dropout
-        site = Dropout() if rate is None or key is None else Dropout(rate, as_key(key))
+        typed = None if key is None else as_key(key)
+        site = Dropout() if rate is None or typed is None else Dropout(rate, typed)
         request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
@@ -138,7 +145,8 @@ class Model(ModelBase):
         """
         if not is_integer(steps, known=True) or int(steps) < 1:
             got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
-            raise problem("nothing to decode", got=got, expected=expected)
+            do = "Pass steps, the most tokens to decode."
+            raise problem("nothing to decode", got=got, expected=expected, do=do)
         request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_prompt)
         self._check(params)

@@ -6,7 +6,7 @@ that the function would be given, or with a leading L as it was captured.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from jax import Array
 
 from transformer.axes import describe, has_numbers
 from transformer.errors import path_of, problem
-from transformer.nn.names import SITES, SPELLED, Name, parse_name
+from transformer.nn.names import LISTED, SITES, SPELLED, Name, parse_name
 
 Replacing = Callable[..., Array] | Array | np.ndarray
 """Function of an activation, or of an activation and the index of its layer; or an array."""
@@ -90,11 +90,16 @@ def make_request(
             functions and arrays to replace by.
     """
     if isinstance(capture, str):
-        raise problem("capture takes a tuple of names", got=repr(capture), do=f"Write capture=({capture!r},).")
+        do = f"Write capture=({capture!r},)."
+        raise problem("capture takes a tuple of names", got=repr(capture), expected="a tuple", do=do)
+    if not isinstance(capture, Iterable):
+        expected = "names of activations"
+        raise problem("capture takes a tuple of names", got=repr(capture), expected=expected, do=LISTED)
     replace = {} if replace is None else replace
     if not isinstance(replace, Mapping):
-        expected = "a dict from names of activations to functions or arrays"
-        raise problem("replace takes functions and arrays by name", got=type(replace).__name__, expected=expected)
+        got, expected = type(replace).__name__, "a dict from names of activations to functions or arrays"
+        do = 'Write replace={"decoder.0.self.head.1": jnp.zeros_like}.'
+        raise problem("replace takes functions and arrays by name", got=got, expected=expected, do=do)
     captured = tuple((text, parse_name(text, sites)) for text in capture)
     named = [(parse_name(text, sites), own) for text, own in replace.items()]
     return Request(captured, tuple((name, _replacement(name, own)) for name, own in named))
@@ -105,8 +110,9 @@ def _replacement(name: Name, own: Any) -> Replacement:
     if not callable(own):
         if has_numbers(own) and np.ndim(own):
             return Replacement(array=own)
+        got, expected = f"{describe(own)}, for '{name}'", "a function of the activation, or an array of its shape"
         do = "For zeros write jnp.zeros_like, for one number lambda x: jnp.full_like(x, number)."
-        raise problem("replace takes functions and arrays", got=f"{describe(own)}, for '{name}'", do=do)
+        raise problem("replace takes functions and arrays", got=got, expected=expected, do=do)
     try:
         signature = inspect.signature(own)
     except (ValueError, TypeError):  # a function that is not written in Python may have none
@@ -140,21 +146,23 @@ def check(
     """
     for name in request.names:
         if name.stack not in stacks:
-            raise problem(f"this model has no {name.stack}", expected="a name that begins with " + " or ".join(stacks))
+            what, expected = f"this model has no {name.stack}", "a name that begins with " + " or ".join(stacks)
+            raise problem(what, got=f"'{name}'", expected=expected, do=LISTED)
         part, has = name.site.partition(".")[0], stacks[name.stack]
         if part not in (whole[name.stack] if name.of_stack else has):
-            there = None
-            if name.of_stack:
-                there = ", ".join(f"{stack}.{site}" for stack, sites in whole.items() for site in sites)
+            of_layers = [f"{name.stack}.*.{site}" for site in SITES if site.partition(".")[0] in has]
+            of_stacks = [f"{stack}.{site}" for stack, sites in whole.items() for site in sites]
+            there = ", ".join(of_stacks if name.of_stack else of_layers)
             what = f"the {name.stack} of this model has no {SPELLED[part]}"
-            raise problem(what, got=name.site, expected=there and f"one of {there}")
+            raise problem(what, got=name.site, expected=there and f"one of {there}", do=LISTED)
         if name.layer is not None and name.layer >= has[part]:
             lacking = f"this layer of the {name.stack} has no {SPELLED[part]}"
             what = lacking if name.layer < has["residual"] else f"no such layer in the {name.stack}"
-            raise problem(what, got=name.layer, expected=f"0 to {has[part] - 1}, or *")
+            raise problem(what, got=name.layer, expected=f"0 to {has[part] - 1}, or *", do=LISTED)
         heads = num_kv_heads if "K" in name.all_axes.split() else num_heads
         if name.head is not None and heads is not None and name.head >= heads:
-            raise problem(f"no such head of {name.site}", got=name.head, expected=f"0 to {heads - 1}, or *")
+            expected = f"0 to {heads - 1}, or *"
+            raise problem(f"no such head of {name.site}", got=name.head, expected=expected, do=LISTED)
     for name, own in request.replace:
         axes = len(name.axes.split())
         if own.array is not None and own.array.ndim == axes + 1 and not name.of_stack:

@@ -82,6 +82,9 @@ def layer_sites(mixer: Mapping[str, str]) -> dict[str, str]:
 SITES = layer_sites({name: AXES[name] for name in SUBLAYER_SITES})
 """Activations of a layer with attention -> their axes."""
 
+LISTED = "model.sites(batch) lists the names."
+"""Advice about a name that a model does not have."""
+
 STACK_SITES = ("embedding", "final_norm", "logits")
 """Activations of a stack, which have no layer."""
 

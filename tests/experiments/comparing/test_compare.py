@@ -128,7 +128,10 @@ def test_a_run_of_a_version_without_fingerprints_is_not_of_other_data():
     ("words", "line"),
     [
         (["rnus/a", "runs/a"], "rnus/a does not exist"),
-        (["runs/aa", "runs/b"], "runs/aa does not exist. Did you mean runs/a?"),
+        (
+            ["runs/aa", "runs/b"],
+            "runs/aa does not exist; expected the working directory of a run or a sweep. Did you mean runs/a?",
+        ),
         (
             ["runs", "runs/a"],
             "runs holds no config.json, so no run was started in it. There are runs in it",
