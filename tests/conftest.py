@@ -1,6 +1,7 @@
 """The set-up of all tests: annotations are checked, compiled programs kept, examples always the same."""
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
+def pytest_collection_finish() -> None:
+    """Search for garbage rarely, and not among what was imported: traced programs are many objects that stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Two workers may meet at one entry of the compilation cache; the loser compiles for itself.
     for verb in ("reading", "writing"):
@@ -76,6 +84,27 @@ def fused_as_users_have_it():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True}))
+        yield
+
+
+@pytest.fixture(scope="module")
+def shapes_once():
+    """The shapes of parameters are traced once for each config of a file, not once for each model that is built.
+
+    For files that open one run many times; not for those that change rows of the tables.
+    """
+    from transformer.models.base import ModelBase
+
+    real, traced = ModelBase.parameter_shapes.func, {}
+
+    def parameter_shapes(model):
+        key = repr(model.config)
+        if key not in traced:
+            traced[key] = real(model)
+        return traced[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelBase, "parameter_shapes", property(parameter_shapes))
         yield
 
 
