@@ -12,6 +12,8 @@ from experiments import settings
 from experiments.storage.checkpoints import Checkpoints
 from tests.fixtures.processes import RECIPE, events, finish, lines, newest, start, train_here, wait_until
 
+pytestmark = pytest.mark.usefixtures("shapes_once")
+
 STEPS = 60
 QUICK = ("data.num_buckets=1", "model.architecture=decoder_only")
 """Fewer and smaller programs to compile: batches of one shape, one stack; `test_kills` has two stacks."""
