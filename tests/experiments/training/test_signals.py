@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from experiments.training.signals import SAME_REQUEST_SECONDS, StopRequest, catch_stop_signals, exit_code, owned
-from tests.fixtures.processes import SIGNALS
 
 ROOT = Path(__file__).parents[3]
 
@@ -90,22 +89,18 @@ with owned(lambda: here / "temporary", lambda path: path.unlink()) as path:
 
 
 def interrupt(tmp_path, words: list[str], numbers: list[int], gap: float, ignored: int | None = None):
-    """Send signals to a command, which ignores one or none of them; return its exit code and its lines after the first,
-    of both streams."""
-    asked = [signal.SIG_IGN if number == ignored else signal.SIG_DFL for number in SIGNALS]
-    before = [signal.signal(*each) for each in zip(SIGNALS, asked, strict=True)]  # a child inherits what is ignored
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(tmp_path), *words],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": ""},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(number, handler)
+    """Send signals to a command; return its exit code and its lines after the first, of both streams."""
+    handler = signal.signal(ignored, signal.SIG_IGN) if ignored is not None else None
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(tmp_path), *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if ignored is not None:
+        signal.signal(ignored, handler)
     with process:
         assert process.stdout.readline() == "ready\n"
         while words[0] == "owns" and not (tmp_path / "started").exists():
