@@ -19,7 +19,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 CLASSES = {
@@ -56,7 +55,7 @@ def register(axis: str, name: str, row: Any) -> None:
 
     Args:
         axis: its table: of a model's parts as `transformer.register` has them, or "optimizer", "schedule", "metric",
-            "source", "file_format", "tokenizer".
+            "source", "file_format", "tokenizer", "task", "objective".
         name: letters, digits and _.
         row: a row of that table, or what it makes a row from, such as a function.
 
@@ -77,6 +76,10 @@ def train(
     workdir: str | os.PathLike,
     progress: bool = True,
     force: bool = False,
+    init_from: str | os.PathLike | None = None,
+    init_only: Sequence[str] = (),
+    init_skip: Sequence[str] = (),
+    trust_code: bool = False,
 ) -> "Run":
     """Train a model, or continue its training in the same working directory; a finished run is opened.
 
@@ -86,6 +89,10 @@ def train(
         workdir: folder for checkpoints, metrics and config, as the command writes them.
         progress: whether to show progress.
         force: train though the memory is too small for what the run needs.
+        init_from: run whose parameters a new run starts from: its folder, or "FOLDER@best", "@last" or "@STEP".
+        init_only: parts of the parameters that are taken from it, such as ["encoder"]; none: all.
+        init_skip: parts that start fresh all the same.
+        trust_code: consent to run code that the config.json of `init_from` names.
 
     Returns:
         The run with the parameters of the last step; `open_run` reads the best ones.
@@ -100,7 +107,17 @@ def train(
     """
     from experiments.runs.python import train_run
 
-    return train_run(recipe, overrides, workdir, progress=progress, force=force)
+    return train_run(
+        recipe,
+        overrides,
+        workdir,
+        progress=progress,
+        force=force,
+        init_from=init_from,
+        init_only=init_only,
+        init_skip=init_skip,
+        trust_code=trust_code,
+    )
 
 
 def open_run(
@@ -130,7 +147,7 @@ def open_run(
     from experiments.runs.python import open_run_of
 
     return open_run_of(
-        Path(workdir),
+        workdir,
         checkpoint,
         average_last=average_last,
         read_data=read_data,
@@ -221,10 +238,10 @@ def sweep(
         workdir: folder for the trials, their results and the study.
         progress: whether to show progress.
         **options: trials (number of combinations), sampler, lanes, mode, data, halvings, keep, storage, study,
-            heartbeat, devices, force: as the flags of `experiments.sweep`.
+            heartbeat, devices, force, init_from, init_only, init_skip, trust_code: as the flags of `experiments.sweep`.
 
     Returns:
-        Sweep: `table()`, `best()`, `results`.
+        Sweep: `table()`, `best()`, `finish(steps)`, `results`.
 
     Raises:
         UserError: a mistake in the recipe, the space, or an option.

@@ -20,6 +20,7 @@ from experiments.data.config import DataConfig
 from experiments.data.tokenizers import table as tokenizers
 from experiments.data.tokenizers.table import TokenizerConfig
 from experiments.tasks.config import TaskConfig, tasks
+from experiments.tasks.rows import TASKS
 from experiments.training.config import STOPPING, TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
@@ -50,8 +51,10 @@ __all__ = [
 
 TIED = Condition(
     ("task.name", "model.architecture"),
-    holds=lambda task, architecture: task != "classification" or len(structure(architecture).stacks) > 1,
-    who=lambda task, architecture: f"a classifier of architecture {architecture!r}, which has one table of embeddings",
+    holds=lambda task, architecture: (
+        TASKS.find(task).like != "classification" or len(structure(architecture).stacks) > 1
+    ),
+    who=lambda task, architecture: f"a classifier of architecture '{architecture}', which has one table of embeddings",
     expected="an output of tokens, or two stacks",
     do="Leave it out.",
     part="tie_embeddings",
@@ -278,16 +281,21 @@ def _not_read(values: Mapping[str, Any]) -> set[str]:
         return set()
 
 
-def help_text(section: str | None = None, overrides: Iterable[tuple[str, str]] = ()) -> str:
+def help_text(
+    section: str | None = None, overrides: Iterable[tuple[str, str]] = (), recipe: ConfigDict | None = None
+) -> str:
     """Build the config's part of `--help`: the sections, or every setting of one section (or one setting).
 
+    The own settings of the rows that a recipe and its overrides choose are listed too.
+
     Args:
-        overrides: full names and texts; the own settings of the rows that they choose are listed too.
+        overrides: full names and texts.
+        recipe: nested settings; None: none.
 
     Raises:
         UserError: an unknown section, or a row that cannot be imported.
     """
-    chosen = ConfigDict(type_safe=False)
+    chosen = ConfigDict(type_safe=False) if recipe is None else copy.deepcopy(recipe)
     for name, text in overrides:
         if not is_own(name) and find(name).table is not None:
             put(chosen, name, text)

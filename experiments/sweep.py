@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import parse, run
+from experiments.sweeping.finishing import finish_trial
 from experiments.sweeping.flags import SweepFlags
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.launch import submit
@@ -17,6 +18,13 @@ def main(argv: Sequence[str]) -> int:
     if flags.slurm_options is not None and flags.workers is None and not flags.slurm:
         do = "Add --slurm, or leave it out."
         raise problem("--slurm_options is not read by this process alone", got=flags.slurm_options, do=do)
+    if flags.finish is not None:
+        for name in ("workers", "slurm"):
+            if getattr(flags, name):
+                expected, do = "one run of this process", "Leave it out."
+                raise problem(f"--{name} is not read with --finish", got=getattr(flags, name), expected=expected, do=do)
+        use_compilation_cache()
+        return finish_trial(flags, overrides, space, argv)
     if flags.workers is not None or flags.slurm:
         return submit(flags, argv)
     use_compilation_cache()

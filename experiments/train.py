@@ -7,10 +7,9 @@ from pathlib import Path
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.runs.init_from import InitFrom
+from experiments.runs.init_from import wish_of
 from experiments.runs.report import train_and_report
 from experiments.runs.verify_resume import verify
-from transformer.errors import problem
 from transformer.schema import Check, at_least, not_empty, setting
 
 
@@ -84,19 +83,8 @@ def main(argv: Sequence[str]) -> int:
         return verify(flags.config, overrides, flags.verify_steps)
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     use_compilation_cache()
-    init, command = init_of(flags), ["experiments.train", *argv]
+    init, command = wish_of(flags), ["experiments.train", *argv]
     return train_and_report(config, Path(flags.workdir), notes, command, force=flags.force, init=init)
-
-
-def init_of(flags: TrainFlags) -> InitFrom | None:
-    """Return the origin that the flags name; raise a UserError for a flag about one where there is none."""
-    if flags.init_from is not None:
-        return InitFrom(flags.init_from, flags.init_only, flags.init_skip, flags.trust_code)
-    for name in ("init_only", "init_skip", "trust_code"):
-        if getattr(flags, name):
-            do = "Add --init_from=WORKDIR, or leave it out."
-            raise problem(f"--{name} is not read without --init_from", got=getattr(flags, name), do=do)
-    return None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The set-up of all tests: annotations are checked, compiled programs kept, examples always the same."""
 
 import functools
+import gc
 import os
 import signal
 from pathlib import Path
@@ -12,9 +13,11 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# Tiny programs take four times as long to optimise as they save; fused kernels without MLIR compile in half the time.
+# Tiny programs take four times as long to optimise as they save; fused kernels without MLIR compile in half the time,
+# and a module that is not split for the cores, of which each worker has one, in four fifths.
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
@@ -47,15 +50,21 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 
 FIRST = (
     "test_kills.py",
-    "test_resume.py",
     "test_tables.py",
-    "test_update.py",
-    "test_lanes.py",
     "test_variants.py",
+    "test_resume.py",
+    "test_lanes_run.py",
+    "test_api.py",
+    "test_mistakes.py",
+    "test_update.py",
+    "test_padding.py",
+    "test_init.py",
+    "test_every_setting.py",
+    "test_lanes.py",
     "test_ladder.py",
     "test_cells.py",
     "test_commands.py",
-    "test_mistakes.py",
+    "test_printing.py",
     "test_capture.py",
     "test_wheel.py",
 )
@@ -64,6 +73,13 @@ FIRST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage rarely, and not among what was imported: traced programs are many objects that stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,6 +97,27 @@ def fused_as_users_have_it():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True}))
+        yield
+
+
+@pytest.fixture(scope="module")
+def shapes_once():
+    """The shapes of parameters are traced once for each config of a file, not once for each model that is built.
+
+    For files that open one run many times; not for those that change rows of the tables.
+    """
+    from transformer.models.base import ModelBase
+
+    real, traced = ModelBase.parameter_shapes.func, {}
+
+    def parameter_shapes(model):
+        key = repr(model.config)
+        if key not in traced:
+            traced[key] = real(model)
+        return traced[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelBase, "parameter_shapes", property(parameter_shapes))
         yield
 
 

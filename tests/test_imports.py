@@ -16,11 +16,12 @@ LIBRARY = [
 """Each may import itself and what stands before it."""
 COMMANDS = "train evaluate generate explore sweep plan bench compare check"
 EXPERIMENTS = [
-    "cli.recipes cli.help cli.names tasks.config tasks.metrics",
+    "cli.recipes cli.help cli.names tasks.config tasks.metrics tasks.rows",
     "data",
     "tasks",
     "storage",
     "training",
+    "testing",
     "settings",
     "cli",
     "costs",

@@ -34,14 +34,14 @@ def test_files_that_the_readme_names_exist(path):
 def test_every_row_of_the_tables_is_in_the_readme():
     from experiments.data.sources.table import SOURCES
     from experiments.data.tokenizers.table import TOKENIZERS
-    from experiments.tasks.config import OBJECTIVES
-    from experiments.tasks.config import TASK_NAMES as TASKS
+    from experiments.tasks.rows import OBJECTIVES, TASKS
     from experiments.training.optimizers import OPTIMIZERS
     from experiments.training.schedules import SCHEDULES
     from transformer.decoding import STRATEGIES
     from transformer.nn.block_layout import BLOCK_LAYOUTS
     from transformer.nn.feed_forward import ACTIVATIONS
     from transformer.nn.heads import POOLING
+    from transformer.nn.mixers import MIXERS
     from transformer.nn.module_rows import FEED_FORWARDS, STRUCTURES
     from transformer.nn.positions import POSITIONS
     from transformer.ops.norms import NORMS
@@ -54,6 +54,7 @@ def test_every_row_of_the_tables_is_in_the_readme():
         STRUCTURES,
         POOLING,
         ACTIVATIONS,
+        MIXERS,
         FEED_FORWARDS,
         POSITIONS,
         NORMS,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 
 import pytest
@@ -192,6 +193,17 @@ def test_a_check_of_the_users_own_says_what_it_expected():
     assert schema.from_dict(even, {"n": 4}).n == 4
     with pytest.raises(UserError, match=r"m\.n is out of range; got 3; expected an even number"):
         schema.from_dict(even, {"n": 3}, "m")
+
+
+def test_a_text_that_is_no_unicode_is_refused_unless_it_names_a_file():
+    fields = [("t", str, setting("", "text")), ("l", tuple[str, ...], setting((), "texts"))]
+    kind = dataclasses.make_dataclass("Texts", fields)
+    for wrong in ("\ud800\udc00", "a\udfff", "\udc7f"):
+        for values in ({"t": wrong}, {"l": ["a", wrong]}):
+            with pytest.raises(UserError, match=r"m\.. is no text of Unicode; got '.*\\ud.*'; expected characters; "):
+                schema.from_dict(kind, values, "m")
+    name = os.fsdecode(b"caf\xe9")
+    assert schema.from_dict(kind, {"t": name, "l": ["é🙂"]}).t == name
 
 
 def test_nested_names_are_joined_by_dots():

@@ -99,7 +99,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
         return match
     close = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
     if not close and len(name) > 3:  # num_layer -> num_layers is close as a whole; layers -> num_layers only as a part
-        close = [n for n in spelled if n and (name in n or n in name)]
+        close = [n for n in spelled if len(n) > 2 and (name in n or n in name)]
     return spelled[close[0]] if close else None
 
 
@@ -148,16 +148,28 @@ def look_up(what: str, table: Mapping[str, Any], name: str) -> Any:
         return table[name]
     if ":" not in name:
         raise unknown(what, name, table)
-    module_name, _, attribute = name.partition(":")
+    return imported(what, name)
+
+
+def imported(what: str, path: str) -> Any:
+    """Import a module, or an object as package.module:attribute, of the user's own.
+
+    Args:
+        what: what the path names, for errors.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    module, colon, attribute = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        found = importlib.import_module(module)
+        return getattr(found, attribute) if colon else found
     except Exception as error:  # the module is the user's own, and may raise anything
         raise problem(
-            f"{what} {shorten(repr(name))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
-            expected="package.module:attribute, importable from here",
+            f"{what} {shorten(repr(path))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
+            expected=f"package.module{':attribute' if colon else ''}, importable from here",
             do="Check the spelling, and that its folder is on PYTHONPATH.",
         ) from error
-    return found
 
 
 def path_of(function: Any) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib
 import pathlib
 import re
 import sys
@@ -10,7 +9,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transformer.errors import problem, shorten
+from transformer.errors import imported
 from transformer.nested import types_of
 from transformer.tables import is_section
 
@@ -71,14 +70,7 @@ def import_modules(names: Iterable[str]) -> None:
         UserError: a module that cannot be imported.
     """
     for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # the module is the user's own, and may raise anything
-            raise problem(
-                f"module {shorten(repr(name))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
-                expected="package.module, importable from here",
-                do="Check the spelling, and that its folder is on PYTHONPATH.",
-            ) from error
+        imported("module", name)
 
 
 def code_from_outside(instance: Any, name: str = "") -> dict[str, dict[str, str]]:

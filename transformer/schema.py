@@ -7,6 +7,7 @@ instance and `parse` turns the text of a flag into a value; both raise errors th
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -64,6 +65,9 @@ __all__ = [
 ]
 
 T = typing.TypeVar("T")
+
+NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of surrogate pairs, which are no characters; without those that stand for a byte in a file's name."""
 
 
 def setting(
@@ -173,8 +177,12 @@ def checked(value: Any, leaf: Setting) -> Any:
         parts = (value,)
     if not right or not all(_is_type(part, leaf.part_type) for part in parts):
         given = f"{written(value)} ({type(value).__name__})"
-        raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type)
+        raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type, do=_meant(value, leaf))
     for part in parts:
+        if isinstance(part, str) and not part.isascii() and NO_TEXT.search(part):
+            words = "characters; a name of a file that is not UTF-8 has \\udc80 to \\udcff alone"
+            do = "Leave half of a surrogate pair out."
+            raise problem(f"{leaf.name} is no text of Unicode", got=ascii(part), expected=words, do=do)
         if leaf.table is not None and ":" in part:
             if not DOTTED_PATH.fullmatch(part):
                 raise problem(f"{leaf.name} {part!r} cannot be imported", expected="package.module:attribute")
@@ -185,6 +193,16 @@ def checked(value: Any, leaf: Setting) -> Any:
     if leaf.check is not None and (expected := leaf.check(value)) is not None:
         raise problem(f"{leaf.name} is out of range", got=written(value), expected=expected)
     return value
+
+
+def _meant(value: Any, leaf: Setting) -> str | None:
+    """Return what to write in place of a number that is given as a text, or of a whole number that is a float."""
+    text = show(value) if isinstance(value, str | float) else "none"
+    try:
+        meant = parse(f"{value:.0f}" if isinstance(value, float) and value.is_integer() else text, leaf)
+    except UserError:
+        return None
+    return None if meant is None or isinstance(meant, str) else f"Write {meant!r}."
 
 
 def _is_type(value: Any, kind: Any) -> bool:

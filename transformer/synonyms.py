@@ -30,6 +30,7 @@ OURS = {
     """,
     "context": "block_size context_length context_size seq_len sequence_length n_ctx window_size bptt",
     "score": "attention_type attention_score score_function scoring",
+    "mixer": "token_mixer sequence_mixer token_mixing",
     "position": """
         positional_encoding position_encoding pos_encoding position_embedding position_embedding_type pos_emb
         positional_embedding positions

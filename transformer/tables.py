@@ -13,6 +13,7 @@ names the row (`model.position` -> `model.position_settings.NAME`). The row's fu
 """
 
 import dataclasses
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -242,10 +243,17 @@ class Table(Mapping[str, R], Generic[R]):
         """
         what = f"{self.axis} {name!r}"
         if not isinstance(name, str) or not name.isidentifier():
-            raise problem(f"the name of a {self.axis} is no name", got=repr(name), expected="letters, digits and _")
+            do = (
+                f"Write {re.sub('[^0-9a-zA-Z_]', '_', name)!r}."
+                if isinstance(name, str) and name[:1].isalpha()
+                else None
+            )
+            expected = "letters, digits and _"
+            raise problem(f"the name of a {self.axis} is no name", got=repr(name), expected=expected, do=do)
         row = self.row(value, what)
         if name in self and self[name] != row:
-            raise problem(f"{what} is there already", got=shorten(repr(value)), do="Choose another name.")
+            got, expected = shorten(repr(value)), f"a name beside {', '.join(self)}"
+            raise problem(f"{what} is there already", got=got, expected=expected, do="Choose another name.")
         self.check(row, what)
         self._own[name], self._modules[name] = row, module
 

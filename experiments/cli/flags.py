@@ -16,6 +16,7 @@ overrides a setting of the recipe. Of a flag that is given several times the las
 added to a stored line. A command may take words that belong to no flag, as `cat` does; see `parse`.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import os
@@ -23,6 +24,8 @@ import string
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
+
+from ml_collections import ConfigDict
 
 from experiments import settings
 from experiments.cli.explain import explain
@@ -213,10 +216,18 @@ def _answer_help(argv: Sequence[str], own_flags: type, overridable: bool | tuple
             following = argv[i + 1] if "=" not in word and i + 1 < len(argv) and words is None else ""
             section = word.partition("=")[2] or ("" if following.startswith("-") else following)
             if section:
-                print(settings.help_text(section, _given(argv)))
+                print(settings.help_text(section, _given(argv), _recipe(argv) if overridable is True else None))
             else:
                 print(command_help(own_flags, overridable, words))
             raise SystemExit(0)
+
+
+def _recipe(argv: Sequence[str]) -> ConfigDict | None:
+    """Load the recipe that a command line names; None where it names none that can be loaded."""
+    words = [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
+    with contextlib.suppress(UserError):
+        return settings.load_recipe(words[-1]) if words else None
+    return None
 
 
 def _given(argv: Sequence[str]) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ REPLACED = (
     (r"python -m experiments\.train --config=configs/NAME\.py --workdir=(\S+)", r'api.train(RECIPE, workdir="\1")'),
     (r"python -m experiments\.train\b", "api.train(RECIPE, workdir=...)"),
     (r"--help=(\w+) lists", r'api.describe("\1") lists'),
+    (r"Did you mean --help=(\w+)\?", r'Did you mean api.describe("\1")?'),
     (r"--help lists", "api.describe() lists"),
     (r"--force goes on", "force=True goes on"),
     (r"give its new place: --config\.([\w.]+)=PATH", r'give its new place: paths={"\1": PATH}'),

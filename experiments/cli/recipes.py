@@ -76,7 +76,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     folder = path if path.is_dir() else path.parent
     recipes = sorted(str(found) for found in folder.glob("*.py"))
-    guess = nearest(str(path.with_suffix(".py")), recipes) or _of_project(path)
+    guess = _of_project(path) or nearest(str(path.with_suffix(".py")), recipes)
     if path.is_dir():
         there = ", ".join(recipes) or "no recipe"
         raise problem(f"recipe {path} is a folder", expected="a Python file", do=f"It holds {there}.")
@@ -85,7 +85,7 @@ def _read(path: Path) -> bytes:
         do = f"There is no folder {folder}; this is {Path.cwd()}."
     else:
         do = f"Did you mean {guess}?" if guess else f"The current folder is {Path.cwd()}."
-    raise problem(f"recipe {path} {what}", do=do)
+    raise problem(f"recipe {path} {what}", expected="a Python file, or the name of a recipe in configs/", do=do)
 
 
 def project_recipes() -> dict[str, Path]:

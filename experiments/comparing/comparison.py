@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from experiments import settings
 from experiments.comparing.metric_units import bounds_of
-from experiments.comparing.results import SPLITS, Result
+from experiments.comparing.results import SPLITS, Result, units_of
 from experiments.comparing.statistics import Estimate, estimate, paired_difference
 from transformer.errors import problem
 
@@ -51,12 +51,14 @@ class Group:
     def mean(self, split: str, metric: str) -> Estimate | None:
         """Estimate the mean over seeds; None where no run has the metric."""
         scores = self.scores(split, metric)
-        return estimate(list(scores.values()), bounds=bounds_of(metric)) if scores else None
+        return estimate(list(scores.values()), bounds=bounds_of(metric, units_of(self.results))) if scores else None
 
     def difference(self, other: "Group", split: str, metric: str) -> Estimate | None:
         """Estimate this group minus the other over their common seeds; None where a group lacks the metric."""
         own, others = self.scores(split, metric), other.scores(split, metric)
-        return paired_difference(others, own, bounds=bounds_of(metric)) if own and others else None
+        return (
+            paired_difference(others, own, bounds=bounds_of(metric, units_of(self.results))) if own and others else None
+        )
 
 
 def rows(results: Sequence[Result]) -> list[tuple[str, str]]:
@@ -75,7 +77,8 @@ def refuse_other_objectives(results: Sequence[Result]) -> None:
         raise problem(
             "the runs share no metric, so they are of different objectives and cannot be compared",
             got=got,
-            do="Name runs of one objective.",
+            expected="runs of one objective",
+            do="Leave out those of another.",
         )
 
 

@@ -1,7 +1,10 @@
 """The unit, direction and bounds of a metric by the ending of its name: `causal_loss` ends in `loss`, and so on.
 
-A task has its own table (`Task.metrics`), but building one reads the data, which may be gone when runs are compared.
+A task has its own table (`Task.metrics`), but building one reads the data, which may be gone when runs are compared;
+of scores from outside, the run has a file (`storage.units`).
 """
+
+from collections.abc import Mapping
 
 from experiments.comparing.statistics import UNBOUNDED, Bounds
 from experiments.tasks.metrics import METRICS
@@ -22,15 +25,21 @@ BETTER = {"max": "higher", "min": "lower"}
 """Direction of a metric -> the word for its better values."""
 
 
-def metric_of(name: str) -> Metric | None:
-    """Return the metric that a name ends in; None where the table has none."""
+def metric_of(name: str, own: Mapping[str, Metric]) -> Metric | None:
+    """Return the metric of a name, or that which it ends in; None where there is none.
+
+    Args:
+        own: metrics of a run, as `storage.units` has them of one with scores from outside.
+    """
+    if name in own:
+        return own[name]
     if name in METRICS:
         row = METRICS[name]
         return Metric(row.mode, row.unit, row.bounds)
     return next((metric for ending, metric in ENDINGS.items() if f"_{name}".endswith(f"_{ending}")), None)
 
 
-def bounds_of(name: str) -> Bounds:
-    """Return the least and the greatest value of a metric; infinities where the table has none of this name."""
-    metric = metric_of(name)
+def bounds_of(name: str, own: Mapping[str, Metric]) -> Bounds:
+    """Return the least and the greatest value of a metric; infinities where there is none of this name."""
+    metric = metric_of(name, own)
     return UNBOUNDED if metric is None else metric.bounds

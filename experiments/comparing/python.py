@@ -75,9 +75,16 @@ class Comparison:
 def compare(runs: Sequence[Any], metric: str | None) -> Comparison:
     """Compare runs; see `experiments.api.compare`."""
     if isinstance(runs, str | os.PathLike) or not isinstance(runs, Sequence):
-        raise problem("runs is no list", got=written(runs), expected="runs, or their working directories")
+        expected, do = "a list of runs, or of their working directories", "Write [run_a, run_b]."
+        raise problem("runs is no list", got=written(runs), expected=expected, do=do)
     if not runs:
-        raise problem("there are no runs to compare", expected="two or more")
+        do = 'Write api.compare([run_a, run_b]), or ["runs/a", "runs/b"].'
+        raise problem("there are no runs to compare", got="none", expected="two or more", do=do)
+    for number, run in enumerate(runs, start=1):
+        if not isinstance(getattr(run, "workdir", run), str | os.PathLike):
+            got, expected = f"{written(run)} ({type(run).__name__})", "a Run, a Sweep, or the path of its folder"
+            do = 'Write, for instance, "runs/a".'
+            raise problem(f"run {number} is neither a run nor a path", got=got, expected=expected, do=do)
     remark = Reporter().remark
     results = read_results([os.fspath(getattr(run, "workdir", run)) for run in runs], remark)
     refuse_other_objectives(results)

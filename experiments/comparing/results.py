@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ from experiments import settings
 from experiments.comparing.metric_units import metric_of
 from experiments.costs.summary import Costs, read_costs
 from experiments.storage import metrics
+from experiments.storage.units import read_units
 from experiments.storage.workdir import read_record
 from experiments.storage.workdir_checks import TRIALS, is_sweep, unkept_trial
+from experiments.tasks.task import Metric
 from experiments.training.early_stopping import EarlyStopping
 from transformer import schema
 from transformer.errors import UserError, nearest, problem
@@ -40,6 +42,8 @@ class Result:
     """The running time up to the last line of metrics, earlier starts included."""
     costs: Costs | None = None
     """The parameters and operations; None for a run of a version that did not write them."""
+    units: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
+    """The metrics of a run whose task has scores from outside."""
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting by its full name; its default where an earlier version did not have it."""
@@ -65,6 +69,11 @@ class Result:
         return list(dict.fromkeys(name for values in self.scores.values() for name in values))
 
 
+def units_of(results: Iterable[Result]) -> dict[str, Metric]:
+    """Collect the metrics that runs name; of two of one name, that of the first run."""
+    return dict(item for result in reversed([*results]) for item in result.units.items())
+
+
 def print_note(line: str) -> None:
     """Print a remark beside the tables."""
     print(f"note: {line}", file=sys.stderr)
@@ -82,7 +91,8 @@ def read_results(names: Sequence[str], note: Callable[[str], None] = print_note)
     """
     names = [run for name in names for run in _runs_of(Path(name), note)]
     if len(names) < 2:
-        raise problem("one run alone has nothing to be compared with", got=names[0], expected="two runs or more")
+        what, do = "one run alone has nothing to be compared with", "Name another run beside it."
+        raise problem(what, got=names[0], expected="two runs or more", do=do)
     known: dict[Path, str] = {}
     for name in names:
         where = Path(name).resolve()
@@ -141,6 +151,7 @@ def read_result(name: str) -> Result:
         finished=False,
         seconds=lines[-1]["seconds"],
         costs=read_costs(path),
+        units=read_units(path),
     )
     return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))
 
@@ -173,7 +184,7 @@ def _stopped_early(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether early stopping ended the training, by the evaluations that it read."""
     names = ("patience", "output.best", "output.evaluate_every")
     patience, best, every = (result.setting(f"training.{name}") for name in names)
-    metric = None if best is None else metric_of(best)
+    metric = None if best is None else metric_of(best, result.units)
     if metric is None:
         return False
     early_stopping = EarlyStopping(best)
@@ -188,5 +199,6 @@ def _no_directory(path: Path) -> UserError:
     guess = nearest(path.name, siblings)
     return problem(
         f"{path} {'is not a directory' if path.exists() else 'does not exist'}",
-        do=f"Did you mean {path.with_name(guess)}?" if guess else None,
+        expected="the working directory of a run or a sweep",
+        do=f"Did you mean {path.with_name(guess)}?" if guess else "Name the --workdir of a training.",
     )

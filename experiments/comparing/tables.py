@@ -1,7 +1,7 @@
 """A comparison on the terminal: the settings that differ, the scores side by side, the means over seeds."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -9,8 +9,9 @@ from rich.table import Table
 from experiments.cli.terminal import terminal
 from experiments.comparing.comparison import DATA, Differing, Group, differing, group_runs, rows
 from experiments.comparing.metric_units import BETTER, metric_of
-from experiments.comparing.results import Result
+from experiments.comparing.results import Result, units_of
 from experiments.comparing.statistics import Estimate, as_text, number
+from experiments.tasks.task import Metric
 from experiments.training.progress import print_line
 from experiments.training.tables import add, print_table, short_names, text_table
 from transformer import schema
@@ -66,9 +67,10 @@ def settings_table(changes: Sequence[Differing], results: Sequence[Result]) -> T
 def scores_table(scores: Rows, results: Sequence[Result]) -> Table:
     """Build the table of last scores: a dash where a run lacks the metric, the step of a run that is not finished."""
     table = text_table("scores at the end of each run", [*METRIC, *map(_heading, results, _short(results))])
+    units = units_of(results)
     for split, name in scores:
         values = [result.scores.get(split, {}).get(name) for result in results]
-        add(table, [*_metric(split, name), *(NONE if value is None else number(value) for value in values)])
+        add(table, [*_metric(split, name, units), *(NONE if value is None else number(value) for value in values)])
     return table
 
 
@@ -96,11 +98,12 @@ def means_table(scores: Rows, groups: Sequence[Group]) -> Table:
     heads += [f"group {i} - group 1, paired by seed" for i in range(2, len(groups) + 1)]
     kind = "confidence intervals (Student's t, inside the range of the score)"
     table = text_table(f"means over seeds, ± their 95 % {kind}", [*METRIC, *heads])
+    units = units_of(result for group in groups for result in group.results)
     for split, name in scores:
         means = [group.mean(split, name) for group in groups]
-        differences = [_difference(name, group.difference(first, split, name)) for group in others]
+        differences = [_difference(name, units, group.difference(first, split, name)) for group in others]
         texts = [NONE if mean is None else as_text(mean) for mean in means]
-        add(table, [*_metric(split, name), *texts, *differences])
+        add(table, [*_metric(split, name, units), *texts, *differences])
     return table
 
 
@@ -118,9 +121,9 @@ def group_lines(groups: Sequence[Group]) -> list[str]:
     return lines
 
 
-def _metric(split: str, name: str) -> list[str]:
+def _metric(split: str, name: str, units: Mapping[str, Metric]) -> list[str]:
     """Return the cells under METRIC."""
-    metric = metric_of(name)
+    metric = metric_of(name, units)
     return [split, name, *((NONE, NONE) if metric is None else (metric.unit, BETTER[metric.mode]))]
 
 
@@ -133,7 +136,7 @@ def _heading(result: Result, name: str) -> str:
     return name if result.finished else f"{name}\nnot finished: step {result.step:,} of {result.steps:,}"
 
 
-def _difference(name: str, found: Estimate | None) -> str:
+def _difference(name: str, units: Mapping[str, Metric], found: Estimate | None) -> str:
     """Format a difference to the first group, and whether its interval excludes 0."""
     if found is None:
         return NONE
@@ -144,6 +147,6 @@ def _difference(name: str, found: Estimate | None) -> str:
         return text
     if not found.excludes_zero:
         return f"{text}, includes 0"
-    metric = metric_of(name)
+    metric = metric_of(name, units)
     verdict = "" if metric is None else ": better" if (found.mean > 0) == (metric.mode == "max") else ": worse"
     return f"{text}, excludes 0{verdict}"

@@ -4,8 +4,8 @@
     evaluation  state + logits of a batch, and the cache of answers
 
 Of the activations, what no compiler leaves out is counted: the logits, and what the backward pass needs of each layer
-(with model.remat, its input alone): queries, keys, values, the weights of plain attention, the hidden feed-forward. The
-compiled program's own plan (`memory`) is larger.
+(with model.remat, its input alone): queries, keys, values, the weights of plain attention, the hidden feed-forward; of
+a mixer of another kind those of them that it records. The compiled program's own plan (`memory`) is larger.
 """
 
 import math
@@ -18,9 +18,13 @@ from experiments.data.machine import size, too_large
 from experiments.training.evaluation import rows_of_evaluation
 from experiments.training.experiment import Experiment
 from transformer import ModelConfig
+from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import family, structure
 
 FORCE = "--force goes on all the same."
+
+KEPT = ("query", "key", "value", "head", "weights")
+"""Activations of a mixer that the backward pass needs."""
 
 Parts = dict[str, int]
 """Part -> bytes."""
@@ -58,7 +62,8 @@ def answers_memory(experiment: Experiment, steps: int, texts: int) -> Parts:
     cache = 0
     if (like := family(model.architecture)) in ("decoder_only", "seq2seq"):
         layers = model.num_decoder_layers if like == "seq2seq" else model.num_layers
-        cache = 2 * layers * rows * steps * model.num_kv_heads * model.head_width * model.compute_dtype.itemsize
+        mixer = MIXERS.of(model, "mixer")
+        cache = layers * bytes_of(jax.eval_shape(lambda: mixer.cache(model.as_settings, rows, steps)))
     return {"parameters": bytes_of(experiment.state_shapes.params), "cache and tokens": cache + 4 * rows * steps}
 
 
@@ -147,7 +152,7 @@ def _layers(model: ModelConfig, rows: int, lengths: list[int], *, kept: bool) ->
     own = structure(model.architecture)
     depths = [getattr(model, count) for count in own.stacks.values()]
     stacks = list(zip(depths, (lengths[0], lengths[-1]), strict=False))
-    inside = [(0, 0) if own.recurrent else _inside(model, length) for _, length in stacks]
+    inside = [(0, 0) if own.recurrent else numbers_of_layer(model, length) for _, length in stacks]
     every = kept and not model.remat
     states = sum(depth * length * model.width for depth, length in stacks) if kept else 0
     parts = (
@@ -156,10 +161,12 @@ def _layers(model: ModelConfig, rows: int, lengths: list[int], *, kept: bool) ->
     return rows * (states + parts) * model.compute_dtype.itemsize
 
 
-def _inside(model: ModelConfig, length: int) -> tuple[int, int]:
-    """Count the numbers that one layer computes for an example: of self-attention, and of the feed-forward."""
-    attention = 0
+def numbers_of_layer(model: ModelConfig, length: int) -> tuple[int, int]:
+    """Count the numbers that one layer computes for an example: of its mixer, and of the feed-forward."""
+    mixed = 0
     if model.self_attention:
-        attention = 2 * length * model.head_width * (model.num_heads + model.num_kv_heads)
-        attention += model.num_heads * length**2 if model.kernels == "plain" else 0
-    return attention, length * (model.feed_forward_width or 0)
+        sizes = {"T": length, "S": length, "N": model.num_heads, "K": model.num_kv_heads, "H": model.head_width}
+        sites = MIXERS.of(model, "mixer").sites
+        kept = [name for name in KEPT if name in sites and (name != "weights" or model.kernels == "plain")]
+        mixed = sum(math.prod(sizes.get(letter, 1) for letter in sites[name].split()) for name in kept)
+    return mixed, length * (model.feed_forward_width or 0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from experiments.costs import flops
-from experiments.data.stored_json import Table, read_json, whole
+from experiments.data.stored_json import Fields, read_json, whole
 from experiments.storage.workdir import write_text_atomically
 from experiments.training.experiment import Experiment
 from experiments.training.update import token_sums
@@ -36,7 +36,7 @@ class Costs(NamedTuple):
 
 NAME = "costs.json"
 
-SHAPE = Table({"parameters": whole(0, 2**62), "operations": float, "lanes": whole(1, 2**31)})
+SHAPE = Fields({"parameters": whole(0, 2**62), "operations": float, "lanes": whole(1, 2**31)})
 """Shape of costs.json."""
 
 

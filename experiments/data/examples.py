@@ -6,6 +6,8 @@ LABELS  Pair("vendredi 20 novembre 2026", "fr", "fr")               (a label is 
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 TEXT, PAIRS, LABELS = "text", "pairs", "labels"
 """Kinds of data: documents; a source and a target text; a text and its label. Labels are pairs too."""
@@ -42,3 +44,12 @@ class Splits:
     """SHA-256 of all that was read; "" where the config alone decides the data. Stored with the run."""
     ceiling: float | None = None
     """Highest possible accuracy on the test, where texts with several answers keep it below 1."""
+
+    def map(self, function: Callable[[Any], Any]) -> "Splits":
+        """Return the splits with a function of each example in its place; what bounded the accuracy may not any more.
+
+        >>> Splits([Pair("a", "bc")], [], []).map(lambda pair: Pair(pair.source, pair.target[::-1])).train[0].target
+        'cb'
+        """
+        parts = ([function(example) for example in part] for part in (self.train, self.validation, self.test))
+        return Splits(*parts, self.notes, self.fingerprint)

@@ -6,7 +6,7 @@
     None                                    null
     [shape]                                 a list of it
     (shape, shape)                          one of them
-    Table(required, optional, others)       an object with these keys
+    Fields(required, optional, others)      an object with these keys
     Checked(shape, check)                   what a `schema.Check` allows too
 
 Every file is read as UTF-8. Nesting has a depth, whole numbers fit in 64 bits, numbers are finite, and texts have no
@@ -48,8 +48,8 @@ WORDS = {
 """Type -> its words in a message."""
 
 
-class Table(NamedTuple):
-    """An object: the shapes of the keys that it must have, of those that it may have, and of any other key."""
+class Fields(NamedTuple):
+    """An object: the shapes of the fields that it must have, of those that it may have, and of any other field."""
 
     required: Mapping[str, Shape]
     optional: Mapping[str, Shape] = {}
@@ -163,19 +163,19 @@ def misfit(value: Any, shape: Shape, where: str = "") -> str | None:
         own = misfit(value, shape.shape, where)
         expected = shape.check(value) if own is None else None
         return own if expected is None else f"{where or 'it'} is {_shown(value)}, expected {expected}"
-    if isinstance(shape, tuple) and not isinstance(shape, Table):
+    if isinstance(shape, tuple) and not isinstance(shape, Fields):
         found = [misfit(value, one, where) for one in shape]
         return None if None in found else f"{where or 'it'} is {_shown(value)}, expected {_words(shape)}"
     if isinstance(shape, list):
         parts = enumerate(value) if isinstance(value, list) else ()
         found = (misfit(part, shape[0], f"{where}[{i}]") for i, part in parts)
         return next(filter(None, found), None) if isinstance(value, list) else _other(value, shape, where)
-    if not isinstance(shape, Table):
+    if not isinstance(shape, Fields):
         return None if _is(value, shape) else _other(value, shape, where)
-    return _misfit_table(value, shape, where) if isinstance(value, dict) else _other(value, shape, where)
+    return _misfit_fields(value, shape, where) if isinstance(value, dict) else _other(value, shape, where)
 
 
-def _misfit_table(value: dict, shape: Table, where: str) -> str | None:
+def _misfit_fields(value: dict, shape: Fields, where: str) -> str | None:
     """Describe where an object is not of a shape."""
     missing = [key for key in shape.required if key not in value]
     if missing:
@@ -203,7 +203,7 @@ def _other(value: Any, shape: Shape, where: str) -> str:
 def _words(shape: Shape) -> str:
     if isinstance(shape, Checked):
         return shape.check.expected
-    if isinstance(shape, Table):
+    if isinstance(shape, Fields):
         return WORDS[dict]
     if isinstance(shape, tuple):
         return " or ".join(map(_words, shape))

@@ -13,7 +13,7 @@ T and S are cut to the tokens of each text, so padding is in none of them.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -22,23 +22,8 @@ from experiments.runs.trained import TrainedExperiment
 from experiments.tasks.collating import Example, collate
 from experiments.tasks.task import Task
 from transformer import build
-from transformer.nn.intermediates import parse_name
-
-AXES = {
-    "query": "LTNH",
-    "key": "LSKH",
-    "value": "LSKH",
-    "scores": "LNTS",
-    "weights": "LNTS",
-    "head": "LTNH",
-    "output": "LTD",
-    "hidden": "LTF",
-    "residual": "LTD",
-}
-"""Last part of a name -> axes of its array for one text."""
-
-HEADS = ("N", "K")
-"""Axes that are absent where the name has the number of a head."""
+from transformer.models.sites import of_layers
+from transformer.nn.names import Name, parse_name
 
 
 class Activation(NamedTuple):
@@ -65,7 +50,8 @@ def capture(run: TrainedExperiment, texts: Sequence[str], names: Sequence[str]) 
         UserError: an unknown activation.
     """
     experiment, task = run.experiment, run.experiment.task
-    parsed = {name: parse_name(name) for name in names}
+    sites = of_layers(experiment.model.config)
+    parsed = {name: parse_name(name, sites) for name in names}
     if not texts:
         return []
     plain = build(dataclasses.replace(experiment.model.config, kernels="plain"))  # fused ones do not compute weights
@@ -94,12 +80,11 @@ def _batch(examples: Sequence[Example]) -> dict[str, np.ndarray]:
     return collate(whole, {side: max(len(example[side]) for example in examples) for side in sides})
 
 
-def _activation(array: np.ndarray, name: Any, sides: Mapping[str, tuple[str, ...]]) -> Activation:
+def _activation(array: np.ndarray, name: Name, sides: Mapping[str, tuple[str, ...]]) -> Activation:
     """Cut an array of one text to the text's tokens."""
     own = "source" if name.stack == "encoder" else "target"
     keys = "source" if name.site.startswith("cross.") else own
     tokens = {"T": sides[own], "S": sides[keys]}
-    axes = AXES[name.site.rpartition(".")[2]]
-    axes = axes if name.head is None else "".join(axis for axis in axes if axis not in HEADS)
+    axes = "L" + name.axes.replace("B", "").replace(" ", "")
     cut = tuple(slice(len(tokens[axis])) if axis in tokens else slice(None) for axis in axes)
     return Activation(array[cut], axes, {axis: tokens[axis] for axis in axes if axis in tokens})

@@ -16,6 +16,7 @@ from experiments.storage import metrics
 from transformer import Model
 from transformer.errors import problem
 from transformer.inspection.plots import attention_maps, curves
+from transformer.models.sites import of_layers
 
 CURVES = {"train": "train: mean since the last point, dropout on", "validation": "validation"}
 """Split -> its name in the picture of the curves."""
@@ -25,8 +26,7 @@ def draw_run(run: TrainedExperiment) -> dict[str, Path]:
     """Draw the pictures at the end of training; return the path of each that could be drawn."""
     folder = Path(run.workdir) / "plots"
     pictures = {"curves": (_draw_curves, folder / "curves.png")}
-    stacks = run.experiment.model.stacks
-    if len(stacks) == 1 or "cross" in stacks["decoder"]:
+    if attention_layers(run.experiment.model):
         if example_text(run.experiment) is None:
             print(f"no picture of the attention: {NO_EXAMPLE}")
         else:
@@ -68,13 +68,23 @@ def _draw_example(run: TrainedExperiment, path: Path) -> None:
     draw_attention(run, text, ids, path)
 
 
+def attention_layers(model: Model) -> int:
+    """Return the number of layers whose attention can be drawn: cross-attention where there is a source beside."""
+    stacks = model.stacks
+    if len(stacks) == 2:
+        return stacks["decoder"].get("cross", 0)
+    return next(iter(stacks.values())).get("self", 0) if "self.weights" in of_layers(model.config) else 0
+
+
 def check_layer(model: Model, layer: int) -> None:
     """Raise a UserError where the attention that is drawn has no such layer; a negative one counts from the end."""
-    stacks = model.stacks
-    layers = stacks["decoder"].get("cross", 0) if len(stacks) == 2 else next(iter(stacks.values())).get("self", 0)
-    if layers and not -layers <= layer < layers:  # a model without attention has another error
+    layers = attention_layers(model)
+    whole = isinstance(layer, int) and not isinstance(layer, bool)
+    if layers and not (whole and -layers <= layer < layers):  # a model without attention has another error
         raise problem(
-            "no such layer", got=layer, expected=f"0 to {layers - 1}, or negative, counted from the end: -1 is the last"
+            "no such layer",
+            got=layer if whole else repr(layer),
+            expected=f"0 to {layers - 1}, or negative, counted from the end: -1 is the last",
         )
 
 

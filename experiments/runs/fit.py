@@ -24,7 +24,8 @@ from experiments.training.loop import Loop, restore_or_start
 from experiments.training.optimizers import OptimizerConfig
 from experiments.training.progress import devices_in_words
 from transformer import schema
-from transformer.errors import path_of
+from transformer.axes import describe
+from transformer.errors import path_of, problem
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -93,6 +94,9 @@ def fit(
 ) -> Fit:
     """Fit a model to batches; see `experiments.api.fit`."""
     fitting = make_fitting(model, batches, optimizer, **options)
+    if params is not None and not isinstance(params, Mapping):
+        do = "Pass the result of model.init, or params of another fit."
+        raise problem("params are no parameters", got=describe(params), expected="a dict of arrays", do=do)
     use_compilation_cache()
     reporter = reporter_of(progress)
     first = None if params is None else fitting.state_of(jax.tree.map(jnp.array, params))  # a copy, which is donated

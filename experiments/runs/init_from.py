@@ -10,7 +10,7 @@ the run has a checkpoint, the origin is not read again.
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +125,7 @@ def read_origin(workdir: Path, wish: InitFrom | None) -> Origin | None:
         wish = InitFrom(place, tuple(recorded["only"]), tuple(recorded["skip"]), trusted)
     if wish is None:
         return None
-    origin = _opened(wish)
+    origin = open_origin(wish)
     if recorded is not None and origin.record != recorded:
         raise problem(
             f"the origin of --workdir {workdir} has changed since the run was started",
@@ -151,8 +151,23 @@ def _refuse_other_origin(workdir: Path, recorded: Mapping[str, Any] | None, wish
     )
 
 
-def _opened(wish: InitFrom) -> Origin:
-    """Read the run and select its arrays."""
+def wish_of(flags: Any) -> InitFrom | None:
+    """Return the origin that flags name: init_from, init_only, init_skip, trust_code; raise where one lacks it."""
+    if flags.init_from is not None:
+        return InitFrom(flags.init_from, flags.init_only, flags.init_skip, flags.trust_code)
+    for name in ("init_only", "init_skip", "trust_code"):
+        if getattr(flags, name):
+            do = "Add --init_from=WORKDIR, or leave it out."
+            raise problem(f"--{name} is not read without --init_from", got=getattr(flags, name), do=do)
+    return None
+
+
+def open_origin(wish: InitFrom) -> Origin:
+    """Read the run and select its arrays.
+
+    Raises:
+        UserError: no run or no such checkpoint there, code without consent, or a part that does not exist.
+    """
     path, checkpoint = wish.place()
     if not (path / "config.json").is_file():
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
@@ -176,8 +191,13 @@ def _opened(wish: InitFrom) -> Origin:
     return Origin(wish, {name: np.asarray(named[name]) for name in taken}, over["V"], over["C"], run)
 
 
-def first_state(experiment: Experiment, origin: Origin) -> State:
-    """Build the state before the first update: parameters of the origin, and fresh ones where none is taken."""
+def first_states(experiment: Experiment, origin: Origin | None) -> Callable[[Any], State]:
+    """Build the function from hyperparameters to the state before the first update, compiled once.
+
+    It has parameters of the origin, and fresh ones where none is taken; without an origin the experiment's own.
+    """
+    if origin is None:
+        return jax.jit(experiment.initial_state)
     config = experiment.config.optimizer
 
     def start(hyperparameters: Any, taken: Mapping[str, Any]) -> State:
@@ -187,7 +207,8 @@ def first_state(experiment: Experiment, origin: Origin) -> State:
         average = None if fresh.average is None else jax.tree.map(jax.numpy.copy, params)
         return State(fresh.step, params, transform.init(params), average)
 
-    return jax.jit(start)(experiment.hyperparameters, origin.params)
+    begin, params = jax.jit(start), origin.params
+    return lambda hyperparameters: begin(hyperparameters, params)
 
 
 def check_fit(experiment: Experiment, origin: Origin) -> str:

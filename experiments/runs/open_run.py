@@ -75,7 +75,8 @@ def open_run(
     step: int | str | None = {None: "best", "last": None}.get(checkpoint, checkpoint)
     if isinstance(step, str) and step != "best":
         if not step.isdecimal() or len(step) > len(str(LARGEST)):
-            raise problem("unknown checkpoint", got=repr(checkpoint), expected="best, last or a step")
+            expected, do = "best, last or a step", "Leave it out for the best one."
+            raise problem("unknown checkpoint", got=repr(checkpoint), expected=expected, do=do)
         step = int(step)
     if checkpoint is not None and average_last is not None and average_last > 1:
         raise problem(

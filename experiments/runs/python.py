@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.python_words import in_python
 from experiments.cli.terminal import terminal
 from experiments.cli.values import Recipe, flat, resolve
+from experiments.runs.init_from import InitFrom, wish_of
 from experiments.runs.open_run import open_run
 from experiments.runs.run import Run
 from experiments.runs.session import train
@@ -38,14 +40,38 @@ def train_run(
     *,
     progress: bool,
     force: bool,
+    **origin: Any,
 ) -> Run:
     """Train a model; see `experiments.api.train`."""
     config, notes = resolve(recipe, overrides)
+    init = init_of(**origin)
     use_compilation_cache()
-    ended = train(config, folder(workdir), reporter_of(progress), notes=notes, force=force)
+    ended = train(config, folder(workdir), reporter_of(progress), notes=notes, force=force, init=init)
     if ended.stopped is not None:
         signals.give_back(ended.stopped)
     return Run(ended.run)
+
+
+def init_of(init_from: Any, init_only: Any, init_skip: Any, trust_code: bool) -> InitFrom | None:
+    """Return the origin that arguments name.
+
+    Raises:
+        UserError: no path, names of parts that are no list of texts, or one of these without an origin.
+    """
+    if init_from is not None and (not isinstance(init_from, str | os.PathLike) or not str(init_from)):
+        got, do = f"{written(init_from)} ({type(init_from).__name__})", 'Write, for instance, init_from="runs/x@best".'
+        raise problem("init_from is no path", got=got, expected="the folder of a run, perhaps with @CHECKPOINT", do=do)
+    for name, parts in {"init_only": init_only, "init_skip": init_skip}.items():
+        if isinstance(parts, str) or not all(isinstance(part, str) for part in parts):
+            do = 'Write, for instance, ["encoder"].'
+            raise problem(f"{name} is no list of texts", got=written(parts), expected="names of parts", do=do)
+    given = SimpleNamespace(
+        init_from=None if init_from is None else str(Path(init_from).expanduser()),
+        init_only=tuple(init_only),
+        init_skip=tuple(init_skip),
+        trust_code=trust_code,
+    )
+    return wish_of(given)
 
 
 @in_python
@@ -59,8 +85,10 @@ def open_run_of(
     paths: Mapping[str, Any],
 ) -> Run:
     """Open a run; see `experiments.api.open_run`."""
-    if average_last is not None and (isinstance(average_last, bool) or not isinstance(average_last, int)):
-        raise problem("average_last is no whole number", got=written(average_last), expected="1 or more, or None")
+    if average_last is not None and (type(average_last) is not int or average_last < 1):
+        do = "Leave it out for the run's setting."
+        got, expected = written(average_last), "1 or more, a whole number, or None"
+        raise problem("average_last is out of range", got=got, expected=expected, do=do)
     use_compilation_cache()
     texts = [(name, schema.show(value)) for name, value in flat(paths, "paths").items()]
     return Run(
@@ -79,6 +107,6 @@ def open_run_of(
 def folder(workdir: Any) -> Path:
     """Return the path of a working directory; raise a UserError for what is no path."""
     if not isinstance(workdir, str | os.PathLike) or not str(workdir):
-        expected = "the path of a folder"
-        raise problem("workdir is no path", got=f"{written(workdir)} ({type(workdir).__name__})", expected=expected)
+        got, do = f"{written(workdir)} ({type(workdir).__name__})", 'Write, for instance, workdir="runs/x".'
+        raise problem("workdir is no path", got=got, expected="the path of a folder", do=do)
     return Path(workdir).expanduser()

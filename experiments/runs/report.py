@@ -2,12 +2,14 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from experiments.cli.imports import import_words
 from experiments.cli.terminal import terminal
 from experiments.runs.drawing import draw_run
 from experiments.runs.init_from import InitFrom
@@ -58,7 +60,7 @@ def train_and_report(
         return signals.exit_code(ended.stopped)
     experiment = ended.run.experiment
     print_scores(console, experiment, workdir, ended.run.step, ended.seconds)
-    print_files(console, experiment, workdir, draw_run(ended.run))
+    print_files(console, experiment, workdir, draw_run(ended.run), import_words(command))
     return 0
 
 
@@ -90,12 +92,15 @@ def scores_table(task: Task, workdir: Path, title: str) -> Table:
     return final_table(rows, title=title)
 
 
-def print_files(console: Console, experiment: Experiment, workdir: Path, pictures: dict[str, Path]) -> None:
-    """Print the paths of files, and the commands to try next."""
+def print_files(
+    console: Console, experiment: Experiment, workdir: Path, pictures: dict[str, Path], imports: Sequence[str] = ()
+) -> None:
+    """Print the paths of files, and the commands to try next; `imports` are their words for modules to import."""
     events = {"TensorBoard": workdir / "tensorboard"} if experiment.config.training.output.tensorboard else {}
     print_paths(console, {**pictures, "metrics": workdir / "metrics.jsonl", **events})
     example = example_text(experiment)
     modules = [] if example is None else ["experiments.explore", "experiments.generate"]
-    commands = [command_line("experiments.evaluate", f"--workdir={workdir}")]
-    commands += [command_line(name, f"--workdir={workdir}", f"--input={example}") for name in modules]
+    words = [f"--workdir={workdir}", *imports]
+    commands = [command_line("experiments.evaluate", *words)]
+    commands += [command_line(name, *words, f"--input={example}") for name in modules]
     print_next(console, commands)

@@ -4,20 +4,21 @@ import base64
 import dataclasses
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments.cli.python_words import in_python
+from experiments.cli.values import plain
 from experiments.comparing.statistics import Value
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.runs import capturing, drawing, generation, scoring
 from experiments.runs.open_run import NO_EXAMPLE, answer_text, example_text
 from experiments.runs.report import scores_table
 from experiments.runs.trained import TrainedExperiment
-from experiments.settings import Config
+from experiments.settings import Config, find
 from experiments.storage import metrics
 from experiments.tasks.task import Task
 from experiments.training.reporter import Reporter
@@ -84,7 +85,7 @@ class Run:
         """Answer texts: an answer, a continuation, filled gaps, or of a classifier a label.
 
         Args:
-            texts: the texts; a language model continues one, or fills each <mask> in it.
+            texts: the texts, of which there may be none; a language model continues one, or fills each <mask> in it.
             seed: seed of sampling; None: the run's.
             **decoding: max_new_tokens, strategy, temperature, top_k, top_p; None or absent: the run's settings.
 
@@ -106,8 +107,7 @@ class Run:
             for name, value in decoding.items()
             if value is not None
         }
-        if seed is not None and (wrong := schema.a_seed(seed)):
-            raise problem("seed is out of range", got=written(seed), expected=wrong)
+        seed = None if seed is None else schema.checked(plain(seed), find("seed"))
         return generation.predict(self.trained, _texts(texts), given, seed, warn=Reporter().remark)
 
     @in_python
@@ -128,11 +128,13 @@ class Run:
         Value(value=0.99, low=0.984, high=0.993, count=2000)
         """
         if self.task.plan is None:
-            raise problem("the run was opened without its data", do="Open it with read_data=True.")
+            what, do = "the run was opened without its data", "Open it with read_data=True."
+            raise problem(what, got="read_data=False", expected="a run with its splits", do=do)
         if split is not None and split not in scoring.SPLITS:
             raise unknown("split", str(split), scoring.SPLITS)
         if examples is not None and (isinstance(examples, bool) or not isinstance(examples, int) or examples < 1):
-            raise problem("examples is out of range", got=written(examples), expected="1 or more, or None for all")
+            expected, do = "1 or more, or None for all", "Leave it out for all."
+            raise problem("examples is out of range", got=written(examples), expected=expected, do=do)
         return scoring.evaluate(self.trained, scoring.held_out(self.task, split, examples)[1])
 
     @in_python
@@ -153,6 +155,9 @@ class Run:
         """
         if isinstance(names, str):
             raise problem("names is one text", got=repr(names), expected="a list of names", do=f"Write [{names!r}].")
+        if not isinstance(names, Iterable) or not list(names):
+            do = 'Write, for instance, ["decoder.*.self.weights"].'
+            raise problem("no activation is named", got=written(names), expected="a list of names", do=do)
         texts = _texts(texts)
         self.trained.check(texts, warn=Reporter().remark)
         return capturing.capture(self.trained, texts, names)
@@ -207,8 +212,12 @@ def _texts(texts: Any) -> list[str]:
     """Return the texts as a list; raise a UserError for one text, or for what is no text."""
     if isinstance(texts, str):
         raise problem("texts is one text", got=written(texts), expected="a list of texts", do="Write [text].")
+    if not isinstance(texts, Iterable):
+        got = f"{written(texts)} ({type(texts).__name__})"
+        raise problem("texts is no list", got=got, expected="a list of texts", do="Write [text].")
     texts = list(texts)
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
-            raise problem(f"text {number} is no text", got=f"{written(text)} ({type(text).__name__})", expected="str")
+            got = f"{written(text)} ({type(text).__name__})"
+            raise problem(f"text {number} is no text", got=got, expected="str", do=f"Write {str(text)!r}.")
     return texts

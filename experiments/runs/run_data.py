@@ -11,7 +11,7 @@ from typing import Any
 from experiments.data.stored_json import read_json, read_text
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.storage.workdir import write_text_atomically
-from experiments.tasks.build import row
+from experiments.tasks.build import task_class
 from experiments.tasks.task import Task
 from experiments.training.experiment import RunData
 from transformer.errors import UserError, problem
@@ -66,5 +66,5 @@ def require_run_data(workdir: Path, config: Any = None, *, tokenizer: Choice | N
         tokenizers = TokenizerPair.from_json(text, name)
     except UserError as error:
         raise UserError(f"{workdir / TOKENIZER}: {str(error).rstrip('.')}. {DAMAGED}") from error
-    shape = dict if config is None else row(config.task, config.model.architecture).metadata_shape
+    shape = dict if config is None else task_class(config.task, config.model.architecture).metadata_shape
     return RunData(tokenizers, read_json(workdir / METADATA, shape, do=DAMAGED))

@@ -31,7 +31,7 @@ def print_scores(run: TrainedExperiment, split: str | None, most: int | None, mi
     task = run.experiment.task
     if mistakes is not None and not task.generates and task.classes is None:
         expected = "it only with text_to_text or classification"
-        raise problem("--mistakes is not read by language_modelling", got=mistakes, expected=expected)
+        raise problem(f"--mistakes is not read by {task.settings.config.name}", got=mistakes, expected=expected)
     mistakes = MISTAKES if mistakes is None else mistakes
     split, examples = held_out(task, split, most)
     evaluation = run.evaluation()

@@ -26,7 +26,9 @@ def held_out(task: Task, split: str | None, most: int | None) -> tuple[str, Sequ
     split = split or ("test" if task.splits.test else "validation")
     examples = getattr(task.splits, split)[:most]
     if not examples:
-        raise problem(f"the {split} split is empty", do="Choose another --split.")
+        there = [name for name in SPLITS if getattr(task.splits, name)]
+        do = "Choose another --split."
+        raise problem(f"the {split} split is empty", got="no example", expected=f"one of {', '.join(there)}", do=do)
     return split, examples
 
 

@@ -10,12 +10,13 @@ from experiments import settings
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.extension import extend, retention_of
-from experiments.runs.init_from import InitFrom, check_fit, first_state, read_origin
+from experiments.runs.init_from import InitFrom, check_fit, first_states, read_origin
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.runs.stored_config import code_line, origin_named
 from experiments.runs.trained import TrainedExperiment
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
+from experiments.storage.units import write_units
 from experiments.storage.workdir import Start, open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
@@ -69,8 +70,7 @@ def train(
     with origin_named(workdir):
         run_data = read_run_data(workdir, config.tokenizer.name) or (origin and origin.run_data(config))
         experiment = set_up(config, run_data)
-    if origin is not None:
-        notes.append(check_fit(experiment, origin))
+    parameters = [] if origin is None else [check_fit(experiment, origin)]
     if not force:
         refuse_too_large(experiment)
     config_dict = settings.to_json_dict(experiment.config)
@@ -98,16 +98,17 @@ def train(
     ):
         notes += [code_line(name) for name in opened.changed_code]
         write_run_data(workdir, experiment.task)
-        start = None if origin is None else first_state(experiment, origin)
+        start = None if origin is None else first_states(experiment, origin)(experiment.hyperparameters)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics, start)
         first = int(state.step)
         finished = first >= experiment.config.training.steps or early_stopping.stopped
         reporter.line(start_line(first, experiment.config.training.steps, finished, workdir))
         task, costs = experiment.task, costs_of(experiment)
         write_costs(workdir, costs)
+        write_units(workdir, experiment.config.task, task.metrics)
         for note in notes:
             reporter.remark(note)
-        for line in (*task.splits.notes, *task.notes, *described(experiment, costs, devices)):
+        for line in (*parameters, *task.splits.notes, *task.notes, *described(experiment, costs, devices)):
             reporter.line(line)
         began = time.monotonic()
         with signals.catch_stop_signals() as stop:

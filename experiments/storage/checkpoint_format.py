@@ -26,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from experiments.data.stored_json import Checked, Table, misfit
+from experiments.data.stored_json import Checked, Fields, misfit
 from transformer.errors import UserError, problem
 from transformer.schema import Check
 
@@ -40,13 +40,13 @@ def _is_array(pair: list) -> bool:
     return isinstance(kind, str) and isinstance(shape, list) and all(type(axis) is int for axis in shape)
 
 
-RECORD = Table(
+RECORD = Fields(
     {
         "extra": dict,
-        "metrics": (Table({}, others=(float, None)), None),
-        "arrays": Table({}, others=Checked(list, Check(_is_array, "[shape, type]"))),
+        "metrics": (Fields({}, others=(float, None)), None),
+        "arrays": Fields({}, others=Checked(list, Check(_is_array, "[shape, type]"))),
     },
-    {"sums": Table({}, others=int), "crc": int},
+    {"sums": Fields({}, others=int), "crc": int},
 )
 """Shape of the record; those of earlier versions have no CRC-32 of the arrays, or none at all."""
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.data.stored_json import Checked, Table, read_json
+from experiments.data.stored_json import Checked, Fields, read_json
 from experiments.storage.checkpoint_format import is_step
 from experiments.storage.workdir import write_text_atomically
 from transformer.errors import UserError
@@ -20,7 +20,7 @@ TWO_NUMBERS = Check(
     lambda pair: len(pair) == 2 and all(type(part) is int and part >= 0 for part in pair), "[size in bytes, CRC-32]"
 )
 
-SUMS = Table({}, others=Checked(list, TWO_NUMBERS))
+SUMS = Fields({}, others=Checked(list, TWO_NUMBERS))
 """Shape of a file of sums."""
 
 

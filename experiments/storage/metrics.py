@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.data.stored_json import Checked, Table, decoded, parse_json, read_bytes, whole
+from experiments.data.stored_json import Checked, Fields, decoded, parse_json, read_bytes, whole
 from experiments.storage.workdir import write_text_atomically
 from transformer.errors import UserError
 from transformer.schema import Check
@@ -21,7 +21,7 @@ from transformer.schema import Check
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 NO_METRICS = ("step", "split", "seconds")
 
-LINE = Table(
+LINE = Fields(
     {"step": whole(0, 2**53), "split": str, "seconds": float},
     others=(float, None, Checked(str, Check(NOT_FINITE.__contains__, "nan, inf or -inf"))),
 )

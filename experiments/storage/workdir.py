@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.data.stored_json import Table, read_json
+from experiments.data.stored_json import Fields, read_json
 from experiments.storage.workdir_checks import (
     EXTENDABLE,
     Difference,
@@ -32,7 +32,7 @@ from transformer.errors import UserError, problem
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel", "tokenizers")
 
-RECORD = Table(
+RECORD = Fields(
     {"config": dict},
     {
         "data": str,
@@ -43,7 +43,7 @@ RECORD = Table(
         "directory": str,
         "extensions": [dict],
         "origin": dict,
-        "code": Table({}, others=Table({"module": str, "sha256": str})),
+        "code": Fields({}, others=Fields({"module": str, "sha256": str})),
     },
 )
 """Shape of config.json."""
@@ -199,9 +199,11 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
     path = Path(path).absolute()
     train = f"Train first: python -m experiments.train --config=configs/NAME.py --workdir={path}"
     if not path.is_dir():
-        raise problem(f"--workdir {path} does not exist", do=train)
+        there = "is not a directory" if path.exists() else "does not exist"
+        raise problem(f"--workdir {path} {there}", expected="the working directory of a run", do=train)
     if not (path / "config.json").exists():
-        missing = problem(f"--workdir {path} holds no config.json, so no run was started in it", do=train)
+        what = f"--workdir {path} holds no config.json, so no run was started in it"
+        missing = problem(what, expected="the working directory of a run", do=train)
         raise unkept_trial(path) or missing
     return _read(path)
 

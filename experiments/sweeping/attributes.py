@@ -20,7 +20,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.data.stored_json import Checked, Shape, Table, flaw, unreadable, whole
+from experiments.data.stored_json import Checked, Fields, Shape, flaw, unreadable, whole
 from experiments.sweeping.space import MOST_POINTS, Space
 from experiments.sweeping.storage import CONNECTION_ERRORS, without_password
 from transformer.errors import UserError, problem, shorten
@@ -46,11 +46,11 @@ STATUS = (RUNNING, TAKEN, *ENDED)
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
-NUMBERS = Table({}, others=float)
+NUMBERS = Fields({}, others=float)
 
 PAIR = Checked([float], Check(lambda pair: len(pair) == 2, "a step and a score"))
 
-LANE = Table(
+LANE = Fields(
     {
         "seed": whole(0, 2**32 - 1),
         "status": Checked(str, Check(lambda status: status in ENDED, f"one of {', '.join(ENDED)}")),
@@ -70,10 +70,13 @@ LANE = Table(
 )
 """Shape of the record of a lane."""
 
-STUDY = Table({}, {READY: bool, "config": dict, "fingerprint": str, POINTS: whole(1, MOST_POINTS)})
+ORIGIN = "init_from"
+"""Attribute of a study: the run whose parameters its trials start from; None, also in earlier versions: none."""
+
+STUDY = Fields({}, {READY: bool, "config": dict, "fingerprint": str, POINTS: whole(1, MOST_POINTS)})
 """Shape of the attributes of a study that are read beyond being compared."""
 
-QUEUE = Table({}, {QUEUED: dict})
+QUEUE = Fields({}, {QUEUED: dict})
 """Shape of the attributes that Optuna keeps of a trial."""
 
 DO = "Bring back a copy of the database, or choose another --study (or --workdir) and train anew."
@@ -85,7 +88,7 @@ DECODED = {
     "trial_system_attributes": ("key", "value_json"),
     "trial_params": ("param_name", "distribution_json"),
 }
-"""Table of Optuna's with JSON -> its columns of names and of texts."""
+"""Fields of Optuna's with JSON -> its columns of names and of texts."""
 
 
 def name_of(study: optuna.Study, storage: RDBStorage, trial: FrozenTrial | None = None) -> str:
@@ -96,17 +99,17 @@ def name_of(study: optuna.Study, storage: RDBStorage, trial: FrozenTrial | None 
 
 def lanes_of(trial: FrozenTrial, name: str) -> list[dict[str, Any]]:
     """Read the records of the lanes of a trial that is done. Raises UserError for any other value."""
-    return _checked(trial.user_attrs, Table({LANES: [LANE]}), name)[LANES]
+    return _checked(trial.user_attrs, Fields({LANES: [LANE]}), name)[LANES]
 
 
 def point_of(trial: FrozenTrial, points: int, name: str) -> int:
     """Read the number of a trial's point, of so many. Raises UserError for any other value."""
-    return _checked(trial.user_attrs, Table({POINT: whole(0, points - 1)}), name)[POINT]
+    return _checked(trial.user_attrs, Fields({POINT: whole(0, points - 1)}), name)[POINT]
 
 
 def refuse_other(study: optuna.Study, properties: Mapping[str, Any]) -> None:
     """Raise a UserError for an existing study that differs in one of the properties."""
-    before = study.user_attrs
+    before = {**({ORIGIN: None} if study.user_attrs.get(READY) else {}), **study.user_attrs}
     for key, value in properties.items():
         if key in before and before[key] != value:
             raise problem(

@@ -7,7 +7,10 @@ from experiments.sweeping.keeping import KEEP
 from experiments.sweeping.lanes import MODES, MOST_DEVICES, MOST_TRIALS
 from experiments.sweeping.search import DATA
 from experiments.sweeping.study import SAMPLERS
-from transformer.schema import at_least, not_empty, setting
+from transformer.schema import Check, at_least, not_empty, setting
+
+BEST = "best"
+"""Name of the trial that ranks first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,10 @@ class SweepFlags:
     task's first metric); ties by the validation loss of that evaluation, also for the search algorithm and halvings.
     The exit code is 1 where no trial is the best, as where all diverged. The loss of a progress line is the mean over
     the lanes that train of the loss of that step's batch, with dropout on.
+
+    The same command with --finish=best --config.training.steps=N trains the best trial on to N steps, as a run in
+    WORKDIR/finished that it continues when it is given again: from the trial's checkpoints where they are kept, as
+    experiments.train makes a finished run longer, else from the start.
 
     --sweep.SETTING=VALUES, where SETTING is as under --config, and VALUES one of
       2,4,6             these values
@@ -75,6 +82,20 @@ class SweepFlags:
     keep: str = setting("best", "trials whose checkpoints are kept", allowed=KEEP)
     heartbeat: int = setting(
         15, "heartbeat interval (seconds); a worker that misses 4 counts as dead", check=at_least(1, 86_400)
+    )
+    init_from: str | None = setting(
+        None,
+        "run whose parameters all trials start from: WORKDIR, or WORKDIR@best, @last or @STEP; none: random ones",
+        check=not_empty,
+    )
+    init_only: tuple[str, ...] = setting((), "parts of the parameters that --init_from takes, as A,B; none: all")
+    init_skip: tuple[str, ...] = setting((), "parts of the parameters that start fresh beside --init_from, as A,B")
+    trust_code: bool = setting(False, "consent to run code that the config.json of --init_from names by a dotted path")
+    finish: str | None = setting(
+        None,
+        "trial that goes on to more --config.training.steps, in WORKDIR/finished, in place of a sweep: best, or its"
+        " number; none: a sweep",
+        check=Check(lambda text: text == BEST or text.isdecimal(), "best, or the number of a trial"),
     )
     force: bool = setting(False, "training though the memory is too small for what the trials need")
     workers: int | None = setting(

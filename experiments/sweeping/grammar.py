@@ -135,7 +135,8 @@ def _dimension(key: str, values: Any, kind: type, others: list[Dimension]) -> Di
         if not parsed:
             raise problem(f"the sweep of {key} is empty", expected="at least one value")
         if len(set(parsed)) < len(parsed):
-            raise problem(f"the sweep of {key} has a value twice", got=", ".join(map(_text, parsed)))
+            got, do = ", ".join(map(_text, parsed)), "Leave one of them out."
+            raise problem(f"the sweep of {key} has a value twice", got=got, expected="each value once", do=do)
     return Dimension(names, parsed, condition)
 
 

@@ -17,6 +17,7 @@ from experiments import settings
 from experiments.costs.memory import Memory
 from experiments.costs.needed import refuse_too_large
 from experiments.data.config import DataConfig
+from experiments.runs.init_from import Origin, check_fit
 from experiments.sweeping.lanes import Programs, lane_structs, padded
 from experiments.sweeping.space import DATA_SEED
 from experiments.tasks.config import TaskConfig
@@ -44,12 +45,14 @@ class Trial:
         seed: seed of the trial.
         experiment: everything but the state; trials of a group share the model and mostly the data.
         workdir: its working directory, like that of a single run.
+        origin: the run whose parameters it starts from; None: none.
     """
 
     point: int
     seed: int
     experiment: Experiment
     workdir: Path
+    origin: Origin | None = None
 
     @property
     def name(self) -> str:
@@ -73,20 +76,28 @@ def program_key(config: Any) -> str:
 
 
 class Experiments:
-    """A cache of `set_up`, called once for all configs that differ in FREE settings and have the same data."""
+    """A cache of `set_up`, called once for all configs that differ in FREE settings and have the same data.
 
-    def __init__(self) -> None:
+    Args:
+        origin: the run whose parameters all trials start from; None: none.
+    """
+
+    def __init__(self, origin: Origin | None = None) -> None:
+        self.origin = origin
         self._made: dict[tuple[str, int], Experiment] = {}
 
     def of(self, config: Any) -> Experiment:
         """Return the experiment of a resolved config.
 
         Raises:
-            UserError: the data and the settings do not fit each other.
+            UserError: the data and the settings do not fit each other, or the model does not fit the origin.
         """
         key = program_key(config), config.data_seed
         if key not in self._made:
-            self._made[key] = set_up(config)
+            experiment = set_up(config, None if self.origin is None else self.origin.run_data(config))
+            if self.origin is not None:
+                check_fit(experiment, self.origin)
+            self._made[key] = experiment
         made = self._made[key]
         own = {name: operator.attrgetter(name)(config) for name in FREE}
         config = schema.with_values(made.config, own)

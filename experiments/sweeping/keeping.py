@@ -14,11 +14,12 @@ from experiments import settings
 from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
-from experiments.storage.workdir import open_workdir, read_record
+from experiments.storage.workdir import Start, Workdir, open_workdir, read_record
 from experiments.sweeping.groups import Trial
 from experiments.sweeping.record import LaneRecord
 from experiments.sweeping.storage import locked
 from transformer.errors import UserError
+from transformer.named_code import code_from_outside
 
 KEEP = ("best", "all", "none")
 """Trials whose checkpoints are written at the end."""
@@ -30,12 +31,24 @@ def export_config(trial: Trial, devices: str) -> None:
     Args:
         devices: the platform and its devices, in words.
     """
-    workdir, data = trial.workdir, trial.experiment.task.splits.fingerprint
-    if not (workdir / "checkpoints").exists():
-        (workdir / "config.json").unlink(missing_ok=True)  # of another study
-    config = settings.to_json_dict(trial.experiment.config)
+    if not (trial.workdir / "checkpoints").exists():
+        (trial.workdir / "config.json").unlink(missing_ok=True)  # of another study
     with contextlib.suppress(UserError):
-        open_workdir(workdir, config, differences=settings.differences, devices=devices, data=data).close()
+        _open(trial, devices).close()
+
+
+def _open(trial: Trial, devices: str) -> Workdir:
+    """Write config.json of a trial, and hold its working directory."""
+    experiment = trial.experiment
+    return open_workdir(
+        trial.workdir,
+        settings.to_json_dict(experiment.config),
+        differences=settings.differences,
+        devices=devices,
+        data=experiment.task.splits.fingerprint,
+        start=Start(origin=None if trial.origin is None else trial.origin.record),
+        code=code_from_outside(experiment.config),
+    )
 
 
 def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
@@ -54,7 +67,7 @@ def export(lane: LaneRecord, last: Any, best: Any, devices: str) -> None:
     config, task = settings.to_json_dict(experiment.config), experiment.task
     best_metric = lane.early_stopping.metric
     with (
-        open_workdir(workdir, config, differences=settings.differences, devices=devices, data=task.splits.fingerprint),
+        _open(lane.trial, devices),
         Checkpoints(
             workdir / "checkpoints",
             Retention.of(experiment.config.training),

@@ -99,4 +99,4 @@ def _sizes(experiment: Any) -> list[str]:
     model = experiment.config.model
     stacks = [parts.get("residual", 0) for parts in experiment.model.stacks.values()]
     layers = f"{' + '.join(map(str, stacks))} layers" if len(stacks) > 1 else counted(stacks[0], "layer")
-    return [model.architecture, layers, f"width {model.width}"]
+    return [str(model.architecture), layers, f"width {model.width}"]

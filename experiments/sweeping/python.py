@@ -12,13 +12,17 @@ from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.python_words import in_python
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.values import Recipe, as_recipe, flat, plain
+from experiments.runs.extension import PATIENCE, STEPS
+from experiments.runs.init_from import InitFrom, wish_of
 from experiments.runs.python import folder, open_run_of, reporter_of
 from experiments.runs.run import Run, drawing_of
-from experiments.storage.retention import order
-from experiments.sweeping import pictures, summary
+from experiments.runs.session import train
+from experiments.settings import Config
+from experiments.sweeping import finishing, pictures, summary
 from experiments.sweeping.flags import SweepFlags
 from experiments.sweeping.lanes import use_cores
-from experiments.sweeping.ranking import PointResult, Ranking, best, ranked
+from experiments.sweeping.ranking import PointResult, Ranking, best, best_lane, ranked
+from experiments.sweeping.search import Sweep as Planned
 from experiments.sweeping.search import make_sweep
 from experiments.sweeping.session import train_sweep
 from experiments.sweeping.space import Range
@@ -29,7 +33,7 @@ from experiments.training.tables import data_frame, to_html
 from transformer import schema
 from transformer.errors import problem, unknown, written
 
-OF_THE_COMMAND = ("config", "workdir", "workers", "slurm", "slurm_options")
+OF_THE_COMMAND = ("config", "workdir", "workers", "slurm", "slurm_options", "finish")
 """Settings of SweepFlags that the function does not take, or takes by a parameter of its own."""
 
 
@@ -42,12 +46,16 @@ class Sweep:
         results: the points of the space that are done, the best first.
         points: number of points of the study.
         ranking: the scores that points are ranked by.
+        plan: the recipe with its overrides, and the space.
+        init: the run whose parameters all trials started from; None: none.
     """
 
     workdir: Path
     results: tuple[PointResult, ...]
     points: int
     ranking: Ranking
+    plan: Planned
+    init: InitFrom | None = None
 
     def table(self) -> Any:
         """Return a row for each combination of settings, the best first.
@@ -77,12 +85,54 @@ class Sweep:
         first = best(self.results)
         if first is None:
             raise problem(summary.no_best(self.results))
-        lanes = [lane for lane in first.lanes if lane["score"] is not None]
-        loss, mode = self.ranking.loss, self.ranking.mode
-        chosen = min(lanes, key=lambda lane: order(lane["score"], lane["validation"].get(loss), mode))
+        chosen = best_lane(first, self.ranking)
         return open_run_of(
             Path(chosen["workdir"]), "best", average_last=None, read_data=True, trust_code=False, paths={}
         )
+
+    @in_python
+    def finish(
+        self,
+        steps: int,
+        trial: str | int = "best",
+        *,
+        patience: int | None = None,
+        progress: bool = True,
+        force: bool = False,
+    ) -> Run:
+        """Train a trial on to more steps, in WORKDIR/finished/TRIAL; the same call continues.
+
+        It goes on from the trial's checkpoints where they are kept, else it is trained from the start; a warning says
+        what happens to its learning rate. Of its seeds the one with the best score is trained.
+
+        Args:
+            steps: number of updates of the whole training, more than the trial has.
+            trial: "best", or the number of a trial in the table.
+            patience: training.patience of the run; None: the trial's.
+            progress: whether to show progress.
+            force: train though the memory is too small.
+
+        Raises:
+            UserError: no such trial, one without a score, or not more steps than it has.
+            OSError, KeyboardInterrupt: as for `api.train`.
+
+        >>> sweep.finish(steps=5000).evaluate()  # doctest: +SKIP
+        """
+        if isinstance(trial, bool) or not isinstance(trial, str | int):
+            do = 'Write trial="best", or trial=0.'
+            raise problem("trial is no number", got=written(trial), expected="best, or the number of a trial", do=do)
+        chosen = finishing.choose(self.results, trial, self.ranking, self.workdir)
+        lengths = {STEPS: steps, **({} if patience is None else {PATIENCE: patience})}
+        leaves = schema.settings(Config)
+        lengths = {name: schema.checked(plain(value), leaves[name]) for name, value in lengths.items()}
+        config = finishing.config_of(self.plan, chosen, lengths)
+        target = self.workdir / finishing.FINISHED / chosen.name
+        line = finishing.prepare(chosen, target)
+        notes = [] if target.exists() else [line]  # a warning that it is trained from the start
+        ended = train(config, target, reporter_of(progress), notes=notes, force=force, init=self.init)
+        if ended.stopped is not None:
+            signals.give_back(ended.stopped)
+        return Run(ended.run)
 
     def __repr__(self) -> str:
         first = best(self.results)
@@ -119,7 +169,7 @@ def run_sweep(
     def finish(study: SweepStudy, ranking: Ranking) -> Sweep:
         results = ranked(study, ranking)
         summary.write_results(results, Path(flags.workdir) / "results.jsonl")
-        return Sweep(Path(flags.workdir), tuple(results), study.points, ranking)
+        return Sweep(Path(flags.workdir), tuple(results), study.points, ranking, plan, wish_of(flags))
 
     ended = train_sweep(flags, plan, name, reporter_of(progress), finish)
     if ended.stopped is not None:
@@ -153,7 +203,7 @@ def _flags(workdir: Path, options: Mapping[str, Any]) -> SweepFlags:
     for name in options:
         if name not in leaves:
             raise unknown("option of a sweep", name, leaves)
-    values = {name: schema.checked(value, leaves[name]) for name, value in options.items()}
+    values = {name: schema.checked(plain(value), leaves[name]) for name, value in options.items()}
     return SweepFlags(config="", workdir=str(workdir), **values)
 
 

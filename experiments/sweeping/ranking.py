@@ -114,6 +114,12 @@ def best(results: Sequence[PointResult]) -> PointResult | None:
     return results[0] if results and results[0].complete else None
 
 
+def best_lane(result: PointResult, ranking: Ranking) -> dict[str, Any] | None:
+    """Return the record of the seed with the best score of a point; None where no seed has one."""
+    lanes = [lane for lane in result.lanes if lane["score"] is not None and not _diverged(lane)]
+    return min(lanes, key=lambda lane: order(lane["score"], _loss(lane, ranking), ranking.mode), default=None)
+
+
 def search_value(records: Sequence[dict[str, Any]], ranking: Ranking) -> float:
     """Compute the value that the search algorithm learns from.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from experiments.data.stored_json import Checked, Table, flaw, read_json, unreadable
+from experiments.data.stored_json import Checked, Fields, flaw, read_json, unreadable
 from experiments.storage.metrics import Metrics
 from experiments.storage.retention import order
 from experiments.storage.workdir import write_text_atomically
@@ -22,13 +22,13 @@ from experiments.training.loop import MetricsWindow
 from transformer.errors import counted, problem
 from transformer.schema import Check
 
-CLAIMS = Table({"claims": [Table({"point": int, "values": dict, "trial": int})], "trials": [str]})
+CLAIMS = Fields({"claims": [Fields({"point": int, "values": dict, "trial": int})], "trials": [str]})
 """Shape of claims.json."""
 
-RECORDS = Table(
+RECORDS = Fields(
     {
         "lanes": [
-            Table(
+            Fields(
                 {
                     "window": [NUMBERS],
                     "streak": (dict, None),
@@ -36,7 +36,7 @@ RECORDS = Table(
                     "step": int,
                     "best": (PAIR, None),
                     "curve": [PAIR],
-                    "evaluations": Table({}, others=NUMBERS),
+                    "evaluations": Fields({}, others=NUMBERS),
                     "test": NUMBERS,
                 }
             )

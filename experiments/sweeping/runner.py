@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.runs.init_from import first_states
 from experiments.storage.checkpoints import Checkpoints, Restored
 from experiments.sweeping.attributes import DIVERGED, EARLY, FINISHED, HALVED, RUNNING, TAKEN
 from experiments.sweeping.groups import Trial
@@ -128,7 +129,7 @@ class LanesRun:
 
     def _restore(self) -> int:
         if self.checkpoints.latest_step() is None:
-            first = jax.jit(self.trials[0].experiment.initial_state)
+            first = first_states(self.trials[0].experiment, self.trials[0].origin)
             self.last = stacked([first(trial.experiment.hyperparameters) for trial in self.trials])
             self.best = jax.tree.map(np.copy, self.last)
             self.lanes = [LaneRecord.at(trial) for trial in self.trials]

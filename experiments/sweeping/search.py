@@ -119,7 +119,8 @@ def _points(space: Space, sampler: str | None, trials: int | None) -> tuple[str,
         return sampler, every[:trials]
     if trials is None:
         why = f"the space has {endless}" if every is None else f"--sampler={sampler} draws as many points as it names"
-        raise problem(f"--trials must be given: {why}", do="Add --trials=20.")
+        expected = "a number of combinations of settings"
+        raise problem(f"--trials must be given: {why}", got="none", expected=expected, do="Add --trials=20.")
     return sampler, [{}] * trials
 
 
@@ -130,7 +131,8 @@ def _check(space: Space, resolve: Resolve, given: set[str]) -> list[str]:
         UserError: a setting that the space varies and a flag fixes, values that exclude each other, or nothing varied.
     """
     if not space.dimensions and len(space.seeds) < 2:
-        raise problem("nothing is varied", do="Add --sweep.SETTING=VALUES, or get_sweep() to the recipe; see --help.")
+        do = "Add --sweep.SETTING=VALUES, or get_sweep() to the recipe; see --help."
+        raise problem("nothing is varied", got="an empty space", expected="one setting or more", do=do)
     for dimension in space.dimensions:
         for name in dimension.names:
             if name in given:

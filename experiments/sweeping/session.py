@@ -1,17 +1,23 @@
 """One session of a sweep: open the study, work on it, hand over its results; and the command around it."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from optuna.storages import RDBStorage
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
+from experiments.runs.init_from import Origin, check_fit, open_origin, wish_of
 from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
 from experiments.sweeping import summary
+from experiments.sweeping.attributes import ORIGIN
 from experiments.sweeping.groups import Experiments, refuse_large_points
 from experiments.sweeping.lanes import MOST_LANES, lanes_mesh, mode_of, padded, use_cores
+from experiments.sweeping.open_study import open_study
 from experiments.sweeping.ranking import Ranking
 from experiments.sweeping.search import Sweep, make_sweep
 from experiments.sweeping.storage import (
@@ -23,7 +29,7 @@ from experiments.sweeping.storage import (
     sqlite_url,
     without_password,
 )
-from experiments.sweeping.study import Search, SweepStudy, open_study
+from experiments.sweeping.study import Search, SweepStudy
 from experiments.sweeping.worker import Options, Worker
 from experiments.training import signals
 from experiments.training.progress import devices_in_words
@@ -88,30 +94,49 @@ def train_sweep(flags: Any, sweep: Sweep, name: str, reporter: Reporter, finish:
     refuse_unwritable_name(Path(flags.workdir))
     if flags.halvings:
         _check_halvings(flags, sweep.search)
-    experiments = Experiments()
+    wish = wish_of(flags)
+    experiments = Experiments(None if wish is None else open_origin(wish))
     first = experiments.of(sweep.first())
     if not flags.force:
         trials = len(sweep.search.points) * len(sweep.search.space.seeds)
         refuse_large_points(first, sweep.some(), padded(min(flags.lanes or 1, trials), lanes_mesh().size))
-    ranking = Ranking.of(first.task, first.config.training.output.best)
-    workdir = Path(flags.workdir)
-    url = flags.storage or sqlite_url(workdir / "study.db")
-    storage = open_storage(url, flags.heartbeat)
-    try:
-        study = open_study(
-            storage,
-            flags.study or name,
-            sweep.search,
-            mode=ranking.mode,
-            properties={"data": flags.data, "halvings": flags.halvings, "metric": ranking.metric},
-        )
+    if experiments.origin is not None:
+        reporter.line(check_fit(first, experiments.origin))
+    ranking, workdir = Ranking.of(first.task, first.config.training.output.best), Path(flags.workdir)
+    with opened_storage(flags) as storage:
+        properties = properties_of(flags, ranking, experiments.origin)
+        study = open_study(storage, flags.study or name, sweep.search, mode=ranking.mode, properties=properties)
         _refuse_other_recipe(study, sweep.base, workdir, first.task.splits.fingerprint)
-        stopped = _work(flags, Work(study, sweep, url, experiments, ranking), reporter)
+        stopped = _work(flags, Work(study, sweep, experiments, ranking), reporter)
         return SweepEnd(stopped, None if stopped is not None else finish(study, ranking))
+
+
+def url_of(flags: Any) -> str:
+    """Return the URL of the storage that flags name."""
+    return flags.storage or sqlite_url(Path(flags.workdir) / "study.db")
+
+
+@contextlib.contextmanager
+def opened_storage(flags: Any) -> Iterator[RDBStorage]:
+    """Open the storage that flags name, and close it.
+
+    Raises:
+        UserError: it cannot be reached, or was lost.
+    """
+    storage = open_storage(url_of(flags), flags.heartbeat)
+    try:
+        yield storage
     except CONNECTION_ERRORS as error:
-        raise connection_lost(error, url, f"What was trained is checkpointed in {workdir}.") from error
+        raise connection_lost(error, url_of(flags), f"What was trained is checkpointed in {flags.workdir}.") from error
     finally:
         close(storage)
+
+
+def properties_of(flags: Any, ranking: Ranking, origin: Origin | None) -> dict[str, Any]:
+    """Return the properties that all workers on a study share."""
+    record = None if origin is None else origin.record
+    words = record and f"{record['workdir']}@{record['checkpoint']}, step {record['step']}, {record['checksum']:08x}"
+    return {"data": flags.data, "halvings": flags.halvings, "metric": ranking.metric, ORIGIN: words}
 
 
 class Work(NamedTuple):
@@ -119,7 +144,6 @@ class Work(NamedTuple):
 
     study: SweepStudy
     sweep: Sweep
-    url: str
     experiments: Experiments
     ranking: Ranking
 
@@ -139,7 +163,7 @@ def _check_halvings(flags: Any, search: Search) -> None:
 
 def _work(flags: Any, work: Work, reporter: Reporter) -> int | None:
     """Work on a study; return the number of the signal that stopped it, None where it is done."""
-    study, sweep, url, workdir = work.study, work.sweep, work.url, Path(flags.workdir)
+    study, sweep, url, workdir = work.study, work.sweep, url_of(flags), Path(flags.workdir)
     devices = devices_in_words()
     mode = mode_of(flags.mode)
     options = Options(

@@ -8,7 +8,6 @@ queued again. So however workers end, every point is done once: the first comple
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,20 +23,12 @@ from experiments.sweeping.attributes import (
     LANES,
     POINT,
     POINTS,
-    READY,
-    check_study,
-    decoding,
     lanes_of,
     name_of,
     point_of,
-    refuse_other,
 )
 from experiments.sweeping.space import Point, Range, Space
 from experiments.sweeping.storage import fail_stale_trials
-from transformer.errors import problem
-
-PATIENCE = 30.0
-"""Seconds that a worker waits for another one to finish creating the study."""
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
@@ -221,66 +212,6 @@ class SweepStudy:
                 values = max((trial.params for trial in trials), key=len, default=None)  # one was lost while it drew
                 values = self.search.points[point] if values is None else values
                 self.study.enqueue_trial(values, user_attrs={POINT: point})
-
-
-def open_study(storage: RDBStorage, name: str, search: Search, *, mode: str, properties: dict[str, Any]) -> SweepStudy:
-    """Open the study of this name, with more points than it had if the search has more; create it if it does not exist.
-
-    Args:
-        mode: "max" or "min", the direction in which scores are better.
-        properties: further properties that all workers must share, name -> JSON.
-
-    Raises:
-        UserError: a study of this name exists with another space, more points or other properties, or is damaged.
-    """
-    points = len(search.points)
-    shared = {"space": search.space.to_lines(), "sampler": search.sampler, **properties}
-    direction = "maximize" if mode == "max" else "minimize"
-    try:
-        study = optuna.create_study(storage=storage, study_name=name, direction=direction)
-    except optuna.exceptions.DuplicatedStudyError:
-        with decoding(name, storage):
-            study = optuna.load_study(storage=storage, study_name=name)
-            for wait in (False, True):
-                if wait:
-                    _wait_until_ready(study)
-                search = _joined(study, search)
-                refuse_other(study, {**shared, "sampler": search.sampler})
-                if not wait:
-                    check_study(study, storage, search.space, points)
-            _raise_points(study, name, points)
-        return SweepStudy(study, storage, search)
-    for key, value in {**shared, POINTS: points}.items():
-        study.set_user_attr(key, value)
-    for number, values in enumerate(search.points):
-        study.enqueue_trial(values, user_attrs={POINT: number})
-    study.set_user_attr(READY, True)
-    return SweepStudy(study, storage, search)
-
-
-def _wait_until_ready(study: optuna.Study) -> None:
-    until = time.monotonic() + PATIENCE
-    while not study.user_attrs.get(READY) and time.monotonic() < until:
-        time.sleep(0.2)
-
-
-def _joined(study: optuna.Study, search: Search) -> Search:
-    """Return the search by the sampler of a study that exists, unless a flag names one: also of more points."""
-    own = study.user_attrs.get("sampler")
-    if search.named or own not in SAMPLERS or own == search.sampler:
-        return search
-    return search._replace(sampler=own, points=[{}] * len(search.points))
-
-
-def _raise_points(study: optuna.Study, name: str, points: int) -> None:
-    """Raise the number of points, of which workers queue the new ones. Raises UserError for fewer than there are."""
-    before = study.user_attrs.get(POINTS, points)
-    if points < before:
-        do = f"Give --trials={before} or more, or choose another --study (or --workdir)."
-        what = f"the study {name!r} exists with a larger {POINTS}"
-        raise problem(what, got=points, expected=f"{before} or more", do=do)
-    if points > before:
-        study.set_user_attr(POINTS, points)
 
 
 def _settled(trials: Sequence[FrozenTrial]) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from experiments.costs.summary import Costs, costs_of, write_costs
+from experiments.storage.units import write_units
 from experiments.storage.workdir_checks import LANES, TRIALS
 from experiments.sweeping.attributes import HALVED, TAKEN
 from experiments.sweeping.groups import Experiments, Trial, group_key, grouped, lanes_for, trial_name
@@ -171,7 +172,7 @@ class Worker:
         for seed in self.study.space.seeds:
             config = self.resolve(self.study.space.settings_of(taken.values), seed)
             workdir = self.options.workdir / TRIALS / trial_name(taken.point, seed)
-            found.append(Trial(taken.point, seed, self.experiments.of(config), workdir))
+            found.append(Trial(taken.point, seed, self.experiments.of(config), workdir, self.experiments.origin))
         return found
 
     def _parts(self, group: list[Trial]) -> Iterator[list[Trial]]:
@@ -290,6 +291,7 @@ class Worker:
                 export(lane, row(result.last, i), row(result.best, i), options.devices)
             else:
                 export_config(lane.trial, options.devices)
+            write_units(lane.trial.workdir, lane.trial.experiment.config.task, lane.trial.experiment.task.metrics)
             write_costs(lane.trial.workdir, self._costs_of(lane.trial)._replace(lanes=len(result.lanes)))
         if options.keep == "best":
             remove_checkpoints(options.workdir / TRIALS, None if point is None else trial_name(point, ""))

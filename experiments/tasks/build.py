@@ -1,46 +1,45 @@
-"""The table of tasks: one row of TASKS for each, by the name in a config.
+"""A task from its settings: the class of its row, with the data of a run, or without to answer texts alone.
 
 task.name            task.objective, or the architecture's own    row
-text_to_text                                                      text_to_text
-classification                                                    classification
-language_modelling   causal (with a prefix: prefix), masked,      the objective's
+text_to_text                                                      of TASKS
+classification                                                    of TASKS
+language_modelling   causal (with a prefix: prefix), masked,      of OBJECTIVES
                      span, continuation
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.data.config import DataConfig
 from experiments.data.examples import Splits
+from experiments.data.sources.table import load, refuse_other_splits
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.tasks.classification import Classification
-from experiments.tasks.config import TaskConfig, objective_of
-from experiments.tasks.continuation import Continuation
-from experiments.tasks.objectives import Causal, Masked, Prefix, Span
+from experiments.tasks.config import TaskConfig, row_of
+from experiments.tasks.rows import check_row, loaded
 from experiments.tasks.task import Task, TaskSettings
-from experiments.tasks.text_to_text import TextToText
 from transformer.tables import Choice
 
-TASKS: dict[str, type[Task]] = {
-    "text_to_text": TextToText,
-    "classification": Classification,
-    "causal": Causal,
-    "prefix": Prefix,
-    "masked": Masked,
-    "span": Span,
-    "continuation": Continuation,
-}
-"""Name -> subclass of Task with `kind` (of data), `texts` (to which tokenizers are fitted), `build` and `reopen`.
 
-Language modelling has a row for each of its objectives, and `prefix` for a setting of the causal one.
-"""
-
-
-def row(config: TaskConfig, architecture: Choice) -> type[Task]:
+def task_class(config: TaskConfig, architecture: Choice) -> type[Task]:
     """Return the class of a config's task."""
-    if config.name != "language_modelling":
-        return TASKS[config.name]
-    name = objective_of(config, architecture)
-    return TASKS["prefix" if name == "causal" and config.bidirectional_prefix else name]
+    row = row_of(config, architecture)
+    if isinstance(row.task, type):  # of a stored run, whose code may have changed
+        check_row(row, f"task {str(row)!r}")
+    return loaded(row.prefix if config.bidirectional_prefix and row.prefix is not None else row.task)
+
+
+def read_examples(settings: TaskSettings, data: DataConfig) -> Splits:
+    """Load the examples of the data's source, and transform them as the task does.
+
+    Raises:
+        UserError: see `load`; a task from outside that gives something else.
+    """
+    kind = task_class(settings.config, settings.architecture)
+    splits = load(data, settings.seed, kind.kind)
+    transformed = kind.transform(splits, settings)
+    if transformed is not splits:
+        refuse_other_splits(transformed, kind.kind, f"task {str(settings.config.name)!r}")
+    return transformed
 
 
 def build_task(settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Task:
@@ -49,9 +48,9 @@ def build_task(settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair
     Raises:
         UserError: the data and the settings do not fit each other.
     """
-    return row(settings.config, settings.architecture).build(settings, splits, tokenizers)
+    return task_class(settings.config, settings.architecture).build(settings, splits, tokenizers)
 
 
 def reopen_task(settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Task:
     """Build the task of an earlier run without its data; it can answer texts."""
-    return row(settings.config, settings.architecture).reopen(settings, tokenizers, metadata)
+    return task_class(settings.config, settings.architecture).reopen(settings, tokenizers, metadata)

@@ -11,7 +11,7 @@ state, or the mean.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Int
@@ -19,7 +19,7 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Plan, make_buckets
 from experiments.data.examples import LABELS, Pair, Splits
 from experiments.data.ragged import Ragged
-from experiments.data.stored_json import Table
+from experiments.data.stored_json import Fields
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, collate, join
@@ -88,7 +88,7 @@ class Classification(Task):
         return [pair.source for pair in splits.train], []
 
     @classmethod
-    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> "Classification":
+    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Self:
         """Build the task, planned from the lengths of its texts.
 
         Raises:
@@ -113,10 +113,10 @@ class Classification(Task):
         labels = _indices(splits.train, classes, "training")
         return cls(tokenizers, splits, settings, plan, notes, classes, longest, read[0][0], labels)
 
-    metadata_shape = Table({"classes": [str], "longest": A_LENGTH})
+    metadata_shape = Fields({"classes": [str], "longest": A_LENGTH})
 
     @classmethod
-    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> "Classification":
+    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:
         """Build the task without its data; it can answer texts."""
         return cls(
             tokenizers,

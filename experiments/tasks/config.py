@@ -9,35 +9,21 @@ are the objectives of language modelling.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from experiments.tasks.metrics import METRICS
-from transformer.errors import problem
+from experiments.tasks.rows import ARCHITECTURES, OBJECTIVE_ROWS, OBJECTIVES, PREFIX_READERS, TASKS, TaskRow
+from transformer.errors import UserError, problem
 from transformer.nn.module_rows import family
 from transformer.read_by import Condition
 from transformer.schema import above, at_least, setting, share
-from transformer.tables import Choice
-
-ARCHITECTURES = ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")
-
-TASK_NAMES = ("text_to_text", "language_modelling", "classification")
-"""Values of `task.name`."""
-
-OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "causal": ("decoder_only",),
-    "masked": ("encoder_only",),
-    "span": ("seq2seq", "rnn_seq2seq"),
-    "continuation": ARCHITECTURES,
-}
-"""Objective -> the architectures that it trains; an architecture's own is the first that trains it."""
-
-PREFIX_READERS = ("decoder_only",)
-"""Architectures that can read a prefix both ways while they write from left to right."""
+from transformer.tables import Choice, Table
 
 BLEU_TOKENIZERS = ("off", "13a", "none", "char", "intl", "zh")
 """Tokenizers of sacreBLEU that need no other package and no download."""
 
 
-def objective_of(config: "TaskConfig", architecture: Choice) -> str:
+def objective_of(config: "TaskConfig", architecture: Choice) -> Choice:
     """Return the objective that a language model of this architecture has.
 
     Raises:
@@ -45,45 +31,90 @@ def objective_of(config: "TaskConfig", architecture: Choice) -> str:
     """
     like = family(architecture)
     if config.objective is None:
-        return next(name for name, architectures in OBJECTIVES.items() if like in architectures)
-    trained = OBJECTIVES[config.objective]
-    if like not in trained:
-        able = [name for name, architectures in OBJECTIVES.items() if like in architectures]
-        raise problem(
-            f"architecture {str(architecture)!r} cannot be trained by task.objective {config.objective!r}",
-            expected=" or ".join(able),
-            do=f"task.objective={config.objective} needs model.architecture {' or '.join(trained)}.",
-        )
+        return next(name for name, row in OBJECTIVES.items() if row.trains(like))
+    if not OBJECTIVES.find(config.objective, "task.objective").trains(like):
+        raise _not_trained(OBJECTIVES, "task.objective", config.objective, architecture)
     return config.objective
 
 
+def row_of(config: "TaskConfig", architecture: Choice) -> TaskRow:
+    """Return the row of a config's task, of language modelling that of its objective, with its own settings.
+
+    Raises:
+        UserError: it does not train this architecture.
+    """
+    if TASKS.find(config.name, "task.name").task is None:
+        config = dataclasses.replace(config, objective=objective_of(config, architecture))
+        return OBJECTIVES.of(config, "objective")
+    row = TASKS.of(config, "name")
+    if not row.trains(family(architecture)):
+        raise _not_trained(TASKS, "task.name", config.name, architecture)
+    return row
+
+
+def _not_trained(table: Table[TaskRow], setting: str, choice: Choice, architecture: Choice) -> UserError:
+    """Build the error for a task or an objective that does not train an architecture."""
+    able = [name for name, row in table.items() if row.trains(family(architecture))]
+    trained = table.find(choice, setting).architectures or ()
+    return problem(
+        f"architecture {str(architecture)!r} cannot be trained by {setting} {str(choice)!r}",
+        expected=" or ".join(able),
+        do=f"{setting}={choice} needs model.architecture {' or '.join(trained)}.",
+    )
+
+
 def tasks(*names: str, objectives: tuple[str, ...] = (), architectures: tuple[str, ...] = ARCHITECTURES) -> Condition:
-    """Return the condition of settings that some tasks, objectives of language modelling and architectures read."""
+    """Return the condition of settings that some tasks, objectives of language modelling and architectures read.
+
+    Tasks, objectives and architectures from outside read what those read which they are like.
+    """
     readers = " or ".join([*names, *(f"objective {objective}" for objective in objectives)])
     some = "" if architectures == ARCHITECTURES else f"{' or '.join(architectures)}, with "
+    likes = {*names, *objectives, *(OBJECTIVE_ROWS if "language_modelling" in names else ())}
 
     def holds(config: "TaskConfig", architecture: Choice) -> bool:
-        by_objective = config.name == "language_modelling" and objective_of(config, architecture) in objectives
-        return family(architecture) in architectures and (config.name in names or by_objective)
+        return family(architecture) in architectures and row_of(config, architecture).like in likes
 
-    def who(config: "TaskConfig", architecture: Choice) -> str:
-        is_modelling = config.name == "language_modelling"
-        objective = f" with objective {objective_of(config, architecture)!r}" if is_modelling else ""
-        return f"task {config.name!r}{objective} on architecture {str(architecture)!r}"
+    return Condition(("task", "model.architecture"), holds, _who, some + readers, "Leave it out.")
 
-    return Condition(("task", "model.architecture"), holds, who, some + readers, "Leave it out.")
+
+def _who(config: "TaskConfig", architecture: Choice) -> str:
+    by_objective = TASKS.find(config.name).task is None
+    objective = f" with objective {str(objective_of(config, architecture))!r}" if by_objective else ""
+    return f"task {str(config.name)!r}{objective} on architecture {str(architecture)!r}"
+
+
+def _where(holds: Callable[[TaskRow], bool], condition: Condition) -> Condition:
+    """Return a condition that holds for rows alone of which a function is true."""
+
+    def both(config: "TaskConfig", architecture: Choice) -> bool:
+        return condition.holds(config, architecture) and holds(row_of(config, architecture))
+
+    return dataclasses.replace(condition, holds=both)
+
+
+BY_OBJECTIVE = dataclasses.replace(
+    tasks("language_modelling"), holds=lambda config, architecture: TASKS.find(config.name).task is None
+)
+"""Condition of the setting that names the objective."""
+
+BEHIND_PREFIX = _where(
+    lambda row: row.prefix is not None,
+    tasks("text_to_text", objectives=("causal", "continuation"), architectures=PREFIX_READERS),
+)
+"""Condition of attention both ways within a prefix."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskConfig:
     """Task, and its objective."""
 
-    name: str = setting("text_to_text", "task to learn", allowed=TASK_NAMES)
-    objective: str | None = setting(
+    name: Choice = setting("text_to_text", "task to learn", table=TASKS)
+    objective: Choice | None = setting(
         None,
         "objective of language_modelling; none: causal, masked or span by architecture",
-        allowed=OBJECTIVES,
-        read_by=tasks("language_modelling"),
+        table=OBJECTIVES,
+        read_by=BY_OBJECTIVE,
     )
     context: int = setting(
         256,
@@ -94,7 +125,7 @@ class TaskConfig:
     bidirectional_prefix: bool = setting(
         False,
         "decoder_only with attention both ways within the source, or within a prefix of the window",
-        read_by=tasks("text_to_text", objectives=("causal", "continuation"), architectures=PREFIX_READERS),
+        read_by=BEHIND_PREFIX,
     )
     mask_rate: float = setting(
         0.15,

@@ -28,7 +28,7 @@ from jaxtyping import Int, Int32
 from experiments.data.batching import Bucket
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.tasks.collating import AttentionView, Example, join
-from experiments.tasks.config import PREFIX_READERS
+from experiments.tasks.rows import PREFIX_READERS
 from transformer.errors import problem
 from transformer.nn.module_rows import family
 from transformer.tables import Choice
@@ -298,5 +298,5 @@ def frame_for(
     row = FRAMES[family(architecture)]
     if bidirectional_prefix and family(architecture) not in PREFIX_READERS:
         readers = " or ".join(PREFIX_READERS)
-        raise problem("task.bidirectional_prefix is not read here", got=architecture, expected=readers)
+        raise problem("task.bidirectional_prefix is not read here", got=str(architecture), expected=readers)
     return row(max_answer_length, limit, bidirectional_prefix, ends)

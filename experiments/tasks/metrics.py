@@ -6,7 +6,7 @@ in every evaluation; its score stands under its name, that of the row or of the 
 
 import dataclasses
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from transformer.errors import problem, written
@@ -63,11 +63,8 @@ METRICS = Table(
 )
 
 
-def own_metrics(chosen: Sequence[Choice], taken: Container[str] = ()) -> dict[str, TextMetric]:
+def own_metrics(chosen: Sequence[Choice]) -> dict[str, TextMetric]:
     """Find the metrics that a config names: name of the score -> row.
-
-    Args:
-        taken: names of the task's own scores.
 
     Raises:
         UserError: two scores of one name.
@@ -76,8 +73,14 @@ def own_metrics(chosen: Sequence[Choice], taken: Container[str] = ()) -> dict[st
     for choice in chosen:
         row = METRICS.find(choice, "task.metrics")
         name = choice.rpartition(":")[2] if isinstance(choice, str) else getattr(row.function, "__name__", str(row))
-        if name in found or name in taken:
-            do = f"Give one another name by its function's, or by register({METRICS.axis!r}, NAME, row)."
-            raise problem("two scores of task.metrics and the task have one name", got=repr(name), do=do)
+        refuse_same_names([name], found)
         found[name] = row
     return found
+
+
+def refuse_same_names(names: Iterable[str], taken: Container[str]) -> None:
+    """Raise a UserError for the name of a score that another score has."""
+    for name in names:
+        if name in taken:
+            do = f"Give one another name by its function's, or by register({METRICS.axis!r}, NAME, row)."
+            raise problem("two scores of task.metrics and the task have one name", got=repr(name), do=do)

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Bucket
 from experiments.data.examples import Splits
 from experiments.data.ragged import Ragged
-from experiments.data.stored_json import Table
+from experiments.data.stored_json import Fields
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.collating import AttentionView, collate
 from experiments.tasks.framing import Frame
@@ -71,7 +71,7 @@ class PairTask(Task):
 
     # The keys of task.json are those of the first runs, so that these open: slots, longest_source, whole.
 
-    metadata_shape = Table({"slots": A_LENGTH, "longest_source": A_LENGTH, "whole": [A_LENGTH]})
+    metadata_shape = Fields({"slots": A_LENGTH, "longest_source": A_LENGTH, "whole": [A_LENGTH]})
 
     @classmethod
     def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:

@@ -7,26 +7,26 @@
     read, prompts, answer          a user's text: its tokens, the prompt, and what is printed of the tokens generated
     metrics, names, scores         sums over labels as named scores
 
-`build.TASKS` lists the subclasses.
+`rows.TASKS` and `rows.OBJECTIVES` list the subclasses; one of a user's own is a subclass of one of these.
 """
 
 import abc
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Int
 
 from experiments.data.batching import Batches, evaluation_batches
 from experiments.data.examples import Splits
-from experiments.data.stored_json import Table, whole
+from experiments.data.stored_json import Fields, whole
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens, Tokenizer
 from experiments.tasks.collating import AttentionView
-from experiments.tasks.config import TaskConfig
-from experiments.tasks.metrics import TextMetric, own_metrics
+from experiments.tasks.config import TaskConfig, row_of
+from experiments.tasks.metrics import TextMetric, own_metrics, refuse_same_names
 from transformer.errors import UserError, problem
 from transformer.tables import Choice
 
@@ -63,6 +63,11 @@ class TaskSettings:
     """Treatment of an example beyond the limit: "refuse" or "cut"."""
 
     @property
+    def own(self) -> Any:
+        """Own settings of a row from outside: `task.name_settings`, or `task.objective_settings`; None without any."""
+        return row_of(self.config, self.architecture).settings
+
+    @property
     def cuts(self) -> bool:
         """True where examples beyond the limit are cut."""
         return self.limit is not None and self.too_long == "cut"
@@ -90,6 +95,24 @@ class Task(abc.ABC):
     """Order of the training batches, with `batch(i)`, `shapes` and `padding`; None where the data was not read."""
     notes: tuple[str, ...]
     """Remarks on the data for the user, a line each, such as how many examples are cut."""
+
+    kind: ClassVar[str]
+    """Kind of the data that it reads: TEXT, PAIRS or LABELS."""
+
+    @classmethod
+    @abc.abstractmethod
+    def texts(cls, splits: Splits) -> tuple[list[str], list[str]]:
+        """Return the training texts to which the tokenizers are fitted: of the sources and of the targets."""
+
+    @classmethod
+    @abc.abstractmethod
+    def build(cls, settings: TaskSettings, splits: Splits, tokenizers: TokenizerPair) -> Self:
+        """Build the task, planned from its data. Raises a UserError where data and settings do not fit each other."""
+
+    @classmethod
+    @abc.abstractmethod
+    def reopen(cls, settings: TaskSettings, tokenizers: TokenizerPair, metadata: Mapping[str, Any]) -> Self:
+        """Build the task without its data; it can answer texts."""
 
     @property
     @abc.abstractmethod
@@ -129,7 +152,15 @@ class Task(abc.ABC):
 
     # The members below have a default, for tasks to which they do not apply.
 
-    metadata_shape: ClassVar[Table] = Table({})
+    @classmethod
+    def transform(cls, splits: Splits, settings: TaskSettings) -> Splits:
+        """Transform the examples of the source, before tokenizers are fitted to them; a text of a user's is not.
+
+        A function of its arguments alone: a run that is continued or opened calls it again.
+        """
+        return splits
+
+    metadata_shape: ClassVar[Fields] = Fields({})
     """Shape of `metadata` in task.json."""
     generates: ClassVar[bool] = False
     """True where evaluations compare the answers that the model writes with the targets."""
@@ -156,12 +187,13 @@ class Task(abc.ABC):
 
     @property
     def own_metrics(self) -> dict[str, TextMetric]:
-        """Metrics of a user's own, by the names of their scores."""
+        """Metrics of answers or labels that task.metrics names, by the names of their scores; a task may add some."""
         return own_metrics(self.settings.config.metrics)
 
     def with_own(self, metrics: dict[str, Metric]) -> dict[str, Metric]:
         """Return metrics with those of a user's own behind them. Raises a UserError if two have one name."""
-        own = own_metrics(self.settings.config.metrics, metrics)
+        own = self.own_metrics
+        refuse_same_names(own, metrics)
         return metrics | {name: Metric(row.mode, row.unit, row.bounds) for name, row in own.items()}
 
     @property
@@ -213,7 +245,7 @@ class Task(abc.ABC):
 
     def no_writer(self) -> UserError:
         """Build the error for a task that writes no text."""
-        return problem(f"task {self.settings.config.name!r} writes no text", do="Try experiments.evaluate.")
+        return problem(f"task {str(self.settings.config.name)!r} writes no text", do="Try experiments.evaluate.")
 
     def up_to_end(self, ids: Int[np.ndarray, "T"]) -> Int[np.ndarray, "T"]:
         """Cut an answer behind its end token, if it has one."""

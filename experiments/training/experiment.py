@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
-from experiments.data.sources.table import load
+from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.tasks.build import build_task, reopen_task, row
+from experiments.tasks.build import build_task, read_examples, reopen_task, task_class
 from experiments.tasks.task import Task, TaskSettings
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters
 from experiments.training.update import State, initial_state, make_update
@@ -78,16 +78,15 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
     """
     settings = task_settings(config)
     if read_data:
-        kind = row(config.task, config.model.architecture)
-        splits = load(config.data, config.data_seed, kind.kind)
-        pair = run_data.tokenizers if run_data is not None else TokenizerPair.fit(config.tokenizer, *kind.texts(splits))
-        task = build_task(settings, splits, pair)
+        splits = read_examples(settings, config.data)
+        task = build_task(settings, splits, _tokenizers(config, splits) if run_data is None else run_data.tokenizers)
     else:
         task = reopen_task(settings, run_data.tokenizers, run_data.metadata)
     answer = config.decoding.max_new_tokens
     if answer is not None and task.fixed_answer_length and answer > task.max_answer_length:
+        what = f"architecture {str(config.model.architecture)!r} fills mask slots"
         raise problem(
-            f"architecture {config.model.architecture!r} fills mask slots, as many as the longest training answer has",
+            f"{what}, as many as the longest training answer has",
             got=f"decoding.max_new_tokens {answer}",
             expected=f"at most {task.max_answer_length}, or none",
         )
@@ -98,6 +97,12 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
     experiment = Experiment(config, task, build(model), hyperparameters(config))
     _ = experiment.state_shapes  # a score of the user's own may fail here
     return experiment
+
+
+def _tokenizers(config: Any, splits: Splits) -> TokenizerPair:
+    """Fit the tokenizers of a config to the training split."""
+    texts = task_class(config.task, config.model.architecture).texts(splits)
+    return TokenizerPair.fit(config.tokenizer, *texts)
 
 
 def task_settings(config: Any) -> TaskSettings:

@@ -11,6 +11,7 @@ step first.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from jax import Array
 from experiments.training.config import OutputConfig, TrainingConfig
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OptimizerConfig
+from experiments.training.own_loss import own_objective
 from experiments.training.update import Batch, Metrics, Parts, State, steps_of, token_sums, update_of
 from transformer import Model, schema
 from transformer.errors import problem, written
@@ -106,17 +108,22 @@ def make_fitting(
         UserError: no model, no batches, an optimizer that is not one, or numbers out of range.
     """
     if not isinstance(model, Model):
-        raise problem("not a model", got=written(model), expected="the result of transformer.build")
+        do = "Write fit(model, batches, steps=...)."
+        raise problem("not a model", got=written(model), expected="the result of transformer.build", do=do)
     limits = {"steps": steps, "batch_size": batch_size, "evaluate_every": evaluate_every or 1}
     for name, value in limits.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise problem(f"{name} is out of range", got=written(value), expected="1 or more, a whole number")
+            do = f"Write, for instance, {name}=100."
+            raise problem(f"{name} is out of range", got=written(value), expected="1 or more, a whole number", do=do)
+    if type(seed) is not int or schema.a_seed(seed):
+        expected = "a whole number from 0 to 2^32 - 1"
+        raise problem("seed is out of range", got=written(seed), expected=expected, do="Write, for instance, seed=0.")
     config = optimizer if _is_optax(optimizer) else optimizer_config(optimizer)
     parts = Parts(_objective(model, loss), *_steps(model, config, steps))
     output = OutputConfig(log_every=min(50, steps), evaluate_every=evaluate_every or max(steps // 10, 1), best=BEST)
     training = TrainingConfig(steps=steps, batch_size=batch_size, output=output)
     held_out = [] if validation is None else list(_few(validation, batch_size))
-    check = _checked if loss is None else _own
+    check = functools.partial(_checked, model) if loss is None else _own
     task = SimpleNamespace(
         named=dict,
         splits=SimpleNamespace(validation=[check(batch) for batch in held_out], test=[]),
@@ -137,7 +144,10 @@ def optimizer_config(optimizer: Any) -> OptimizerConfig:
     values = {"name": optimizer} if isinstance(optimizer, str) else optimizer
     if not isinstance(values, Mapping):
         expected = "a name, a dict of settings, an OptimizerConfig, or an optax transformation"
-        raise problem("not an optimizer", got=f"{written(optimizer)} ({type(optimizer).__name__})", expected=expected)
+        got, do = f"{written(optimizer)} ({type(optimizer).__name__})", 'Write, for instance, optimizer="adamw".'
+        if callable(optimizer):
+            do = "Call it with its learning rate, such as optax.adam(1e-3)."
+        raise problem("not an optimizer", got=got, expected=expected, do=do)
     return schema.from_dict(OptimizerConfig, values, "optimizer")
 
 
@@ -171,14 +181,7 @@ def _objective(model: Model, loss: Loss | None) -> Any:
     def of_tokens(params: Any, batch: Batch, key: Array | None, h: Hyperparameters) -> tuple[Array, Metrics]:
         return token_sums(model, params, batch, key=key, dropout=None if key is None else h.dropout)
 
-    def own(params: Any, batch: Batch, key: Array | None, h: Hyperparameters) -> tuple[Array, Metrics]:
-        found = loss(params, batch, key)
-        value, more = found if isinstance(found, tuple) else (found, {})
-        if jnp.shape(value) != ():
-            raise problem("the loss is no scalar", got=f"shape {jnp.shape(value)}", expected="the mean over the batch")
-        return value, {"nats": value, **more, "tokens": jnp.ones(())}
-
-    return of_tokens if loss is None else own
+    return of_tokens if loss is None else own_objective(loss)
 
 
 def _from(batches: Any, first: int, batch_size: int, seed: int) -> Iterator[Batch]:
@@ -191,7 +194,7 @@ def _from(batches: Any, first: int, batch_size: int, seed: int) -> Iterator[Batc
             first += 1
     elif isinstance(batches, Sequence):
         if not batches:
-            raise problem("there are no batches", expected="one or more")
+            raise problem("there are no batches", got="[]", expected="one or more", do="Give a batch in the list.")
         while True:
             yield batches[first % len(batches)]
             first += 1
@@ -199,7 +202,8 @@ def _from(batches: Any, first: int, batch_size: int, seed: int) -> Iterator[Batc
         yield from _items(batches, first)
     else:
         expected = "a dict of arrays, a function of the step, a list or an iterable of batches"
-        raise problem("not batches", got=f"{written(batches)} ({type(batches).__name__})", expected=expected)
+        got, do = f"{written(batches)} ({type(batches).__name__})", 'Write {"target": x, "labels": y}, for instance.'
+        raise problem("not batches", got=got, expected=expected, do=do)
 
 
 def _rows(arrays: Mapping[str, Any], first: int, batch_size: int, seed: int) -> Iterator[Batch]:
@@ -207,7 +211,8 @@ def _rows(arrays: Mapping[str, Any], first: int, batch_size: int, seed: int) -> 
     sizes = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     count = min(sizes.values(), default=0)
     if len(set(sizes.values())) != 1:
-        raise problem("the arrays have other numbers of examples", got=sizes, expected="one first axis")
+        do = "Give each array the same number of rows."
+        raise problem("the arrays have other numbers of examples", got=sizes, expected="one first axis", do=do)
     if count < batch_size:
         do = "Lower batch_size."
         raise problem("there are fewer examples than a batch has", got=count, expected=f"{batch_size} or more", do=do)
@@ -228,16 +233,22 @@ def _items(batches: Iterable[Batch], first: int) -> Iterator[Batch]:
             step += 1
         if isinstance(batches, Iterator) or step == before:
             raise problem(
-                f"the batches end after {step}", expected="one for each step", do="Give more, or fewer steps."
+                "the batches end before the last step",
+                got=f"{step} of them",
+                expected="one for each step",
+                do="Give more or a list, which begins anew at its end, or fewer steps.",
             )
 
 
 def _few(batches: Any, batch_size: int) -> Iterator[Batch]:
     """Yield the batches of a held-out set, in order."""
     if not isinstance(batches, Mapping):
+        if not isinstance(batches, Iterable):
+            expected, do = "a dict of arrays, or batches", "Leave it out, or give held-out batches."
+            raise problem("validation is no batches", got=written(batches), expected=expected, do=do)
         yield from batches
         return
-    arrays = {name: np.asarray(array) for name, array in batches.items()}
+    arrays = {name: np.asarray(array) for name, array in _own(batches).items()}
     for start in range(0, len(next(iter(arrays.values()))), batch_size):
         yield {name: array[start : start + batch_size] for name, array in arrays.items()}
 
@@ -245,21 +256,36 @@ def _few(batches: Any, batch_size: int) -> Iterator[Batch]:
 def _own(batch: Any) -> Batch:
     """Return a batch for a loss of the caller's own; raise a UserError for what is no dict of arrays."""
     if not isinstance(batch, Mapping) or not batch:
-        raise problem("a batch is a dict of arrays", got=f"{written(batch)} ({type(batch).__name__})")
+        got, do = f"{written(batch)} ({type(batch).__name__})", 'Write {"target": x, "labels": y}, for instance.'
+        raise problem("a batch is a dict of arrays", got=got, expected="arrays by the names of entries", do=do)
     return {name: np.asarray(array) for name, array in batch.items()}
 
 
-def _checked(batch: Any) -> Batch:
-    """Return a batch with its loss weights: 1 for each label within the length of its side, where none are given."""
+def _checked(model: Model, batch: Any) -> Batch:
+    """Return a batch with its loss weights: 1 for each label within the length of its side, where none are given.
+
+    Raises:
+        UserError: no labels, or one that the model's logits do not have where its weight is not 0.
+    """
     batch = _own(batch)
     if "labels" not in batch:
         do = "Add labels, or pass loss=."
         raise problem("a batch has no labels", got=f"entries {', '.join(batch)}", expected="labels", do=do)
-    labels = batch["labels"].astype(np.int32)
+    labels = batch["labels"]
+    if not np.issubdtype(labels.dtype, np.integer):
+        got, do = f"{labels.dtype} of shape {labels.shape}", "Pass ids, such as labels.astype(int)."
+        raise problem("labels are no whole numbers", got=got, expected="an array of integers", do=do)
     if "loss_weights" not in batch:
         weights = np.ones(labels.shape, np.float32)
         lengths = batch.get("target_lengths", batch.get("source_lengths") if "target" not in batch else None)
         if lengths is not None and labels.ndim == 2:
             weights *= np.arange(labels.shape[1]) < np.asarray(lengths)[:, None]
         batch["loss_weights"] = weights
-    return {**batch, "labels": labels}
+    classes = model.config.class_head.classes
+    size = (model.config.vocab_size or 0) if classes is None else classes
+    counted = labels[batch["loss_weights"] > 0] if labels.shape == batch["loss_weights"].shape else labels
+    if counted.size and not 0 <= counted.min() <= counted.max() < size:
+        got = counted[(counted < 0) | (counted >= size)].flat[0]
+        do = "Labels that do not count have loss_weights of 0."
+        raise problem("a label outside of the logits", got=got, expected=f"0 to {size - 1}", do=do)
+    return {**batch, "labels": labels.astype(np.int32)}

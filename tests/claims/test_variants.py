@@ -16,9 +16,10 @@ import pytest
 import transformer
 from tests.fixtures.covering import cover, parts
 from tests.fixtures.speeds import core_of
-from tests.fixtures.tiny import SIZES, V, randomised
+from tests.fixtures.tiny import SIZES, V, randomised, what_is_read
 from transformer.errors import UserError
 from transformer.nn.block_layout import BLOCK_LAYOUTS
+from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import FEED_FORWARDS
 from transformer.nn.positions import POSITIONS
 from transformer.ops.norms import NORMS
@@ -74,8 +75,18 @@ FACTORS = {
     "modifier": {"without": {}, "own": {"attention": {"score_modifier": f"{HERE}:later_and_nearer"}}},
     "architecture": {name: {"architecture": name} for name in ("decoder_only", "seq2seq")},
     "kernels": {"plain": {}, "fast": {}},
+    "mixer": {
+        **{name: {"mixer": name} for name in MIXERS},
+        "own": {"mixer": "examples.mixer:recurrence"},
+    },
 }
 """Factor -> its values -> their settings. The first value is what the others are compared with."""
+
+MIXED = [
+    {"mixer": "linear", "architecture": "seq2seq", "mask": "prefix", "heads": "grouped", "placement": "post"},
+    {"mixer": "own", "architecture": "decoder_only", "mask": "causal", "position": "sinusoidal"},
+]
+"""Models whose mixer does not read what self-attention reads."""
 
 NOT_ALLOWED = [
     ({"score": "position_only", "position": "rotary"}, "positions that rotate queries and keys change nothing"),
@@ -98,10 +109,10 @@ def settings_of(row):
     for factor, value in row.items():
         for name, x in FACTORS[factor][value].items():
             settings[name] = {**settings.get(name, {}), **x} if isinstance(x, dict) else x
-    return settings
+    return what_is_read(settings)
 
 
-VALUES = {factor: list(values) for factor, values in FACTORS.items()}
+VALUES = {factor: list(values) for factor, values in FACTORS.items() if factor != "mixer"}
 PAIRS, SINGLES = cover(VALUES, allowed), cover(VALUES, allowed, strength=1)
 
 
@@ -222,6 +233,17 @@ def name_of(row):
 @pytest.mark.parametrize("row", SINGLES, ids=name_of)
 def test_cached_is_full_packed_is_separate_scanned_is_unrolled_and_causal_stays_causal(row):
     check_outputs(row)
+
+
+@pytest.mark.parametrize("row", MIXED, ids=lambda row: row["mixer"])
+def test_outputs_are_the_same_with_a_mixer_in_the_place_of_self_attention(row):
+    check_outputs({**row, "kernels": "plain"})
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("row", MIXED, ids=lambda row: row["mixer"])
+def test_gradients_are_the_same_with_a_mixer_in_the_place_of_self_attention(row):
+    check_gradients(row)
 
 
 @pytest.mark.more

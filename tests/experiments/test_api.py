@@ -15,6 +15,8 @@ from experiments.comparing.statistics import ratio_of, share_of
 from experiments.training import reporter
 from transformer import UserError
 
+pytestmark = pytest.mark.usefixtures("shapes_once")
+
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "tests" / "fixtures" / "tiny_recipe.py"
 SMALL = {

@@ -58,10 +58,13 @@ MISTAKES = {
         "the values of model.width are no list; got 3; expected a list of values, a range, api.log(low, high)",
     ),
     "no space": (lambda runs: api.sweep("dates", ["seed"], workdir="x"), "the space is no dict; got ['seed'] (list)"),
-    "nothing varied": (lambda runs: api.sweep("dates", workdir="x"), 'nothing is varied. Give {"SETTING": VALUES}.'),
+    "nothing varied": (
+        lambda runs: api.sweep("dates", workdir="x"),
+        'nothing is varied; got an empty space; expected one setting or more. Give {"SETTING": VALUES}.',
+    ),
     "endless": (
         lambda runs: api.sweep("dates", {"optimizer.learning_rate": api.log(1e-4, 1e-2)}, workdir="x"),
-        "trials must be given: the space has ranges. Add trials=20.",
+        "trials must be given: the space has ranges; got none; expected a number of combinations",
     ),
     "fixed": (
         lambda runs: api.sweep("dates", {"model.width": [8, 16]}, {"model.width": 8}, workdir="x"),

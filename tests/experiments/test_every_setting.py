@@ -15,6 +15,8 @@ from transformer import schema
 from transformer.errors import UserError
 from transformer.read_by import conditions, unread
 
+pytestmark = pytest.mark.usefixtures("shapes_once")
+
 ROOT = Path(__file__).parents[2]
 LEAVES = schema.settings(Config)
 CONDITIONS = dict(conditions(Config()))

@@ -9,7 +9,7 @@ from tests.fixtures import numpy_forward, numpy_rnn
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import B, batch, frozendict, tiny
 from transformer.errors import UserError
-from transformer.nn.intermediates import SITES, parse_name
+from transformer.nn.names import SITES, parse_name
 
 CASES = {
     "encoder_only": {"position": "learned", "norm_placement": "post", "embedding": ("norm", True)},

@@ -17,12 +17,14 @@ from transformer.errors import UserError
 from transformer.models.decoder_only import DecoderOnly
 from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import FeedForward
+from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, Architecture, FeedForwardRow
 from transformer.tables import Parameter, register
 
 HERE = "tests.fixtures.own_modules"
 AXES = {
     "block_layout": (BLOCK_LAYOUTS, "norm_placement", "scaled"),
+    "mixer": (MIXERS, "mixer", "recurrence"),
     "feed_forward": (FEED_FORWARDS, "feed_forward", "normed_hidden"),
     "architecture": (ARCHITECTURES, "architecture", "averages"),
 }

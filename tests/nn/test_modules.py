@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformer.axes import LEGEND, check_shape
 from transformer.errors import UserError
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import HEAD_AXIS, SITES, parse_name
+from transformer.nn.names import HEAD_AXIS, SITES, parse_name
 from transformer.nn.parameters import AXES, find_axes, parse_axes
 from transformer.nn.positions import POSITIONS, positions_of
 from transformer.ops.scores import SCORES

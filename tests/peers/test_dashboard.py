@@ -6,8 +6,9 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from experiments.sweeping.grammar import make_space
+from experiments.sweeping.open_study import open_study
 from experiments.sweeping.storage import close, open_storage
-from experiments.sweeping.study import Search, open_study
+from experiments.sweeping.study import Search
 from tests.peers.conftest import peer
 
 pytestmark = pytest.mark.peers

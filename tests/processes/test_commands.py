@@ -9,6 +9,8 @@ from experiments import bench, evaluate, explore, generate, train
 from experiments.cli.flags import run
 from tests.fixtures.speeds import core_of
 
+pytestmark = pytest.mark.usefixtures("shapes_once")
+
 TINY = Path(__file__).parents[1] / "fixtures" / "tiny_recipe.py"
 COMMON = ["--config.training.steps=2", "--config.training.accumulation=1", "--config.model.dropout=none"]
 SENTENCES = ["the cat sat on the mat", "a dog ran to the door", "who was the first man ?", "where is the sea ?"]

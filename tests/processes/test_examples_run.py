@@ -11,7 +11,7 @@ from tests.processes.test_wheel import unpacked, wheel  # noqa: F401
 pytestmark = pytest.mark.more
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
-LONG = ("architecture", "task", "tokenizer")
+LONG = ("architecture", "mixer", "objective", "task", "tokenizer")
 
 RUN = """
 import runpy, sys
@@ -26,7 +26,7 @@ def test_every_example_runs_against_the_installed_package(unpacked, tmp_path):  
     command = [sys.executable, "-W", "ignore", "-c", RUN, str(unpacked), *map(str, EXAMPLES)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(EXAMPLES) >= 15
+    assert len(EXAMPLES) >= 18
 
 
 def test_examples_are_short():

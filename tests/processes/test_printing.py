@@ -17,6 +17,8 @@ import pytest
 from experiments import bench, compare, evaluate, explore, generate, plan, sweep, train
 from experiments.cli.flags import run
 
+pytestmark = pytest.mark.usefixtures("shapes_once")
+
 TINY = Path(__file__).parents[1] / "fixtures" / "tiny_recipe.py"
 LABELS = ["[red]", ":smile:", "  год", "1:100:3 ratio"]
 TEXTS = [

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from experiments import settings
+from experiments.runs import report
 from experiments.storage.checkpoints import Checkpoints
 from tests.fixtures.processes import RECIPE, events, finish, lines, newest, start, train_here, wait_until
+
+pytestmark = pytest.mark.usefixtures("shapes_once")
 
 STEPS = 60
 QUICK = ("data.num_buckets=1", "model.architecture=decoder_only")
 """Fewer and smaller programs to compile: batches of one shape, one stack; `test_kills` has two stacks."""
 QUICK_FLAGS = [f"--config.{setting}" for setting in QUICK]
+SELDOM = "--config.training.output.checkpoint_seconds=1000"
+"""A flag of trainings that nobody kills: it changes no result, and the recipe's 0.3 s would save at every other step."""
 
 
 def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:
@@ -35,10 +40,18 @@ def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures():
+    """Trainings in this process draw nothing: the bits of runs are compared, not their pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "draw_run", lambda run: {})
+        yield
+
+
 @pytest.fixture(scope="module")
 def never_killed(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("never_killed") / "run"
-    train_here(workdir)
+    train_here(workdir, SELDOM)
     return workdir
 
 
@@ -46,7 +59,7 @@ def never_killed(tmp_path_factory) -> Path:
 def quick(tmp_path_factory) -> Path:
     """A run of few and small programs."""
     workdir = tmp_path_factory.mktemp("quick") / "run"
-    train_here(workdir, *QUICK_FLAGS)
+    train_here(workdir, *QUICK_FLAGS, SELDOM)
     return workdir
 
 
@@ -56,7 +69,7 @@ def test_killed_with_sigkill_and_run_again_equals_never_killed(quick, tmp_path, 
     wait_until(process, lambda: newest(workdir) >= 1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    train_here(workdir, *QUICK_FLAGS)
+    train_here(workdir, *QUICK_FLAGS, SELDOM)
     assert "Continuing from step" in capsys.readouterr().out.splitlines()[0]
     there, here = arrays(quick, *QUICK), arrays(workdir, *QUICK)
     assert there.keys() == here.keys()

@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 
+import experiments.testing
 from experiments import check as command
 from tests.fixtures.commands import outcome
 from transformer import testing
 from transformer.errors import UserError
 from transformer.ops.scores import Score, dot
 from transformer.tables import TABLES
-from transformer.testing import Axis, axes, check
+from transformer.testing import Axis, InapplicableError, axes, check
 
 
 class Numbers:
@@ -23,12 +24,8 @@ class Numbers:
 
 
 def toy(monkeypatch, **properties):
-    monkeypatch.setitem(axes.AXES, "score", Axis(Numbers(), tuple(properties.items())))
-
-
-def leaking(query_BTNH, key_BSNH):
-    """A score that reads all keys, those of later tokens as well."""
-    return dot(query_BTNH, key_BSNH) * key_BSNH.mean()
+    for table in (axes.AXES, experiments.testing.AXES):
+        monkeypatch.setitem(table, "score", Axis(Numbers(), tuple(properties.items())))
 
 
 def test_a_report_names_what_holds_what_fails_on_the_smallest_example_and_what_is_exempt(monkeypatch):
@@ -54,6 +51,21 @@ def test_a_report_names_what_holds_what_fails_on_the_smallest_example_and_what_i
     assert "wrong   FAILS   wrong by 2" in str(report)
 
 
+def test_a_property_that_does_not_apply_is_reported_with_its_reason(monkeypatch):
+    def inapplicable(size):
+        raise InapplicableError("nothing is there")
+
+    def small(size):
+        if size == 1:
+            raise InapplicableError("too small")
+        return "wrong"
+
+    toy(monkeypatch, left=inapplicable, wrong=small)
+    left, wrong = check("score", "dot").results
+    assert (left.result, left.detail) == ("exempt", "nothing is there")
+    assert wrong.detail == "wrong; smallest example found: 2"
+
+
 def test_mistakes_are_errors(monkeypatch):
     toy(monkeypatch, fine=lambda size: None)
     with pytest.raises(UserError, match=r"unknown axis with properties to check; got 'scor'.*Did you mean 'score'"):
@@ -73,12 +85,3 @@ def test_the_command_ends_with_one_where_a_property_fails(monkeypatch, capsys):
 
 def test_every_axis_of_a_model_has_its_table():
     assert set(testing.AXES) <= set(TABLES)
-
-
-@pytest.mark.more
-def test_a_score_of_the_project_passes_and_one_that_leaks_is_found():
-    assert check("score", "additive").passed
-    results = {result.property: result for result in check("score", leaking).results}
-    assert results["future"].result == results["cached"].result == "FAILS"
-    assert "gradient on the token at" in results["future"].detail
-    assert results["lanes"].result == "holds"

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from transformer.axes import describe
 from transformer.decoding import beam
 from transformer.decoding.generated import Generated
 from transformer.decoding.rules import Rule, Rules, State, Stop
@@ -72,8 +73,8 @@ def generate(
         key: a key or a seed, for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
 
     Raises:
-        UserError: an end outside of the vocabulary, no strategy, one that draws without a key, or what `model.start`
-            raises.
+        UserError: no model, an end outside of the vocabulary, no strategy, one that draws without a key, no rule, more
+            beams than tokens, a constraint that nothing obeys, or what `model.start` raises.
 
     Returns:
         The tokens of each example, their number and log-probability; `padding` after the end token, and from where on
@@ -85,14 +86,21 @@ def generate(
     >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).tokens.shape
     (2, 4)
     """
-    if isinstance(strategy, type) or not (hasattr(strategy, "choose") or isinstance(strategy, Beam)):
-        do = "Pass Greedy(), Sampling(...) or Beam(...)."
-        raise problem("not a strategy", got=repr(strategy), expected="an object", do=do)
+    if not hasattr(model, "start") or not hasattr(model, "step"):
+        do = "Write generate(model, params, batch, ...)."
+        raise problem("not a model", got=describe(model), expected="the result of transformer.build", do=do)
+    is_object = not isinstance(strategy, type) and hasattr(strategy, "random")
+    if not is_object or not (hasattr(strategy, "choose") or isinstance(strategy, Beam)):
+        expected = "Greedy(), Sampling(...), Beam(...), or an object with choose and random"
+        raise problem("not a strategy", got=repr(strategy), expected=expected, do="Pass Greedy() or Sampling(...).")
     if strategy.random and key is None:
-        raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
+        raise problem(
+            "sampling needs a random key", got="no key", expected="a key or a seed", do="Pass key=jax.random.key(...)."
+        )
     for rule in rules:
         if not isinstance(rule, Rule):
-            raise problem("not a rule", got=repr(rule), expected="an object with start, apply and read")
+            expected, do = "an object with start, apply and read", "Pass rules=(NoRepeatNgram(3),), or such an object."
+            raise problem("not a rule", got=repr(rule), expected=expected, do=do)
     vocabulary = model.config.vocab_size or 0
     ends = () if end is None else tuple(end) if isinstance(end, list | tuple) else (end,)
     stop = Stop(tuple(_token(one, vocabulary) for one in ends), jnp.asarray(whole_numbers("padding", padding)))
@@ -190,5 +198,7 @@ def _token(end: Any, size: int) -> Array:
     token = whole_numbers("end", end)
     if known(token) and not np.all((token >= 0) & (token < size)):
         expected = f"0 to {size - 1} (model.vocab_size {size}), or None where no token ends an example"
-        raise problem("an end outside of the vocabulary", got=end, expected=expected)
+        raise problem(
+            "an end outside of the vocabulary", got=end, expected=expected, do="Pass end=None, or such a token."
+        )
     return jnp.asarray(token)

@@ -50,6 +50,12 @@ class ModelBase:
 
         return jax.eval_shape(init)
 
+    @functools.cached_property
+    def _sizes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter, by its name."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path(self.parameter_shapes)
+        return {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
+
     @property
     def stacks(self) -> dict[str, Parts]:
         """Stacks -> "residual" and its sublayers -> how many of its layers, from the first on, have them."""
@@ -122,7 +128,7 @@ class ModelBase:
         return {name: jnp.asarray(array) for name, array in numbers.items()}, unknown
 
     def _check(self, params: Any) -> None:
-        """Raise a UserError for what has not the modules of this model at its top; nothing below is compared."""
+        """Raise a UserError for parameters without the modules of this model, or of another shape."""
         if not isinstance(params, Mapping) or set(params) != set(self.parameter_shapes):
             raise problem(
                 "not the parameters of this model",
@@ -130,10 +136,21 @@ class ModelBase:
                 expected=f"a dict of {', '.join(self.parameter_shapes)}",
                 do="Pass the result of model.init.",
             )
+        for name, shape in self._sizes.items():
+            found: Any = params
+            for part in name.split("."):
+                found = found.get(part) if isinstance(found, Mapping) else None
+            if getattr(found, "shape", shape) != shape or found is None:
+                raise problem(
+                    f"the parameter {name} is not that of this model",
+                    got="none" if found is None else f"shape {found.shape}",
+                    expected=f"shape {shape}",
+                    do="Pass the result of model.init, of a model with the same settings.",
+                )
 
     def _request(self, capture: Sequence[str], replace: Replace | None) -> Request:
         """Return the request for these activations, checked."""
-        request = make_request(capture, replace)
+        request = make_request(capture, replace, sites.of_layers(self.config))
         if request != Request():
             whole = sites.of_stacks(self.config, self.stacks)
             check(request, self.stacks, whole, self.config.num_heads, self.config.num_kv_heads)

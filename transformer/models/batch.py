@@ -43,7 +43,8 @@ def require(batch: Mapping[str, Any], *names: str) -> list[Any]:
     """Return these entries of a batch. Raises a UserError that names the missing ones."""
     missing = [name for name in names if name not in batch]
     if missing:
-        raise problem(f"the batch has no {', '.join(missing)}", got=sorted(batch), expected=", ".join(names))
+        do = f"Pass {{..., {missing[0]!r}: ...}}."
+        raise problem(f"the batch has no {', '.join(missing)}", got=sorted(batch), expected=", ".join(names), do=do)
     return [batch[name] for name in names]
 
 

@@ -10,18 +10,19 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer import schema
-from transformer.axes import is_integer
+from transformer.axes import describe, has_numbers, is_integer
 from transformer.errors import counted, problem, shorten
 from transformer.models import faults
 from transformer.models.base import Batch, ModelBase, Params, Replace
 from transformer.models.batch import prompt
 from transformer.models.config import ModelConfig, changed, model_config
 from transformer.models.contradictions import check_complete
+from transformer.models.own_mixers import check_mixer
 from transformer.models.own_modules import check_modules
 from transformer.models.reads import score_of
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import SPELLED
 from transformer.nn.module_rows import ARCHITECTURES, structure
+from transformer.nn.names import SPELLED
 from transformer.nn.parameters import initial_values, parameter_axes
 from transformer.nn.settings import ModelSettings
 from transformer.ops.dropout import check_rate
@@ -51,8 +52,11 @@ class Model(ModelBase):
         they share alike, and the layers that they share too. `self.module.init` draws from other keys.
 
         Raises:
-            UserError: neither one key nor a seed below 2^32.
+            UserError: neither one key nor a seed below 2^32, or a scale that is no number.
         """
+        if not has_numbers(scale):
+            do = "Pass 1.0, or leave it out."
+            raise problem("scale is no number", got=describe(scale), expected="a factor of the initial values", do=do)
         return initial_values(as_key(key), self.parameter_shapes, module_settings(self.config), scale)
 
     def apply(
@@ -72,7 +76,7 @@ class Model(ModelBase):
                 entries that this architecture does not read may be there.
             key: a key or a seed, for training with dropout. Without one nothing is dropped.
             dropout: the rate, a number or a traced array; None takes the config's.
-            capture: names of activations (see `transformer.nn.intermediates`; `model.sites(batch)` lists them).
+            capture: names of activations (see `transformer.nn.names`; `model.sites(batch)` lists them).
             replace: name -> a function of the activation, a function of it and the index of its layer, or an array, of
                 its shape or with a leading L as captured. Outside of `jax.jit`, functions are compiled anew in each
                 call; arrays are not.
@@ -93,9 +97,13 @@ class Model(ModelBase):
         if dropout is not None:
             check_rate(dropout)
         if dropout is not None and key is None:
-            raise problem("dropout needs a random key", got="no key", do="Pass key=jax.random.key(...).")
+            expected = "a key or a seed beside a rate of dropout"
+            raise problem(
+                "dropout needs a random key", got="no key", expected=expected, do="Pass key=jax.random.key(...)."
+            )
         rate = None if key is None else self.config.dropout if dropout is None else dropout
-        site = Dropout() if rate is None or key is None else Dropout(rate, as_key(key))
+        typed = None if key is None else as_key(key)
+        site = Dropout() if rate is None or typed is None else Dropout(rate, typed)
         request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_input)
         self._check(params)
@@ -137,7 +145,8 @@ class Model(ModelBase):
         """
         if not is_integer(steps, known=True) or int(steps) < 1:
             got, expected = f"{shorten(repr(steps))} steps", "1 or more, a whole number known when it is compiled"
-            raise problem("nothing to decode", got=got, expected=expected)
+            do = "Pass steps, the most tokens to decode."
+            raise problem("nothing to decode", got=got, expected=expected, do=do)
         request = self._request(capture, replace)
         inputs, found = self._read(batch, faults.faults_of_prompt)
         self._check(params)
@@ -195,12 +204,17 @@ class Model(ModelBase):
         lines = [f"Model: {self.config.architecture}"]
         for stack, parts in self.stacks.items():
             layers = parts.get("residual", 0)
-            counts = {SPELLED[part]: count for part, count in parts.items() if part != "residual"}
+            counts = {self._spelled(part): count for part, count in parts.items() if part != "residual"}
             words = [part if count == layers else f"{part} in {count}" for part, count in counts.items()]
             lines.append(f"  {stack}: {', '.join([counted(layers, 'layer'), *words])}")
         settings = schema.flatten(changed(self.config))
         text = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "architecture")
         return "\n".join([*lines, *textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")])
+
+    def _spelled(self, part: str) -> str:
+        """Return a part of a layer in words; a mixer by its name."""
+        mixes = part == "self" and self.config.mixer != "attention"
+        return f"mixer {self.config.mixer}" if mixes else SPELLED[part]
 
 
 def module_settings(config: ModelConfig) -> ModelSettings:
@@ -234,4 +248,5 @@ def build(config: ModelConfig | Mapping[str, Any] | None = None, /, **settings: 
     check_complete(config.as_settings)
     settings_of_modules = module_settings(config)
     check_modules(settings_of_modules)
+    check_mixer(settings_of_modules)
     return Model(config, ARCHITECTURES.of(config, "architecture").make(settings_of_modules))

@@ -25,7 +25,8 @@ from transformer.models.sections import (
 from transformer.named_code import import_code
 from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import ACTIVATIONS
-from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, structure
+from transformer.nn.mixers import MIXERS
+from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.attend import KERNELS
@@ -75,19 +76,28 @@ class ModelConfig:
     )
     width: int = setting(128, "D, width of the hidden states", check=at_least(1, WIDEST))
     num_heads: int = setting(
-        4, "N, number of query heads", check=at_least(1, WIDEST), read_by=(reads.ATTENTION, reads.ATTENDS)
+        4,
+        "N, number of query heads",
+        check=at_least(1, WIDEST),
+        read_by=(reads.ATTENTION, reads.ATTENDS, *reads.of_attention("num_heads")),
     )
     num_kv_heads: int | None = setting(
         None,
         "K, number of key/value heads, a divisor of model.num_heads; none: the same",
         check=at_least(1, WIDEST),
-        read_by=(reads.ATTENTION, reads.ATTENDS),
+        read_by=(reads.ATTENTION, reads.ATTENDS, *reads.of_attention("num_kv_heads")),
     )
     head_width: int | None = setting(
         None,
         "H, width of a head; none: model.width / model.num_heads",
         check=at_least(1, WIDEST),
-        read_by=(reads.ATTENTION, reads.ATTENDS),
+        read_by=(reads.ATTENTION, reads.ATTENDS, *reads.of_attention("head_width")),
+    )
+    mixer: Choice = setting(
+        "attention",
+        "mixer of a sequence's tokens: self-attention, or in its place linear attention, whose cache does not grow",
+        table=MIXERS,
+        read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION),
     )
     feed_forward: Choice = setting("mlp", "kind of feed-forward", table=FEED_FORWARDS, read_by=reads.TRANSFORMERS)
     feed_forward_width: int | None = setting(
@@ -100,7 +110,7 @@ class ModelConfig:
         "scaled_dot",
         "attention score function of query and key",
         table=SCORES,
-        read_by=(reads.TRANSFORMERS, reads.ATTENDS),
+        read_by=(reads.TRANSFORMERS, reads.ATTENDS, *reads.of_attention("score")),
     )
     position: Choice = setting("sinusoidal", "position encoding", table=POSITIONS, read_by=reads.TRANSFORMERS)
     rotary_base: float | tuple[float, ...] = setting(
@@ -119,7 +129,7 @@ class ModelConfig:
         None,
         "sliding window of self-attention (tokens), one value or one per layer; none: unlimited",
         check=at_least(1),
-        read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION),
+        read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION, *reads.of_attention("window", self_alone=True)),
     )
     norm: Choice = setting(
         "layer", "kind of norm: layer norm, or RMS norm without a mean", table=NORMS, read_by=reads.TRANSFORMERS
@@ -157,7 +167,7 @@ class ModelConfig:
         "implementation of attention: the definition (plain), or fused kernels where they compute the same (fast)",
         allowed=KERNELS,
         changes_result=False,
-        read_by=(reads.TRANSFORMERS, reads.ATTENDS, reads.FUSED),
+        read_by=(reads.TRANSFORMERS, reads.ATTENDS, *reads.FUSED),
     )
     unroll: bool = setting(
         False,
@@ -176,7 +186,11 @@ class ModelConfig:
     attention: AttentionConfig = setting(
         AttentionConfig, "variants of attention", read_by=(reads.TRANSFORMERS, reads.ATTENDS)
     )
-    relative: RelativeConfig = setting(RelativeConfig, "buckets of distances", read_by=reads.TRANSFORMERS)
+    relative: RelativeConfig = setting(
+        RelativeConfig,
+        "buckets of distances",
+        read_by=(reads.TRANSFORMERS, *reads.of_attention("position", "score")),
+    )
     recurrent: RecurrentConfig = setting(RecurrentConfig, "layers of rnn_seq2seq", read_by=reads.RECURRENT)
 
     @property
@@ -229,8 +243,8 @@ class ModelConfig:
             "num_encoder_layers": self.num_encoder_layers or self.num_layers,
             "num_decoder_layers": self.num_decoder_layers or self.num_layers,
         }
-        recurrent = structure(self.architecture).recurrent
-        heads: dict[str, Any] = {} if recurrent and self.recurrent.score is None else self._heads()
+        head = unread_settings.get("model.head_width")
+        heads: dict[str, Any] = self._heads() if head is None or head.noted else {}
         return dataclasses.replace(
             self,
             **{name: value for name, value in derived.items() if is_read(name)},

@@ -11,6 +11,7 @@ from transformer.errors import counted, problem
 from transformer.models.reads import has_axis, score_of, stacks
 from transformer.nn.block_layout import BLOCK_LAYOUTS, check_layout
 from transformer.nn.block_layout import ROWS as LAYOUT_ROWS
+from transformer.nn.mixers import MIXERS, Mixer
 from transformer.nn.module_rows import FEED_FORWARDS, structure
 from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.settings import ModelSettings
@@ -62,16 +63,51 @@ def _rotates(config: ModelSettings) -> bool:
     return _position(config).rotates is not None
 
 
+def _within_attention(config: ModelSettings) -> bool:
+    """Return whether the positions work within self-attention."""
+    return _rotates(config) or _position(config).bias is not None
+
+
+def _mixer(config: ModelSettings) -> Mixer | None:
+    """Return the row of the mixer; None where a model has none."""
+    has_blocks = not structure(config.architecture).recurrent and config.self_attention
+    return MIXERS.of(config, "mixer") if has_blocks else None
+
+
+def _misplaced(config: ModelSettings) -> list[str]:
+    """List the stacks of a model in which its mixer cannot stand."""
+    mixer = _mixer(config)
+    stacks = structure(config.architecture).stacks
+    return [] if mixer is None else [stack for stack in stacks if stack not in mixer.stacks]
+
+
 def _turns_pairs(config: ModelSettings) -> bool:
     return _position(config).rotates is rotary
 
 
 CONTRADICTIONS = {
     "positions of self-attention, no self-attention": Contradiction(
-        lambda config, _: (_rotates(config) or _position(config).bias is not None) and not config.self_attention,
+        lambda config, _: _within_attention(config) and not config.self_attention,
         "these positions work within self-attention",
         lambda config: f"model.position {config.position}, model.self_attention false",
         do="Set model.position to one that is added to the embeddings, or to none.",
+    ),
+    "positions of self-attention, a mixer that does not read them": Contradiction(
+        lambda config, _: (
+            _within_attention(config) and (mixer := _mixer(config)) is not None and not mixer.reads_setting("position")
+        ),
+        "these positions work within self-attention, and the mixer does not read them",
+        lambda config: f"model.position {config.position}, model.mixer {config.mixer}",
+        do="Set model.position to one that is added to the embeddings, or to none.",
+    ),
+    "a mixer, a stack in which it cannot stand": Contradiction(
+        lambda config, _: bool(_misplaced(config)),
+        "the mixer cannot stand in a stack of this architecture: tokens of an encoder see both ways, of a decoder back",
+        lambda config: (
+            f"model.mixer {config.mixer} of the {' and '.join(MIXERS.of(config, 'mixer').stacks)} alone,"
+            f" model.architecture {config.architecture} with the {' and '.join(_misplaced(config))}"
+        ),
+        do="Set another model.architecture, or another model.mixer.",
     ),
     "rotary positions, an odd width": Contradiction(
         lambda config, _: _turns_pairs(config) and config.head_width % 2 == 1,

@@ -102,6 +102,15 @@ def _nearest(name: str, side: str) -> str | None:
     return nearest(name, (*ENTRIES, *LOSS_ENTRIES)) if row is None else row.format(side=side)
 
 
+def _what_to_pass(name: str, array: Any) -> str | None:
+    """Return what to pass in place of an array that does not hold whole numbers."""
+    if array.dtype == bool and name.endswith("_lengths']"):
+        return "Lengths are the sum of a mask over its last axis."
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return "Pass ids, such as array.astype(int); embedded tokens are no input."
+    return None
+
+
 def whole_numbers(name: str, given: Any) -> Array | np.ndarray:
     """Return whole numbers of any type as int32; those beyond it become the nearest one, and True becomes 1.
 
@@ -118,6 +127,7 @@ def whole_numbers(name: str, given: Any) -> Array | np.ndarray:
             f"{name} does not hold whole numbers",
             got=f"{array.dtype} of shape {array.shape}" if array.shape else repr(given),
             expected="an array of integers",
+            do=_what_to_pass(name, array),
         )
     if not segments:
         return as_int32(array) if array.shape or not isinstance(array, np.ndarray) else np.asarray(as_int32(array))

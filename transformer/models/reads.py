@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from transformer.nn.block_layout import sublayers
+from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, family, structure
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
@@ -110,6 +111,39 @@ def _has_kernel(architecture: Choice, score: Choice, position: Choice, *unfused:
     return fused and (by_self or family(architecture) == "seq2seq")
 
 
+def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) -> tuple[Condition, ...]:
+    """Return the conditions of settings of attention: the mixer reads one of `settings`, or cross-attention does.
+
+    Args:
+        settings: rows of `nn.mixers.OF_ATTENTION`, or settings of their section.
+        self_alone: True for what cross-attention does not read.
+    """
+
+    def mixes(mixer: Choice) -> bool:
+        return any(MIXERS.find(mixer, "model.mixer").reads_setting(name) for name in settings)
+
+    def crosses(architecture: Choice) -> bool:
+        return not self_alone and len(structure(architecture).stacks) == 2
+
+    readers = ", ".join(name for name in MIXERS if mixes(name))
+    alone = Condition(
+        ("model.architecture", "model.mixer"),
+        holds=lambda architecture, mixer: mixes(mixer) or crosses(architecture),
+        who=lambda architecture, mixer: f"architecture {str(architecture)!r} with model.mixer {str(mixer)!r}",
+        expected=f"a mixer that reads it, such as {readers}",
+        do="Leave it out, or change model.mixer.",
+        noted=noted,
+    )
+    both = with_choice(
+        "model.mixer",
+        lambda mixer, cross: mixes(mixer) or (cross and not self_alone),
+        alone.expected,
+        "model.cross_attention",
+        noted=noted,
+    )
+    return alone, both
+
+
 TRANSFORMERS = only("encoder_only", "decoder_only", "seq2seq")
 TWO_STACKS = only("seq2seq", "rnn_seq2seq")
 ONE_OF_BOTH_STACKS = unless("model.num_encoder_layers", "model.num_decoder_layers", quiet=True)
@@ -137,14 +171,17 @@ ACTIVATION = with_choice(
 )
 ROTARY = with_choice("model.position", lambda value: POSITIONS.find(value).rotates is not None, "model.position=rotary")
 NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
-FUSED = Condition(
-    ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
-    holds=_has_kernel,
-    who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
-    expected="scores dot and scaled_dot, positions without a bias, weights softmax, and none of "
-    + ", ".join(name for name in UNFUSED if name != "weights"),
-    do="Leave it out.",
-    noted=True,
+FUSED = (
+    *of_attention("kernels", noted=True),
+    Condition(
+        ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
+        holds=_has_kernel,
+        who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
+        expected="scores dot and scaled_dot, positions without a bias, weights softmax, and none of "
+        + ", ".join(name for name in UNFUSED if name != "weights"),
+        do="Leave it out.",
+        noted=True,
+    ),
 )
 RELATIVE = with_choice("model.position", lambda value: POSITIONS.find(value).has_buckets, "model.position=relative")
 BUCKETS = with_choice(

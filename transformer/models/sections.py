@@ -68,32 +68,47 @@ class ClassHeadConfig:
 class AttentionConfig:
     """Variants of attention: norms, scores, weights and masks."""
 
-    query_key_norm: Choice | None = setting(None, "norm of each head's queries and keys; none: no norm", table=NORMS)
+    query_key_norm: Choice | None = setting(
+        None,
+        "norm of each head's queries and keys; none: no norm",
+        table=NORMS,
+        read_by=reads.of_attention("attention.query_key_norm"),
+    )
     weights: Choice = setting(
         "softmax",
         "weights from scores: softmax; sigmoid and relu, each by the number of keys; 1.5-entmax, of which many are 0",
         table=WEIGHTS,
+        read_by=reads.of_attention("attention.weights"),
     )
     soft_cap: float | None = setting(
-        None, "bound c of attention scores, c tanh(score / c); none: no bound", check=at_least(1e-6, 1e6)
+        None,
+        "bound c of attention scores, c tanh(score / c); none: no bound",
+        check=at_least(1e-6, 1e6),
+        read_by=reads.of_attention("attention.soft_cap"),
     )
     sink: bool = setting(
-        False, "attention sink: learned logit of each head that takes weight of the softmax and has no value"
+        False,
+        "attention sink: learned logit of each head that takes weight of the softmax and has no value",
+        read_by=reads.of_attention("attention.sink"),
     )
-    differential: bool = setting(False, "differential attention: difference of two maps of weights, one per half head")
+    differential: bool = setting(
+        False,
+        "differential attention: difference of two maps of weights, one per half head",
+        read_by=reads.of_attention("attention.differential"),
+    )
     score_modifier: Choice | None = setting(
         None,
         "package.module:function of (scores_BNTS, query_positions, key_positions) that changes the scores of"
         " self-attention; none: no change",
         table=SCORE_MODIFIERS,
-        read_by=reads.SELF_ATTENTION,
+        read_by=(reads.SELF_ATTENTION, *reads.of_attention("attention.score_modifier", self_alone=True)),
     )
     mask: Choice | None = setting(
         None,
         "package.module:function of (query_positions, key_positions), true where self-attention may attend;"
         " none: no further mask",
         table=MASKS,
-        read_by=reads.SELF_ATTENTION,
+        read_by=(reads.SELF_ATTENTION, *reads.of_attention("attention.mask", self_alone=True)),
     )
 
 

@@ -14,8 +14,9 @@ from transformer.models.config import ModelConfig
 from transformer.models.reads import Parts
 from transformer.nn.block_layout import ends_with_norm
 from transformer.nn.heads import require_token_head
-from transformer.nn.intermediates import SITES, parse_name
+from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import structure
+from transformer.nn.names import layer_sites, parse_name
 
 
 class Site(NamedTuple):
@@ -43,12 +44,17 @@ def of_stacks(config: ModelConfig, stacks: Mapping[str, Parts]) -> dict[str, tup
     return {stack: tuple(site for site, there in has(stack).items() if there) for stack in stacks}
 
 
+def of_layers(config: ModelConfig) -> dict[str, str]:
+    """Return the activations that a layer of a config's model may record, and their axes."""
+    return layer_sites(MIXERS.of(config, "mixer").sites)
+
+
 def names_of(config: ModelConfig, stacks: Mapping[str, Parts]) -> tuple[str, ...]:
     """List the names of all activations that can be captured, in the order in which they are computed."""
-    names, whole = [], of_stacks(config, stacks)
+    names, whole, sites = [], of_stacks(config, stacks), of_layers(config)
     for stack, parts in stacks.items():
-        layers = [f"{stack}.*.{site}" for site in SITES if site.partition(".")[0] in parts]
-        recorded = [name for name in layers if config.kernels == "plain" or not parse_name(name).needs_weights]
+        layers = [f"{stack}.*.{site}" for site in sites if site.partition(".")[0] in parts]
+        recorded = [name for name in layers if config.kernels == "plain" or not parse_name(name, sites).needs_weights]
         first, *others = [f"{stack}.{site}" for site in whole[stack]]
         names += [first, *recorded, *others]
     return tuple(names)
@@ -56,7 +62,7 @@ def names_of(config: ModelConfig, stacks: Mapping[str, Parts]) -> tuple[str, ...
 
 def axes_of(text: str, config: ModelConfig) -> str:
     """Return the axes of a captured activation; in an encoder T is S, where there is no other S."""
-    name = parse_name(text)
+    name = parse_name(text, of_layers(config))
     axes = name.axes
     if name.site == "logits" and config.class_head.classes is not None:
         axes = "B C"
@@ -91,7 +97,7 @@ def embedding_inputs(config: ModelConfig, tokens: Any, side: str | None, types: 
         raise problem("this model embeds a source and a target", got="no side", do=do)
     side = sides[0] if side is None else side
     if side not in sides:
-        raise unknown(f"side of architecture {config.architecture!r}", str(side), sides)
+        raise unknown(f"side of architecture {str(config.architecture)!r}", str(side), sides)
     sizes: dict[str, int] = {}
     checked = {"tokens": (entries.whole_numbers("tokens", tokens), config.vocab_size or 0)}
     if types is not None:

@@ -27,7 +27,7 @@ from transformer.ops.cache import write
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions, scaled_base
-from transformer.ops.scores import Score
+from transformer.ops.scores import Score, find
 
 Cache = dict[str, Array]
 """Keys and values, `key` and `value`, each B S K H."""
@@ -41,10 +41,10 @@ def require_cache(cache: Cache | None) -> Cache:
 
 
 class AttentionInputs(NamedTuple):
-    """The inputs of attention beside its target and source.
+    """The inputs of attention beside its target and source, and of any mixer in its place beside the sequence.
 
     Attributes:
-        mask: which keys each query may see, by their index.
+        mask: which keys each query may see, by their index; `ops.sequences.sequence_of` reads it as a recurrence does.
         recorder: of this sublayer.
         dropout: of this sublayer; drops weights.
         layer: index of the layer in its stack.
@@ -53,6 +53,7 @@ class AttentionInputs(NamedTuple):
         rotary_base: this layer's own; None: the config's.
         cache: earlier keys and values; None: there are none.
         cache_index_B: row of the cache in which the first new key is written; None: the cache is read as it is.
+        causal: True in a stack that looks back.
     """
 
     mask: Mask
@@ -64,6 +65,7 @@ class AttentionInputs(NamedTuple):
     rotary_base: Array | None = None
     cache: Cache | None = None
     cache_index_B: Array | None = None
+    causal: bool = False
 
 
 class Scoring(NamedTuple):
@@ -182,6 +184,24 @@ class Attention(nn.Module):
         if self.config.attention.differential:
             head_BTNH = HeadNorm(self.config, name="differential")(head_BTNH, inputs.layer)
         return inputs.recorder.record("output", self.linear_map("output", head_BTNH))
+
+
+class SelfAttention(nn.Module):
+    """The mixer "attention": attention from a sequence to itself, by the score that the config names.
+
+    Attributes:
+        config: model settings.
+    """
+
+    config: ModelSettings
+
+    def setup(self) -> None:
+        self.attention = Attention(self.config, "self", find(self.config.score))
+        nn.share_scope(self, self.attention)  # its parameters are this module's own
+
+    def __call__(self, x_BTD: Array, inputs: AttentionInputs) -> tuple[Array, Cache]:
+        """Attend from the sequence to itself, and to the keys in the cache."""
+        return self.attention(x_BTD, x_BTD, inputs)
 
 
 def by_source(query_BTNH: Array, inputs: AttentionInputs, examples: int) -> tuple[Array, AttentionInputs]:

@@ -1,5 +1,7 @@
 """Transformer blocks, and the stack of them.
 
+Self-attention is a row of `nn.mixers.MIXERS`, and another one may stand in its place under the same name, "self".
+
 A sublayer that the config leaves out (`self_attention`, `cross_attention`, a feed-forward of width 0) has no norm and
 no parameters either. A stack without any sublayer returns its input, and has no final norm: nothing was added.
 
@@ -14,18 +16,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from transformer.errors import problem
 from transformer.nn.attention import Attention, AttentionInputs, Cache, require_cache
 from transformer.nn.block_layout import BLOCK_LAYOUTS, Map, ends_with_norm, sublayers
 from transformer.nn.dropout import Dropout
 from transformer.nn.intermediates import Request
+from transformer.nn.mixers import MIXERS
 from transformer.nn.modifiers import PositionBias
 from transformer.nn.module_rows import FEED_FORWARDS
 from transformer.nn.modules import Norm
 from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.nn.user_functions import user_mask
-from transformer.ops import cache as caches
 from transformer.ops import masks
+from transformer.ops.mask_rules import Prefix
 from transformer.ops.masks import Mask
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score
@@ -120,11 +124,9 @@ class Block(nn.Module):
         dropout = inputs.dropout.fold_in(layer.layer)
         new_cache: LayerCache = {}
 
-        def attend_self(y_BTD: Array) -> Array:
-            attention = Attention(self.config, "self", self.score, name="self")
-            y_BTD, new_cache["self"] = attention(
-                y_BTD, y_BTD, self.self_inputs(layer, inputs, recorder, dropout.fold_in(0))
-            )
+        def mix(y_BTD: Array) -> Array:
+            module = cast(Any, MIXERS.of(self.config, "mixer").make(self.config, name="self"))
+            y_BTD, new_cache["self"] = module(y_BTD, self.self_inputs(layer, inputs, recorder, dropout.fold_in(0)))
             return y_BTD
 
         def attend_cross(y_BTD: Array) -> Array:
@@ -139,14 +141,14 @@ class Block(nn.Module):
             module = cast(Any, row.make(self.config, name="feed_forward"))
             return cast(Array, module(y_BTD, recorder.sublayer("feed_forward")))
 
-        functions: dict[str, Map] = {"self": attend_self, "cross": attend_cross, "feed_forward": feed_forward}
+        functions: dict[str, Map] = {"self": mix, "cross": attend_cross, "feed_forward": feed_forward}
         x_BTD = recorder.record("residual", self.lay_out(x_BTD, functions, dropout))
         return x_BTD, LayerOutputs(None if layer.cache is None else new_cache, recorder.captured)
 
     def self_inputs(
         self, layer: LayerInputs, inputs: StackInputs, recorder: Recorder, dropout: Dropout
     ) -> AttentionInputs:
-        """Return the inputs of self-attention."""
+        """Return the inputs of self-attention, or of the mixer in its place."""
         window = of_layer(layer.window, self.config.window)
         return AttentionInputs(
             mask=inputs.self_mask if window is None else inputs.self_mask & masks.window(window),
@@ -158,6 +160,7 @@ class Block(nn.Module):
             rotary_base=layer.rotary_base,
             cache=(layer.cache or {}).get("self"),
             cache_index_B=inputs.cache_index_B,
+            causal=self.stack == "decoder",
         )
 
     def cross_inputs(
@@ -220,9 +223,16 @@ def layer_inputs(config: ModelSettings, num_layers: int, cache: LayerCache | Non
 
 
 def empty_cache(config: ModelSettings, layers: int, batch: int, length: int) -> LayerCache:
-    """Return self-attention's cache of `length` rows for a stack, with a leading L."""
-    rows = caches.empty(batch, length, config.num_kv_heads, config.head_width, config.compute_dtype)
-    return {"self": {name: jnp.broadcast_to(x, (layers, *x.shape)) for name, x in rows.items()}}
+    """Return the mixer's cache for a stack and sequences of at most `length` tokens, with a leading L."""
+    cache = MIXERS.of(config, "mixer").cache(config, batch, length)
+    return {"self": {name: jnp.broadcast_to(x, (layers, *x.shape)) for name, x in cache.items()}}
+
+
+def check_order(config: ModelSettings, mask: Mask) -> None:
+    """Raise a UserError for a prefix that sees both ways where the mixer cannot stand in an encoder."""
+    if "encoder" not in MIXERS.of(config, "mixer").stacks and any(isinstance(rule, Prefix) for rule in mask.rules):
+        what = f"mixer {str(config.mixer)!r} looks back alone, and a prefix sees both ways"
+        raise problem(what, got="prefix_lengths", do="Leave them out, or set model.mixer=attention.")
 
 
 class Stack(nn.Module):
@@ -264,10 +274,11 @@ class Stack(nn.Module):
             length=self.num_layers,
             unroll=self.num_layers if self.config.unroll and not self.config.remat else 1,
         )
+        check_order(self.config, inputs.self_mask)
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
-        own = (cache or {}).get("self")  # cached keys have the positions of their rows
+        key = (cache or {}).get("self", {}).get("key")  # cached keys have the positions of their rows
         positions = QueryKeyPositions(
-            inputs.positions, inputs.positions if own is None else jnp.arange(own["key"].shape[-3], dtype=jnp.int32)
+            inputs.positions, inputs.positions if key is None else jnp.arange(key.shape[2], dtype=jnp.int32)
         )
         inputs = inputs._replace(
             self_positions=positions,

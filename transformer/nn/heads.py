@@ -111,7 +111,8 @@ def next_logits(head: nn.Module, hidden_BD: Array, table_VD: Array, recorder: Re
 def require_token_head(config: ModelSettings) -> None:
     """Raise a UserError for a classifier, which writes no tokens."""
     if config.class_head.classes is not None:
-        raise problem("a classifier writes no tokens", got=f"model.class_head.classes {config.class_head.classes}")
+        got, expected = f"model.class_head.classes {config.class_head.classes}", "a model without classes"
+        raise problem("a classifier writes no tokens", got=got, expected=expected, do="Read class_logits of apply.")
 
 
 def token_table(config: ModelSettings, name: str) -> Table:

@@ -24,6 +24,7 @@ from jax import Array
 from transformer import tables
 from transformer.errors import problem
 from transformer.nn.initializers import Constant, Initializer, Normal, Orthogonal, Own
+from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, brought_by
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
@@ -116,7 +117,8 @@ Brought = Mapping[str, tables.Parameter]
 
 def brought(owner: str, config: ModelSettings) -> Brought:
     """Return the parameters that the rows of a config bring along for an owner; {} for an owner without any."""
-    modules = (FEED_FORWARDS.of(config, "feed_forward"), ARCHITECTURES.of(config, "architecture"))
+    tables_of_modules = (MIXERS, "mixer"), (FEED_FORWARDS, "feed_forward"), (ARCHITECTURES, "architecture")
+    modules = [table.of(config, name) for table, name in tables_of_modules]
     return {**_brought_to_a_sublayer(owner, config), **brought_by(modules, owner)}
 
 

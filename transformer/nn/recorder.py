@@ -10,7 +10,8 @@ from jax import Array
 
 from transformer.axes import describe
 from transformer.errors import problem
-from transformer.nn.intermediates import Name, Replacement, Request
+from transformer.nn.intermediates import Replacement, Request
+from transformer.nn.names import Name
 
 
 class Recorder:
@@ -37,6 +38,7 @@ class Recorder:
     ):
         self._captures = [(text, name) for text, name in request.capture if name.stack == stack]
         self._replacements = [(name, function) for name, function in request.replace if name.stack == stack]
+        self.stack = stack
         self._layer = layer
         self._prefix = prefix
         self._step = step
@@ -81,10 +83,12 @@ class Recorder:
             array = jnp.asarray(new)
         except (TypeError, ValueError) as error:  # None, a text, rows of different lengths
             what, expected = f"the replacement of '{name}' is no array", f"an array of shape {part.shape}"
-            raise problem(what, got=describe(new), expected=expected) from error
+            do = "Return the array; for zeros write jnp.zeros_like."
+            raise problem(what, got=describe(new), expected=expected, do=do) from error
         if array.shape != part.shape:
             what = f"the replacement of '{name}' has another shape"
-            raise problem(what, got=describe(array), expected=f"{name.axes} = {part.shape}")
+            do = "Return an array of the shape of the activation; for zeros write jnp.zeros_like."
+            raise problem(what, got=describe(array), expected=f"{name.axes} = {part.shape}", do=do)
         new = array.astype(x.dtype)
         if name.head is not None:
             new = x.at[(slice(None),) * name.head_axis + (name.head,)].set(new)

@@ -176,6 +176,10 @@ class ModelSettings(Protocol):
         """H, width of a head."""
 
     @property
+    def mixer(self) -> Choice:
+        """Mixer of a sequence's tokens, as `nn.mixers.MIXERS` finds it."""
+
+    @property
     def feed_forward(self) -> Choice:
         """Kind of feed-forward, as `nn.module_rows.FEED_FORWARDS` finds it."""
 

@@ -235,7 +235,9 @@ def given(allowed: Booleans) -> Mask:
     dtype = getattr(allowed, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.bool_):
         what = "a mask is an array of booleans, True where a query may see a key"
-        raise problem(what, got=describe(allowed), do=_advice(allowed))
+        raise problem(
+            what, got=describe(allowed), expected="booleans of axes T S, B T S or B N T S", do=_advice(allowed)
+        )
     if allowed.ndim not in (2, 3, 4):
         raise problem("a mask has axes T S, B T S or B N T S", got=f"shape {allowed.shape}")
     return Mask((Given(jnp.asarray(allowed)),))

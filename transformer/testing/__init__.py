@@ -6,6 +6,7 @@
 """
 
 from transformer.testing.axes import AXES, Axis
-from transformer.testing.check import FAILS, Report, Result, check
+from transformer.testing.check import FAILS, Report, Result, check, find_axis
+from transformer.testing.inapplicable import InapplicableError
 
-__all__ = ["AXES", "FAILS", "Axis", "Report", "Result", "check"]
+__all__ = ["AXES", "FAILS", "Axis", "InapplicableError", "Report", "Result", "check", "find_axis"]

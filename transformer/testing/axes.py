@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from transformer.testing import models
+from transformer.testing.examples import Examples
 
 
 class Axis(NamedTuple):
@@ -25,11 +26,18 @@ class Axis(NamedTuple):
 
     Attributes:
         example: has `sizes`, from the smallest to the largest, and `make(row, settings, size)`.
-        properties: (name, function of an example -> what is wrong, None where it holds).
+        properties: (name, function of an example -> what is wrong, None where it holds; it raises InapplicableError
+            where it has nothing to prove).
+        base: class whose subclasses a row is made of; None: there is none.
     """
 
     example: Any
     properties: tuple[tuple[str, Callable[[Any], str | None]], ...]
+    base: type | None = None
+
+    def makes(self, value: Any) -> bool:
+        """Return whether a row is made of this object: a subclass of the axis' base."""
+        return self.base is not None and isinstance(value, type) and issubclass(value, self.base)
 
 
 ALL = (
@@ -47,7 +55,7 @@ ALL = (
 """Properties of every part of a model."""
 
 AXES: dict[str, Axis] = {
-    axis: Axis(models.Examples(setting), ALL)
+    axis: Axis(Examples(setting), ALL)
     for axis, setting in {
         "score": "score",
         "mask": "attention.mask",
@@ -56,6 +64,7 @@ AXES: dict[str, Axis] = {
         "position": "position",
         "norm": "norm",
         "activation": "activation",
+        "mixer": "mixer",
         "feed_forward": "feed_forward",
         "block_layout": "norm_placement",
         "architecture": "architecture",

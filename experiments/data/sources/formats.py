@@ -127,7 +127,7 @@ def jsonl_labels(files: list[File], config: FilesConfig) -> Read:
 FIELDS = ("text_field", "label_field", "source_field", "target_field")
 
 ROWS = {
-    "text": Format(text=text_documents, folders=True),
+    "text": Format(text=text_documents, folders=True, exempt={"prefix": "a file is one example"}),
     "aligned": Format(pairs=aligned_pairs, files=2),
     "tsv": Format(pairs=tsv_pairs, labels=tsv_labels, endings=(".tsv",)),
     "jsonl": Format(jsonl_documents, jsonl_pairs, jsonl_labels, reads=FIELDS, endings=JSONL),

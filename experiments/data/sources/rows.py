@@ -159,7 +159,8 @@ def drawn(example: Callable[..., Any], kind: str = PAIRS, settings: Any = None) 
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("config", "seed")]
         + [inspect.Parameter("own", inspect.Parameter.VAR_KEYWORD)]
     )
-    return Source(**{kind: draw}, settings=settings, reads=("examples", "evaluation_examples"))
+    exempt = {"apart": "each example is drawn by itself, so that two splits may draw the same one"}
+    return Source(**{kind: draw}, settings=settings, reads=("examples", "evaluation_examples"), exempt=exempt)
 
 
 def format_of(path: str) -> str | None:

@@ -8,6 +8,7 @@ files            x       x        x
 """
 
 import dataclasses
+from typing import Any
 
 from experiments.data.config import DataConfig
 from experiments.data.examples import LABELS, PAIRS, TEXT, Splits
@@ -19,14 +20,17 @@ from experiments.data.sources.source_code import source_code
 from transformer.errors import UserError, problem, unknown
 from transformer.read_by import refuse_unread
 
-__all__ = ["ROWS", "SOURCES", "load"]
+__all__ = ["ROWS", "SOURCES", "load", "refuse_other_splits"]
 
 DRAWN = ("examples", "evaluation_examples", "dates")
 PATHS = ("path", "source_path", "target_path", "validation_path", "test_path", "files")
 
+ALL_AT_ONCE = {"prefix": "the days, locales and formats of a split are drawn one after another, all days first"}
+"""Exemption of sources whose example i depends on how many are drawn."""
+
 ROWS = {
-    "dates": Source(pairs=dates, reads=DRAWN),
-    "date_language": Source(labels=date_language, reads=DRAWN),
+    "dates": Source(pairs=dates, reads=DRAWN, exempt=ALL_AT_ONCE),
+    "date_language": Source(labels=date_language, reads=DRAWN, exempt=ALL_AT_ONCE),
     "source_code": Source(text=source_code),
     "files": Source(text_files, pair_files, label_files, reads=PATHS),
 }
@@ -56,21 +60,34 @@ def load(config: DataConfig, seed: int, kind: str = PAIRS) -> Splits:
         )
     refuse_unread(config, "data")
     splits = read(config, seed, **row.own)
-    what = f"data source {str(config.source)!r}"
+    do = "Set data.validation_path, or data.files.validation_share above 0." if config.source == "files" else None
+    refuse_other_splits(splits, kind, f"data source {str(config.source)!r}", do)
+    return splits
+
+
+def refuse_other_splits(splits: Any, kind: str, what: str, do: str | None = None) -> None:
+    """Check splits that a row gave: examples of a kind, some for training and for validation.
+
+    Args:
+        kind: TEXT, PAIRS or LABELS.
+        what: the row in words, for errors.
+        do: advice where nothing is left for validation.
+
+    Raises:
+        UserError: they are something else.
+    """
     if not isinstance(splits, Splits):
         raise gave(what, splits, "experiments.data.examples.Splits")
     for name in ("train", "validation", "test"):
         refuse_other_examples(getattr(splits, name), kind, f"{what}, for {name},")
     for name in ("train", "validation"):
         if not getattr(splits, name):
-            raise _empty(str(config.source), {"train": "training"}.get(name, name), splits)
-    return splits
+            raise _empty(what, {"train": "training"}.get(name, name), splits, do)
 
 
-def _empty(source: str, name: str, splits: Splits) -> UserError:
+def _empty(what: str, name: str, splits: Splits, do: str | None) -> UserError:
     sizes = ", ".join(
         f"{len(getattr(splits, field.name)):,} for {field.name}" for field in dataclasses.fields(splits)[:3]
     )
-    what = f"a split left empty: data source {source!r} gives nothing for {name}"
-    do = "Set data.validation_path, or data.files.validation_share above 0." if source == "files" else None
-    return problem(what, got=sizes, expected="at least one example", do=do)
+    message = f"a split left empty: {what} gives nothing for {name}"
+    return problem(message, got=sizes, expected="at least one example", do=do)

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt32
 
 from experiments.data.ragged import Ragged, offsets_of
-from experiments.data.stored_json import Table
-from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, Tokenizer, described
+from experiments.data.stored_json import Fields
+from experiments.data.tokenizers.tokens import FIRST, KEPT, REPLACEMENT, Tokenizer, described, for_json
 from transformer.errors import problem
 
 
@@ -70,12 +70,12 @@ class Characters(Tokenizer):
 
     def to_json(self) -> str:
         """Write everything that `from_json` needs."""
-        return json.dumps({"name": "characters", "alphabet": self.alphabet})
+        return json.dumps({"name": "characters", "alphabet": for_json(self.alphabet)})
 
     @classmethod
     def from_json(cls, text: str) -> "Characters":
         """Build the tokenizer that `to_json` described. Raises UserError for anything else."""
-        return cls(described(text, Table({"alphabet": str}))["alphabet"])
+        return cls("".join(described(text, Fields({"alphabet": KEPT}))["alphabet"]))
 
     @functools.cached_property
     def _id_of(self) -> Int32[np.ndarray, "_"]:

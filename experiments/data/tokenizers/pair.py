@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64
 
 from experiments.data.ragged import Ragged
-from experiments.data.stored_json import Table
+from experiments.data.stored_json import Fields
 from experiments.data.tokenizers.table import TokenizerConfig, check, fit, from_json
 from experiments.data.tokenizers.tokens import FIRST, Tokenizer, described
 from transformer.errors import problem
@@ -144,7 +144,7 @@ class TokenizerPair:
         Raises:
             UserError: it is not what `to_json` writes.
         """
-        parts = described(text, Table({}, {"source": dict, "target": dict}))
+        parts = described(text, Fields({}, {"source": dict, "target": dict}))
         if "source" not in parts or "target" not in parts:
             return cls.of(from_json(text, name))
         return cls.of(*(from_json(json.dumps(parts[side]), name) for side in ("source", "target")))

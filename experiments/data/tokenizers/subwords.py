@@ -13,7 +13,7 @@ import tokenizers
 from jaxtyping import Int32
 
 from experiments.data.ragged import Ragged
-from experiments.data.stored_json import Table, parse_json
+from experiments.data.stored_json import Fields, parse_json
 from experiments.data.tokenizers.tokens import FIRST, Tokenizer, described
 from transformer.errors import problem
 
@@ -71,7 +71,7 @@ class Subwords(Tokenizer):
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Build the tokenizer that `to_json` described. Raises UserError for anything else."""
-        return cls(json.dumps(described(text, Table({"tokenizer": dict}))["tokenizer"]))
+        return cls(json.dumps(described(text, Fields({"tokenizer": dict}))["tokenizer"]))
 
     def _legal(self, text: str) -> str:
         """Replace each lone surrogate by U+FFFD."""
@@ -112,7 +112,7 @@ def library_of(description: str) -> tokenizers.Tokenizer:
         UserError: it is not one.
     """
     try:
-        parse_json(description, "the file", Table({"model": dict}))
+        parse_json(description, "the file", Fields({"model": dict}))
         return tokenizers.Tokenizer.from_str(description)
     except (KeyboardInterrupt, SystemExit):
         raise

@@ -226,5 +226,5 @@ def from_json(text: str, name: Choice | None = None) -> Tokenizer:
         except Exception as error:  # the class is the user's own, and may raise anything
             got = f"{type(error).__name__}: {error}"
             raise problem(f"tokenizer {str(name)!r} cannot read its description", got=got) from error
-    own = described(text, stored_json.Table({"name": str}))["name"]
+    own = described(text, stored_json.Fields({"name": str}))["name"]
     return find_row("tokenizer", ROWS, own).kind.from_json(text)

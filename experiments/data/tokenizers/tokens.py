@@ -11,6 +11,7 @@ to its prompt, `encode_around_gaps` leaves the space before a gap to the token o
 
 import abc
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64
 
 from experiments.data.ragged import Ragged
-from experiments.data.stored_json import Table, parse_json
+from experiments.data.stored_json import Fields, parse_json
 
 
 class SpecialTokens:
@@ -41,14 +42,26 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 SPACE = " "
 
+PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+"""Both halves of a surrogate pair of UTF-16, which a string of Python can hold apart."""
 
-def described(text: str, shape: Table) -> dict[str, Any]:
+
+def described(text: str, shape: Fields) -> dict[str, Any]:
     """Parse what a tokenizer's `to_json` wrote; an alphabet may have half of a surrogate pair.
 
     Raises:
         UserError: it is not of this shape.
     """
     return parse_json(text, "the description of a tokenizer", shape, surrogates=True)
+
+
+def for_json(text: str) -> str | list[str]:
+    """Return a text as JSON keeps it: its characters where both halves of a surrogate pair meet, which JSON joins."""
+    return list(text) if not text.isascii() and PAIR.search(text) else text
+
+
+KEPT = (str, [str])
+"""Shape of what `for_json` returns; "".join gives the text again."""
 
 
 class Tokenizer(SpecialTokens, abc.ABC):

@@ -15,8 +15,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int, Int32, Int64
 
-from experiments.data.stored_json import Table
-from experiments.data.tokenizers.tokens import FIRST, REPLACEMENT, SPACE, Tokenizer, described
+from experiments.data.stored_json import Fields
+from experiments.data.tokenizers.tokens import FIRST, KEPT, REPLACEMENT, SPACE, Tokenizer, described, for_json
 from transformer.errors import problem
 
 LEAST = 2
@@ -89,12 +89,12 @@ class Words(Tokenizer):
 
     def to_json(self) -> str:
         """Write everything that `from_json` needs."""
-        return json.dumps({"name": "words", "words": self.words})
+        return json.dumps({"name": "words", "words": [for_json(word) for word in self.words]})
 
     @classmethod
     def from_json(cls, text: str) -> "Words":
         """Build the tokenizer that `to_json` described. Raises UserError for anything else."""
-        return cls(tuple(described(text, Table({"words": [str]}))["words"]))
+        return cls(tuple(map("".join, described(text, Fields({"words": [KEPT]}))["words"])))
 
     def label(self, token: int) -> str:
         return self._word(token) or SPACE  # the empty word, which stands between two spaces

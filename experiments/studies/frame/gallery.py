@@ -5,18 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.data.stored_json import Table, read_json
+from experiments.data.stored_json import Fields, read_json
 from experiments.storage.workdir import write_text_atomically
 
-CLAIM = Table(dict.fromkeys(("said", "verdict", "criterion", "measured", "instead"), str))
+CLAIM = Fields(dict.fromkeys(("said", "verdict", "criterion", "measured", "instead"), str))
 
-RECORD = Table(
+RECORD = Fields(
     {
         **dict.fromkeys(("study", "title", "command", "devices"), str),
         "claims": [CLAIM],
         "seconds": float,
         "seeds": [int],
-        "versions": Table({"python": str, "jax": str}),
+        "versions": Fields({"python": str, "jax": str}),
     }
 )
 """Shape of a record."""

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from experiments.cli.flags import command_help, parse
+from experiments.cli.imports import import_words
 from experiments.data.sources.rows import FORMATS
 from experiments.settings import find
 from experiments.train import TrainFlags
@@ -40,11 +41,25 @@ def test_the_flag_needs_a_module(words):
     assert "--import needs a value; expected package.module" in error_of(parse, [*FLAGS, *words], TrainFlags)
 
 
-def test_help_names_the_flag_and_lists_own_settings_of_a_row_that_is_given(capsys):
+def test_the_words_by_which_another_command_imports_the_same_modules():
+    assert import_words(["--config=x", "--import=a,b.c", "--import", "a", "--workdir=x"]) == ["--import=a,b.c"]
+    assert import_words(["--config=x"]) == []
+
+
+def test_help_names_the_flag_and_lists_own_settings_of_a_row_that_is_given(capsys, tmp_path):
     assert "--import=MODULE,..." in command_help(TrainFlags)
+    start = "from experiments.settings import defaults\ndef get_config():\n    c = defaults()\n"
+    row = "tests.fixtures.own_rows:straight"
+    recipes = {"plain": "", "own": f"    c.model.position = '{row}'\n", "broken": "    c.model.nothing.width = 3\n"}
+    for name, line in recipes.items():
+        (tmp_path / f"{name}.py").write_text(f"{start}{line}    return c\n")
     for words, listed in (
         (["--help=model"], False),
-        (["--help=model", "--config.model.position=tests.fixtures.own_rows:straight"], True),
+        (["--help=model", f"--config.model.position={row}"], True),
+        ([f"--config={tmp_path}/plain.py", "--help=model"], False),
+        ([f"--config={tmp_path}/own.py", "--help=model"], True),
+        ([f"--config={tmp_path}/own.py", "--config.model.position=alibi", "--help=model"], False),
+        ([f"--config={tmp_path}/broken.py", "--help=model"], False),
     ):
         with pytest.raises(SystemExit):
             parse(words, TrainFlags)

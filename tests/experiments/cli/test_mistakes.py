@@ -17,6 +17,8 @@ from experiments.runs.open_run import open_run
 from tests.fixtures.commands import fails, outcome
 from tests.fixtures.speeds import core_of
 
+pytestmark = pytest.mark.usefixtures("shapes_once")
+
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "tests" / "fixtures" / "tiny_recipe.py"
 

@@ -1,5 +1,6 @@
 """Claims about comparing runs: the settings that differ, the scores side by side, the means over seeds."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -7,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from experiments.compare import main
-from experiments.comparing.comparison import differing
+from experiments.comparing.comparison import differing, group_runs
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.results import read_result, read_results
 from experiments.costs.summary import Costs, write_costs
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.tasks.build import TASKS
+from experiments.storage.units import write_units
 from experiments.tasks.config import TaskConfig
-from experiments.tasks.task import TaskSettings
+from experiments.tasks.rows import BUILT_IN, PREFIX, loaded
+from experiments.tasks.task import Metric, TaskSettings
 from tests.fixtures.commands import outcome
-from tests.fixtures.compared_runs import succeed, table, write
+from tests.fixtures.compared_runs import succeed, table, tables, write
 from transformer.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("quick_and_here")
@@ -126,7 +128,10 @@ def test_a_run_of_a_version_without_fingerprints_is_not_of_other_data():
     ("words", "line"),
     [
         (["rnus/a", "runs/a"], "rnus/a does not exist"),
-        (["runs/aa", "runs/b"], "runs/aa does not exist. Did you mean runs/a?"),
+        (
+            ["runs/aa", "runs/b"],
+            "runs/aa does not exist; expected the working directory of a run or a sweep. Did you mean runs/a?",
+        ),
         (
             ["runs", "runs/a"],
             "runs holds no config.json, so no run was started in it. There are runs in it",
@@ -194,10 +199,10 @@ def test_help_names_the_runs(capsys):
     assert "RUNS ...  two or more working directories of trainings, or one of a sweep" in succeed(capsys, "--help")
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_endings_of_names_agree_with_the_tasks(name):
+@pytest.mark.parametrize("path", [*(row.task for row in BUILT_IN.values()), PREFIX])
+def test_endings_of_names_agree_with_the_tasks(path):
     config = TaskConfig(bleu="13a")
-    task = object.__new__(TASKS[name])
+    task = object.__new__(loaded(path))
     for field, value in (
         ("settings", TaskSettings(config, "seq2seq")),
         ("splits", Splits([], [], [])),
@@ -205,12 +210,33 @@ def test_endings_of_names_agree_with_the_tasks(name):
     ):
         object.__setattr__(task, field, value)
     for metric, row in task.metrics.items():
-        assert metric_of(metric).mode == row.mode
-        assert metric_of(metric).unit == row.unit or metric == "bleu"
+        assert metric_of(metric, {}).mode == row.mode
+        assert metric_of(metric, {}).unit == row.unit or metric == "bleu"
+
+
+def test_scores_from_outside_have_the_units_and_bounds_that_the_run_stored(capsys):
+    """Runs that differ in seed alone, by a task whose code is not there."""
+    names = [write(f"runs/{seed}", scores={"distance": seed + 1.5}, seed=seed) for seed in range(3)]
+    config = dataclasses.replace(TaskConfig(), metrics=("tests.fixtures.own_metrics:distance",))
+    assert table(succeed(capsys, *names), "scores")[1][2:4] == ["-", "-"]
+    for name in names:
+        write_units(Path(name), TaskConfig(), {"distance": Metric("min", "letters", (0.0, math.inf))})
+    assert table(succeed(capsys, *names), "scores")[1][2:4] == ["-", "-"]  # no row is from outside
+    for name in names:
+        write_units(Path(name), config, {"distance": Metric("min", "letters", (1.0, math.inf))})
+    out = succeed(capsys, *names)
+    assert table(out, "scores")[1][2:4] == ["letters", "lower"]
+    assert list(tables(out).values())[-1][1][2:4] == ["letters", "lower"]
+    (group,) = group_runs(read_results(names))
+    assert group.mean("validation", "distance").interval[0] == 1.0
+    (Path(names[0]) / "units.json").write_text('{"distance": {"mode": "up", "unit": "", "low": null, "high": null}}')
+    code, _, error = outcome(main, names, capsys)
+    assert code == 2
+    assert """units.json cannot be read: distance.mode is 'up' (a text), expected "max" or "min".""" in error
 
 
 def test_an_ending_is_of_whole_words():
-    assert metric_of("gloss") is None
-    assert metric_of("my_label_loss").unit == "nats per label"
+    assert metric_of("gloss", {}) is None
+    assert metric_of("my_label_loss", {}).unit == "nats per label"
     with pytest.raises(UserError):
         read_result("nowhere")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from experiments.comparing.metric_units import bounds_of
 from experiments.comparing.statistics import Estimate, as_text, estimate, interval, number, paired_difference
 
-SHARE = bounds_of("exact_match")
+SHARE = bounds_of("exact_match", {})
 STUDIES = 2_000
 SEEDS = (3, 5, 10)
 T_975 = {3: 4.302652729911275, 5: 2.7764451051977987, 10: 2.2621571627409915}

@@ -12,10 +12,12 @@ import pytest
 
 from experiments import plan
 from experiments.costs.memory import Memory, available, bytes_of, memory_of
+from experiments.costs.needed import numbers_of_layer
 from experiments.costs.plan import fit
 from experiments.costs.time import TimeEstimate, mean_over_shapes
 from tests.fixtures.commands import outcome
 from tests.processes.test_commands import TINY
+from transformer.models.config import model_config
 
 FLAGS = [f"--config={TINY}", "--config.training.accumulation=1", "--config.model.architecture=encoder_only"]
 
@@ -52,6 +54,17 @@ def test_donated_arguments_are_not_counted_twice():
     assert plain.aliased == 0
     assert donated.aliased == bytes_of(x) == 4 * x.size
     assert plain.peak - donated.peak == bytes_of(x)
+
+
+def test_a_layer_without_weights_needs_no_memory_for_them():
+    def layer(**settings):
+        settings = {"architecture": "decoder_only", "num_heads": 4, "num_kv_heads": 2, "head_width": 3, **settings}
+        return numbers_of_layer(model_config({"width": 12, **settings}), 10)
+
+    assert layer(feed_forward_width=5) == (2 * 10 * 3 * (4 + 2) + 4 * 10**2, 50)
+    assert layer(mixer="linear") == layer(kernels="fast") == (2 * 10 * 3 * (4 + 2), 480)
+    own = {"architecture": "decoder_only", "width": 12, "mixer": "examples.mixer:recurrence"}
+    assert numbers_of_layer(model_config(own), 10) == (0, 480)
 
 
 def test_memory_of_a_tree_counts_every_type_and_no_none():

@@ -4,14 +4,14 @@ import os
 
 import pytest
 
-from experiments.data.stored_json import DEEPEST, Checked, Table, misfit, parse_json, read_json, whole
+from experiments.data.stored_json import DEEPEST, Checked, Fields, misfit, parse_json, read_json, whole
 from transformer.errors import UserError
 from transformer.schema import at_least
 
-SHAPE = Table(
+SHAPE = Fields(
     {"name": str, "sizes": [whole(0, 9)]},
     {"rate": Checked(float, at_least(0)), "git": (dict, None)},
-    others=(int, Table({"on": bool})),
+    others=(int, Fields({"on": bool})),
 )
 
 

@@ -21,6 +21,8 @@ from experiments.tasks.task import TaskSettings
 from transformer import build
 from transformer.errors import UserError
 
+SMALL = build(architecture="decoder_only", vocab_size=5, num_layers=1)
+
 
 def raise_(error: Exception):
     raise error
@@ -37,8 +39,7 @@ def test_a_picture_that_fails_is_a_line(error, capsys):
 
 
 def test_the_pictures_of_training_that_can_be_drawn_are_listed(monkeypatch, capsys, tmp_path):
-    stacks = {"decoder": {"self": None}}
-    run = SimpleNamespace(experiment=SimpleNamespace(model=SimpleNamespace(stacks=stacks)), workdir=tmp_path)
+    run = SimpleNamespace(experiment=SimpleNamespace(model=SMALL), workdir=tmp_path)
     monkeypatch.setattr(drawing, "example_text", lambda experiment: "a")
     monkeypatch.setattr(drawing, "_draw_curves", lambda run, path: None)
     monkeypatch.setattr(drawing, "_draw_example", lambda run, path: raise_(MemoryError()))
@@ -46,12 +47,17 @@ def test_the_pictures_of_training_that_can_be_drawn_are_listed(monkeypatch, caps
     assert "no picture" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("architecture", "layers"), [("decoder_only", 0), ("encoder_only", 0), ("seq2seq", 2)])
+def test_a_mixer_without_weights_leaves_cross_attention_to_draw(architecture, layers):
+    assert drawing.attention_layers(SMALL) == 1
+    assert drawing.attention_layers(build(architecture=architecture, vocab_size=5, mixer="linear")) == layers
+
+
 @pytest.mark.parametrize(("layer", "name"), [(-1, "explore.png"), (0, "explore_layer_0.png")])
 def test_explore_prints_the_answer_before_its_picture_and_each_layer_has_a_file(
     layer, name, monkeypatch, capsys, tmp_path
 ):
-    model = SimpleNamespace(stacks={"decoder": {"self": 1}})
-    run = SimpleNamespace(check=lambda texts: None, experiment=SimpleNamespace(model=model))
+    run = SimpleNamespace(check=lambda texts: None, experiment=SimpleNamespace(model=SMALL))
     monkeypatch.setattr(explore, "open_run", lambda *args, **settings: run)
     monkeypatch.setattr(explore, "answer_text", lambda run, text: (np.zeros(1, int), "[b] :x:"))
 

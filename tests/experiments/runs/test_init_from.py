@@ -11,7 +11,7 @@ import pytest
 
 from experiments import settings
 from experiments.runs import report
-from experiments.runs.init_from import InitFrom, check_fit, first_state, read_origin
+from experiments.runs.init_from import InitFrom, check_fit, first_states, read_origin
 from experiments.runs.open_run import open_run
 from experiments.storage.checkpoint_format import read_arrays
 from experiments.storage.workdir import Start, open_workdir, read_record
@@ -47,6 +47,11 @@ def begun(origin: Path, config: Any = None, workdir: Path = Path("absent"), **wi
     config = config or changed(origin)
     experiment = set_up(config, found.run_data(config))
     return experiment, found, check_fit(experiment, found)
+
+
+def first_state(experiment: Experiment, found: Any) -> Any:
+    """The state before the first update."""
+    return first_states(experiment, found)(experiment.hyperparameters)
 
 
 def named(tree: Any) -> dict[str, np.ndarray]:

@@ -1,12 +1,14 @@
-"""`train` called by a program of the user's: in another thread, and where it fails."""
+"""A session of training: called in another thread, where it fails, and the commands that it prints at its end."""
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from experiments import settings
-from experiments.runs import session
+from experiments.cli.terminal import terminal
+from experiments.runs import report, session
 from experiments.runs.report import train_and_report
 from experiments.storage.metrics import read
 
@@ -41,3 +43,14 @@ def test_training_in_another_thread_trains_and_a_failure_releases_the_lock(tmp_p
         assert train_in_another_thread(tmp_path / "run") == ["no state"]
     assert train_in_another_thread(tmp_path / "run") == [0]
     assert [line["step"] for line in read(tmp_path / "run")][-1] == 2
+
+
+def test_the_commands_to_try_next_import_what_the_run_imported(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(report, "example_text", lambda _: "May 2")
+    config = SimpleNamespace(training=SimpleNamespace(output=SimpleNamespace(tensorboard=False)))
+    report.print_files(terminal(), SimpleNamespace(config=config), tmp_path, {}, ["--import=a,b.c"])
+    _, after = capsys.readouterr().out.split("Next:\n")
+    commands = after.splitlines()
+    modules = [command.split()[2] for command in commands]
+    assert modules == [f"experiments.{name}" for name in ("evaluate", "explore", "generate")]
+    assert all(f"--workdir={tmp_path} --import=a,b.c" in command for command in commands)

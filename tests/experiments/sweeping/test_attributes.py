@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from experiments.sweeping.grammar import make_space
+from experiments.sweeping.open_study import open_study
 from experiments.sweeping.ranking import ranked
 from experiments.sweeping.storage import close, open_storage
-from experiments.sweeping.study import Search, open_study
+from experiments.sweeping.study import Search
 from tests.fixtures.sweep_records import RANKING, lane
 from transformer.errors import UserError
 

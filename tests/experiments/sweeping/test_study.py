@@ -18,9 +18,10 @@ from sqlalchemy.engine import make_url
 from experiments.sweeping import study as studies
 from experiments.sweeping.attributes import POINT
 from experiments.sweeping.grammar import make_space
+from experiments.sweeping.open_study import open_study
 from experiments.sweeping.ranking import Ranking, best, ranked
 from experiments.sweeping.storage import GRACE, close, open_storage, sqlite_url, without_password
-from experiments.sweeping.study import Search, open_study
+from experiments.sweeping.study import Search
 from experiments.tasks.task import Metric
 from tests.fixtures.speeds import more
 from tests.fixtures.sweep_records import lane

@@ -17,8 +17,6 @@ from experiments.sweeping import launch
 from experiments.sweeping.storage import sqlite_url
 from transformer.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("fused_as_users_have_it")
-
 RECIPE = "--config=tests/fixtures/sweep_recipe.py"
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from experiments.data.tokenizers.tokens import FIRST
 from experiments.settings import Config
-from experiments.tasks.config import ARCHITECTURES, OBJECTIVES, TaskConfig, objective_of
+from experiments.tasks.config import TaskConfig, objective_of
+from experiments.tasks.rows import ARCHITECTURES, OBJECTIVES
 from tests.fixtures.tiny import V, tiny
 from tests.fixtures.windows import (
     ALPHABET,
@@ -195,7 +196,7 @@ def test_an_architecture_has_its_own_objective_unless_another_is_named():
 
 @pytest.mark.parametrize("objective", ["causal", "masked", "span"])
 def test_an_objective_that_the_architecture_cannot_have_is_a_user_error_that_names_those_it_can(objective):
-    able = OBJECTIVES[objective]
+    able = OBJECTIVES[objective].architectures
     for architecture in set(ARCHITECTURES) - set(able):
         own = objective_of(TaskConfig("language_modelling"), architecture)
         with pytest.raises(

@@ -52,7 +52,7 @@ def test_scores_of_answers_stand_beside_the_tasks_own_and_may_select_the_best():
     try:
         paths = ["by_letters", f"{HERE}:distance"]
         experiment, examples, scores = scored(tiny(paths, ("training.output.best", "distance")), right_but_for_one)
-        assert metric_of("by_letters").mode == "max"
+        assert metric_of("by_letters", {}).mode == "max"
         metric = experiment.task.metrics["distance"]
     finally:
         METRICS.remove("by_letters")

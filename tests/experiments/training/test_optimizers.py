@@ -13,8 +13,9 @@ from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OPTIMIZERS, OptimizerConfig, optimizer
 from tests.fixtures import hyper as fixtures
 from tests.fixtures.speeds import core_of
+from tests.golden.files import load
 from transformer import build
-from transformer.nn.parameters import Axes, parse_axes
+from transformer.nn.parameters import Axes, parameter_axes, parse_axes
 
 L, D, N, H, V = 3, 5, 2, 7, 11
 
@@ -261,3 +262,31 @@ def test_muons_first_direction_is_the_nearest_orthogonal_matrix():
 @pytest.mark.parametrize("key", [key for key in AXES if key not in MATRICES])
 def test_muon_moves_tables_vectors_and_the_head_as_adamw_does(key):
     np.testing.assert_array_equal(*(directions(name, key, hyper())[1] for name in ("muon", "adamw")))
+
+
+def test_adamw_with_clipping_follows_torch():
+    """The golden steps hold gradients on both sides of the clip norm, and vectors that are not decayed."""
+    golden = load("adamw")
+    names = [name.removeprefix("initial.") for name in golden if name.startswith("initial.")]
+
+    def tree(prefix: str, step: int | None = None) -> dict:
+        nested: dict = {}
+        for name in names:
+            *path, last = name.split(".")
+            inner = nested
+            for part in path:
+                inner = inner.setdefault(part, {})
+            value = golden[f"{prefix}.{name}"]
+            inner[last] = jnp.asarray(value if step is None else value[step])
+        return nested
+
+    config = OptimizerConfig(epsilon=float(golden["epsilon"]), clip_norm=float(golden["clip_norm"]))
+    h = fixtures.hyper(**{name: float(golden[name]) for name in ("beta1", "beta2", "weight_decay")})
+    params = tree("initial")
+    transform = optimizer(config, h, parameter_axes(params))
+    state = transform.init(params)
+    for step, rate in enumerate(golden["learning_rate"]):
+        direction, state = transform.update(tree("gradient", step), state, params)
+        params = jax.tree.map(lambda p, d, r=rate: p - r * d, params, direction)
+        # torch divides by the norm + 1e-6 as it clips, so a relative difference of 1e-6 is its own.
+        close(params, tree("after", step), rtol=1e-5, atol=1e-6)

@@ -23,7 +23,8 @@ from jax import Array
 
 from transformer.nn.attention import AttentionInputs, Cache, attend_recorded
 from transformer.nn.dropout import Dropout
-from transformer.nn.intermediates import HEAD_AXIS, Request
+from transformer.nn.intermediates import Request
+from transformer.nn.names import HEAD_AXIS
 from transformer.nn.parameters import declare
 from transformer.nn.recorder import Recorder, chosen_layers
 from transformer.nn.recurrent.attention import RecurrentAttention

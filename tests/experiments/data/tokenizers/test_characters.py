@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from experiments.data.tokenizers import table
@@ -36,6 +36,7 @@ def test_distinct_characters_have_distinct_ids_whatever_the_order_of_texts(texts
 
 
 @given(texts=st.lists(TEXT, max_size=3))
+@example(texts=["a\udbff\udc00", "\ud800"])
 def test_json_keeps_everything(texts):
     tokenizer = table.fit(TokenizerConfig(), texts)
     assert table.from_json(tokenizer.to_json()) == tokenizer == Characters.from_json(tokenizer.to_json())

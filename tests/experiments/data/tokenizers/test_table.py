@@ -66,6 +66,14 @@ def test_encoding_all_is_encoding_one_by_one(name, texts):
     assert tokenizer.lengths(texts).tolist() == rows.lengths.tolist()
 
 
+def test_json_keeps_the_halves_of_a_surrogate_pair_apart():
+    words = ["a", "\udbff\udc00", "\udc00\udbff"]
+    tokenizer = table.fit(TokenizerConfig(name="words"), words * 2)
+    again = table.from_json(tokenizer.to_json())
+    assert again == tokenizer
+    assert {again.label(i) for i in range(6, again.size)} == {*words}
+
+
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_json_keeps_the_whole_tokenizer(name):
     tokenizer = fitted(name)

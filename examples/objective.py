@@ -1,0 +1,27 @@
+"""An objective of one's own: each token of the second half of a window from those before it."""
+
+import numpy as np
+
+from experiments import api
+from experiments.tasks.objectives import Causal
+
+
+class SecondHalf(Causal):
+    objective = "second_half"  # the scores are second_half_loss and so on
+
+    def make_batch(self, stream, rows, rng, *, evaluating=False):
+        batch = super().make_batch(stream, rows, rng, evaluating=evaluating)
+        batch["loss_weights"] *= np.arange(rows.shape[1]) >= rows.shape[1] // 2
+        return batch
+
+
+api.register("objective", "second_half", SecondHalf)
+
+if __name__ == "__main__":
+    recipe = {
+        "task": {"name": "language_modelling", "objective": "second_half", "context": 32},
+        "data": {"source": "source_code"},
+        "model": {"architecture": "decoder_only", "width": 16, "num_heads": 2, "num_layers": 1},
+        "training": {"steps": 3, "batch_size": 10},
+    }
+    print(api.train(recipe, workdir="runs/second_half", progress=False).metrics[-1])
