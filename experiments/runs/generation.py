@@ -9,8 +9,7 @@ import numpy as np
 from experiments.runs.open_run import labels_in_words
 from experiments.runs.trained import TrainedExperiment, print_warning
 from experiments.tasks.task import Task
-from transformer.decoding import DecodingConfig
-from transformer.decoding.strategies import STRATEGIES, settings_of
+from transformer.decoding import STRATEGIES, DecodingConfig
 from transformer.errors import problem
 
 
@@ -97,7 +96,7 @@ def label_of(classes: Sequence[str], probabilities: np.ndarray) -> Label:
 
 
 def decoding_config(run: TrainedExperiment, flags: Mapping[str, Any], seed: int | None) -> DecodingConfig:
-    """Replace the run's settings of decoding by those of flags; a setting of sampling alone selects sampling.
+    """Replace the run's settings of decoding by those of flags; one that a single strategy reads selects it.
 
     Raises:
         UserError: a flag that is not read, or more tokens than the model can fill.
@@ -107,17 +106,19 @@ def decoding_config(run: TrainedExperiment, flags: Mapping[str, Any], seed: int 
         got = flags.get(unread[0], seed)
         raise problem(f"--{unread[0]} is not read by a classifier, which writes no text", got=got, do="Leave it out.")
     decoding = dataclasses.replace(run.experiment.config.decoding, **flags)
-    sampled = [name for name in flags if name in settings_of(STRATEGIES["sampling"])]
-    if sampled and "strategy" not in flags:
-        decoding = dataclasses.replace(decoding, strategy="sampling")
-    row = STRATEGIES[decoding.strategy]
-    unread = [name for name in sampled if name not in settings_of(row)] + ([] if row.random else seeded)
+    own = {name for name in flags if any(name in row.reads for row in STRATEGIES.values())}
+    if "strategy" not in flags and own - set(STRATEGIES.of(decoding, "strategy").reads):
+        able = next((name for name, row in STRATEGIES.items() if own <= set(row.reads)), decoding.strategy)
+        decoding = dataclasses.replace(decoding, strategy=able)
+    unread = sorted(own - set(STRATEGIES.of(decoding, "strategy").reads))
+    unread += [] if decoding.chosen().random else seeded
     if unread:
+        readers = [name for name, row in STRATEGIES.items() if unread[0] in row.reads] or ["sampling"]
         raise problem(
             f"--{unread[0]} is not read by --strategy={decoding.strategy}",
             got=flags.get(unread[0], seed),
-            expected="it only with sampling",
-            do="Leave it out, or sample instead.",
+            expected=f"it only with {' or '.join(readers)}",
+            do=f"Leave it out, or give --strategy={readers[0]}.",
         )
     task, most = run.experiment.task, decoding.max_new_tokens
     if most is not None and task.fixed_answer_length and most > task.max_answer_length:
@@ -127,3 +128,15 @@ def decoding_config(run: TrainedExperiment, flags: Mapping[str, Any], seed: int 
             expected=f"at most {task.max_answer_length}",
         )
     return decoding
+
+
+def with_decoding(run: TrainedExperiment, flags: Mapping[str, Any]) -> TrainedExperiment:
+    """Return the run with settings of decoding in place of its own.
+
+    Raises:
+        UserError: as `decoding_config`.
+    """
+    if not flags:
+        return run
+    config = dataclasses.replace(run.experiment.config, decoding=decoding_config(run, flags, None))
+    return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, config=config))

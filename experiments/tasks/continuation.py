@@ -29,6 +29,7 @@ class Continuation(PairTask):
 
     kind = TEXT
     names = NAMES
+    continues = True
     end = None
     ends = False
     unit = "windows"

@@ -33,6 +33,7 @@ class Causal(LanguageModelling):
     token = "token"
     side = "target"
     mask_marker = None
+    continues = True
     starts_blank = True
 
     @property

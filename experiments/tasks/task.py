@@ -177,6 +177,8 @@ class Task(abc.ABC):
     mask_marker: ClassVar[str | None] = None
     """Marker of each gap that a text leaves to be filled; None: texts have no gaps."""
 
+    continues: ClassVar[bool] = False
+    """True where an answer continues its text, so that its first token is not written as that of a text."""
     starts_blank: ClassVar[bool] = False
     """True where a blank text can be answered: the model begins from its start token."""
 

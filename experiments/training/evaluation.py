@@ -10,6 +10,7 @@ import numpy as np
 from experiments.data.examples import Pair
 from experiments.tasks.task import Task
 from experiments.training.bleu import bleu
+from experiments.training.decoding import rules_of
 from experiments.training.update import token_sums
 from transformer import Model, ModelConfig
 from transformer.decoding import DecodingConfig, generate
@@ -36,8 +37,8 @@ class Evaluation:
         self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
         self._sums_of_each = jax.jit(functools.partial(_sums_of_each, model))
         steps = self._steps = decoding.max_new_tokens or task.max_answer_length
-        strategy = decoding.chosen()
-        continue_ = functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy)
+        strategy, rules = decoding.chosen(), () if task.classes is not None else rules_of(decoding, task)
+        continue_ = functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy, rules=rules)
         if strategy.random:
             self._generate = jax.jit(lambda params, batch, key: continue_(params, batch, key=key).tokens)
         else:
