@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from pathlib import Path
 
 # In the environment, and before JAX is imported, so that processes which a test starts share the programs. To store a
@@ -36,6 +37,12 @@ for path in sorted(LIBRARY.rglob("[a-z]*.py")):
 
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=25, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
+
+
+# A shell that starts the tests in the background lets them ignore these signals, and so every process that they start.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 FIRST = (

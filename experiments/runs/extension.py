@@ -50,7 +50,7 @@ def extend(
         UserError: it has more steps than it is to have, less patience than it had, or patience has ended it.
     """
     saved = Checkpoints(workdir / "checkpoints", 1, "", read_only=True, print_line=lambda _: None)
-    steps = [step for step in saved.steps() if saved.damage(step) is None]
+    steps = [step for step in saved.steps() if saved.checksums.damage(step) is None]
     trained = max(steps, default=0)
     if PATIENCE in changes:
         _refuse_less_patience(*changes[PATIENCE])

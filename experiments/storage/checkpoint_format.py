@@ -2,8 +2,8 @@
 
 The record has what the caller adds, the metrics, and the name, shape and type of each array, so that a checkpoint of
 another model is refused before its arrays are read. JSON keeps floats exactly (Python writes the shortest text that
-reads back to the same bits; NaN and the infinities included). It holds its own CRC-32, so that a record which has lost
-the checksums of its files is still read as it was written, or not at all.
+reads back to the same bits; NaN and the infinities included). It holds a CRC-32 of each array and of itself, so that a
+checkpoint which has lost the checksums of its files is still read as it was written, or not at all.
 """
 
 import contextlib
@@ -46,9 +46,9 @@ RECORD = Fields(
         "metrics": (Fields({}, others=(float, None)), None),
         "arrays": Fields({}, others=Checked(list, Check(_is_array, "[shape, type]"))),
     },
-    {"crc": int},
+    {"sums": Fields({}, others=int), "crc": int},
 )
-"""Shape of the record; those of earlier versions have no CRC-32."""
+"""Shape of the record; those of earlier versions have no CRC-32 of the arrays, or none at all."""
 
 
 class DamagedError(Exception):
@@ -120,7 +120,8 @@ def save_arguments(
     state: Any, extra: Mapping[str, Any], metrics: Mapping[str, float] | None
 ) -> ocp.args.CheckpointArgs:
     """Build the arguments of Orbax's save."""
-    record = {"extra": extra, "metrics": metrics, "arrays": shapes(state)}
+    sums = {name: _sum(leaf) for name, leaf in _named(state).items() if leaf.is_fully_addressable}
+    record = {"extra": extra, "metrics": metrics, "arrays": shapes(state), "sums": sums}
     copy = json.loads(json.dumps(record))  # written in the background, when the caller may have changed its own
     copy["crc"] = _crc(copy)
     return ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(copy))
@@ -153,21 +154,33 @@ def require_space(directory: Path, state: Any) -> None:
 
 @damage_found
 def read_record(path: Path) -> dict[str, Any]:
-    """Read {"extra", "metrics", "arrays"} of the checkpoint at `path`; raise DamagedError if it is damaged."""
+    """Read {"extra", "metrics", "arrays", "sums"} of the checkpoint at `path`; raise DamagedError if it is damaged.
+
+    "sums" has the CRC-32 of each array; checkpoints of earlier versions have none, and {} stands for them.
+    """
     record = ocp.JsonCheckpointHandler().restore(epath.Path(path / "extra"), args=ocp.args.JsonRestore())
     why = misfit(record, RECORD)
     if why is None and "crc" in record and record.pop("crc") != _crc(record):
         why = "it has changed since it was saved"
     if why is not None:
         raise DamagedError(f"extra: {why}")
-    return record
+    return {"sums": {}, **record}
 
 
 @damage_found
-def read_state(path: Path, example: Any) -> Any:
-    """Read the arrays of the checkpoint at `path`, placed as `example`; raise DamagedError if it is damaged."""
+def read_state(path: Path, example: Any, sums: Mapping[str, int]) -> Any:
+    """Read the arrays of the checkpoint at `path`, placed as `example`.
+
+    Args:
+        sums: those of its record.
+
+    Raises:
+        DamagedError: it is damaged.
+    """
     with ocp.StandardCheckpointer() as reader:
-        return reader.restore(path / "state", jax.tree.map(_target, example))
+        state = reader.restore(path / "state", jax.tree.map(_target, example))
+    _require_sums(_named(state), sums)
+    return state
 
 
 @damage_found
@@ -180,19 +193,34 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(path / "state").item_metadata.tree
         on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        state = reader.restore(path / "state", restore_args=on_host)
-        leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-        found = {jax.tree_util.keystr(keys, simple=True, separator="."): leaf for keys, leaf in leaves}
-        return {name: np.asarray(found[name]) for name in read_record(path)["arrays"]}
+        found = _named(reader.restore(path / "state", restore_args=on_host))
+    record = read_record(path)
+    arrays = {name: np.asarray(found[name]) for name in record["arrays"]}
+    _require_sums(arrays, record["sums"])
+    return arrays
 
 
 def shapes(state: Any) -> dict[str, list]:
     """List, for each array, name -> [shape, dtype], in the order of the tree."""
+    return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in _named(state).items()}
+
+
+def _named(state: Any) -> dict[str, Any]:
+    """List the leaves of a tree by their names, in its order."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): [list(leaf.shape), str(leaf.dtype)]
-        for path, leaf in leaves
-    }
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _sum(array: Any) -> int:
+    """Compute the CRC-32 of the bytes of an array."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def _require_sums(arrays: Mapping[str, Any], sums: Mapping[str, int]) -> None:
+    """Raise DamagedError for the first array that has another CRC-32 than its record."""
+    for name, expected in sums.items():
+        if name not in arrays or _sum(arrays[name]) != expected:
+            raise DamagedError(f"state: {name} has changed since it was saved")
 
 
 def refuse_other_shapes(path: Path, saved: Mapping[str, list], wanted: Mapping[str, list]) -> None:

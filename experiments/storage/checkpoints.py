@@ -1,14 +1,14 @@
 """Checkpoints by Orbax: written in the background, checked when read; the newest, the best and those to average stay.
 
-    DIR/STEP/state, DIR/STEP/extra    the arrays, and a JSON record: what the caller adds, metrics, names and shapes
+    DIR/STEP/state, DIR/STEP/extra    the arrays, and a JSON record: what the caller adds, metrics, shapes and sums
     DIR/STEP/checksums.json           size and CRC-32 of every other file of DIR/STEP
     DIR/checksums/STEP.json           the same, by which a checkpoint that was deleted is noticed
     DIR/damaged-STEP                  a checkpoint that could not be read, moved aside
 
 Orbax renames a finished checkpoint into place, so a run that is killed while it saves leaves the earlier ones whole.
-It does not notice a file that changes afterwards, hence the checksums, written once a save is complete; a checkpoint
-without them (the run was killed at that moment, or they are gone) is used if Orbax can read it, with a line about that.
-Checkpoints of earlier versions have those beside alone.
+It does not notice a file that changes afterwards, hence the checksums, written once a save is complete. A checkpoint
+without them (the run was killed at that moment, or they are gone) is checked by the sums of its arrays in the record;
+one of earlier versions, whose record has none, is used if Orbax can read it, with a line about that.
 """
 
 import concurrent.futures
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 
 from experiments.storage import checkpoint_format, checksums, retention
-from experiments.storage.checkpoint_format import DamagedError, is_step
+from experiments.storage.checkpoint_format import DamagedError
 from experiments.storage.retention import Retention, steps_in
 from transformer.errors import problem
 
@@ -62,6 +62,7 @@ class Checkpoints:
     ) -> None:
         retention.keep_orbax_quiet()
         self.directory = Path(directory).absolute()
+        self.checksums = checksums.OfSteps(self.directory)
         self.retention = Retention(keep) if isinstance(keep, int) else keep
         self.best_metric, self.best_mode, self.loss = best_metric, best_mode, loss
         self.read_only, self.print_line = read_only, print_line
@@ -199,22 +200,18 @@ class Checkpoints:
             UserError: it is of another model.
         """
         path = self.directory / str(step)
-        if (damage := self.damage(step)) is not None:
+        if (damage := self.checksums.damage(step)) is not None:
             return damage
         try:
             record = checkpoint_format.read_record(path)
             checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
-            state = checkpoint_format.read_state(path, example)
+            state = checkpoint_format.read_state(path, example, record["sums"])
         except DamagedError as error:
             return str(error)
-        if not self._sums(step) and self._unverified is None:
+        if not record["sums"] and not self.checksums.of(step) and self._unverified is None:
             self._unverified = step
             self.print_line(f"checkpoint {step} has no checksums: it is used, but damage to its files would not show")
         return Restored(step, state, record["extra"])
-
-    def damage(self, step: int) -> str | None:
-        """Describe the first damage to a checkpoint that its checksums show; None: they show none."""
-        return checksums.damage(self.directory / str(step), self._sums(step))
 
     def set_aside(self, step: int, why: str, instead: str) -> None:
         """Report that `step` is damaged and what is done instead; move it aside, so that it can be saved again."""
@@ -226,7 +223,7 @@ class Checkpoints:
                 count += 1
                 aside = self.directory / f"damaged-{step}-{count}"
             os.rename(self.directory / str(step), aside)
-            self._forget(step)
+            self.checksums.forget(step)
             self._orders.pop(step, None)
             self._manager = None
             line += f". The damaged one is now {aside}"
@@ -235,12 +232,12 @@ class Checkpoints:
     def _report_deleted(self) -> None:
         """Report the newest checkpoints that were deleted: their checksums exist, but they do not."""
         steps = self.steps()
-        for step in self._checksummed():
+        for step in self.checksums.steps():
             if step > max(steps, default=-1):
                 before = f"the newest is now {steps[-1]}" if steps else "none is left"
                 self.print_line(f"checkpoint {step} has been deleted from {self.directory}; {before}")
             if step not in steps and not self.read_only:
-                self._forget(step)
+                self.checksums.forget(step)
 
     def _complete(self, manager: ocp.CheckpointManager, step: int) -> None:
         """Wait for Orbax in the background, write the checksums, and remove those of checkpoints that Orbax removed."""
@@ -249,16 +246,11 @@ class Checkpoints:
         except BaseException:
             self._abandon(step)
             raise
-        checksums.write(self.directory / str(step), self._checksums(step))
+        self.checksums.write(step)
         kept = self.steps()
-        for other in self._checksummed():
+        for other in self.checksums.steps():
             if other not in kept:
-                self._forget(other)
-
-    def _forget(self, step: int) -> None:
-        """Remove the checksums beside a checkpoint that is gone."""
-        _, beside = self._checksums(step)
-        shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
+                self.checksums.forget(other)
 
     def _abandon(self, step: int) -> None:
         """Wait for the threads of a failed save that still write (one may even finish), and remove its files.
@@ -288,15 +280,3 @@ class Checkpoints:
     def _order(self, metrics: Mapping[str, float | None] | None) -> tuple[float, float]:
         score, loss = ((metrics or {}).get(name) for name in (self.best_metric, self.loss))
         return retention.order(math.nan if score is None else score, loss, self.best_mode)
-
-    def _checksums(self, step: int) -> list[Path]:
-        """Return the files that hold the checksums of a step: within it, and beside."""
-        return [self.directory / str(step) / checksums.NAME, self.directory / "checksums" / f"{step}.json"]
-
-    def _sums(self, step: int) -> list[Path]:
-        """Return those of `_checksums` that exist."""
-        return [file for file in self._checksums(step) if os.path.lexists(file)]
-
-    def _checksummed(self) -> list[int]:
-        """List the steps that have checksums, oldest first."""
-        return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if is_step(p.stem))

@@ -1,11 +1,14 @@
 """Size and CRC-32 of every file of a directory, in JSON files, to find damage that readers do not notice."""
 
 import json
+import os
+import shutil
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.data.stored_json import Checked, Fields, read_json
+from experiments.storage.checkpoint_format import is_step
 from experiments.storage.workdir import write_text_atomically
 from transformer.errors import UserError
 from transformer.schema import Check
@@ -61,6 +64,45 @@ def damage(directory: Path, paths: Sequence[Path]) -> str | None:
             if found[name][1] != crc:
                 return f"{name} has changed since it was saved"
     return None
+
+
+class OfSteps:
+    """The sums of the checkpoints in one directory: DIR/STEP/checksums.json and, beside them, DIR/checksums/STEP.json.
+
+    Args:
+        directory: of the checkpoints.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def write(self, step: int) -> None:
+        """Measure the files of a step and write both files of sums.
+
+        Raises:
+            OSError: a file could not be read or written.
+        """
+        write(self.directory / str(step), self._paths(step))
+
+    def of(self, step: int) -> list[Path]:
+        """List the files of sums that a step has."""
+        return [file for file in self._paths(step) if os.path.lexists(file)]
+
+    def damage(self, step: int) -> str | None:
+        """Describe the first damage to a step that its sums show; None: they show none."""
+        return damage(self.directory / str(step), self.of(step))
+
+    def steps(self) -> list[int]:
+        """List the steps that have sums beside them, oldest first."""
+        return sorted(int(p.stem) for p in (self.directory / "checksums").glob("*.json") if is_step(p.stem))
+
+    def forget(self, step: int) -> None:
+        """Remove the sums beside a step that is gone."""
+        _, beside = self._paths(step)
+        shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
+
+    def _paths(self, step: int) -> tuple[Path, Path]:
+        return self.directory / str(step) / NAME, self.directory / "checksums" / f"{step}.json"
 
 
 def _size_and_crc(path: Path) -> list[int]:

@@ -1,11 +1,12 @@
 """Damaged checkpoints are noticed, and the one before is used."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from experiments.storage import checksums
+from experiments.storage import checkpoint_format, checksums
 from tests.fixtures.checkpoints import bits_of, open_at, state_of
 from tests.fixtures.speeds import more
 from transformer.errors import UserError
@@ -52,7 +53,15 @@ def test_whichever_file_of_the_newest_is_damaged_the_one_before_is_used(two, tmp
         shutil.rmtree(directory)
 
 
-def test_a_checkpoint_carries_its_checksums_and_one_without_any_is_named_once(two, tmp_path, lines):
+def without_sums_of_arrays(checkpoint):
+    """Rewrite the record of a checkpoint as earlier versions had it."""
+    file = checkpoint / "extra" / "metadata"
+    record = json.loads(file.read_text())
+    del record["sums"], record["crc"]
+    file.write_text(json.dumps(record))
+
+
+def test_a_checkpoint_carries_its_checksums_and_an_earlier_one_without_any_is_named_once(two, tmp_path, lines):
     directory = tmp_path / "c"
     shutil.copytree(two, directory)
     shutil.rmtree(directory / "checksums")  # as in a copy of the steps alone
@@ -61,6 +70,10 @@ def test_a_checkpoint_carries_its_checksums_and_one_without_any_is_named_once(tw
         assert checkpoints.restore(state_of(0)).step == 10
     assert "20 is damaged" in lines.pop()
     (directory / "10" / checksums.NAME).unlink()
+    with open_at(directory, lines) as checkpoints:
+        assert bits_of(checkpoints.restore(state_of(0)).state) == bits_of(state_of(10))
+    assert lines == []  # its record has the sums of its arrays
+    without_sums_of_arrays(directory / "10")
     with open_at(directory, lines) as checkpoints:
         for _ in range(2):
             assert bits_of(checkpoints.restore(state_of(0)).state) == bits_of(state_of(10))
@@ -93,6 +106,14 @@ def test_a_record_that_has_changed_is_damage_without_any_checksums(two, tmp_path
             assert checkpoints.restore(state_of(0)).step == 10
         assert "checkpoint 20 is damaged (" in lines[-1]
         record.write_text(text)
+
+
+def test_an_array_of_another_sum_than_its_record_has_is_damage(two):
+    sums = checkpoint_format.read_record(two / "20")["sums"]
+    assert sums.keys() == checkpoint_format.shapes(state_of(20)).keys()
+    for name in sums:
+        with pytest.raises(checkpoint_format.DamagedError, match=f"state: {name} has changed since it was saved"):
+            checkpoint_format.read_state(two / "20", state_of(0), {**sums, name: sums[name] ^ 1})
 
 
 @pytest.mark.parametrize("harm", [truncate, empty, flip, Path.unlink])
