@@ -180,9 +180,12 @@ def checked(value: Any, leaf: Setting) -> Any:
         raise problem(f"{leaf.name} has the wrong type", got=given, expected=leaf.expected_type, do=_meant(value, leaf))
     for part in parts:
         if isinstance(part, str) and not part.isascii() and NO_TEXT.search(part):
-            words = "characters; a name of a file that is not UTF-8 has \\udc80 to \\udcff alone"
-            do = "Leave half of a surrogate pair out."
-            raise problem(f"{leaf.name} is no text of Unicode", got=ascii(part), expected=words, do=do)
+            raise problem(
+                f"{leaf.name} is no text of Unicode",
+                got=ascii(part),
+                expected="characters; a name of a file that is not UTF-8 has \\udc80 to \\udcff alone",
+                do="Leave half of a surrogate pair out.",
+            )
         if leaf.table is not None and ":" in part:
             if not DOTTED_PATH.fullmatch(part):
                 raise problem(f"{leaf.name} {part!r} cannot be imported", expected="package.module:attribute")

@@ -120,7 +120,7 @@ def save_arguments(
     state: Any, extra: Mapping[str, Any], metrics: Mapping[str, float] | None
 ) -> ocp.args.CheckpointArgs:
     """Build the arguments of Orbax's save."""
-    sums = {name: _sum(leaf) for name, leaf in _named(state).items() if leaf.is_fully_addressable}
+    sums = {name: _sum(leaf) for name, leaf in _named(state).items() if getattr(leaf, "is_fully_addressable", True)}
     record = {"extra": extra, "metrics": metrics, "arrays": shapes(state), "sums": sums}
     copy = json.loads(json.dumps(record))  # written in the background, when the caller may have changed its own
     copy["crc"] = _crc(copy)

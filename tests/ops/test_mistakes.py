@@ -60,7 +60,10 @@ MISTAKES = {
         lambda: masks.padding(jnp.ones((B, S), bool)),
         r"not an array of integers; got bool of shape .* are masks.given\(keys_BS\[:, None, :\]\)",
     ),
-    "a mask by its name": (lambda: attended(mask="causal"), r"got a str, 'causal'. Write masks.causal\(\)"),
+    "a mask by its name": (
+        lambda: attended(mask="causal"),
+        r"got a str, 'causal'; expected booleans .*\. Write masks.causal\(\)",
+    ),
     "a mask that is not called": (lambda: attended(mask=masks.causal), r"Write masks.causal\(\)"),
     "a mask without its lengths": (lambda: attended(mask=masks.padding), r"Write masks.padding\(...\) with its argum"),
     "a mask and a name": (lambda: masks.causal() & "padding", r"booleans.*Write masks.padding\(...\)"),

@@ -49,7 +49,7 @@ def test_a_bare_name_is_that_of_a_recipe_of_the_project(tmp_path, monkeypatch):
             load_recipe(name)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "dates.py").touch()
-    with pytest.raises(UserError, match=r"recipe date does not exist. Did you mean configs/dates.py\?"):
+    with pytest.raises(UserError, match=r"recipe date does not exist; .* Did you mean configs/dates.py\?"):
         load_recipe("date")
 
 
