@@ -297,25 +297,3 @@ def test_every_row_of_the_parameters_axes_is_used_by_some_model():
         leaves = [[entry.key for entry in path][-2:] for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
         seen |= {row for row in AXES for names in leaves if fnmatch.fnmatchcase(".".join(names), row)}
     assert seen == set(AXES)
-
-
-def test_parameters_start_with_variance_one_over_fan_in_and_the_initial_scale_may_be_traced():
-    model = transformer.build({"architecture": "seq2seq", "vocab_size": 211, "width": 60, "num_heads": 5})
-    init = jax.jit(model.init)
-    params, scaled = init(jax.random.key(0), jnp.array(1.0)), init(jax.random.key(0), jnp.array(0.5))
-    letters = sizes(model.config)
-    for (path, axes), one, two in zip(
-        jax.tree_util.tree_leaves_with_path(model.parameter_axes(params)),
-        jax.tree.leaves(params),
-        jax.tree.leaves(scaled),
-        strict=True,
-    ):
-        if axes.kind == "vector":
-            np.testing.assert_array_equal(one, two)
-            assert set(np.unique(one)) == {1.0 if path[-1].key == "scale" else 0.0}
-        else:
-            fan_in = np.prod([letters[a] for a in axes.inputs]) if axes.kind == "matrix" else 60
-            np.testing.assert_allclose(np.std(one), fan_in**-0.5, rtol=0.1)
-            np.testing.assert_allclose(two, np.asarray(one) * 0.5, rtol=1e-6)
-    first, second = params["encoder"]["blocks"]["feed_forward"]["up"]["kernel"]
-    assert (np.asarray(first) != np.asarray(second)).any()

@@ -13,7 +13,7 @@ import transformer
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, SIZES, what_is_read
 from transformer.nn.initializers import LONGEST, Normal, Orthogonal, drawn_length
-from transformer.nn.parameters import parameter, path_number
+from transformer.nn.parameters import parameter, path_number, sizes
 
 ATTENTION = {"query_key_norm": "layer", "sink": True, "differential": True}
 VARIANTS = [
@@ -154,3 +154,25 @@ def test_one_function_alone_makes_parameters():
         if isinstance(node, ast.Attribute) and node.attr == "param"
     ]
     assert calls == ["parameters.py"]
+
+
+def test_parameters_start_with_variance_one_over_fan_in_and_the_initial_scale_may_be_traced():
+    model = transformer.build({"architecture": "seq2seq", "vocab_size": 211, "width": 60, "num_heads": 5})
+    init = jax.jit(model.init)
+    params, scaled = init(jax.random.key(0), jnp.array(1.0)), init(jax.random.key(0), jnp.array(0.5))
+    letters = sizes(model.config)
+    for (path, axes), one, two in zip(
+        jax.tree_util.tree_leaves_with_path(model.parameter_axes(params)),
+        jax.tree.leaves(params),
+        jax.tree.leaves(scaled),
+        strict=True,
+    ):
+        if axes.kind == "vector":
+            np.testing.assert_array_equal(one, two)
+            assert set(np.unique(one)) == {1.0 if path[-1].key == "scale" else 0.0}
+        else:
+            fan_in = np.prod([letters[a] for a in axes.inputs]) if axes.kind == "matrix" else 60
+            np.testing.assert_allclose(np.std(one), fan_in**-0.5, rtol=0.1)
+            np.testing.assert_allclose(two, np.asarray(one) * 0.5, rtol=1e-6)
+    first, second = params["encoder"]["blocks"]["feed_forward"]["up"]["kernel"]
+    assert (np.asarray(first) != np.asarray(second)).any()

@@ -20,7 +20,7 @@ QUICK = ("data.num_buckets=1", "model.architecture=decoder_only")
 """Fewer and smaller programs to compile: batches of one shape, one stack; `test_kills` has two stacks."""
 QUICK_FLAGS = [f"--config.{setting}" for setting in QUICK]
 SELDOM = "--config.training.output.checkpoint_seconds=1000"
-"""A flag of trainings that nobody kills: it changes no result, and the recipe's 0.3 s would save at every other step."""
+"""A flag of trainings that nobody kills: it changes no result, and the 0.3 s of the recipe would save often."""
 
 
 def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from experiments.sweeping.attributes import POINT
 from experiments.sweeping.grammar import make_space
 from experiments.sweeping.open_study import open_study
 from experiments.sweeping.ranking import Ranking, best, ranked
-from experiments.sweeping.storage import GRACE, close, open_storage, sqlite_url, without_password
+from experiments.sweeping.storage import GRACE, close, open_storage, sqlite_url
 from experiments.sweeping.study import Search
 from experiments.tasks.task import Metric
 from tests.fixtures.speeds import more
@@ -278,29 +278,6 @@ def test_a_trial_that_is_taken_again_has_the_values_that_its_point_had(url):
     assert lost.storage.get_trial(again.trial).params == before.values
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("postgresql://me:secret@127.0.0.1:1/x", "got tried postgresql://me:***@127.0.0.1:1/x"),
-        ("sqlite:////proc/nowhere/x.db", "the storage cannot be reached"),
-        ("journal.log", "a journal file keeps no heartbeat, so workers that were killed could not be found"),
-        ("sqlite:///lr?1", "--storage has an option that SQLite does not have; got ?1. In a path, write ? as %3F"),
-        ("sqlite:///lr?colour=1", "got ?colour=1"),
-        ("sqlite:///x?timeout=1/study.db", "the storage cannot be reached: could not convert string to float"),
-        ("mysql://h/x", "expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"),
-    ],
-)
-def test_a_storage_that_cannot_be_used_gets_a_clear_line(url, message):
-    with pytest.raises(UserError) as caught:
-        open_storage(url, 5)
-    assert message in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_password_is_never_shown():
-    assert without_password("postgresql://me:secret@h/x") == "postgresql://me:***@h/x"
-
-
 @pytest.mark.parametrize("name", ["lr?1", "a%20b", "x?timeout=1", "a b#c", "{x}", "ü&;='"])
 def test_a_path_is_where_it_says_whatever_it_means_in_a_url(name, tmp_path):
     path = tmp_path / name / "study.db"
@@ -308,8 +285,3 @@ def test_a_path_is_where_it_says_whatever_it_means_in_a_url(name, tmp_path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["study.db", "study.db.lock"]
     assert list(tmp_path.iterdir()) == [path.parent]
     assert study.left() == 1
-
-
-def test_a_plain_path_has_the_url_that_it_had_before(tmp_path):
-    path = tmp_path / "study.db"
-    assert sqlite_url(path) == f"sqlite:///{path}"
