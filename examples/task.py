@@ -34,7 +34,7 @@ if __name__ == "__main__":
     recipe = {
         "task": {"name": "restore", "name_settings": {"share": 0.5}},
         "data": data,
-        "model": {"architecture": "encoder_only", "width": 16, "num_heads": 2, "num_layers": 1},
+        "model": {"architecture": "decoder_only", "width": 16, "num_heads": 2, "num_layers": 1},
         "training": {"steps": 3, "batch_size": 10},
     }
     run = api.train(recipe, workdir="runs/restore", progress=False)
