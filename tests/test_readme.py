@@ -15,15 +15,16 @@ def test_the_code_of_the_readme_runs():
     assert "attend(" in code
     assert "generate(" in code
     # GPT-2's block at a width and a vocabulary that take no time.
-    small = code.replace("width=768", "width=24").replace("vocab_size=50257", "vocab_size=97")
-    small = small.replace("end=50256", "end=96")
+    small = code.replace("width=768", "width=24").replace("50257", "97")
+    small = small.replace("50256", "96")
     assert small != code
     names: dict = {}
     exec(compile(small, "README.md", "exec"), names)
     assert names["c"].shape == (2, 5, 8, 64)
     assert names["w"].shape == (2, 8, 5, 5)
     assert names["out"]["logits"].shape == (2, 7, 97)
-    assert names["tokens"].shape == (2, 20)
+    assert names["written"].tokens.shape == names["digits"].shape == (2, 20)
+    assert names["answers"].shape == (2, 2, 20)
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)|`((?:transformer|experiments|configs)/[\w/.]+)`", README))

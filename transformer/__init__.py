@@ -11,7 +11,8 @@ Names to start from:
 | `Model.sites`, `.embed`, `.unembed`       | a model's activations; its first and last maps                   |
 | `attend`, `ops.attend.attention_weights`  | attention on arrays                                              |
 | `masks`, `ops.scores.SCORES`              | masks, joined by `&`, `|` and `~`; score functions               |
-| `generate`, `Greedy`, `Sampling`          | generation by one loop for all models                            |
+| `generate`, `Greedy`, `Sampling`, `Beam`  | generation by one engine for all models                          |
+| `matching`, `any_of`                      | constraints on what is generated                                 |
 | `register`, `testing.check`               | a name for a row of your own in any table; proofs for it         |
 | `inspection.plots`                        | figures of attention weights, curves and confusions (matplotlib) |
 
@@ -24,8 +25,9 @@ Names to start from:
 
 from importlib import metadata
 
+from transformer.decoding.constraint import any_of, matching
 from transformer.decoding.generate import generate
-from transformer.decoding.strategies import Greedy, Sampling
+from transformer.decoding.strategies import Beam, Greedy, Sampling
 from transformer.errors import UserError
 from transformer.models.build import Model, build
 from transformer.models.config import ModelConfig
@@ -34,15 +36,18 @@ from transformer.ops.attend import attend
 from transformer.tables import register
 
 __all__ = [
+    "Beam",
     "Greedy",
     "Model",
     "ModelConfig",
     "Sampling",
     "UserError",
+    "any_of",
     "attend",
     "build",
     "generate",
     "masks",
+    "matching",
     "register",
 ]
 

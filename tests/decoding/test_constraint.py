@@ -26,7 +26,7 @@ def text_of(tokens):
 
 
 def accepted(constraint, tokens):
-    """Whether the table leads from the first state to a complete one."""
+    """True where the table leads from the first state to a complete one."""
     state = 0
     for token in tokens:
         state = constraint.table[state, token]

@@ -114,7 +114,7 @@ def generate(
 
 
 class Plan(NamedTuple):
-    """What the program of a generation is compiled for, beside shapes."""
+    """The key of the program of a generation, beside shapes: what it is compiled for."""
 
     model: Model
     strategy: Any
@@ -123,7 +123,7 @@ class Plan(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """The arrays that the program of a generation reads: parameters, batch, what `start` returned, the end, the key."""
+    """The arrays that the program of a generation reads; `logits_BV` and `cache` are those of `start`."""
 
     params: Params
     batch: dict[str, Array]
