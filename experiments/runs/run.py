@@ -87,7 +87,8 @@ class Run:
         Args:
             texts: the texts, of which there may be none; a language model continues one, or fills each <mask> in it.
             seed: seed of sampling; None: the run's.
-            **decoding: max_new_tokens, strategy, temperature, top_k, top_p; None or absent: the run's settings.
+            **decoding: settings of section `decoding`, such as strategy, max_new_tokens, width, constraint; None or
+                absent: the run's.
 
         Returns:
             For each text an Answer (text, tokens, ids) or a Label (label, probabilities).

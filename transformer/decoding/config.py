@@ -4,10 +4,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from transformer.axes import check_shape
 from transformer.decoding.rules import MinLength, NoRepeatNgram, RepetitionPenalty, Rule
 from transformer.decoding.strategies import RANGES, Beam, Greedy, Sampling
+from transformer.errors import problem, shorten
 from transformer.read_by import when_row_reads
 from transformer.schema import above, at_least, not_empty, setting
+from transformer.small_example import check_call
 from transformer.tables import Choice, Row, Table
 
 
@@ -25,6 +32,34 @@ class StrategyRow(Row):
     reads: tuple[str, ...] = ()
 
 
+def check_strategy(strategy: Any, what: str) -> None:
+    """Check a strategy from outside: one choice on the shapes of a small example.
+
+    Args:
+        what: names it, for errors.
+
+    Raises:
+        UserError: it has not `choose` and `random`, fails, or returns something else than a token of each example.
+    """
+    if isinstance(strategy, Greedy | Sampling | Beam):
+        return
+    if not callable(getattr(strategy, "choose", None)) or not isinstance(getattr(strategy, "random", None), bool):
+        expected = "an object with choose(logits_BV, key) and random, which is True or False"
+        raise problem(f"{what} makes no strategy", got=shorten(repr(strategy)), expected=expected)
+
+    def chosen(logits_BV: Array, key: Array) -> None:
+        token_B = strategy.choose(logits_BV, key if strategy.random else None)
+        check_shape(f"what {what} chooses", token_B, "B", {"B": 2}, jnp.integer)
+
+    examples = jax.ShapeDtypeStruct((2, 5), jnp.float32), jax.eval_shape(jax.random.key, 0)
+    check_call(what, strategy.choose, ("logits_BV", "key"), chosen, examples)
+
+
+def _check_row(row: StrategyRow, what: str) -> None:
+    if not row.reads:  # what others read has no value here
+        check_strategy(row.make(**row.own), what)
+
+
 STRATEGIES = Table(
     "strategy",
     StrategyRow,
@@ -34,6 +69,7 @@ STRATEGIES = Table(
         "beam": StrategyRow(Beam, ("width", "length_penalty", "early_stopping")),
     },
     make=StrategyRow,
+    check=_check_row,
     expected="a class with choose(logits_BV, key) and random, or a transformer.decoding.config.StrategyRow",
 )
 
@@ -128,7 +164,9 @@ class DecodingConfig:
         values = {name: getattr(self, name) for name in row.reads}
         if "early_stopping" in values:
             values["early_stopping"] = STOPPING[values["early_stopping"]]
-        return row.make(**values, **row.own)
+        strategy = row.make(**values, **row.own)
+        check_strategy(strategy, f"decoding.strategy {str(self.strategy)!r}")
+        return strategy
 
     def rules(self, ends: tuple[int, ...]) -> tuple[Rule, ...]:
         """Return the rules of what may be written, but the constraint, which needs the texts of the tokens.
