@@ -20,7 +20,7 @@ from experiments.training.update import initial_state, make_update, token_sums
 from tests.fixtures.hyper import hyper
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import ARCHITECTURES, B, T, batch, frozendict, side, tiny
-from transformer.decoding import Sampling, generate
+from transformer.decoding import Beam, MinLength, NoRepeatNgram, RepetitionPenalty, Sampling, generate, only
 from transformer.nn.initializers import Normal, Orthogonal
 from transformer.ops.dropout import dropout
 from transformer.ops.softmax import masked_softmax
@@ -37,6 +37,8 @@ SETTINGS = {
     "seq2seq": dict(position="relative", norm="rms"),
     "rnn_seq2seq": {},
 }
+
+RULES = (RepetitionPenalty(1.5), NoRepeatNgram(2), MinLength(1, 2), only([2, 3, 4], 23, 2))
 
 STATED = (
     functools.partial(jax.enable_x64, True),
@@ -88,12 +90,13 @@ def prompt(architecture: str) -> dict:
     return {**inputs, **slots}
 
 
-def generated(architecture: str, strategy: Sampling):
-    """Shapes of generated tokens."""
+def generated(architecture: str, strategy: Sampling | Beam):
+    """Shapes of generated tokens, their number and scores."""
     model = tiny(architecture, **SETTINGS[architecture]).model
 
     def run(params, inputs, seed):
-        return generate(model, params, inputs, steps=2, end=2, strategy=strategy, key=jax.random.key(seed))
+        key = jax.random.key(seed) if strategy.random else None
+        return generate(model, params, inputs, steps=2, end=2, strategy=strategy, rules=RULES, key=key)
 
     return jax.eval_shape(run, model.parameter_shapes, prompt(architecture), jax.ShapeDtypeStruct((), jnp.uint32))
 
@@ -117,7 +120,8 @@ def test_types_and_axes_are_stated_in_models_losses_and_generation(architecture)
         assert "f64[" not in str(program).replace(
             "f64[]", ""
         )  # scalars of Python have 64 bits until they meet an array
-        assert types(generated(architecture, Sampling(0.7, 3, 0.9))) == {"int32"}
+        for strategy in (Sampling(0.7, 3, 0.9, 0.1), Beam(2)):
+            assert types(generated(architecture, strategy)) == {"int32", "float32"}
 
 
 def updated(architecture: str):
@@ -163,7 +167,7 @@ def test_masked_scores_are_neither_infinite_nor_nan_on_the_way():
 def test_a_model_trains_and_generates_with_every_other_switch(switch):
     with switched(SWITCHES[switch]):
         assert types(updated("seq2seq")) == {"float32", "int32"}
-        assert types(generated("seq2seq", Sampling(0.7))) == {"int32"}
+        assert types(generated("seq2seq", Sampling(0.7))) == {"int32", "float32"}
 
 
 DRAWS = {"randint": 4, "normal": 2, "uniform": 2, "truncated_normal": 4, "gumbel": 2, "exponential": 2}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.fixtures.speeds import more
 from tests.fixtures.tiny import randomised
 from transformer import build
 from transformer.decoding import Beam, Greedy, Sampling, any_of, generate, matching, only
@@ -86,7 +87,9 @@ def many_params(models):
     return jax.tree.map(lambda *x: 2 * jnp.stack(x), *made), jax.random.split(jax.random.key(0), models)
 
 
-@pytest.mark.parametrize(("strategy", "pattern"), [(Greedy(), 4), (Greedy(), 2), (Sampling(1.5), 2), (Beam(3), 2)])
+@pytest.mark.parametrize(
+    ("strategy", "pattern"), [(Greedy(), 4), more(Greedy(), 2), more(Sampling(1.5), 2), (Beam(3), 2)]
+)
 def test_no_answer_breaks_its_constraint_and_a_greedy_one_that_obeys_is_unchanged(run, strategy, pattern):
     arguments, pattern, obeyed = many_params(125), PATTERNS[pattern], 0  # 1,000 answers
     free = run((), strategy)(*arguments)

@@ -198,10 +198,6 @@ MISTAKES = {
         lambda: generate(MODEL, PARAMS, {"target": X}, steps=2, end=None),
         ("the batch has no target_lengths", "['target']", "target_lengths", "Pass {..., 'target_lengths': ...}."),
     ),
-    "generate: a model by its name": (
-        lambda: generate("gpt2", PARAMS, {"target": X}, steps=2, end=None),
-        ("not a model", "'gpt2'", "the result of transformer.build", "Write generate(model, params, batch, ...)."),
-    ),
     "generate: a classifier": (
         lambda: generate(CLASSIFIER, CLASSIFIER.init(0), {"target": X}, steps=2, end=None),
         ("a classifier writes no tokens", "classes 3", "a model without classes", "Read class_logits of apply."),
@@ -315,6 +311,10 @@ MISTAKES = {
 """Mistakes without a run."""
 
 OF_OTHER_TYPES = {
+    "generate: a model by its name": (
+        lambda: generate("gpt2", PARAMS, {"target": X}, steps=2, end=None),
+        ("not a model", "'gpt2'", "the result of transformer.build", "Write generate(model, params, batch, ...)."),
+    ),
     "build: no settings": (
         lambda: build([64]),
         ("not a config of a model", "[64]", "a ModelConfig, a dict", "Write, for instance, build("),

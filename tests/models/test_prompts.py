@@ -35,7 +35,7 @@ def test_generation_reads_prompts_of_every_type(architecture, dtype):
         inputs["prefix_lengths"] = np.minimum(inputs["prefix_lengths"], inputs["target_lengths"])
     run = functools.partial(generate, model.model, steps=3, end=1)
     for given in (inputs, jax.tree.map(jnp.asarray, inputs)):
-        assert jax.eval_shape(run, model.params, given).dtype == jnp.int32
+        assert jax.eval_shape(run, model.params, given).tokens.dtype == jnp.int32
     logits_BV, cache, _ = jax.eval_shape(functools.partial(model.model.start, steps=2), model.params, inputs)
     token_B = jax.ShapeDtypeStruct((B,), jnp.dtype(dtype) if not dtype.endswith("64") else jnp.int32)
     again = jax.eval_shape(model.model.step, model.params, token_B, cache)

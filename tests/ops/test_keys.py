@@ -51,4 +51,4 @@ def test_models_and_dropout_take_seeds_for_keys():
     )
     assert seeded.out_avals == keyed.out_avals
     run = functools.partial(generate, model, batch=prompt, steps=2, end=1, strategy=Sampling(), key=5)
-    assert jax.eval_shape(run, expected).shape == (1, 2)
+    assert jax.eval_shape(run, expected).tokens.shape == (1, 2)

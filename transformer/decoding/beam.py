@@ -72,6 +72,13 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
 
     Raises:
         UserError: more beams than the vocabulary has tokens.
+
+    >>> import transformer
+    >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7, width=8, num_heads=2, num_layers=1))
+    >>> prompt = {"target": jnp.ones((2, 3), int), "target_lengths": jnp.array([3, 1])}
+    >>> beam = Beam(3, num_return=2)
+    >>> transformer.generate(model, model.init(0), prompt, steps=2, end=2, strategy=beam).tokens.shape
+    (2, 2, 2)
     """
     params, batch, logits_BV, cache, stop, _ = begun
     (B, V), W, steps = logits_BV.shape, beam.width, rules.steps
@@ -81,7 +88,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
     axes = rows.example_axes(lambda b: model.start(params, b, steps=steps)[1], batch, cache, shared)
     state = rules.start(batch, B)
     of_rules = rows.first_axis(state)
-    none = jnp.full((B, W), -jnp.inf)
+    none = jnp.full((B, W), -jnp.inf, jnp.float32)
     empty = Hypotheses(jnp.full((B, W, steps), stop.padding, jnp.int32), none, none, jnp.zeros((B, W), jnp.int32))
     first = none.at[:, 0].set(0.0)  # all W are the same before the first token
     begun = Search(
@@ -129,7 +136,7 @@ def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Ru
 
     last_B1 = (length >= rules.steps) | (found.cache["remaining"].reshape(B, W)[:, :1] <= 0)
     ends_BK = stop.is_end(token_BK) | last_B1
-    takes_BK = ends_BK & (jnp.arange(ends_BK.shape[1]) < W) & found.improvable_B[:, None]
+    takes_BK = ends_BK & (jnp.arange(ends_BK.shape[1], dtype=jnp.int32) < W)[None] & found.improvable_B[:, None]
     scaled_BK = score_BK / length.astype(jnp.float32) ** beam.length_penalty
     answers = candidates._replace(scores=jnp.where(takes_BK, scaled_BK, -jnp.inf))
     both = Hypotheses(*(jnp.concatenate(pair, axis=1) for pair in zip(found.ended, answers, strict=True)))
@@ -137,7 +144,7 @@ def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Ru
 
     score_BW, chosen_BW = jax.lax.top_k(jnp.where(ends_BK, -jnp.inf, score_BK), W)
     running = candidates.take(chosen_BW)._replace(scores=score_BW, lengths=jnp.zeros((B, W), jnp.int32))
-    row_R = (_take(parent_BK, chosen_BW) + W * jnp.arange(B)[:, None]).reshape(-1)
+    row_R = (_take(parent_BK, chosen_BW) + W * jnp.arange(B, dtype=jnp.int32)[:, None]).reshape(-1)
     last_R = _take(token_BK, chosen_BW).reshape(-1)
     state = rows.take(found.rules, rows.first_axis(found.rules), row_R)
     return Search(
@@ -154,7 +161,7 @@ def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Ru
 def _improvable(running: Hypotheses, ended: Hypotheses, length: Array, beam: Beam, steps: int) -> Array:
     """Return whether a beginning of each example may still score better than its worst answer, B."""
     worst_B = ended.scores[:, -1]
-    most = jnp.asarray(steps) if beam.early_stopping == "never" and beam.length_penalty > 0 else length
+    most = jnp.asarray(steps, jnp.int32) if beam.early_stopping == "never" and beam.length_penalty > 0 else length
     best_B = running.scores[:, 0] / most.astype(jnp.float32) ** beam.length_penalty
     improvable_B = best_B > worst_B
     return improvable_B & (worst_B == -jnp.inf) if beam.early_stopping is True else improvable_B

@@ -40,6 +40,8 @@ def check_strategy(strategy: Any, what: str) -> None:
 
     Raises:
         UserError: it has not `choose` and `random`, fails, or returns something else than a token of each example.
+
+    >>> check_strategy(Greedy(), "my strategy")
     """
     if isinstance(strategy, Greedy | Sampling | Beam):
         return

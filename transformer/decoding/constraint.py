@@ -76,6 +76,9 @@ def only(tokens: Sequence[int], vocab_size: int, end: int | None) -> Constraint:
 
     Raises:
         UserError: no token, or one outside of the vocabulary.
+
+    >>> only([3, 4], vocab_size=6, end=1).table.tolist()  # behind the end token, nothing
+    [[-1, 1, -1, 0, 0, -1], [-1, -1, -1, -1, -1, -1]]
     """
     allowed = _tokens("tokens", tokens, vocab_size)
     table = np.full((2, vocab_size), REFUSED, np.int32)
@@ -88,6 +91,9 @@ def any_of(answers: Sequence[Sequence[int]], vocab_size: int, end: int | None) -
 
     Raises:
         UserError: no answer, one without a token, or a token outside of the vocabulary.
+
+    >>> any_of([[3, 4], [5]], vocab_size=6, end=1).left.tolist()  # tokens to the end, from each state
+    [2, 2, 1, 1, 0]
     """
     children: list[dict[int, int]] = [{}]
     last = set()
@@ -120,6 +126,10 @@ def matching(
 
     Raises:
         UserError: a pattern that is none, or that no tokens of the vocabulary can make.
+
+    >>> constraint = matching("a+b", [None, None, "a", "b", "ab"], end=1)
+    >>> (constraint.table[0] >= 0).tolist()  # what an answer may begin with
+    [False, False, True, False, True]
     """
     import interegular  # what only constraints need is imported on use
 

@@ -168,7 +168,9 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
         tokens_BT = jax.lax.dynamic_update_slice_in_dim(tokens_BT, chosen_B[:, None], loop.written, axis=1)
         log_B = _log_probability(logits_BV, chosen_B)
         found = Generated(
-            tokens_BT, lengths_B + ~ended_B, scores_B + jnp.where(ended_B & ~jnp.isnan(log_B), 0.0, log_B)
+            tokens_BT,
+            jnp.where(ended_B, lengths_B, lengths_B + 1),
+            scores_B + jnp.where(ended_B & ~jnp.isnan(log_B), 0.0, log_B),
         )
         state = rules.read(loop.rules, chosen_B, loop.written)
         return Loop(loop.written + 1, chosen_B, found, ended_B | stop.is_end(chosen_B), loop.cache, state)
@@ -180,7 +182,7 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
         logits_BV, cache, _ = model.step(params, loop.last_B, loop.cache)
         return write(loop._replace(cache=cache), logits_BV)
 
-    empty = Generated(jnp.full((B, steps), stop.padding, jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B))
+    empty = Generated(jnp.full((B, steps), stop.padding, jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B, jnp.float32))
     first = Loop(0, jnp.zeros(B, jnp.int32), empty, jnp.zeros(B, bool), cache, rules.start(batch, B))
     first = write(first, logits_BV)._replace(written=jnp.ones((), jnp.int32))
     return jax.lax.while_loop(unfinished, advance, first).found

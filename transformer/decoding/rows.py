@@ -30,6 +30,11 @@ def example_axes(
 
     Returns:
         A tree like the cache: the index of the axis, -1 where there is none or the part is shared.
+
+    >>> start = lambda batch: {"key": jnp.zeros((2, len(batch["target"]), 5)), "index": jnp.zeros(())}
+    >>> batch = {"target": jnp.ones((3, 4), int)}
+    >>> example_axes(start, batch, start(batch))
+    {'index': -1, 'key': 1}
     """
     larger = {
         name: jax.ShapeDtypeStruct((np.shape(x)[0] + 1, *np.shape(x)[1:]), jnp.result_type(x))
@@ -45,15 +50,27 @@ def example_axes(
 
 
 def repeat(cache: Tree, axes: Tree, count: int) -> Tree:
-    """Return a cache in which each example stands `count` times, one after the other."""
+    """Return a cache in which each example stands `count` times, one after the other.
+
+    >>> repeat({"index": jnp.arange(2)}, {"index": 0}, 2)["index"].tolist()
+    [0, 0, 1, 1]
+    """
     return jax.tree.map(lambda x, axis: x if axis < 0 else jnp.repeat(x, count, axis), cache, axes)
 
 
 def take(cache: Tree, axes: Tree, row_R: Int[Array, "R"]) -> Tree:
-    """Return a cache whose row r is the row `row_R[r]` of this one."""
+    """Return a cache whose row r is the row `row_R[r]` of this one.
+
+    >>> take({"index": jnp.arange(3)}, {"index": 0}, jnp.array([2, 0]))["index"].tolist()
+    [2, 0]
+    """
     return jax.tree.map(lambda x, axis: x if axis < 0 else jnp.take(x, row_R, axis, mode="clip"), cache, axes)
 
 
 def first_axis(tree: Tree) -> Tree:
-    """Return the axes of a tree whose arrays all have a leading axis of the examples."""
+    """Return the axes of a tree whose arrays all have a leading axis of the examples.
+
+    >>> first_axis({"state": jnp.zeros(3)})
+    {'state': 0}
+    """
     return jax.tree.map(lambda _: 0, tree)

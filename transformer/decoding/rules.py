@@ -69,7 +69,10 @@ class Rules:
     def start(self, batch: Mapping[str, Any], examples: int) -> tuple[State, ...]:
         """Return the states of all rules before the first token; the prompt is `target`, if there is one."""
         if "target" in batch and "target_lengths" in batch:
-            prompt_BP, lengths_B = jnp.asarray(batch["target"]), jnp.asarray(batch["target_lengths"])
+            prompt_BP, lengths_B = (
+                jnp.asarray(batch["target"], jnp.int32),
+                jnp.asarray(batch["target_lengths"], jnp.int32),
+            )
         else:
             prompt_BP, lengths_B = jnp.zeros((examples, 0), jnp.int32), jnp.zeros(examples, jnp.int32)
         return tuple(rule.start(prompt_BP, lengths_B, self.steps) for rule in self.rules)
@@ -106,7 +109,7 @@ class ReadsWritten:
         return Written(jnp.concatenate([prompt_BP, jnp.zeros((B, steps), prompt_BP.dtype)], axis=1), lengths_B)
 
     def read(self, state: Written, token_B: Array, index: Array | int) -> Written:
-        here_BL = jnp.arange(state.tokens.shape[1]) == state.lengths[:, None]
+        here_BL = _indices(state.tokens.shape[1]) == state.lengths[:, None]
         return Written(jnp.where(here_BL, token_B[:, None], state.tokens), state.lengths + 1)
 
 
@@ -132,9 +135,9 @@ class RepetitionPenalty(ReadsWritten):
         self, logits_BV: Float[Array, "B V"], state: Written, index: Array | int, steps: int
     ) -> Float[Array, "B V"]:
         B, V = logits_BV.shape
-        is_token_BL = jnp.arange(state.tokens.shape[1]) < state.lengths[:, None]
+        is_token_BL = _indices(state.tokens.shape[1]) < state.lengths[:, None]
         at_BL = jnp.where(is_token_BL, state.tokens, V)
-        seen_BV = jnp.zeros((B, V), bool).at[jnp.arange(B)[:, None], at_BL].set(True, mode="drop")
+        seen_BV = jnp.zeros((B, V), bool).at[_indices(B).T, at_BL].set(True, mode="drop")
         less_BV = jnp.where(logits_BV < 0, logits_BV * self.penalty, logits_BV / self.penalty)
         return jnp.where(seen_BV, less_BV, logits_BV)
 
@@ -162,13 +165,14 @@ class NoRepeatNgram(ReadsWritten):
         (B, L), V, n = tokens_BL.shape, logits_BV.shape[-1], self.size
         if n > L:
             return logits_BV
-        last_BN = jnp.take_along_axis(tokens_BL, lengths_B[:, None] - (n - 1) + jnp.arange(n - 1), axis=1, mode="clip")
+        at_BN = lengths_B[:, None] - (n - 1) + _indices(n - 1)
+        last_BN = jnp.take_along_axis(tokens_BL, at_BN, axis=1, mode="clip")
         starts = L - n + 1
-        same_BS = jnp.arange(starts) + n <= lengths_B[:, None]
+        same_BS = _indices(starts) + n <= lengths_B[:, None]
         for i in range(n - 1):
             same_BS &= tokens_BL[:, i : i + starts] == last_BN[:, i : i + 1]
         next_BS = jnp.where(same_BS, tokens_BL[:, n - 1 :], V)
-        banned_BV = jnp.zeros((B, V), bool).at[jnp.arange(B)[:, None], next_BS].set(True, mode="drop")
+        banned_BV = jnp.zeros((B, V), bool).at[_indices(B).T, next_BS].set(True, mode="drop")
         return jnp.where(banned_BV, -jnp.inf, logits_BV)
 
 
@@ -213,12 +217,17 @@ class MinLength:
     def apply(
         self, logits_BV: Float[Array, "B V"], state: tuple[()], index: Array | int, steps: int
     ) -> Float[Array, "B V"]:
-        ends = jnp.asarray(self.end).reshape(-1)
-        is_end_V = jnp.any(jnp.arange(logits_BV.shape[-1])[:, None] == ends, axis=-1)
-        return jnp.where(is_end_V & (index < self.length), -jnp.inf, logits_BV)
+        ends = jnp.asarray(self.end, jnp.int32).reshape(-1)
+        is_end_1V = jnp.any(_indices(logits_BV.shape[-1]) == ends[:, None], axis=0, keepdims=True)
+        return jnp.where(is_end_1V & (index < self.length), -jnp.inf, logits_BV)
 
     def read(self, state: tuple[()], token_B: Array, index: Array | int) -> tuple[()]:
         return state
+
+
+def _indices(count: int) -> Int[Array, "1 count"]:
+    """Return 0, 1, ..., count - 1, as a row."""
+    return jnp.arange(count, dtype=jnp.int32)[None]
 
 
 def _require(what: str, value: Any, check: Callable[[Any], str | None], kind: type) -> None:

@@ -197,7 +197,9 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path, full_disk):
 
 
 def test_the_error_of_reading_the_config_of_no_run_names_what_to_do(tmp_path):
-    with pytest.raises(UserError, match=r"absent does not exist. Train first: python -m experiments.train"):
+    with pytest.raises(
+        UserError, match=r"absent does not exist; expected .*\. Train first: python -m experiments.train"
+    ):
         read_record(tmp_path / "absent")
     with pytest.raises(UserError, match=r"holds no config.json"):
         read_record(tmp_path)
