@@ -36,7 +36,7 @@ from experiments.studies.frame.pictures import bars, curve, finish, panels, powe
 from experiments.studies.frame.training import best_rate
 from experiments.studies.parts import text
 from transformer.models.config import RelativeConfig
-from transformer.nn.parameters import parse_axes
+from transformer.nn.parameter_axes import parse_axes
 from transformer.ops import scores as ours
 from transformer.ops.attend import attend, attention_weights
 from transformer.schema import at_least, each, setting

@@ -20,7 +20,7 @@ from jax import Array
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.schedules import SCHEDULES, learning_rate
 from experiments.training.transformations import check_transformation
-from transformer.nn.parameters import Axes
+from transformer.nn.parameter_axes import Axes
 from transformer.read_by import when_row_reads
 from transformer.schema import at_least, fraction, setting
 from transformer.tables import Choice, Row, Table

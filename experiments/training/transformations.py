@@ -16,7 +16,7 @@ import optax
 
 from experiments.training.hyperparameters import Hyperparameters
 from transformer.errors import problem, shorten
-from transformer.nn.parameters import parse_axes
+from transformer.nn.parameter_axes import parse_axes
 from transformer.small_example import check_call
 
 AXES = {

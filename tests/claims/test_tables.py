@@ -22,7 +22,7 @@ from transformer.nn.feed_forward import ACTIVATIONS
 from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import ARCHITECTURES as BUILT
 from transformer.nn.module_rows import FEED_FORWARDS, STRUCTURES
-from transformer.nn.parameters import AXES, sizes
+from transformer.nn.parameter_axes import AXES, sizes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
 from transformer.ops.norms import NORMS

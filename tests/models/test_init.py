@@ -13,7 +13,8 @@ import transformer
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, SIZES, what_is_read
 from transformer.nn.initializers import LONGEST, Normal, Orthogonal, drawn_length
-from transformer.nn.parameters import parameter, path_number, sizes
+from transformer.nn.parameter_axes import sizes
+from transformer.nn.parameters import parameter, path_number
 
 ATTENTION = {"query_key_norm": "layer", "sink": True, "differential": True}
 VARIANTS = [

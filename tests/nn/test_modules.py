@@ -9,7 +9,8 @@ from transformer.axes import LEGEND, check_shape
 from transformer.errors import UserError
 from transformer.nn.dropout import Dropout
 from transformer.nn.names import HEAD_AXIS, SITES, parse_name
-from transformer.nn.parameters import AXES, find_axes, parse_axes
+from transformer.nn.parameter_axes import AXES, parse_axes
+from transformer.nn.parameters import find_axes
 from transformer.nn.positions import POSITIONS, positions_of
 from transformer.ops.scores import SCORES
 

@@ -8,7 +8,7 @@ import pytest
 
 from transformer.models.config import ModelConfig, model_config
 from transformer.nn import settings
-from transformer.nn.parameters import sizes
+from transformer.nn.parameter_axes import sizes
 from transformer.nn.settings import ModelSettings
 
 SECTIONS = {"embedding", "class_head", "attention", "relative", "recurrent"}

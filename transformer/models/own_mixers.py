@@ -17,7 +17,7 @@ from transformer.nn.attention import AttentionInputs
 from transformer.nn.intermediates import Request
 from transformer.nn.mixers import MIXERS, ROWS, Mixer
 from transformer.nn.module_rows import structure
-from transformer.nn.parameters import sizes
+from transformer.nn.parameter_axes import sizes
 from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.ops import masks

@@ -16,7 +16,8 @@ from transformer.errors import problem
 from transformer.nn.intermediates import Request
 from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, structure
 from transformer.nn.module_rows import ROWS as ARCHITECTURE_ROWS
-from transformer.nn.parameters import brought, find_axes, shape_of, sizes
+from transformer.nn.parameter_axes import shape_of, sizes
+from transformer.nn.parameters import brought, find_axes
 from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
 from transformer.small_example import trace

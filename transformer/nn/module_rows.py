@@ -23,8 +23,8 @@ class ModuleRow(Row):
         module: class of the module, or its path package.module:class; of a row with settings it also has the attribute
             `settings`.
         parameters: "owner.name" -> axes and initial values, of the module's parameters that no row of
-            `transformer.nn.parameters.AXES` has; owner and name are the last two parts of a parameter's path, and the
-            owner may be a pattern, "layer_*".
+            `transformer.nn.parameter_axes.AXES` has; owner and name are the last two parts of a parameter's path, and
+            the owner may be a pattern, "layer_*".
     """
 
     module: Any

@@ -71,7 +71,7 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.name is None:
-            raise problem("a norm has no name", expected="its owner in transformer.nn.parameters.AXES")
+            raise problem("a norm has no name", expected="its owner in transformer.nn.parameter_axes.AXES")
         owner = self.name
         row = norm_of(owner, self.config)
         rows = brought(owner, self.config)

@@ -1,9 +1,4 @@
-"""The tables of every parameter's axes and initial values, and the modules that make parameters by them.
-
-A row reads `owner.parameter: inputs -> outputs`. With an arrow it is a matrix that is applied; "V, D" is a table that
-is looked up; anything else is a vector (biases and scales), whatever its number of axes. Weight decay, optimizers
-that treat matrices, sharding and interop read this table; nothing is inferred from `ndim`. The stacked layers'
-leading L is never an axis of a matrix.
+"""The table of initial values, and the one place that makes parameters, by it and by their axes.
 
 Initial values follow from the kind: matrices are normal with variance 1 / fan-in, tables with variance 1 / D, and
 vectors are zero; STARTS has the others. `declare` alone makes a parameter in a module, and `initial_values` alone draws
@@ -11,7 +6,6 @@ those of a model.
 """
 
 import dataclasses
-import fnmatch
 import math
 import zlib
 from collections.abc import Callable, Mapping
@@ -26,6 +20,7 @@ from transformer.errors import problem
 from transformer.nn.initializers import Constant, Initializer, Normal, Orthogonal, Own
 from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, brought_by
+from transformer.nn.parameter_axes import AXES, Axes, match, parse_axes, shape_of, sizes
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
 from transformer.nn.settings import ModelSettings
@@ -39,77 +34,6 @@ Tree = dict[str, Any]
 
 Path = tuple[jax.tree_util.DictKey, ...]
 """Path of a leaf in a nested dict."""
-
-AXES = {
-    "query.kernel": "D -> N H",
-    "query.bias": "N H",
-    "key.kernel": "D -> K H",
-    "key.bias": "K H",
-    "value.kernel": "D -> K H",
-    "value.bias": "K H",
-    "output.kernel": "N H -> D",
-    "output.bias": "D",
-    "up.kernel": "D -> F",
-    "up.bias": "F",
-    "gate.kernel": "D -> F",
-    "gate.bias": "F",
-    "down.kernel": "F -> D",
-    "down.bias": "D",
-    "query_norm.*": "H",
-    "key_norm.*": "H",
-    "head_norm.*": "H",
-    "sink.logit": "N",
-    "lambda.query": "H",
-    "lambda.key": "H",
-    "*norm.*": "D",
-    "*embedding.table": "V, D",
-    "types.table": "A, D",
-    "head.kernel": "D -> V",
-    "class_head.kernel": "D -> C",
-    "class_head.bias": "C",
-    "*ward.input": "D -> Z E",
-    "*ward.recurrent": "E -> Z E",
-    "*ward.bias": "Z E",
-    "*ward.recurrent_bias": "E",
-    "cell.input": "D -> Z D",
-    "cell.context": "D -> Z D",
-    "cell.recurrent": "D -> Z D",
-    "cell.bias": "Z D",
-    "cell.recurrent_bias": "D",
-    "readout.state": "D -> D",
-    "readout.context": "D -> D",
-    "readout.bias": "D",
-}
-"""Owner and parameter -> axes. Parameters of scores and positions stand in their rows. A: token types.
-
-Z: gates of a recurrent cell. E: the state of one direction ("forward", "backward") of a recurrent encoder.
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Axes:
-    """The axes of one parameter, without the leading L of stacked layers."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    kind: str
-    """"matrix", "table" or "vector"."""
-    stacked: bool = False
-    """True where a leading L stands before them."""
-
-    @property
-    def letters(self) -> tuple[str, ...]:
-        return ("L",) * self.stacked + self.inputs + self.outputs
-
-
-def parse_axes(text: str) -> Axes:
-    """Read `Axes` from a row's text."""
-    for separator, kind in (("->", "matrix"), (",", "table")):
-        if separator in text:
-            inputs, _, outputs = text.partition(separator)
-            return Axes(tuple(inputs.split()), tuple(outputs.split()), kind)
-    return Axes((), tuple(text.split()), "vector")
-
 
 Brought = Mapping[str, tables.Parameter]
 """The parameters that a row of a table brings along, by name."""
@@ -142,23 +66,18 @@ def norm_of(owner: str, config: ModelSettings) -> Norm:
 
 def norm_parameters(owner: str, row: Norm) -> Brought:
     """Return the parameters of a row of NORMS, each as wide as what its owner normalises."""
-    found = {name: (_match(AXES, owner, name), start) for name, start in row.parameters.items()}
+    found = {name: (match(AXES, owner, name), start) for name, start in row.parameters.items()}
     return {name: tables.Parameter(axes, start) for name, (axes, start) in found.items() if axes is not None}
 
 
 def find_axes(owner: str, name: str, rows: Brought | None = None) -> Axes:
     """Find the axes of `owner.name`; `rows` are the parameters that a row of a table brings along."""
-    text = rows[name].axes if rows and name in rows else _match(AXES, owner, name)
+    text = rows[name].axes if rows and name in rows else match(AXES, owner, name)
     if text is None:
         full = f"{owner}.{name}"
         do = f'Add one; or give the row of a table that brings it along parameters={{"{full}": Parameter("D -> F")}}.'
-        raise problem(f"parameter {full} has no row in transformer.nn.parameters.AXES", do=do)
+        raise problem(f"parameter {full} has no row in transformer.nn.parameter_axes.AXES", do=do)
     return parse_axes(text)
-
-
-def _match(table: Mapping[str, T], owner: str, name: str) -> T | None:
-    """Find the first row whose pattern fits, or None."""
-    return next((row for pattern, row in table.items() if fnmatch.fnmatchcase(f"{owner}.{name}", pattern)), None)
 
 
 def parameter_axes(params: Tree, config: ModelSettings | None = None) -> Tree:
@@ -178,25 +97,6 @@ def _names(path: Path) -> list[str]:
 
 def _stacked(names: list[str]) -> bool:
     return "blocks" in names
-
-
-def sizes(config: ModelSettings) -> dict[str, int]:
-    """Return the size of each letter in a model of this config; letters without a size are left out."""
-    found = {
-        "D": config.width,
-        "N": config.num_heads,
-        "K": config.num_kv_heads,
-        "H": config.head_width,
-        "F": config.feed_forward_width,
-        "V": config.vocab_size,
-        "P": config.max_length,
-        "A": config.embedding.types,
-        "C": config.class_head.classes,
-        "Z": config.recurrent.gates,
-        "E": config.width // config.recurrent.directions,
-        "M": config.relative.buckets,
-    }
-    return {letter: size for letter, size in found.items() if size is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,17 +125,8 @@ def parameter(
         return Parameter(axes, shape, Own(given))
     if given is not None:
         return Parameter(axes, shape, Constant((float(given),)))
-    start = _match(STARTS, owner, name) or KINDS[axes.kind]
+    start = match(STARTS, owner, name) or KINDS[axes.kind]
     return Parameter(axes, shape, start(axes, shape, config))
-
-
-def shape_of(axes: Axes, size: Mapping[str, int], name: str) -> tuple[int, ...]:
-    """Return the shape of axes. Raises a UserError for a letter without a size; `name` is the parameter's."""
-    for letter in axes.letters:
-        if letter not in size:
-            what = f"parameter {name} has an axis without a size in this model"
-            raise problem(what, got=repr(letter), expected="one of " + ", ".join(size))
-    return tuple(size[letter] for letter in axes.letters)
 
 
 Start = Callable[[Axes, tuple[int, ...], ModelSettings], Initializer]

@@ -11,7 +11,8 @@ from jaxtyping import Bool
 
 from transformer.axes import check_broadcast, check_shape
 from transformer.errors import problem
-from transformer.nn.parameters import Brought, parse_axes, shape_of, sizes
+from transformer.nn.parameter_axes import parse_axes, shape_of, sizes
+from transformer.nn.parameters import Brought
 from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.positions import ROWS as POSITION_ROWS
 from transformer.nn.settings import AttentionSettings, ModelSettings

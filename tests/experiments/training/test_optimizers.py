@@ -15,7 +15,8 @@ from tests.fixtures import hyper as fixtures
 from tests.fixtures.speeds import core_of
 from tests.golden.files import load
 from transformer import build
-from transformer.nn.parameters import Axes, parameter_axes, parse_axes
+from transformer.nn.parameter_axes import Axes, parse_axes
+from transformer.nn.parameters import parameter_axes
 
 L, D, N, H, V = 3, 5, 2, 7, 11
 

@@ -11,7 +11,7 @@ from experiments.training.schedules import SCHEDULES
 from tests.fixtures import own_training
 from tests.fixtures.configs import override_error
 from tests.fixtures.hyper import hyper
-from transformer.nn.parameters import parse_axes
+from transformer.nn.parameter_axes import parse_axes
 from transformer.tables import register
 
 HERE = "tests.fixtures.own_training"
