@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.fixtures.tiny import ARCHITECTURES, B, batch, tiny
-from transformer.decoding import Greedy, generate
+from tests.fixtures.tiny import ARCHITECTURES, B, V, batch, tiny
+from transformer.decoding import Allowed, Greedy, generate, matching
+from transformer.decoding.generate import _program
 from transformer.errors import UserError
 
 STEPS = 5
@@ -128,3 +129,22 @@ def test_an_example_whose_logits_are_unknown_has_padding_and_the_others_their_to
     right = np.asarray(run(model.params, inputs))
     found = run(model.params, {**inputs, "target": inputs["target"].at[1, 0].set(-1)})
     np.testing.assert_array_equal(found, np.where(np.arange(B)[:, None] == 1, 9, right))
+
+
+def test_outside_of_jit_a_program_is_compiled_once_unless_a_function_may_have_changed():
+    model = tiny("decoder_only", position="rotary")
+    prompt = {name: np.asarray(x) for name, x in prompted("decoder_only").items()}
+    texts = [None, None, *"abcdefghijklmnopqrstu"]
+    last = []
+
+    def write(*rules):
+        return generate(model.model, model.params, prompt, steps=2, end=1, rules=rules).tokens
+
+    first = write(matching("[a-k]+", texts, 1))
+    before = _program._cache_size()
+    np.testing.assert_array_equal(write(matching("[a-k]+", texts, 1)), first)
+    assert _program._cache_size() == before
+    for token in (3, 5):
+        last.append(write(Allowed(lambda tokens_BL, lengths_B, token=token: jnp.arange(V) == token)))
+    assert _program._cache_size() == before
+    assert [int(tokens[0, 0]) for tokens in last] == [3, 5]

@@ -10,6 +10,7 @@ to its end in the steps that are left, so no answer breaks its constraint, whate
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 
@@ -48,6 +49,16 @@ class Constraint:
         object.__setattr__(self, "left", _tokens_left(self.table, self.complete))
         if self.left[0] == ENDLESS:
             raise problem("a constraint that no answer obeys", got="no tokens lead to an answer that it allows")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constraint) and self._bytes == other._bytes
+
+    def __hash__(self) -> int:
+        return hash(self._bytes)
+
+    @functools.cached_property
+    def _bytes(self) -> tuple[tuple[int, ...], bytes, bytes]:
+        return self.table.shape, self.table.tobytes(), self.complete.tobytes()
 
     def start(self, prompt_BP: Array, lengths_B: Array, steps: int) -> Int[Array, "B"]:
         """Return the first state of each example. Raises a UserError where no answer is so short."""

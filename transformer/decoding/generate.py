@@ -7,6 +7,7 @@ The loop is a `while` in one compiled program; nothing is computed after the las
 choose no token by itself have a search of their own (`beam`).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -19,7 +20,7 @@ from jax.typing import ArrayLike
 from transformer.axes import describe
 from transformer.decoding import beam
 from transformer.decoding.generated import Generated
-from transformer.decoding.rules import Rule, Rules, State, Stop
+from transformer.decoding.rules import Allowed, Rule, Rules, State, Stop
 from transformer.decoding.strategies import Beam, Greedy
 from transformer.errors import problem
 from transformer.models import compiled
@@ -108,9 +109,11 @@ def generate(
     plan = Plan(model, strategy, tuple(rules), int(steps))
     read = {name: jnp.asarray(x) for name, x in cast(Batch, batch).items() if name in ENTRIES}
     begun = Begun(params, read, logits_BV, cache, stop, None if key is None else as_key(key))
-    if compiled.is_part_of_a_program(begun) or not _is_hashable(plan):
+    if compiled.is_part_of_a_program(begun):
         return _written(plan, begun)
-    return _program(plan, begun)
+    if _is_kept(plan):
+        return _program(plan, begun)
+    return jax.jit(functools.partial(_written, plan))(begun)
 
 
 class Plan(NamedTuple):
@@ -144,12 +147,13 @@ def _written(plan: Plan, begun: Begun) -> Generated:
 _program = jax.jit(_written, static_argnums=0)
 
 
-def _is_hashable(plan: Plan) -> bool:
+def _is_kept(plan: Plan) -> bool:
+    """Return whether the program is kept between calls: no function may read what changes, and all can be hashed."""
     try:
         hash(plan)
-    except TypeError:  # a temperature is an array, a rule holds one
+    except TypeError:  # a temperature is an array
         return False
-    return True
+    return not any(isinstance(rule, Allowed) for rule in plan.rules)
 
 
 def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
