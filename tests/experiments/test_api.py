@@ -278,7 +278,7 @@ def test_a_mistake_with_a_run_raises_an_error_in_the_words_of_python(name, run):
 def test_a_run_that_is_opened_without_its_data_answers_and_has_no_scores(workdir, trained):
     run = api.open_run(workdir, "last", read_data=False)
     assert len(run.predict(TEXTS)) == 2
-    with pytest.raises(UserError, match=r"opened without its data\. Open it with read_data=True"):
+    with pytest.raises(UserError, match=r"opened without its data; got .*\. Open it with read_data=True"):
         run.evaluate()
 
 

@@ -140,7 +140,7 @@ MISTAKES = {
     ),
     "an iterator that ends": (
         lambda: api.fit(MODEL, iter([{name: a[:8] for name, a in DATA.items()}]), steps=9, **COMMON),
-        "the batches end after 1; expected one for each step",
+        "the batches end before the last step; got 1 of them; expected one for each step",
     ),
 }
 

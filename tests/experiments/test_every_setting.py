@@ -69,6 +69,7 @@ VALUES = {
     "task.name": ("classification",),
     "task.metrics": ("tests.fixtures.own_metrics:letters",),
     "data.path": ("FOLDER/b.jsonl",),
+    "decoding.constraint": ("[0-9]*", "[^e]*"),
     "data.source_path": ("FOLDER/b.txt",),
     "data.target_path": ("FOLDER/a.txt",),
     "data.dates.last_year": ("2040",),
