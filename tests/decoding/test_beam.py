@@ -60,7 +60,7 @@ def every_answer(model, params, batch, example):
 )
 def test_a_beam_as_wide_as_there_are_beginnings_finds_the_best_of_all_answers(architecture, penalty):
     model, params, batch = made(architecture)
-    found = written(model, params, batch, Beam(V, penalty, early_stopping="never", num_return=2))
+    found = written(model, params, batch, Beam(V, penalty, early_stopping="never", num_return=V))
     for example in range(2):
         answers, sums = every_answer(model, params, batch, example)
         scores = sums / np.array([len(answer) for answer in answers]) ** penalty
@@ -69,9 +69,12 @@ def test_a_beam_as_wide_as_there_are_beginnings_finds_the_best_of_all_answers(ar
         assert tuple(tokens[:length]) == answers[best]
         assert (tokens[length:] == 0).all()
         own = dict(zip(answers, sums, strict=True))
-        for rank in range(2):  # scores are those of a second, full pass
+        for rank in range(V):  # scores are those of a second, full pass
             answer = tuple(found.tokens[example, rank, : found.lengths[example, rank]])
             np.testing.assert_allclose(found.scores[example, rank], own[answer], atol=1e-4)
+        assert len(set(found.lengths[example])) > 1 or architecture != "decoder_only"
+    order = found.scores / found.lengths.astype(float) ** penalty
+    assert (np.diff(order, axis=1) <= 1e-6).all()
 
 
 @pytest.mark.parametrize("architecture", core_of(ARCHITECTURES, lambda name: name == "rnn_seq2seq"))

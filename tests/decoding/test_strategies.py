@@ -196,6 +196,15 @@ def test_settings_choose_the_strategy():
     assert not Greedy().random
 
 
+@pytest.mark.parametrize("min_p", [0.05, 0.3, 1.0])
+def test_min_p_keeps_what_is_likely_beside_the_likeliest(min_p):
+    x = logits(8, rows=20)
+    kept = np.isfinite(Sampling(min_p=min_p).filtered(jnp.array(x)))
+    shares = np.exp(x - x.max(axis=-1, keepdims=True))
+    np.testing.assert_array_equal(kept, shares >= np.float32(min_p))
+    assert kept.any(axis=-1).all()
+
+
 # Through `generate`.
 
 
