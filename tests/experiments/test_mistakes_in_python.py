@@ -1,5 +1,6 @@
 """Mistakes with the Python interface, each an error of four parts: what, got, expected, and what to do."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -481,10 +482,13 @@ def check_other_types() -> None:
 
 
 @pytest.mark.more
-def test_a_mistake_of_another_type_is_an_error_of_four_parts():
+def test_a_mistake_of_another_type_is_an_error_of_four_parts(tmp_path):
     code = "from tests.experiments.test_mistakes_in_python import check_other_types as check; check()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", WITH_A_RUN)
