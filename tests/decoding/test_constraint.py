@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -144,3 +145,11 @@ def test_a_constraint_of_another_vocabulary_is_refused():
     params = randomised(MODEL.parameter_shapes)
     with pytest.raises(UserError, match=r"of another vocabulary; got 4 tokens; expected 9"):
         generate(MODEL, params, BATCH, steps=2, end=END, rules=(only([3], 4, END),))
+
+
+def test_without_the_package_of_patterns_the_error_has_the_install_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "interegular", None)
+    with pytest.raises(
+        UserError, match=r"needs the package interegular; got none\. Install it: pip install interegular"
+    ):
+        matching("a", TEXTS, END)

@@ -148,3 +148,14 @@ def test_outside_of_jit_a_program_is_compiled_once_unless_a_function_may_have_ch
         last.append(write(Allowed(lambda tokens_BL, lengths_B, token=token: jnp.arange(V) == token)))
     assert _program._cache_size() == before
     assert [int(tokens[0, 0]) for tokens in last] == [3, 5]
+
+
+def test_an_answer_that_has_ended_keeps_its_score_whatever_the_padding():
+    model, inputs = tiny("decoder_only", position="rotary"), prompted("decoder_only")
+    run = jax.jit(lambda p, b, end, padding: generate(model.model, p, b, steps=STEPS, end=end, padding=padding))
+    end = run(model.params, inputs, -1, 0).tokens[0, 1]
+    one, other = (run(model.params, inputs, end, padding) for padding in (0, -1))  # no token of the vocabulary
+    assert one.lengths[0] < STEPS
+    np.testing.assert_array_equal(other.lengths, one.lengths)
+    np.testing.assert_array_equal(other.scores, one.scores)
+    assert np.isfinite(one.scores).all()

@@ -29,7 +29,7 @@ class Hypotheses(NamedTuple):
         tokens: B W T, padding behind.
         scores: by which they are ranked, B W; -inf where there is none.
         logs: log-probability by the model, B W.
-        lengths: number of tokens, B W; of beginnings, 0.
+        lengths: number of tokens, B W.
     """
 
     tokens: Array
@@ -86,19 +86,17 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
         raise problem("a beam is wider than the vocabulary", got=W, expected=f"at most {V} (model.vocab_size)")
     shared = getattr(model.module, "shared_cache", ())
     axes = rows.example_axes(lambda b: model.start(params, b, steps=steps)[1], batch, cache, shared)
-    state = rules.start(batch, B)
-    of_rules = rows.first_axis(state)
     none = jnp.full((B, W), -jnp.inf, jnp.float32)
     empty = Hypotheses(jnp.full((B, W, steps), stop.padding, jnp.int32), none, none, jnp.zeros((B, W), jnp.int32))
     first = none.at[:, 0].set(0.0)  # all W are the same before the first token
-    begun = Search(
+    first_state = Search(
         written=jnp.zeros((), jnp.int32),
         running=empty._replace(scores=first, logs=first),
         ended=empty,
         improvable_B=jnp.ones(B, bool),
         last_R=jnp.zeros(B * W, jnp.int32),
         cache=rows.repeat(cache, axes, W),
-        rules=rows.repeat(state, of_rules, W),
+        rules=jax.tree.map(lambda x: jnp.repeat(x, W, axis=0), rules.start(batch, B)),
     )
 
     def extend(found: Search, logits_RV: Array) -> Search:
@@ -111,8 +109,8 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
     def unfinished(found: Search) -> Array:
         return (found.written < steps) & jnp.any(found.improvable_B)
 
-    begun = extend(begun, jnp.repeat(logits_BV, W, axis=0))
-    ended = jax.lax.while_loop(unfinished, advance, begun).ended
+    one_token = extend(first_state, jnp.repeat(logits_BV, W, axis=0))
+    ended = jax.lax.while_loop(unfinished, advance, one_token).ended
     unknown_B1 = jnp.isnan(jnp.max(logits_BV, axis=-1, keepdims=True))
     found = Generated(ended.tokens, ended.lengths, jnp.where(unknown_B1, jnp.nan, ended.logs))
     return Generated(*(x[:, 0] if beam.num_return is None else x[:, : beam.num_return] for x in found))
@@ -143,10 +141,10 @@ def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Ru
     ended = both.take(jax.lax.top_k(both.scores, W)[1])
 
     score_BW, chosen_BW = jax.lax.top_k(jnp.where(ends_BK, -jnp.inf, score_BK), W)
-    running = candidates.take(chosen_BW)._replace(scores=score_BW, lengths=jnp.zeros((B, W), jnp.int32))
+    running = candidates.take(chosen_BW)._replace(scores=score_BW)
     row_R = (_take(parent_BK, chosen_BW) + W * jnp.arange(B, dtype=jnp.int32)[:, None]).reshape(-1)
     last_R = _take(token_BK, chosen_BW).reshape(-1)
-    state = rows.take(found.rules, rows.first_axis(found.rules), row_R)
+    state = jax.tree.map(lambda x: x[row_R], found.rules)
     return Search(
         written=length,
         running=running,

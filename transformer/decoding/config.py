@@ -10,10 +10,10 @@ from jax import Array
 
 from transformer.axes import check_shape
 from transformer.decoding.rules import MinLength, NoRepeatNgram, RepetitionPenalty, Rule
-from transformer.decoding.strategies import RANGES, Beam, Greedy, Sampling
+from transformer.decoding.strategies import RANGES, Beam, Greedy, Sampling, is_strategy
 from transformer.errors import problem, shorten
 from transformer.read_by import when_row_reads
-from transformer.schema import above, at_least, not_empty, setting
+from transformer.schema import at_least, not_empty, setting
 from transformer.small_example import check_call
 from transformer.tables import Choice, Row, Table
 
@@ -45,7 +45,7 @@ def check_strategy(strategy: Any, what: str) -> None:
     """
     if isinstance(strategy, Greedy | Sampling | Beam):
         return
-    if not callable(getattr(strategy, "choose", None)) or not isinstance(getattr(strategy, "random", None), bool):
+    if not is_strategy(strategy):
         expected = "an object with choose(logits_BV, key) and random, which is True or False"
         raise problem(f"{what} makes no strategy", got=shorten(repr(strategy)), expected=expected)
 
@@ -146,12 +146,12 @@ class DecodingConfig:
     repetition_penalty: float | None = setting(
         None,
         "divisor of positive logits, and factor of negative ones, of tokens that were written before; none: 1",
-        check=above(0.0, 1e6),
+        check=RANGES["repetition_penalty"],
     )
     no_repeat_ngram: int | None = setting(
         None,
         "length of sequences of tokens that are written at most once; none: any may be repeated",
-        check=at_least(1),
+        check=RANGES["no_repeat_ngram"],
     )
     min_new_tokens: int | None = setting(
         None, "minimum length of an answer before its end token (tokens); none: 0", check=at_least(1)

@@ -136,14 +136,17 @@ def matching(
         first: the same of the first token of an answer, such as one without the space before a word; None: `texts`.
 
     Raises:
-        UserError: a pattern that is none, or that no tokens of the vocabulary can make.
+        UserError: a pattern that is none, or that no tokens of the vocabulary can make; no package interegular.
 
     >>> constraint = matching("a+b", [None, None, "a", "b", "ab"], end=1)
     >>> (constraint.table[0] >= 0).tolist()  # what an answer may begin with
     [False, False, True, False, True]
     """
-    import interegular  # what only constraints need is imported on use
-
+    try:
+        import interegular  # what only constraints need is imported on use
+    except ImportError as error:
+        what = "a constraint by a regular expression needs the package interegular"
+        raise problem(what, got="none", do="Install it: pip install interegular") from error
     try:
         re.compile(pattern)
         machine = interegular.parse_pattern(pattern).to_fsm().reduce()

@@ -21,7 +21,7 @@ from transformer.axes import describe
 from transformer.decoding import beam
 from transformer.decoding.generated import Generated
 from transformer.decoding.rules import Allowed, Rule, Rules, State, Stop
-from transformer.decoding.strategies import Beam, Greedy
+from transformer.decoding.strategies import Beam, Greedy, is_strategy, no_key
 from transformer.errors import problem
 from transformer.models import compiled
 from transformer.models.batch import ENTRIES, known
@@ -90,14 +90,11 @@ def generate(
     if not hasattr(model, "start") or not hasattr(model, "step"):
         do = "Write generate(model, params, batch, ...)."
         raise problem("not a model", got=describe(model), expected="the result of transformer.build", do=do)
-    is_object = not isinstance(strategy, type) and hasattr(strategy, "random")
-    if not is_object or not (hasattr(strategy, "choose") or isinstance(strategy, Beam)):
+    if not is_strategy(strategy):
         expected = "Greedy(), Sampling(...), Beam(...), or an object with choose and random"
         raise problem("not a strategy", got=repr(strategy), expected=expected, do="Pass Greedy() or Sampling(...).")
     if strategy.random and key is None:
-        raise problem(
-            "sampling needs a random key", got="no key", expected="a key or a seed", do="Pass key=jax.random.key(...)."
-        )
+        raise no_key()
     for rule in rules:
         if not isinstance(rule, Rule):
             expected, do = "an object with start, apply and read", "Pass rules=(NoRepeatNgram(3),), or such an object."
@@ -106,7 +103,7 @@ def generate(
     ends = () if end is None else tuple(end) if isinstance(end, list | tuple) else (end,)
     stop = Stop(tuple(_token(one, vocabulary) for one in ends), jnp.asarray(whole_numbers("padding", padding)))
     logits_BV, cache, _ = model.start(params, batch, steps=steps)
-    plan = Plan(model, strategy, tuple(rules), int(steps))
+    plan = Plan(model, strategy, Rules(tuple(rules), int(steps)))
     read = {name: jnp.asarray(x) for name, x in cast(Batch, batch).items() if name in ENTRIES}
     begun = Begun(params, read, logits_BV, cache, stop, None if key is None else as_key(key))
     if compiled.is_part_of_a_program(begun):
@@ -121,8 +118,7 @@ class Plan(NamedTuple):
 
     model: Model
     strategy: Any
-    rules: tuple[Rule, ...]
-    steps: int
+    rules: Rules
 
 
 class Begun(NamedTuple):
@@ -138,10 +134,8 @@ class Begun(NamedTuple):
 
 def _written(plan: Plan, begun: Begun) -> Generated:
     """Write the answers, the prompt being read."""
-    joined = Rules(plan.rules, plan.steps)
-    if isinstance(plan.strategy, Beam):
-        return beam.search(plan.model, plan.strategy, joined, begun)
-    return _loop(plan.model, plan.strategy, joined, begun)
+    write = beam.search if isinstance(plan.strategy, Beam) else _loop
+    return write(plan.model, plan.strategy, plan.rules, begun)
 
 
 _program = jax.jit(_written, static_argnums=0)
@@ -153,7 +147,7 @@ def _is_kept(plan: Plan) -> bool:
         hash(plan)
     except TypeError:  # a temperature is an array
         return False
-    return not any(isinstance(rule, Allowed) for rule in plan.rules)
+    return not any(isinstance(rule, Allowed) for rule in plan.rules.rules)
 
 
 def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
@@ -170,12 +164,9 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
         chosen_B = jnp.where(ended_B, stop.padding, chosen_B)
         tokens_BT, lengths_B, scores_B = loop.found
         tokens_BT = jax.lax.dynamic_update_slice_in_dim(tokens_BT, chosen_B[:, None], loop.written, axis=1)
-        log_B = _log_probability(logits_BV, chosen_B)
-        found = Generated(
-            tokens_BT,
-            jnp.where(ended_B, lengths_B, lengths_B + 1),
-            scores_B + jnp.where(ended_B & ~jnp.isnan(log_B), 0.0, log_B),
-        )
+        lengths_B = jnp.where(ended_B, lengths_B, lengths_B + 1)
+        scores_B += jnp.where(loop.ended_B, 0.0, _log_probability(logits_BV, chosen_B))
+        found = Generated(tokens_BT, lengths_B, scores_B)
         state = rules.read(loop.rules, chosen_B, loop.written)
         return Loop(loop.written + 1, chosen_B, found, ended_B | stop.is_end(chosen_B), loop.cache, state)
 

@@ -65,12 +65,3 @@ def take(cache: Tree, axes: Tree, row_R: Int[Array, "R"]) -> Tree:
     [2, 0]
     """
     return jax.tree.map(lambda x, axis: x if axis < 0 else jnp.take(x, row_R, axis, mode="clip"), cache, axes)
-
-
-def first_axis(tree: Tree) -> Tree:
-    """Return the axes of a tree whose arrays all have a leading axis of the examples.
-
-    >>> first_axis({"state": jnp.zeros(3)})
-    {'state': 0}
-    """
-    return jax.tree.map(lambda _: 0, tree)

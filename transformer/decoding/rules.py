@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from transformer.decoding.strategies import RANGES
 from transformer.errors import problem
-from transformer.schema import above, at_least
+from transformer.schema import at_least
 
 State = Any
 """A tree of arrays with a leading B."""
@@ -129,7 +130,7 @@ class RepetitionPenalty(ReadsWritten):
     penalty: float
 
     def __post_init__(self) -> None:
-        _require("penalty of RepetitionPenalty", self.penalty, above(0.0, 1e6), float)
+        _require("penalty of RepetitionPenalty", self.penalty, RANGES["repetition_penalty"], float)
 
     def apply(
         self, logits_BV: Float[Array, "B V"], state: Written, index: Array | int, steps: int
@@ -156,7 +157,7 @@ class NoRepeatNgram(ReadsWritten):
     size: int
 
     def __post_init__(self) -> None:
-        _require("size of NoRepeatNgram", self.size, at_least(1), int)
+        _require("size of NoRepeatNgram", self.size, RANGES["no_repeat_ngram"], int)
 
     def apply(
         self, logits_BV: Float[Array, "B V"], state: Written, index: Array | int, steps: int

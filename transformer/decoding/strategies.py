@@ -17,7 +17,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from transformer.axes import describe, has_numbers
-from transformer.errors import problem
+from transformer.errors import UserError, problem
 from transformer.ops.keys import as_key
 from transformer.schema import above, at_least
 
@@ -46,8 +46,10 @@ RANGES = {
     "width": at_least(1),
     "length_penalty": at_least(-100.0, 100.0),
     "num_return": at_least(1),
+    "repetition_penalty": above(0.0, 1e6),
+    "no_repeat_ngram": at_least(1),
 }
-"""Setting of a strategy -> the check of its value."""
+"""Setting of a strategy or a rule -> the check of its value."""
 
 
 class Kind(NamedTuple):
@@ -131,7 +133,7 @@ class Sampling:
         (3,)
         """
         if key is None:
-            raise problem("sampling needs a random key", got="no key", do="Pass key=jax.random.key(...).")
+            raise no_key()
         return jax.random.categorical(as_key(key), self.filtered(logits_BV), axis=-1).astype(jnp.int32)
 
     def filtered(self, logits_BV: Float[Array, "B V"]) -> Float[Array, "B V"]:
@@ -197,3 +199,23 @@ class Beam:
         if self.num_return is not None and self.num_return > self.width:
             what = "num_return of a beam is more than its width"
             raise problem(what, got=self.num_return, expected=f"at most {self.width}")
+
+
+def is_strategy(value: Any) -> bool:
+    """Return whether an object has the members of a strategy; a Beam has a search in the place of `choose`.
+
+    >>> is_strategy(Greedy()), is_strategy(Greedy)
+    (True, False)
+    """
+    chooses = callable(getattr(value, "choose", None)) or isinstance(value, Beam)
+    return not isinstance(value, type) and chooses and isinstance(getattr(value, "random", None), bool)
+
+
+def no_key() -> UserError:
+    """Build the error for a strategy that draws without a key.
+
+    >>> str(no_key())
+    'sampling needs a random key; got no key; expected a key or a seed. Pass key=jax.random.key(...).'
+    """
+    do = "Pass key=jax.random.key(...)."
+    return problem("sampling needs a random key", got="no key", expected="a key or a seed", do=do)
