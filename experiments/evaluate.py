@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.cli.compilation import use_compilation_cache
-from experiments.cli.decoding_flags import DecodingFlags, RunFlags
 from experiments.cli.flags import parse, run
+from experiments.cli.run_flags import DecodingFlags
 from experiments.data.config import PATHS
 from experiments.runs.generation import with_decoding
 from experiments.runs.open_run import open_run
@@ -14,7 +14,7 @@ from transformer.schema import at_least, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateFlags(DecodingFlags, RunFlags):
+class EvaluateFlags(DecodingFlags):
     """Evaluate a trained model: python -m experiments.evaluate --workdir=runs/dates
 
     Where the data has moved, --config.data.path=PATH names its new place. The answers that are scored are written by

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli.compilation import use_compilation_cache
-from experiments.cli.flags import REQUIRED, parse, run
+from experiments.cli.flags import parse, run
+from experiments.cli.run_flags import RunFlags
 from experiments.data.config import PATHS
 from experiments.runs.drawing import check_layer, draw_attention
 from experiments.runs.open_run import NO_EXAMPLE, answer_text, example_text, open_run
@@ -14,13 +15,12 @@ from transformer.schema import at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class ExploreFlags:
+class ExploreFlags(RunFlags):
     """Draw a model's attention: python -m experiments.explore --workdir=runs/dates --input="20. November 2026"
 
     Where the data of an example has moved, --config.data.path=PATH names its new place.
     """
 
-    workdir: str = setting(REQUIRED, "working directory of the training")
     input: str | None = setting(None, "text to answer; none: an example of the data")
     layer: int = setting(
         -1, "index of the layer to draw; negative: counted from the end, -1 the last", check=at_least(-10_000, 9_999)
@@ -30,10 +30,6 @@ class ExploreFlags:
         "path of the PNG; none: plots/explore.png in the working directory, or plots/explore_layer_0.png for --layer=0",
         check=not_empty,
     )
-    checkpoint: str | None = setting(
-        None, "checkpoint to read: best, last or a step; none: the mean by training.average_last, else best"
-    )
-    trust_code: bool = setting(False, "consent to run code that the run's config.json names by a dotted path")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.cli.compilation import use_compilation_cache
-from experiments.cli.decoding_flags import DecodingFlags, RunFlags
 from experiments.cli.flags import parse, run
+from experiments.cli.run_flags import DecodingFlags
 from experiments.cli.texts import read_texts
 from experiments.runs.generation import answer_lines, answer_texts
 from experiments.runs.open_run import open_run
@@ -13,7 +13,7 @@ from transformer.schema import a_seed, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class GenerateFlags(DecodingFlags, RunFlags):
+class GenerateFlags(DecodingFlags):
     """Write a model's answers: python -m experiments.generate --workdir=runs/dates --input="20. November 2026"
 
     Without --input and --file, each line of standard input is one text. A language model continues a text, or fills its

@@ -35,10 +35,7 @@ def check_call(
     """
     takes, named = tuple(takes), tuple(named)
     expected = f"a function of ({', '.join((*takes, *named))})"
-    try:
-        signature = inspect.signature(function)
-    except (ValueError, TypeError):  # a function that is not written in Python may have none
-        signature = None
+    signature = signature_of(function)
     if signature is not None:
         try:
             signature.bind(*takes, **dict.fromkeys(named))
@@ -46,6 +43,14 @@ def check_call(
             name = f": {error}" if "'" in str(error) else ""  # without one it states no more than the two signatures
             raise problem(f"{what} takes other arguments{name}", got=str(signature), expected=expected) from error
     trace(what, call, examples, f"{expected} that jax.jit can trace")
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function; None where it has none, as one that is not written in Python may."""
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError):
+        return None
 
 
 def trace(what: str, call: Callable[..., Any], examples: tuple[Any, ...], expected: str) -> Any:

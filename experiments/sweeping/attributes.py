@@ -88,7 +88,7 @@ DECODED = {
     "trial_system_attributes": ("key", "value_json"),
     "trial_params": ("param_name", "distribution_json"),
 }
-"""Fields of Optuna's with JSON -> its columns of names and of texts."""
+"""Table of Optuna's with JSON -> its columns of names and of texts."""
 
 
 def name_of(study: optuna.Study, storage: RDBStorage, trial: FrozenTrial | None = None) -> str:

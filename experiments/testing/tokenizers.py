@@ -148,7 +148,7 @@ def vocabulary(example: Example) -> str | None:
 def stored(example: Example) -> str | None:
     """Store a tokenizer and open it again: its ids and texts are the same."""
     one = example.tokenizer
-    again = example.row.kind.from_json(one.to_json())  # type: ignore[attr-defined]
+    again = example.row.kind.from_json(one.to_json())
     if again.to_json() != one.to_json():
         return "it is described otherwise once it is stored and opened"
     return _compare(again, one, example, "stored and opened")

@@ -1,6 +1,5 @@
 """A loss of the caller's own as the objective of an update: what it takes and returns is checked."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from jax import Array
 from experiments.training.update import Batch, Metrics
 from transformer.axes import describe, has_numbers
 from transformer.errors import path_of, problem
+from transformer.small_example import signature_of
 
 TAKES = "a function of (params, batch, key)"
 RETURNS = "a float without axes, or such a float and a dict of further ones"
@@ -28,10 +28,7 @@ def own_objective(loss: Any) -> Any:
         do = "Leave it out for the cross-entropy of the labels."
         raise problem("loss is no function", got=describe(loss), expected=TAKES, do=do)
     name = path_of(loss)
-    try:
-        signature = inspect.signature(loss)
-    except (ValueError, TypeError):  # a function that is not written in Python may have none
-        signature = None
+    signature = signature_of(loss)
     if signature is not None:
         try:
             signature.bind("params", "batch", "key")

@@ -119,16 +119,16 @@ def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) 
         self_alone: True for what cross-attention does not read.
     """
 
-    def mixes(mixer: Choice) -> bool:
+    def mixer_reads(mixer: Choice) -> bool:
         return any(MIXERS.find(mixer, "model.mixer").reads_setting(name) for name in settings)
 
-    def crosses(architecture: Choice) -> bool:
+    def cross_reads(architecture: Choice) -> bool:
         return not self_alone and len(structure(architecture).stacks) == 2
 
-    readers = ", ".join(name for name in MIXERS if mixes(name))
+    readers = ", ".join(name for name in MIXERS if mixer_reads(name))
     alone = Condition(
         ("model.architecture", "model.mixer"),
-        holds=lambda architecture, mixer: mixes(mixer) or crosses(architecture),
+        holds=lambda architecture, mixer: mixer_reads(mixer) or cross_reads(architecture),
         who=lambda architecture, mixer: f"architecture {str(architecture)!r} with model.mixer {str(mixer)!r}",
         expected=f"a mixer that reads it, such as {readers}",
         do="Leave it out, or change model.mixer.",
@@ -136,7 +136,7 @@ def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) 
     )
     both = with_choice(
         "model.mixer",
-        lambda mixer, cross: mixes(mixer) or (cross and not self_alone),
+        lambda mixer, cross: mixer_reads(mixer) or (cross and not self_alone),
         alone.expected,
         "model.cross_attention",
         noted=noted,

@@ -124,7 +124,7 @@ class Block(nn.Module):
         dropout = inputs.dropout.fold_in(layer.layer)
         new_cache: LayerCache = {}
 
-        def mix(y_BTD: Array) -> Array:
+        def apply_mixer(y_BTD: Array) -> Array:
             module = cast(Any, MIXERS.of(self.config, "mixer").make(self.config, name="self"))
             y_BTD, new_cache["self"] = module(y_BTD, self.self_inputs(layer, inputs, recorder, dropout.fold_in(0)))
             return y_BTD
@@ -141,7 +141,7 @@ class Block(nn.Module):
             module = cast(Any, row.make(self.config, name="feed_forward"))
             return cast(Array, module(y_BTD, recorder.sublayer("feed_forward")))
 
-        functions: dict[str, Map] = {"self": mix, "cross": attend_cross, "feed_forward": feed_forward}
+        functions: dict[str, Map] = {"self": apply_mixer, "cross": attend_cross, "feed_forward": feed_forward}
         x_BTD = recorder.record("residual", self.lay_out(x_BTD, functions, dropout))
         return x_BTD, LayerOutputs(None if layer.cache is None else new_cache, recorder.captured)
 

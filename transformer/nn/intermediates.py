@@ -15,6 +15,7 @@ from jax import Array
 from transformer.axes import describe, has_numbers
 from transformer.errors import path_of, problem
 from transformer.nn.names import LISTED, SITES, SPELLED, Name, parse_name
+from transformer.small_example import signature_of
 
 Replacing = Callable[..., Array] | Array | np.ndarray
 """Function of an activation, or of an activation and the index of its layer; or an array."""
@@ -113,9 +114,8 @@ def _replacement(name: Name, own: Any) -> Replacement:
         got, expected = f"{describe(own)}, for '{name}'", "a function of the activation, or an array of its shape"
         do = "For zeros write jnp.zeros_like, for one number lambda x: jnp.full_like(x, number)."
         raise problem("replace takes functions and arrays", got=got, expected=expected, do=do)
-    try:
-        signature = inspect.signature(own)
-    except (ValueError, TypeError):  # a function that is not written in Python may have none
+    signature = signature_of(own)
+    if signature is None:
         return Replacement(own)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [own for own in signature.parameters.values() if own.kind in positional and own.default is own.empty]

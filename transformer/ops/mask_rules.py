@@ -1,7 +1,6 @@
 """Rules of masks: each is a function of the indices of queries and keys, and a pytree of its arrays."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Int
 
 from transformer.axes import describe
 from transformer.errors import path_of, problem
+from transformer.small_example import signature_of
 
 Rule = Callable[[Array, Array], Array]
 """Function (query index, (B or 1) T 1; key index, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
@@ -128,9 +128,8 @@ def check_function(function: IndexFunction) -> None:
 
     >>> check_function(lambda query, key: key <= query)
     """
-    try:
-        signature = inspect.signature(function)
-    except (ValueError, TypeError):  # a function that is not written in Python may have none
+    signature = signature_of(function)
+    if signature is None:
         return
     try:
         signature.bind(None, None)
