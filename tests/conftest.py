@@ -121,6 +121,14 @@ def shapes_once():
         yield
 
 
+@pytest.fixture
+def seed():
+    """The seed of a test of random inputs: 0, or that of `TEST_SEED=7 make test-more`; printed where the test fails."""
+    seed = int(os.environ.get("TEST_SEED", "0"))
+    print(f"TEST_SEED={seed}")
+    return seed
+
+
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory):
     """The path of a text of some thousand words."""

@@ -174,7 +174,7 @@ def _range(leaf: Setting, values: Any) -> Any:
             values = RANGES[kind](*(_end(leaf, end) for end in ends))
         elif leaf.plain_type is int and len(ends) == 1 and kind not in RANGES:
             low, high = _end(leaf, kind), _end(leaf, ends[0])
-            if low >= high:
+            if not low < high:  # nor where an end is no number
                 raise _empty(leaf, values)
             _refuse_many(leaf.name, high - low)
             return tuple((schema.checked(number, leaf),) for number in range(low, high))

@@ -67,9 +67,7 @@ class TooSlowError(Exception):
 
 
 @pytest.mark.more
-def test_five_hundred_mutations_of_stored_files_are_read_or_refused_in_one_line(whole, tmp_path):
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # of this run, for a failure
+def test_five_hundred_mutations_of_stored_files_are_read_or_refused_in_one_line(whole, tmp_path, seed):
     rng, accepted = random.Random(seed), 0
     before = json.loads((whole / "config.json").read_text())
 
@@ -156,9 +154,7 @@ WAYS += ["unreadable"]
 
 @pytest.mark.more
 @pytest.mark.parametrize("sums", ["within and beside", "within", "beside", "none"])
-def test_damage_to_any_file_of_a_checkpoint_is_found_and_the_step_before_is_used(whole, tmp_path, sums):
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # of this run, for a failure
+def test_damage_to_any_file_of_a_checkpoint_is_found_and_the_step_before_is_used(whole, tmp_path, sums, seed):
     rng = random.Random(seed)
     config, _ = stored_config(whole)
     experiment = set_up(config, require_run_data(whole), read_data=False)

@@ -122,9 +122,7 @@ def outcome(main, words: list[str]) -> tuple[int | None, str]:
     raise AssertionError("a command returned")
 
 
-def test_random_command_lines_end_in_a_line_or_where_they_would_start(tmp_path, monkeypatch):
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
+def test_random_command_lines_end_in_a_line_or_where_they_would_start(tmp_path, monkeypatch, seed):
     random_ = random.Random(seed)
 
     def stop(*_, **__):
