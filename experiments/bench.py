@@ -1,9 +1,10 @@
-"""The command that times a recipe's training steps; `bench sweep` times trials as lanes against one after another."""
+"""The command that times a recipe's training steps; `bench sweep` times trials as lanes, `bench decode` generation."""
 
 import dataclasses
 from collections.abc import Sequence
 
 from experiments import settings
+from experiments.benchmarks.decode import print_decode_benchmark
 from experiments.benchmarks.sweep import print_lanes_benchmark
 from experiments.benchmarks.train import print_speeds
 from experiments.cli.compilation import use_compilation_cache
@@ -18,7 +19,8 @@ from transformer.schema import at_least, setting
 class BenchFlags:
     """Time a recipe's steps, and write nothing: python -m experiments.bench --config=configs/dates.py
 
-    python -m experiments.bench sweep times trials in one program instead; see `bench sweep --help`.
+    python -m experiments.bench sweep times trials in one program instead, python -m experiments.bench decode
+    generation; see `bench sweep --help`, `bench decode --help`.
     """
 
     config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
@@ -43,7 +45,19 @@ class SweepBenchFlags:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class DecodeBenchFlags:
+    """Time generation by a model of GPT-2's size and one of Marian's: python -m experiments.bench decode --peers"""
+
+    peers: bool = setting(False, "times of transformers (PyTorch) and CTranslate2 beside this library's")
+    rounds: int = setting(5, "number of measurements of each program, in turn", check=at_least(1, 10_000))
+
+
 def main(argv: Sequence[str]) -> None:
+    if argv and argv[0] == "decode":
+        decode, _ = parse(argv[1:], DecodeBenchFlags, overridable=False)
+        print_decode_benchmark(**dataclasses.asdict(decode))
+        return
     if argv and argv[0] == "sweep":
         sweep, _ = parse(argv[1:], SweepBenchFlags, overridable=False)
         print_lanes_benchmark(**dataclasses.asdict(sweep))

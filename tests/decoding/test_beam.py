@@ -135,7 +135,7 @@ def test_an_example_that_is_an_error_is_nan_and_the_others_have_their_answers():
 def test_a_source_is_stored_once_for_all_beams():
     model, params, batch = made("seq2seq")
     text = str(jax.make_jaxpr(lambda p, b: generate(model, p, b, steps=2, end=END, strategy=Beam(4)))(params, batch))
-    keys_per_beam, keys_per_example = "f32[1,8,3,2,4]", "f32[1,2,3,2,4]"  # L B S K H
+    keys_per_beam, keys_per_example = "f32[8,2,3,4]", "f32[2,2,3,4]"  # B K S H
     assert keys_per_example in text
     assert keys_per_beam not in text
 

@@ -40,16 +40,16 @@ def test_gradients_of_linear_are_those_of_finite_differences():
 
 
 def test_the_cache_is_written_where_each_example_stands():
-    slots, new = normal(7, 2, 9, 3, 5), normal(8, 2, 2, 3, 5)
+    slots, new = normal(7, 2, 3, 9, 5), normal(8, 2, 2, 3, 5)
     expected = np.array(slots)
-    expected[0, 4:6], expected[1, 1:3] = new[0], new[1]
+    expected[0, :, 4:6], expected[1, :, 1:3] = np.swapaxes(new, 1, 2)
     np.testing.assert_array_equal(cache.write(slots, new, jnp.array([4, 1])), expected)
 
 
 def test_an_empty_cache_is_zero():
     made = cache.empty(2, 9, 3, 5, jnp.dtype("bfloat16"))
     assert {name: (x.shape, x.dtype) for name, x in made.items()} == dict.fromkeys(
-        ("key", "value"), ((2, 9, 3, 5), jnp.dtype("bfloat16"))
+        ("key", "value"), ((2, 3, 9, 5), jnp.dtype("bfloat16"))
     )
     assert not any(np.asarray(x, np.float32).any() for x in made.values())
 

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.decoding import rows
+from transformer.decoding import layout, rows
 from transformer.decoding.generated import Generated
 from transformer.decoding.rules import Rules, Stop
 from transformer.decoding.strategies import Beam
 from transformer.errors import problem
 from transformer.models.build import Model
+from transformer.ops.top_k import top_k
 
 
 class Hypotheses(NamedTuple):
@@ -84,8 +85,13 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
     (B, V), W, steps = logits_BV.shape, beam.width, rules.steps
     if W > V:
         raise problem("a beam is wider than the vocabulary", got=W, expected=f"at most {V} (model.vocab_size)")
+    laid_out, cache = layout.lay_out(model, params, B * W), layout.unstacked(model, cache)
     shared = getattr(model.module, "shared_cache", ())
-    axes = rows.example_axes(lambda b: model.start(params, b, steps=steps)[1], batch, cache, shared)
+
+    def start(batch: Any) -> Any:
+        return layout.unstacked(model, model.start(params, batch, steps=steps)[1])
+
+    axes = rows.example_axes(start, batch, cache, shared)
     none = jnp.full((B, W), -jnp.inf, jnp.float32)
     empty = Hypotheses(jnp.full((B, W, steps), stop.padding, jnp.int32), none, none, jnp.zeros((B, W), jnp.int32))
     first = none.at[:, 0].set(0.0)  # all W are the same before the first token
@@ -103,7 +109,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
         return _extended(found, logits_RV, beam, stop, rules, axes)
 
     def advance(found: Search) -> Search:
-        logits_RV, cache, _ = model.step(params, found.last_R, found.cache)
+        logits_RV, cache, _ = model.step(layout.parameters(laid_out), found.last_R, found.cache)
         return extend(found._replace(cache=cache), logits_RV)
 
     def unfinished(found: Search) -> Array:
@@ -119,13 +125,14 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
 def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Rules, axes: Any) -> Search:
     """Continue each beginning by a token, given the logits of the next one."""
     (B, W), V = found.running.scores.shape, logits_RV.shape[-1]
-    logs_RV = jax.nn.log_softmax(logits_RV.astype(jnp.float32))
-    logs_RV = jnp.where(jnp.isnan(logs_RV), -jnp.inf, logs_RV)
+    logits_RV = logits_RV.astype(jnp.float32)
+    total_R1 = jax.nn.logsumexp(logits_RV, axis=-1, keepdims=True)
+    logs_RV = jnp.where(jnp.isnan(total_R1), -jnp.inf, logits_RV - total_R1)
     ranked_RV = rules.apply(logs_RV, found.rules, found.written)
     total_BC = (found.running.scores[..., None] + ranked_RV.reshape(B, W, V)).reshape(B, W * V)
 
     # As many as there must be for W of them not to end.
-    score_BK, candidate_BK = jax.lax.top_k(total_BC, min(W * max(2, 1 + len(stop.ends)), W * V))
+    score_BK, candidate_BK = top_k(total_BC, min(W * max(2, 1 + len(stop.ends)), W * V))
     parent_BK, token_BK = candidate_BK // V, (candidate_BK % V).astype(jnp.int32)
     log_BK = _take(found.running.logs, parent_BK) + _take(logs_RV.reshape(B, W * V), candidate_BK)
     written_BKT = _take(found.running.tokens, parent_BK).at[:, :, found.written].set(token_BK)

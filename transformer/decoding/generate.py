@@ -18,7 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer.axes import describe
-from transformer.decoding import beam
+from transformer.decoding import beam, layout
 from transformer.decoding.generated import Generated
 from transformer.decoding.rules import Allowed, Rule, Rules, State, Stop
 from transformer.decoding.strategies import Beam, Greedy, is_strategy, no_key
@@ -154,6 +154,7 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
     """Choose the tokens of each example one after the other."""
     params, batch, logits_BV, cache, stop, key = begun
     B, steps = logits_BV.shape[0], rules.steps
+    laid_out, cache = layout.lay_out(model, params, B), layout.unstacked(model, cache)
 
     def write(loop: Loop, logits_BV: Array) -> Loop:
         """Choose the next token of each example that has not ended."""
@@ -174,7 +175,7 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
         return (loop.written < steps) & ~jnp.all(loop.ended_B)
 
     def advance(loop: Loop) -> Loop:
-        logits_BV, cache, _ = model.step(params, loop.last_B, loop.cache)
+        logits_BV, cache, _ = model.step(layout.parameters(laid_out), loop.last_B, loop.cache)
         return write(loop._replace(cache=cache), logits_BV)
 
     empty = Generated(jnp.full((B, steps), stop.padding, jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B, jnp.float32))

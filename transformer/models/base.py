@@ -140,6 +140,8 @@ class ModelBase:
             found: Any = params
             for part in name.split("."):
                 found = found.get(part) if isinstance(found, Mapping) else None
+                if isinstance(found, tuple):  # layers one by one, see `decoding.layout`
+                    found, shape = found[0], shape[1:]
             if getattr(found, "shape", shape) != shape or found is None:
                 raise problem(
                     f"the parameter {name} is not that of this model",

@@ -3,6 +3,8 @@
 With `prefix_lengths` in the batch, the prefix sees both ways (a prefix LM, Raffel et al. 2020, section 3.2.1).
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -24,6 +26,9 @@ class DecoderOnly(nn.Module):
 
     config: ModelSettings
     request: Request = Request()
+
+    stepped_stack: ClassVar[str] = "decoder"
+    """Name of the stack that `step` applies; its parameters and cache may be tuples of its layers', see `Stack`."""
 
     def setup(self) -> None:
         config = self.config

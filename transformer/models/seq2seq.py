@@ -36,6 +36,9 @@ class Seq2Seq(EncoderDecoder):
     shared_cache: ClassVar[tuple[str, ...]] = ("cross", "source")
     """Names of what `step` reads of a cache for rows 0 .. W - 1 from row 0, where a beam has W rows for an example."""
 
+    stepped_stack: ClassVar[str] = "decoder"
+    """Name of the stack that `step` applies; its parameters and cache may be tuples of its layers', see `Stack`."""
+
     def setup(self) -> None:
         super().setup()
         config, score = self.config, find(self.config.score)

@@ -7,7 +7,6 @@ X' = X. With fewer key/value heads than query heads: Ainslie et al. 2023, https:
 """
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -30,7 +29,7 @@ from transformer.ops.positions import QueryKeyPositions, scaled_base
 from transformer.ops.scores import Score, find
 
 Cache = dict[str, Array]
-"""Keys and values, `key` and `value`, each B S K H."""
+"""Keys and values, `key` and `value`, each B K S H."""
 
 
 def require_cache(cache: Cache | None) -> Cache:
@@ -107,22 +106,14 @@ class Attention(nn.Module):
         Returns:
             The output, B T D, and the cache with the keys and values that were read.
         """
-        query_BTNH, key_BSKH, value_BSKH = self.project(target_BTD, source_BSD, inputs)
-        query_BTNH, key_BSKH = self.rotate(query_BTNH, key_BSKH, inputs)
-        cache = self.write(key_BSKH, value_BSKH, inputs)
+        query_BTNH = self.project("query", target_BTD, self.config.num_heads, inputs)
+        cache = require_cache(inputs.cache) if source_BSD is None else self.write(source_BSD, inputs)
         head_BTNH = self.attend(query_BTNH, cache, inputs)
         return self.combine(head_BTNH, inputs), cache
 
-    def project(
-        self, target_BTD: Array, source_BSD: Array | None, inputs: AttentionInputs
-    ) -> tuple[Array, Array, Array]:
-        """Project the target to queries, the source to keys and values; each head of them normalised if asked for."""
-        query_BTNH = self.normalise("query", self.projection("query", target_BTD, self.config.num_heads))
-        if source_BSD is None:
-            cache = require_cache(inputs.cache)
-            return query_BTNH, cache["key"], cache["value"]
-        key_BSKH = self.normalise("key", self.projection("key", source_BSD, self.config.num_kv_heads))
-        return query_BTNH, key_BSKH, self.linear_map("value", source_BSD)
+    def project(self, owner: str, x_BTD: Array, heads: int, inputs: AttentionInputs) -> Array:
+        """Project to "query" or "key", each head normalised if asked for and rotated to its position."""
+        return self.rotate(self.normalise(owner, self.projection(owner, x_BTD, heads)), inputs)
 
     def projection(self, owner: str, x_BTD: Array, heads: int) -> Array:
         """Project to queries or keys; to zeros without parameters where the score reads neither."""
@@ -140,38 +131,33 @@ class Attention(nn.Module):
             return x_BTNH
         return Norm(self.config, name=f"{owner}_norm")(x_BTNH)
 
-    def rotate(self, query_BTNH: Array, key_BSKH: Array, inputs: AttentionInputs) -> tuple[Array, Array]:
-        """Rotate the queries and the new keys of self-attention, which have the same positions."""
+    def rotate(self, x_BTNH: Array, inputs: AttentionInputs) -> Array:
+        """Rotate queries or new keys of self-attention, which have the same positions."""
         row = POSITIONS.of(self.config, "position")
         if self.sublayer != "self" or row.rotates is None:
-            return query_BTNH, key_BSKH
-        rotate = functools.partial(row.rotates, **row.own)
+            return x_BTNH
         halves = 2 if self.config.attention.differential else 1  # each half of a head gives a map of its own
         width = self.config.head_width // halves
         base = scaled_base(of_layer(inputs.rotary_base, self.config.rotary_base), self.config.rotary_scale, width)
         if inputs.positions is None:
             raise problem("attention that rotates needs the positions of queries and keys", got="none")
-        position_BT = inputs.positions.query
+        parts = x_BTNH if halves == 1 else x_BTNH.reshape(*x_BTNH.shape[:2], -1, width)
+        return row.rotates(parts, inputs.positions.query, base, **row.own).reshape(x_BTNH.shape)
 
-        def rotated(x_BTNH: Array) -> Array:
-            parts = x_BTNH if halves == 1 else x_BTNH.reshape(*x_BTNH.shape[:2], -1, width)
-            return rotate(parts, position_BT, base).reshape(x_BTNH.shape)
-
-        return rotated(query_BTNH), rotated(key_BSKH)
-
-    def write(self, key_BSKH: Array, value_BSKH: Array, inputs: AttentionInputs) -> Cache:
-        """Return the keys and values to read: the new ones, written into the cache where there is an index."""
-        new = {"key": key_BSKH, "value": value_BSKH}
+    def write(self, source_BSD: Array, inputs: AttentionInputs) -> Cache:
+        """Return the keys and values to read: those of the source, written into the cache where there is an index."""
+        key_BSKH = self.project("key", source_BSD, self.config.num_kv_heads, inputs)
+        new = {"key": key_BSKH, "value": self.linear_map("value", source_BSD)}
         if inputs.cache_index_B is None:
-            return new
+            return {name: jnp.swapaxes(x_BSKH, 1, 2) for name, x_BSKH in new.items()}
         cache = require_cache(inputs.cache)
         return {name: write(cache[name], x_BSKH, inputs.cache_index_B) for name, x_BSKH in new.items()}
 
     def attend(self, query_BTNH: Array, cache: Cache, inputs: AttentionInputs) -> Array:
         """Compute the weighted sum of each head's values, B T N H."""
         record = inputs.recorder.record
-        query_BTNH, key_BSKH = record("query", query_BTNH), record("key", cache["key"])
-        value_BSKH = record("value", cache["value"])
+        query_BTNH, key_BSKH = record("query", query_BTNH), record("key", jnp.swapaxes(cache["key"], 1, 2))
+        value_BSKH = record("value", jnp.swapaxes(cache["value"], 1, 2))
         modifiers = OwnModifiers(self.config, self.sublayer, name="modifiers")(inputs.layer)
         parameters = RowParameters(self.config, "score", self.score.parameters, name="score")()
         scoring = Scoring(self.score, parameters, modifiers, self.config.kernels)

@@ -37,6 +37,9 @@ from transformer.ops.scores import Score
 LayerCache = dict[str, Cache]
 """Sublayer, "self" or "cross" -> its keys and values; of a stack, each with a leading L."""
 
+StackCache = LayerCache | tuple[LayerCache, ...]
+"""The caches of a stack's layers, stacked, or one by one."""
+
 
 class StackInputs(NamedTuple):
     """The inputs of a stack that all its layers share.
@@ -68,7 +71,7 @@ class StackInputs(NamedTuple):
         if self.source_positions is not None:
             return QueryKeyPositions(self.positions, self.source_positions)
         source_BSD = self.source_BSD
-        length = require_cache(cache)["key"].shape[-3] if source_BSD is None else source_BSD.shape[1]
+        length = require_cache(cache)["key"].shape[-2] if source_BSD is None else source_BSD.shape[1]
         return QueryKeyPositions(self.positions, jnp.arange(length, dtype=jnp.int32))
 
 
@@ -83,7 +86,7 @@ class LayerInputs(NamedTuple):
     """
 
     layer: Array
-    cache: LayerCache | None = None
+    cache: StackCache | None = None
     window: Array | None = None
     rotary_base: Array | None = None
 
@@ -96,7 +99,7 @@ class LayerOutputs(NamedTuple):
         captured: name -> activation.
     """
 
-    cache: LayerCache | None
+    cache: StackCache | None
     captured: dict[str, Array]
 
 
@@ -210,7 +213,7 @@ NO_WINDOW = 2**30
 """Window that leaves no key out, and to which an index can be added in 32 bits."""
 
 
-def layer_inputs(config: ModelSettings, num_layers: int, cache: LayerCache | None) -> LayerInputs:
+def layer_inputs(config: ModelSettings, num_layers: int, cache: StackCache | None) -> LayerInputs:
     """Return the inputs of all layers, each with a leading L; None where all layers have the same."""
     window, base = config.window, config.rotary_base
     sizes = [NO_WINDOW if size is None else size for size in window] if isinstance(window, tuple) else None
@@ -256,12 +259,15 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BTD: Array, inputs: StackInputs, cache: LayerCache | None = None
-    ) -> tuple[Array, LayerCache | None, dict[str, Array]]:
+        self, x_BTD: Array, inputs: StackInputs, cache: StackCache | None = None
+    ) -> tuple[Array, StackCache | None, dict[str, Array]]:
         """Apply all layers.
 
+        Args:
+            cache: with a leading L; a tuple of the layers' caches where the parameters "blocks" are a tuple, too.
+
         Returns:
-            The residual stream B T D, the new cache (leading L), and the captured activations.
+            The residual stream B T D, the new cache, and the captured activations.
         """
         if not sublayers(self.config, self.cross):
             return x_BTD, None if cache is None else {}, {}
@@ -276,18 +282,38 @@ class Stack(nn.Module):
         )
         check_order(self.config, inputs.self_mask)
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
-        key = (cache or {}).get("self", {}).get("key")  # cached keys have the positions of their rows
+        of_layer = cache[0] if isinstance(cache, tuple) else cache
+        key = (of_layer or {}).get("self", {}).get("key")  # cached keys have the positions of their rows
         positions = QueryKeyPositions(
-            inputs.positions, inputs.positions if key is None else jnp.arange(key.shape[2], dtype=jnp.int32)
+            inputs.positions, inputs.positions if key is None else jnp.arange(key.shape[-2], dtype=jnp.int32)
         )
         inputs = inputs._replace(
             self_positions=positions,
             self_mask=inputs.self_mask & user_mask(self.config, positions),
             self_bias=PositionBias(self.config, causal, name="bias")(positions),
         )
-        blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
-        x_BTD, outputs = blocks(x_BTD, layer_inputs(self.config, self.num_layers, cache), inputs)
+        layers = layer_inputs(self.config, self.num_layers, cache)
+        stored = self.variables.get("params", {}).get("blocks")
+        if isinstance(stored, tuple):
+            x_BTD, outputs = self.one_by_one(stored, x_BTD, layers, inputs)
+        else:
+            blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
+            x_BTD, outputs = blocks(x_BTD, layers, inputs)
         recorder = Recorder(self.request, self.stack)
         if ends_with_norm(self.config):
             x_BTD = recorder.record("final_norm", Norm(self.config, name="final_norm")(x_BTD))
         return x_BTD, outputs.cache, {**chosen_layers(outputs.captured, self.request), **recorder.captured}
+
+    def one_by_one(
+        self, params: tuple[dict[str, Any], ...], x_BTD: Array, layers: LayerInputs, inputs: StackInputs
+    ) -> tuple[Array, LayerOutputs]:
+        """Apply layers whose parameters and caches are not stacked, see `decoding.layout`."""
+        block = Block(self.config, self.stack, self.cross, self.request, self.score, parent=None)
+        outputs = []
+        for i, own in enumerate(params):
+            layer = jax.tree.map(lambda x, i=i: x[i], layers._replace(cache=None))
+            cache = None if layers.cache is None else layers.cache[i]
+            x_BTD, output = block.apply({"params": own}, x_BTD, layer._replace(cache=cache), inputs)
+            outputs.append(output)
+        captured = jax.tree.map(lambda *x: jnp.stack(x), *(output.captured for output in outputs))
+        return x_BTD, LayerOutputs(tuple(output.cache for output in outputs), captured)

@@ -34,8 +34,8 @@ class Mixer(ModuleRow):
 
     Attributes:
         empty_cache: (config, batch, length) -> the cache before the first token of `length`, a dict of arrays with a
-            leading B; a row with settings also takes `settings`. An entry `key` has S as its second axis. None: it
-            cannot decode.
+            leading B; a row with settings also takes `settings`. An entry `key` has S as its last axis but one. None:
+            it cannot decode.
         sites: activations that it records -> their axes, without L.
         reads: those of OF_ATTENTION, or settings of their section such as "attention.mask", that it reads.
         stacks: stacks that it can stand in; one that looks back alone cannot stand in an encoder.

@@ -140,9 +140,11 @@ def mix(weights_BNTS: Float[Array, "B N T S"], value_BSKH: Float[Array, "B S K H
     """
     B, N, T, S = weights_BNTS.shape
     K, H = value_BSKH.shape[2:]
-    weights_BKGTS = weights_BNTS.astype(value_BSKH.dtype).reshape(B, K, N // K, T, S)
-    mixed = jnp.einsum("BKGTS,BSKH->BTKGH", weights_BKGTS, value_BSKH, preferred_element_type=jnp.float32)
-    return mixed.reshape(B, T, N, H).astype(value_BSKH.dtype)
+    # The product of matrices (G T) x S and S x H, in this order: on a CPU a third of the time of `einsum`'s, for few T.
+    weights_BKRS = weights_BNTS.astype(value_BSKH.dtype).reshape(B, K, N // K * T, S)
+    value_BKSH = jnp.swapaxes(value_BSKH, 1, 2)
+    mixed_BKRH = jnp.matmul(weights_BKRS, value_BKSH, preferred_element_type=jnp.float32)
+    return jnp.swapaxes(mixed_BKRH.reshape(B, N, T, H), 1, 2).astype(value_BSKH.dtype)
 
 
 def attention_weights(
