@@ -85,7 +85,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
     (B, V), W, steps = logits_BV.shape, beam.width, rules.steps
     if W > V:
         raise problem("a beam is wider than the vocabulary", got=W, expected=f"at most {V} (model.vocab_size)")
-    laid_out, cache = layout.lay_out(model, params, B * W), layout.unstacked(model, cache)
+    laid_out, cache = layout.lay_out(model, params), layout.unstacked(model, cache)
     shared = getattr(model.module, "shared_cache", ())
 
     def start(batch: Any) -> Any:
@@ -109,7 +109,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
         return _extended(found, logits_RV, beam, stop, rules, axes)
 
     def advance(found: Search) -> Search:
-        logits_RV, cache, _ = model.step(layout.parameters(laid_out), found.last_R, found.cache)
+        logits_RV, cache, _ = model.step(laid_out, found.last_R, found.cache)
         return extend(found._replace(cache=cache), logits_RV)
 
     def unfinished(found: Search) -> Array:

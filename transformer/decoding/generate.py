@@ -154,7 +154,7 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
     """Choose the tokens of each example one after the other."""
     params, batch, logits_BV, cache, stop, key = begun
     B, steps = logits_BV.shape[0], rules.steps
-    laid_out, cache = layout.lay_out(model, params, B), layout.unstacked(model, cache)
+    laid_out, cache = layout.lay_out(model, params), layout.unstacked(model, cache)
 
     def write(loop: Loop, logits_BV: Array) -> Loop:
         """Choose the next token of each example that has not ended."""
@@ -175,7 +175,7 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
         return (loop.written < steps) & ~jnp.all(loop.ended_B)
 
     def advance(loop: Loop) -> Loop:
-        logits_BV, cache, _ = model.step(layout.parameters(laid_out), loop.last_B, loop.cache)
+        logits_BV, cache, _ = model.step(laid_out, loop.last_B, loop.cache)
         return write(loop._replace(cache=cache), logits_BV)
 
     empty = Generated(jnp.full((B, steps), stop.padding, jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B, jnp.float32))

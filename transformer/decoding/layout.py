@@ -2,12 +2,12 @@
 
 The layers of a model are stacked, with a leading L, and `scan` copies a layer's parameters from the stack whenever it
 reads them, which is once for each token. The loop reads them many times, so they are copied once, before it. A product
-of a few vectors with a matrix is bound by memory, and reads a matrix of outputs x inputs along its rows: on 2 cores
-with AVX2, one vector at 10 GB/s from a stack, at 19 from separate matrices, at 25 from transposed ones.
+of a few vectors with a matrix is bound by memory: on 2 cores with AVX2, one vector reads a stack at 10 GB/s, separate
+matrices at 19, and matrices of outputs x inputs at 25 (`ops.linear.Kernel`).
 """
 
-import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,47 +15,28 @@ from jax import Array
 
 from transformer.models.build import Cache, Model, Params
 from transformer.nn.parameter_axes import Axes
+from transformer.ops.linear import Kernel
+
+BY_LINEAR = {"mixer": ("attention", "linear"), "feed_forward": ("mlp",)}
+"""Table -> its rows whose kernels are all read by `nn.modules.Linear`, which takes a `Kernel`."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Kernel:
-    """A kernel as the loop reads it.
-
-    Attributes:
-        matrix: outputs x inputs.
-        shape: of the parameter, inputs before outputs.
-    """
-
-    matrix: Array
-    shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
-
-
-FEW = 32
-"""Most vectors whose product with a matrix is bound by memory."""
-
-
-def lay_out(model: Model, params: Params, rows: int) -> Params:
-    """Return parameters as the loop reads them; as they are for a model whose `step` applies no stack of blocks.
-
-    Args:
-        rows: number of tokens that a step reads.
-    """
+def lay_out(model: Model, params: Params) -> Params:
+    """Return parameters for the steps of a loop; as they are for a model whose `step` applies no stack of blocks."""
     stack = stepped_stack(model)
     if stack is None:
         return params
-    axes = model.parameter_axes(params)
-    blocks = unstack(params[stack]["blocks"])
-    if rows > FEW:
-        return {**params, stack: {**params[stack], "blocks": blocks}}
-    layers = tuple(jax.tree.map(_stored, layer, axes[stack]["blocks"]) for layer in blocks)
-    head = {"head": jax.tree.map(_stored, params["head"], axes["head"])} if "head" in params else {}
+    axes, config = model.parameter_axes(params), model.config
+    sublayers = ["cross"]
+    sublayers += ["self"] if str(config.mixer) in BY_LINEAR["mixer"] else []
+    sublayers += ["feed_forward"] if str(config.feed_forward) in BY_LINEAR["feed_forward"] else []
+
+    def stored(part: Params, own: Mapping[str, Any]) -> Params:
+        return {name: _kernels(x, own[name], config.dtype) if name in sublayers else x for name, x in part.items()}
+
+    layers = tuple(stored(layer, axes[stack]["blocks"]) for layer in unstack(params[stack]["blocks"]))
+    head = {"head": _kernels(params["head"], axes["head"], config.dtype)} if "head" in params else {}
     return {**params, **head, stack: {**params[stack], "blocks": layers}}
-
-
-def parameters(laid_out: Params) -> Params:
-    """Return the parameters that `lay_out` has laid out, for `model.step`, with the layers of a stack in a tuple."""
-    return jax.tree.map(_restored, laid_out, is_leaf=lambda x: isinstance(x, Kernel))
 
 
 def unstacked(model: Model, cache: Cache) -> Cache:
@@ -79,12 +60,13 @@ def unstack(tree: Any) -> tuple[Any, ...]:
     return tuple(jax.tree.map(lambda x, i=i: x[i], tree) for i in range(layers))
 
 
-def _stored(x: Array, axes: Axes) -> Array | Kernel:
-    if axes.kind != "matrix":
-        return x
-    width = math.prod(x.shape[: len(axes.inputs)])
-    return Kernel(x.reshape(width, -1).T, x.shape)
+def _kernels(params: Params, axes: Mapping[str, Any], dtype: str) -> Params:
+    """Return parameters with each array "kernel" as a `Kernel` of the compute type."""
 
+    def one(path: Any, x: Array, own: Axes) -> Array | Kernel:
+        if path[-1].key != "kernel":
+            return x
+        width = math.prod(x.shape[: len(own.inputs)])
+        return Kernel(x.astype(dtype).reshape(width, -1).T, x.shape)
 
-def _restored(x: Any) -> Array:
-    return x.matrix.T.reshape(x.shape) if isinstance(x, Kernel) else x
+    return jax.tree_util.tree_map_with_path(one, params, axes)

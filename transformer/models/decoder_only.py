@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.models.batch import Batch, Tree, causal_mask, extent, require, without
-from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
+from transformer.nn.blocks import LayerCache, Stack, StackCache, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding, check_length, longest_sequence
 from transformer.nn.heads import last, next_logits, output_head, predictions, require_token_head, token_table
@@ -48,7 +48,7 @@ class DecoderOnly(nn.Module):
 
     def read(
         self, batch: Batch, dropout: Dropout = Dropout(), cache: LayerCache | None = None
-    ) -> tuple[Array, LayerCache | None, dict[str, Array]]:
+    ) -> tuple[Array, StackCache | None, dict[str, Array]]:
         """Return the hidden states of `target`, B T D, the keys and values in an empty cache, and what was captured."""
         (target_BT,) = require(batch, "target")
         positions = positions_of(target_BT.shape[1], batch.get("target_segments"))
@@ -59,8 +59,8 @@ class DecoderOnly(nn.Module):
             dropout=dropout.fold_in(1),
             cache_index_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
         )
-        x_BTD, cache, captured = self.decoder(x_BTD, inputs, cache)
-        return x_BTD, cache, {**embedded, **captured}
+        x_BTD, new_cache, captured = self.decoder(x_BTD, inputs, cache)
+        return x_BTD, new_cache, {**embedded, **captured}
 
     def embed(
         self,

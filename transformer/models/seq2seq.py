@@ -21,7 +21,7 @@ from transformer.models.batch import (
     without,
 )
 from transformer.models.encoder_decoder import EncoderDecoder
-from transformer.nn.blocks import LayerCache, Stack, StackInputs, empty_cache
+from transformer.nn.blocks import LayerCache, Stack, StackCache, StackInputs, empty_cache
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import check_length, longest_sequence
 from transformer.nn.heads import last, next_logits, predictions, require_token_head
@@ -69,7 +69,7 @@ class Seq2Seq(EncoderDecoder):
 
     def read(
         self, batch: Batch, memory_BSD: Array, dropout: Dropout = Dropout(), cache: LayerCache | None = None
-    ) -> tuple[Array, LayerCache | None, dict[str, Array]]:
+    ) -> tuple[Array, StackCache | None, dict[str, Array]]:
         """Return the hidden states of `target`, B T D, the keys and values in an empty cache, and what was captured."""
         (target_BT,) = require(batch, "target")
         positions = positions_of(target_BT.shape[1], batch.get("target_segments"))
@@ -83,8 +83,8 @@ class Seq2Seq(EncoderDecoder):
             cross_mask=cross_mask(batch),
             cache_index_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
         )
-        x_BTD, cache, captured = self.decoder(x_BTD, inputs, cache)
-        return x_BTD, cache, {**embedded, **captured}
+        x_BTD, new_cache, captured = self.decoder(x_BTD, inputs, cache)
+        return x_BTD, new_cache, {**embedded, **captured}
 
     def start(self, batch: Batch, steps: int) -> tuple[Array, Tree, dict[str, Array]]:
         """Encode the source and read the prompt `target`.

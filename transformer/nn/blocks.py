@@ -309,11 +309,12 @@ class Stack(nn.Module):
     ) -> tuple[Array, LayerOutputs]:
         """Apply layers whose parameters and caches are not stacked, see `decoding.layout`."""
         block = Block(self.config, self.stack, self.cross, self.request, self.score, parent=None)
-        outputs = []
-        for i, own in enumerate(params):
+        caches = layers.cache if isinstance(layers.cache, tuple) else (None,) * self.num_layers
+        outputs: list[LayerOutputs] = []
+        for i, (own, cache) in enumerate(zip(params, caches, strict=True)):
             layer = jax.tree.map(lambda x, i=i: x[i], layers._replace(cache=None))
-            cache = None if layers.cache is None else layers.cache[i]
-            x_BTD, output = block.apply({"params": own}, x_BTD, layer._replace(cache=cache), inputs)
+            applied = block.apply({"params": own}, x_BTD, layer._replace(cache=cache), inputs)
+            x_BTD, output = cast(tuple[Array, LayerOutputs], applied)
             outputs.append(output)
         captured = jax.tree.map(lambda *x: jnp.stack(x), *(output.captured for output in outputs))
-        return x_BTD, LayerOutputs(tuple(output.cache for output in outputs), captured)
+        return x_BTD, LayerOutputs(tuple(cast(LayerCache, output.cache) for output in outputs), captured)

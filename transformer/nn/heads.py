@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Float, Int, Shaped
 
 from transformer.errors import problem
-from transformer.nn.modules import Table
+from transformer.nn.modules import Table, kernel
 from transformer.nn.parameters import declare
 from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
@@ -86,7 +86,7 @@ class Head(nn.Module):
     def __call__(self, hidden_BTD: Array, table_VD: Array) -> Array:
         if self.config.tie_embeddings:
             return unembed(hidden_BTD, table_VD)
-        return logits(hidden_BTD, declare(self, "head", "kernel", self.config))
+        return logits(hidden_BTD, kernel(self, "head", self.config))
 
 
 def output_head(config: ModelSettings) -> nn.Module:

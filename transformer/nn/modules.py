@@ -1,5 +1,7 @@
 """Modules of one operation with its parameters: linear maps, tables, vectors, norms, the parameters of rows."""
 
+from typing import Any
+
 import flax.linen as nn
 from jax import Array
 
@@ -7,7 +9,7 @@ from transformer.errors import problem
 from transformer.nn.parameters import Brought, brought, declare, find_axes, norm_of
 from transformer.nn.settings import ModelSettings
 from transformer.ops import norms
-from transformer.ops.linear import linear
+from transformer.ops.linear import Kernel, linear
 
 
 class Linear(nn.Module):
@@ -22,10 +24,16 @@ class Linear(nn.Module):
         return linear(x, **parameters, inputs=len(find_axes(self.owner, "kernel").inputs))
 
 
-def linear_parameters(module: nn.Module, owner: str, config: ModelSettings) -> dict[str, Array]:
+def linear_parameters(module: nn.Module, owner: str, config: ModelSettings) -> dict[str, Any]:
     """Make the kernel of a linear map in a module, and the bias if the config says so."""
-    names = ("kernel", "bias") if config.bias else ("kernel",)
-    return {name: declare(module, owner, name, config) for name in names}
+    bias = {"bias": declare(module, owner, "bias", config)} if config.bias else {}
+    return {"kernel": kernel(module, owner, config), **bias}
+
+
+def kernel(module: nn.Module, owner: str, config: ModelSettings) -> Array | Kernel:
+    """Make the kernel of a linear map in a module; one that is stored as a `Kernel` is returned as it is."""
+    stored = module.get_variable("params", "kernel") if module.has_variable("params", "kernel") else None
+    return stored if isinstance(stored, Kernel) else declare(module, owner, "kernel", config)
 
 
 class Table(nn.Module):

@@ -4,6 +4,7 @@ The kernel's axes are inputs then outputs (D -> N H, N H -> D, D -> F ...). Ever
 product, in the type of x, accumulated in float32.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -14,10 +15,39 @@ from jaxtyping import Float, Int
 
 from transformer.axes import to_rank
 
+FEW = 64
+"""Most vectors that a CPU multiplies in less time as columns, W x^T, than as rows, x W^T."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel that is stored as outputs x inputs, which reads faster where few vectors are multiplied with it.
+
+    Attributes:
+        matrix: outputs x inputs, each of several axes flattened.
+        shape: of the kernel, its inputs before its outputs.
+    """
+
+    matrix: Array
+    shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+    def product(self, x_BD: Float[Array, "B D"]) -> Float[Array, "B E"]:
+        """Compute x W in float32.
+
+        On a CPU a few vectors are the columns of the right matrix. The barrier is there since XLA would turn the
+        product round. With D 512 and F 2048 on 2 cores, 16 vectors then take 0.6 of the time, 64 of them 0.9.
+        """
+        matrix_ED = self.matrix.astype(x_BD.dtype)
+        if x_BD.shape[0] > FEW or jax.default_backend() != "cpu":
+            return jnp.matmul(x_BD, matrix_ED.T, preferred_element_type=jnp.float32)
+        columns_EB = jnp.matmul(matrix_ED, x_BD.T, preferred_element_type=jnp.float32)
+        return jax.lax.optimization_barrier(columns_EB).T
+
 
 def linear(
     x: Float[Array, "..."],
-    kernel: Float[Array, "..."],
+    kernel: Float[Array, "..."] | Kernel,
     bias: Float[Array, "..."] | None = None,
     *,
     inputs: int = 1,
@@ -32,7 +62,11 @@ def linear(
     """
     outer, outputs = x.shape[: x.ndim - inputs], kernel.shape[inputs:]
     width = math.prod(kernel.shape[:inputs])
-    product = jnp.matmul(x.reshape(-1, width), kernel.astype(x.dtype).reshape(width, -1))
+    flat = x.reshape(-1, width)
+    if isinstance(kernel, Kernel):
+        product = kernel.product(flat).astype(x.dtype)
+    else:
+        product = jnp.matmul(flat, kernel.astype(x.dtype).reshape(width, -1))
     y = product.reshape(*outer, *outputs)
     return y if bias is None else y + to_rank(bias.astype(x.dtype), y.ndim)
 
@@ -52,17 +86,20 @@ def unembed(x_BTD: Float[Array, "... D"], table_VD: Float[Array, "V D"]) -> Floa
     >>> unembed(jnp.ones((2, 5, 4)), jnp.ones((7, 4))).shape
     (2, 5, 7)
     """
-    return logits(x_BTD, table_VD.T)
+    return logits(x_BTD, Kernel(table_VD, table_VD.shape[::-1]))
 
 
-def logits(x_BTD: Float[Array, "... D"], kernel_DV: Float[Array, "D V"]) -> Float[Array, "... V"]:
+def logits(x_BTD: Float[Array, "... D"], kernel_DV: Float[Array, "D V"] | Kernel) -> Float[Array, "... V"]:
     """Compute x W with a float32 result, whatever the compute type.
 
     >>> logits(jnp.ones((2, 5, 4)), jnp.ones((4, 7))).shape
     (2, 5, 7)
     """
     flat = x_BTD.reshape(-1, x_BTD.shape[-1])
-    product = jnp.matmul(flat, kernel_DV.astype(x_BTD.dtype), preferred_element_type=jnp.float32)
+    if isinstance(kernel_DV, Kernel):
+        product = kernel_DV.product(flat)
+    else:
+        product = jnp.matmul(flat, kernel_DV.astype(x_BTD.dtype), preferred_element_type=jnp.float32)
     return product.reshape(*x_BTD.shape[:-1], kernel_DV.shape[1])
 
 
