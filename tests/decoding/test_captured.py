@@ -131,8 +131,10 @@ def test_arrays_that_replace_are_arguments_of_a_program_that_is_kept_and_functio
         return generate(model.model, model.params, inputs, steps=STEPS, end=None, replace={name: by}).tokens
 
     shape = (B, inputs["source"].shape[1], model.model.config.width)
+    count = _program._cache_size()
     first = write(np.full(shape, 1.0))
     before = _program._cache_size()
+    assert before == count + 1
     assert (write(np.linspace(-9.0, 9.0, np.prod(shape)).reshape(shape)) != first).any()
     assert _program._cache_size() == before
     plain = write(lambda x: x * factor[0])
