@@ -37,7 +37,11 @@ class Axes(NamedTuple):
 
 
 def axes_of(config: ModelConfig, of_step: dict[str, Any]) -> dict[str, Axes]:
-    """Find the axes of what a step captures, by names and shapes: keys that no cache keeps are of its token, S = 1."""
+    """Find the axes of what a step captures, by names and shapes: keys that no cache keeps are of its token, S = 1.
+
+    >>> axes_of(ModelConfig(), {"decoder.*.self.head": jnp.zeros((2, 3, 1, 4, 8))})  # L B T N H
+    {'decoder.*.self.head': Axes(examples=1, tokens=2)}
+    """
     found = {}
     for text, x in of_step.items():
         name = parse_name(text, sites.of_layers(config))
@@ -49,7 +53,12 @@ def axes_of(config: ModelConfig, of_step: dict[str, Any]) -> dict[str, Axes]:
 
 
 def first(captured: Captured, axes: dict[str, Axes], batch: Batch) -> Captured:
-    """Return what `start` captured at the last token of each prompt, in the form of a step."""
+    """Return what `start` captured at the last token of each prompt, in the form of a step.
+
+    >>> batch = {"target": jnp.ones((2, 3), int), "target_lengths": jnp.array([3, 1])}
+    >>> first({"x": jnp.arange(6).reshape(2, 3)}, {"x": Axes(0, 1)}, batch)["x"].tolist()
+    [[2], [3]]
+    """
     lengths_B = extent(batch, "target")[1]
 
     def last(x: Array, own: Axes) -> Array:
@@ -61,7 +70,11 @@ def first(captured: Captured, axes: dict[str, Axes], batch: Batch) -> Captured:
 
 
 def empty(new: Captured, axes: dict[str, Axes], steps: int) -> Captured:
-    """Return arrays of zeros to write what steps capture into."""
+    """Return arrays of zeros to write what steps capture into.
+
+    >>> empty({"x": jnp.ones((2, 1, 8))}, {"x": Axes(0, 1)}, steps=5)["x"].shape
+    (2, 5, 8)
+    """
 
     def zeros(x: Array, own: Axes) -> Array:
         return jnp.zeros([steps if i == own.tokens else size for i, size in enumerate(x.shape)], x.dtype)
@@ -70,7 +83,12 @@ def empty(new: Captured, axes: dict[str, Axes], steps: int) -> Captured:
 
 
 def put(found: Captured, new: Captured, axes: dict[str, Axes], index: Array | int, ended_B: Array) -> Captured:
-    """Write what was captured for token `index`, of each example that has not ended."""
+    """Write what was captured for token `index`, of each example that has not ended.
+
+    >>> found, new, axes = {"x": jnp.zeros((2, 3))}, {"x": jnp.ones((2, 1))}, {"x": Axes(0, 1)}
+    >>> put(found, new, axes, 1, jnp.array([False, True]))["x"].tolist()
+    [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
 
     def write(x: Array, new: Array, own: Axes) -> Array:
         ended = own.of_examples(ended_B, x.ndim)
