@@ -90,6 +90,10 @@ class LayerInputs(NamedTuple):
     window: Array | None = None
     rotary_base: Array | None = None
 
+    def of_sublayer(self, name: str) -> Cache | None:
+        """Return the cache of a sublayer; None where there is none."""
+        return self.cache.get(name) if isinstance(self.cache, dict) else None
+
 
 class LayerOutputs(NamedTuple):
     """The outputs of one layer beside the residual stream; of a stack, each with a leading L.
@@ -161,7 +165,7 @@ class Block(nn.Module):
             positions=inputs.self_positions,
             bias=inputs.self_bias,
             rotary_base=layer.rotary_base,
-            cache=(layer.cache or {}).get("self"),
+            cache=layer.of_sublayer("self"),
             cache_index_B=inputs.cache_index_B,
             causal=self.stack == "decoder",
         )
@@ -170,7 +174,7 @@ class Block(nn.Module):
         self, layer: LayerInputs, inputs: StackInputs, recorder: Recorder, dropout: Dropout
     ) -> AttentionInputs:
         """Return the inputs of cross-attention."""
-        cache = (layer.cache or {}).get("cross")
+        cache = layer.of_sublayer("cross")
         return AttentionInputs(
             mask=inputs.cross_mask,
             recorder=recorder.sublayer("cross"),

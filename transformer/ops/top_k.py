@@ -23,7 +23,8 @@ def top_k(x_BC: Float[Array, "B C"], k: int) -> tuple[Float[Array, "B k"], Int[A
     B, C = x_BC.shape
     chunks = math.ceil(C / CHUNK)
     if chunks <= 2 * k:
-        return tuple(jax.lax.top_k(x_BC, k))
+        value_Bk, index_Bk = jax.lax.top_k(x_BC, k)
+        return value_Bk, index_Bk
     padded_BC = jnp.pad(x_BC, [(0, 0), (0, chunks * CHUNK - C)], constant_values=-jnp.inf)
     chunk_BMK = padded_BC.reshape(B, chunks, CHUNK)
     _, chosen_Bk = jax.lax.top_k(jnp.max(chunk_BMK, axis=-1), k)
