@@ -7,8 +7,9 @@ import pytest
 from experiments.data.examples import Document, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.words import Words
-from experiments.runs.generation import answer_lines, answer_texts
-from experiments.runs.trained import TrainedExperiment, unknown_line
+from experiments.runs.answering import print_answers
+from experiments.runs.generation import predict, prepare
+from experiments.runs.trained import TrainedExperiment, Written, unknown_line
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import TaskSettings
@@ -22,9 +23,9 @@ TEXTS = [Document("the cat sat on a mat " * 9)] * 2
 class Answering(TrainedExperiment):
     """A run whose model answers every text with one word, and fills every gap with it."""
 
-    def answers(self, texts, decoding=None, seed=None):
+    def write(self, texts, request=None, numbers=None, done=None):
         count = 1 if self.experiment.task.mask_marker is None else 8
-        return [WORDS.encode(" ".join(["cat"] * count)) for _ in texts]
+        return [[Written(WORDS.encode(" ".join(["cat"] * count)), -1.0)] for _ in texts]
 
 
 def run_of(architecture: str, **config) -> TrainedExperiment:
@@ -34,6 +35,11 @@ def run_of(architecture: str, **config) -> TrainedExperiment:
     return Answering(
         SimpleNamespace(task=task, config=SimpleNamespace(model=model, decoding=DecodingConfig())), None, 0, None
     )
+
+
+def answer_texts(run, texts, given, seed):
+    """The text of the answer to each text."""
+    return [answer.text for answer in predict(run, texts, given, seed)]
 
 
 @pytest.mark.parametrize("prefix", [False, True])
@@ -52,10 +58,14 @@ def test_other_models_refuse_a_blank_text(architecture, config):
 
 
 def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsys):
+    def answer_lines(run, lines, given, seed):
+        print_answers(run, lines, prepare(run, lines, given, seed, lines=True))
+        return capsys.readouterr().out.splitlines()
+
     run = run_of("decoder_only")
     assert answer_lines(run, ["the", "", " ", "the cat"], {}, None) == ["the cat", "", "", "the cat cat"]
-    assert answer_lines(run, ["", " "], {}, None) == ["", ""]
-    assert not capsys.readouterr().err
+    print_answers(run, ["", " "], prepare(run, ["", " "], {}, None, lines=True))
+    assert capsys.readouterr() == ("\n\n", "")
     with pytest.raises(UserError, match="text 3 is far longer than anything in training"):
         answer_lines(run, ["the", "", "cat " * 999], {}, None)
     with pytest.raises(UserError, match="in text 3: the text has no gap to fill; got 'the'"):
