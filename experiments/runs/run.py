@@ -116,7 +116,7 @@ class Run:
         """Compute the scores on a split, each with its 95 % interval.
 
         Shares of answers and labels have Wilson's interval; means over tokens have one over texts (of language
-        modelling: over windows); BLEU has none, and then low and high are None.
+        modelling: over windows); BLEU and chrF have none: low and high are None.
 
         Args:
             split: "train", "validation" or "test"; None: test, or validation without one.

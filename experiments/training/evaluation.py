@@ -11,7 +11,7 @@ import numpy as np
 from experiments.data.examples import Pair
 from experiments.data.request_sizes import padded_count
 from experiments.tasks.task import Batch, Task
-from experiments.training.bleu import bleu
+from experiments.training.corpus_scores import CORPUS_SCORES, corpus_score
 from experiments.training.decoding import rules_of
 from experiments.training.update import token_sums
 from transformer import Model, ModelConfig
@@ -52,7 +52,7 @@ class Evaluation:
         self._classify = jax.jit(lambda params, batch: model.apply(params, batch)["class_logits"])
 
     def score(self, params: Any, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, float]:
-        """Compute the task's metrics: losses per label, weighted; exact match and BLEU of the generated answers.
+        """Compute the task's metrics: losses per label, weighted; exact match, BLEU and chrF of the generated answers.
 
         Args:
             answers: the result of `answers`, where it was computed before.
@@ -71,9 +71,9 @@ class Evaluation:
             return scores | self._own_scores(params, examples, None)
         answers = self.answers(params, examples) if answers is None else answers
         scores["exact_match"] = float(np.mean(self.matches(answers, examples)))
-        if "bleu" in self.task.metrics:
-            outputs = [self.task.decode(row) for row in answers]
-            scores["bleu"] = bleu(outputs, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
+        for name in (name for name in CORPUS_SCORES if name in self.task.metrics):
+            outputs, references = [self.task.decode(row) for row in answers], [pair.target for pair in examples]
+            scores[name] = corpus_score(name, outputs, references, self.task.settings.config.bleu)[0]
         return scores | self._own_scores(params, examples, answers)
 
     def _own_scores(self, params: Any, examples: Sequence, answers: np.ndarray | None) -> dict[str, float]:

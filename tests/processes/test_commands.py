@@ -45,7 +45,13 @@ TASKS = {
     "text_to_text": (
         "--config.data.source_path={source} --config.data.target_path={target} --config.task.bleu=13a"
         " --config.training.batch_tokens=200",
-        ["exact_match", "BLEU", "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp"],
+        [
+            "exact_match",
+            "BLEU",
+            "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp",
+            "chrF",
+            "nrefs:1|case:mixed|eff:yes|nc:6",
+        ],
         ".*\n",
     ),
 }
