@@ -238,6 +238,45 @@ def test_sampling_of_one_token_generates_what_greedy_does(written):
 def test_every_token_is_drawn_with_a_key_of_its_own(written):
     flat = written(Sampling(1e6))  # all tokens as likely: equal keys would draw equal ones
     assert len({tuple(column) for column in flat.T}) == STEPS
+    assert len({tuple(row) for row in flat}) == B
+
+
+class Own:
+    """A strategy with one key for all rows that it is given."""
+
+    random = True
+
+    def choose(self, logits_BV, key):
+        return jax.random.categorical(key, logits_BV / 2).astype(jnp.int32)
+
+
+@pytest.mark.parametrize("strategy", [Sampling(2.0, top_k=9), Own()], ids=["sampling", "own"])
+def test_an_example_with_a_key_of_its_own_draws_the_same_in_any_batch_and_at_any_place(strategy):
+    model, keys = tiny("decoder_only", position="rotary"), jax.vmap(jax.random.key)(jnp.array([5, 9, 2]))
+    prompt = {"target": batch()["target"][:, :3], "target_lengths": jnp.array([3, 1, 2])}
+
+    @jax.jit
+    def run(prompt, key):
+        return generate(model.model, model.params, prompt, steps=STEPS, end=None, strategy=strategy, key=key).tokens
+
+    together = np.asarray(run(prompt, keys))
+    for rows in ([2], [1], [1, 2, 0], [0, 2, 1, 1, 0]):
+        rows = np.array(rows)
+        found = run({name: x[rows] for name, x in prompt.items()}, keys[rows])
+        np.testing.assert_array_equal(found, together[rows])
+    of_one_key = run(prompt, jnp.stack([jax.random.fold_in(KEY, b) for b in range(B)]))
+    np.testing.assert_array_equal(run(prompt, KEY), of_one_key)
+    np.testing.assert_array_equal(run(prompt, jax.random.key_data(keys)), together)  # raw ones
+    assert (of_one_key != together).any()
+
+
+def test_another_number_of_keys_than_examples_is_refused():
+    model = tiny("decoder_only", position="rotary")
+    prompt = {"target": batch()["target"][:, :3], "target_lengths": jnp.array([3, 1, 2])}
+    says = r"another number of keys than examples; got 2 keys; expected one key, or 3: a key for each example"
+    for keys in (jax.random.split(KEY, 2), jax.random.key_data(jax.random.split(KEY, 2))):
+        with pytest.raises(UserError, match=says):
+            generate(model.model, model.params, prompt, steps=2, end=1, strategy=Sampling(), key=keys)
 
 
 def test_sampling_without_a_key_is_a_user_error():

@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.tiny import tiny
 from transformer.decoding import Sampling, generate
 from transformer.errors import UserError
-from transformer.ops.keys import as_key
+from transformer.ops.keys import as_key, as_keys
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, np.int64(7), np.uint16(7), np.array(7), jnp.array(7)])
@@ -38,6 +38,16 @@ def test_typed_and_raw_keys_are_the_same_key():
 def test_anything_else_is_refused_in_words(key, says):
     with pytest.raises(UserError, match=says):
         as_key(key)
+
+
+def test_a_key_for_each_example_is_typed_or_raw_and_seeds_are_no_keys():
+    keys = jax.random.split(jax.random.key(0), 3)
+    for given in (keys, jax.random.key_data(keys), np.asarray(jax.random.key_data(keys))):
+        assert (as_keys(given, 3) == keys).all()
+    for one in (7, jax.random.key(7), jax.random.PRNGKey(7)):
+        assert as_keys(one, 3) == jax.random.key(7)
+    with pytest.raises(UserError, match=r"got int64 of shape \(3,\).*Pass jax.vmap\(jax.random.key\)\(seeds\)"):
+        as_keys(np.arange(3), 3)
 
 
 def test_models_and_dropout_take_seeds_for_keys():

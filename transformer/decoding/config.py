@@ -24,7 +24,8 @@ class StrategyRow(Row):
 
     Attributes:
         make: makes the strategy, an object with `choose(logits_BV, key) -> token_B` and `random`, from the settings
-            that it reads, as keywords; a row with settings also takes `settings`.
+            that it reads, as keywords; a row with settings also takes `settings`. One that draws, whose `random` is
+            True, is given each example by itself (B = 1) with a key of its own, under `jax.vmap`.
         reads: the settings of section `decoding` that it reads.
     """
 

@@ -27,7 +27,7 @@ from transformer.models import compiled
 from transformer.models.batch import ENTRIES, known
 from transformer.models.build import Batch, Cache, Model, Params
 from transformer.models.entries import whole_numbers
-from transformer.ops.keys import as_key
+from transformer.ops.keys import as_keys
 
 
 class Loop(NamedTuple):
@@ -71,11 +71,14 @@ def generate(
         strategy: Greedy(), Sampling(...), Beam(...), or an object with `choose` and `random` of your own.
         rules: what may be written, such as RepetitionPenalty, NoRepeatNgram, MinLength, Allowed.
         padding: what stands after the end.
-        key: a key or a seed, for a strategy that draws; token i of the batch is a function of (key, i) and its logits.
+        key: for a strategy that draws: a key for each example, B, or one key or seed, of which example b has
+            `fold_in(key, b)`. Token i of an example is a function of the example's key, i and its logits, in whatever
+            batch it stands (of threefry keys, which are JAX's default).
 
     Raises:
-        UserError: no model, an end outside of the vocabulary, no strategy, one that draws without a key, no rule, more
-            beams than tokens, a constraint that nothing obeys, or what `model.start` raises.
+        UserError: no model, an end outside of the vocabulary, no strategy, one that draws without a key, another number
+            of keys than examples, no rule, more beams than tokens, a constraint that nothing obeys, or what
+            `model.start` raises.
 
     Returns:
         The tokens of each example, their number and log-probability; `padding` after the end token, and from where on
@@ -105,7 +108,7 @@ def generate(
     logits_BV, cache, _ = model.start(params, batch, steps=steps)
     plan = Plan(model, strategy, Rules(tuple(rules), int(steps)))
     read = {name: jnp.asarray(x) for name, x in cast(Batch, batch).items() if name in ENTRIES}
-    begun = Begun(params, read, logits_BV, cache, stop, None if key is None else as_key(key))
+    begun = Begun(params, read, logits_BV, cache, stop, None if key is None else as_keys(key, len(logits_BV)))
     if compiled.is_part_of_a_program(begun):
         return _written(plan, begun)
     if _is_kept(plan):
@@ -122,7 +125,10 @@ class Plan(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """The arrays that the program of a generation reads; `logits_BV` and `cache` are those of `start`."""
+    """The arrays that the program of a generation reads.
+
+    `logits_BV` and `cache` are those of `start`; `key` is one key, or a key for each example.
+    """
 
     params: Params
     batch: dict[str, Array]
@@ -154,12 +160,14 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
     """Choose the tokens of each example one after the other."""
     params, batch, logits_BV, cache, stop, key = begun
     B, steps = logits_BV.shape[0], rules.steps
+    key_B = key
+    if key is not None and key.ndim == 0:
+        key_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(B, dtype=jnp.int32))
 
     def write(loop: Loop, logits_BV: Array) -> Loop:
         """Choose the next token of each example that has not ended."""
-        drawn = None if key is None else jax.random.fold_in(key, loop.written)
         ruled_BV = rules.apply(logits_BV.astype(jnp.float32), loop.rules, loop.written)
-        chosen_B = strategy.choose(ruled_BV, drawn)
+        chosen_B = _choose(strategy, ruled_BV, key_B, loop.written)
         ended_B = loop.ended_B | jnp.isnan(jnp.max(logits_BV, axis=-1))
         chosen_B = jnp.where(ended_B, stop.padding, chosen_B)
         tokens_BT, lengths_B, scores_B = loop.found
@@ -181,6 +189,17 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
     first = Loop(0, jnp.zeros(B, jnp.int32), empty, jnp.zeros(B, bool), cache, rules.start(batch, B))
     first = write(first, logits_BV)._replace(written=jnp.ones((), jnp.int32))
     return jax.lax.while_loop(unfinished, advance, first).found
+
+
+def _choose(strategy: Any, logits_BV: Array, key_B: Array | None, index: Array | int) -> Array:
+    """Choose token `index` of each example; one that draws does so for each example by itself, with its own key."""
+    if key_B is None:
+        return cast(Array, strategy.choose(logits_BV, None))
+
+    def choose(logits_V: Array, key: Array) -> Array:
+        return cast(Array, strategy.choose(logits_V[None], jax.random.fold_in(key, index))[0])
+
+    return jax.vmap(choose)(logits_BV, key_B)
 
 
 def _log_probability(logits_BV: Array, token_B: Array) -> Array:

@@ -45,6 +45,31 @@ def as_key(key: ArrayLike) -> Array:
     )
 
 
+def as_keys(key: ArrayLike, count: int) -> Array:
+    """Return a typed key, or a typed key for each of `count` examples, B.
+
+    Args:
+        key: as for `as_key`, or B typed or raw keys.
+
+    Raises:
+        UserError: anything else, also another number of keys.
+
+    >>> as_keys(jax.random.split(jax.random.key(0), 3), count=3).shape
+    (3,)
+    """
+    shape, dtype = getattr(key, "shape", ()), getattr(key, "dtype", None)
+    typed = isinstance(key, Array) and len(shape) == 1 and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and not (dtype == jnp.uint32 and len(shape) == 2):
+        if len(shape) == 1 and jnp.issubdtype(dtype, jnp.integer) and dtype != jnp.uint32:
+            do = "Pass jax.vmap(jax.random.key)(seeds)."
+            raise problem("several seeds are no keys", got=describe(key), expected="one seed, or keys", do=do)
+        return as_key(key)
+    if shape[0] != count:
+        expected = f"one key, or {count}: a key for each example"
+        raise problem("another number of keys than examples", got=f"{shape[0]} keys", expected=expected)
+    return key if typed else jax.vmap(as_key)(jnp.asarray(key))
+
+
 def _of_seed(seed: Any) -> Array:
     """Return the key of a seed; one that is known must be in range."""
     if not isinstance(seed, jax.core.Tracer) and not 0 <= operator.index(seed) < SEEDS:
