@@ -7,7 +7,7 @@ from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import parse, run
 from experiments.cli.run_flags import DecodingFlags
 from experiments.cli.texts import read_texts
-from experiments.runs.answering import print_answers, refuse_output, write_answers
+from experiments.runs.answering import print_answer, print_answers, refuse_output, write_answers
 from experiments.runs.generation import prepare
 from experiments.runs.open_run import open_run
 from transformer.errors import problem
@@ -22,7 +22,8 @@ class GenerateFlags(DecodingFlags):
     gaps, each written <mask>; a classifier writes the likeliest labels. A blank line has a blank answer; --input=""
     lets a language model write from its start token.
 
-    Texts are padded to 16, 32, 64, ... tokens and answered 1, 4, 16, 64 or 256 at a time, so that few programs compile.
+    The answer to --input is printed token by token, unless a beam searches for it or it fills gaps. Texts are padded to
+    16, 32, 64, ... tokens and answered 1, 4, 16, 64 or 256 at a time, so that few programs compile.
     """
 
     input: str | None = setting(None, "text to answer; none: the lines of --file or of standard input")
@@ -49,11 +50,13 @@ def main(argv: Sequence[str]) -> None:
     opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, read_data=False, trust_code=flags.trust_code)
     texts, lines = read_texts(flags.input, flags.file), flags.input is None
     asked = prepare(opened, texts, flags.given, flags.seed, num_return=flags.num_return, lines=lines)
-    if flags.output is None:
-        print_answers(opened, texts, asked)
-    else:
+    if flags.output is not None:
         write_answers(opened, texts, asked, flags.output)
         print(f"answers: {flags.output}")
+    elif lines:
+        print_answers(opened, texts, asked)
+    else:
+        print_answer(opened, asked)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,14 @@ each object and each line stands in the place of its text, and a blank line has 
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.cli.terminal import terminal
+from experiments.data.tokenizers.tokens import REPLACEMENT
 from experiments.runs.generation import Answer, Label, Texts, answers
 from experiments.runs.open_run import labels_in_words
 from experiments.runs.trained import TrainedExperiment
@@ -44,6 +47,40 @@ def print_answers(run: TrainedExperiment, texts: Sequence[str], asked: Texts) ->
     """Print the answer to each text, or its likeliest labels, on a line of its own."""
     for found in answered(run, texts, asked):
         print(_line(found))
+
+
+def print_answer(run: TrainedExperiment, asked: Texts) -> None:
+    """Print the answer to one text, where it is written from its first token to its last as it comes."""
+    ((text,), (number,), request) = asked
+    tokens = run.stream(text, request, number)
+    if tokens is None:
+        print_answers(run, asked.texts, asked)
+        return
+    for piece in pieces(lambda ids: run.experiment.task.answer(text, np.array(ids, np.int32)), tokens):
+        print(piece, end="", flush=True)
+    print()
+
+
+def pieces(answer: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterator[str]:
+    """Yield the parts of an answer's text as its tokens come; together they are the whole text.
+
+    Characters of which a part is still missing are held back, as is all behind a text that was changed by its next
+    token, as some decoders do: the whole text then follows on a line of its own.
+
+    Args:
+        answer: the text that tokens stand for.
+    """
+    ids: list[int] = []
+    shown = answer(ids)
+    yield shown
+    for token in tokens:
+        ids.append(token)
+        text = answer(ids).rstrip(REPLACEMENT)
+        if text.startswith(shown) and text != shown:
+            yield text[len(shown) :]
+            shown = text
+    whole = answer(ids)
+    yield whole[len(shown) :] if whole.startswith(shown) else f"\n{whole}"
 
 
 def write_answers(run: TrainedExperiment, texts: Sequence[str], asked: Texts, path: str) -> None:

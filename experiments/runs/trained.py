@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,6 +114,16 @@ class TrainedExperiment:
             [Written(task.up_to_end(ids), float(score)) for ids, score in zip(*answers, strict=True)]
             for answers in zip(tokens, scores, strict=True)
         ]
+
+    def stream(self, text: str, request: Request = OWN, number: int = 0) -> Iterator[int] | None:
+        """Generate the answer to one text, a token at a time; None where it is not written from its first to its last.
+
+        Raises:
+            UserError: it cannot fit in the memory.
+        """
+        refuse_answers(self.experiment, (request.decoding or self.experiment.config.decoding).max_new_tokens, 1)
+        evaluation = self.evaluation(request)
+        return evaluation.stream(self.params, text, number) if evaluation.streams else None
 
     def check(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.examples import Pair
@@ -15,7 +16,7 @@ from experiments.training.corpus_scores import CORPUS_SCORES, corpus_score
 from experiments.training.decoding import rules_of
 from experiments.training.update import token_sums
 from transformer import Model, ModelConfig
-from transformer.decoding import DecodingConfig, Generated, generate
+from transformer.decoding import Beam, DecodingConfig, Generated, generate, stream
 
 BATCH_SIZE = 256
 """Most examples per batch; it changes speed and memory, but no result."""
@@ -45,10 +46,10 @@ class Evaluation:
         strategy, rules = decoding.chosen(), () if task.classes is not None else rules_of(decoding, task)
         if num_return is not None:
             strategy = dataclasses.replace(strategy, num_return=num_return)
-        self._random = strategy.random
-        self._generate = jax.jit(
-            functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy, rules=rules)
-        )
+        self._random, self._searches = strategy.random, isinstance(strategy, Beam)
+        given = {"steps": steps, "end": task.end, "strategy": strategy, "rules": rules}
+        self._generate = jax.jit(functools.partial(generate, model, **given))
+        self._stream = functools.partial(stream, model, **given)
         self._classify = jax.jit(lambda params, batch: model.apply(params, batch)["class_logits"])
 
     def score(self, params: Any, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, float]:
@@ -130,15 +131,31 @@ class Evaluation:
         make = functools.partial(self.task.prompts, steps=self._steps)
         parts, order = [], []
         for index, batch in self._in_batches(make, texts, self._steps, one_shape):
-            key = None
-            if self._random:
-                key = jax.random.fold_in(jax.random.key(self.seed), numbers_I[index[0]])
-            written = self._generate(params, batch, key=key)
+            written = self._generate(params, batch, key=self._keys(numbers_I[index], batch))
             parts.append([np.asarray(x)[: len(index)] for x in written])
             order.append(index)
             done(len(index))
         place = np.argsort(np.concatenate(order))
         return Generated(*(np.concatenate(arrays)[place] for arrays in zip(*parts, strict=True)))
+
+    @property
+    def streams(self) -> bool:
+        """True where an answer can be shown token by token: it is written from its first to its last."""
+        return self.task.classes is None and self.task.mask_marker is None and not self._searches
+
+    def stream(self, params: Any, text: str, number: int = 0) -> Iterator[int]:
+        """Generate the answer to one text, a token at a time; it is that of `generated`. For `number`, see there."""
+        make = functools.partial(self.task.prompts, steps=self._steps)
+        ((_, batch),) = self._in_batches(make, [text], self._steps, one_shape=False)
+        for token_B in self._stream(params, batch, key=self._keys(np.array([number]), batch)):
+            yield int(token_B[0])
+
+    def _keys(self, numbers: np.ndarray, batch: dict[str, np.ndarray]) -> jax.Array | None:
+        """Return the keys of the texts of a batch, by their numbers; None where nothing is drawn."""
+        if not self._random:
+            return None
+        numbers_B = np.pad(numbers, (0, len(next(iter(batch.values()))) - len(numbers)), mode="edge")
+        return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(self.seed), jnp.asarray(numbers_B, jnp.int32))
 
     def probabilities(
         self,

@@ -8,7 +8,7 @@ choose no token by itself have a search of their own (`beam`).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -90,6 +90,28 @@ def generate(
     >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).tokens.shape
     (2, 4)
     """
+    plan, begun = begin(model, params, batch, Asked(steps, end, strategy, rules, padding, key))
+    if compiled.is_part_of_a_program(begun):
+        return _written(plan, begun)
+    if is_kept(plan):
+        return _program(plan, begun)
+    return jax.jit(functools.partial(_written, plan))(begun)
+
+
+class Asked(NamedTuple):
+    """The arguments of `generate` behind the batch, unchecked."""
+
+    steps: Any
+    end: Any
+    strategy: Any
+    rules: Any
+    padding: Any
+    key: Any
+
+
+def begin(model: Any, params: Params, batch: Any, asked: Asked) -> tuple["Plan", "Begun"]:
+    """Check the arguments of `generate`, and read the prompts."""
+    steps, end, strategy, rules, padding, key = asked
     if not hasattr(model, "start") or not hasattr(model, "step"):
         do = "Write generate(model, params, batch, ...)."
         raise problem("not a model", got=describe(model), expected="the result of transformer.build", do=do)
@@ -109,11 +131,7 @@ def generate(
     plan = Plan(model, strategy, Rules(tuple(rules), int(steps)))
     read = {name: jnp.asarray(x) for name, x in cast(Batch, batch).items() if name in ENTRIES}
     begun = Begun(params, read, logits_BV, cache, stop, None if key is None else as_keys(key, len(logits_BV)))
-    if compiled.is_part_of_a_program(begun):
-        return _written(plan, begun)
-    if _is_kept(plan):
-        return _program(plan, begun)
-    return jax.jit(functools.partial(_written, plan))(begun)
+    return plan, begun
 
 
 class Plan(NamedTuple):
@@ -147,7 +165,7 @@ def _written(plan: Plan, begun: Begun) -> Generated:
 _program = jax.jit(_written, static_argnums=0)
 
 
-def _is_kept(plan: Plan) -> bool:
+def is_kept(plan: Plan) -> bool:
     """Return whether the program is kept between calls: no function may read what changes, and all can be hashed."""
     try:
         hash(plan)
@@ -158,6 +176,14 @@ def _is_kept(plan: Plan) -> bool:
 
 def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
     """Choose the tokens of each example one after the other."""
+    first, unfinished, advance = loop_of(model, strategy, rules, begun)
+    return jax.lax.while_loop(unfinished, advance, first).found
+
+
+def loop_of(
+    model: Model, strategy: Any, rules: Rules, begun: Begun
+) -> tuple[Loop, Callable[[Loop], Array], Callable[[Loop], Loop]]:
+    """Build the loop: its state after the first token, whether an example has not ended, and the next token."""
     params, batch, logits_BV, cache, stop, key = begun
     B, steps = logits_BV.shape[0], rules.steps
     key_B = key
@@ -188,7 +214,7 @@ def _loop(model: Model, strategy: Any, rules: Rules, begun: Begun) -> Generated:
     empty = Generated(jnp.full((B, steps), stop.padding, jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B, jnp.float32))
     first = Loop(0, jnp.zeros(B, jnp.int32), empty, jnp.zeros(B, bool), cache, rules.start(batch, B))
     first = write(first, logits_BV)._replace(written=jnp.ones((), jnp.int32))
-    return jax.lax.while_loop(unfinished, advance, first).found
+    return first, unfinished, advance
 
 
 def _choose(strategy: Any, logits_BV: Array, key_B: Array | None, index: Array | int) -> Array:

@@ -7,15 +7,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tokenizers as library
 from rich.console import Console
+from tokenizers import decoders, models
 
+from experiments.data.tokenizers.file import TokenizerFile
 from experiments.data.tokenizers.pair import TokenizerPair
+from experiments.data.tokenizers.table import TOKENIZERS
+from experiments.data.tokenizers.tokens import REPLACEMENT
 from experiments.data.tokenizers.words import Words
 from experiments.runs import answering
-from experiments.runs.answering import print_answers, refuse_output, write_answers
-from experiments.runs.generation import Texts
+from experiments.runs.answering import pieces, print_answer, print_answers, refuse_output, write_answers
+from experiments.runs.generation import Answer, Texts
 from experiments.runs.trained import Request, Written
 from experiments.training.progress import count_progress
+from tests.experiments.data.tokenizers.test_table import fitted
+from tests.fixtures.texts import CORPUS
 from transformer.errors import UserError
 
 WORDS = Words.fit(["one two three"] * 2)
@@ -121,3 +128,60 @@ def test_a_bar_counts_on_a_terminal_and_nothing_is_written_elsewhere():
     assert "texts 7/9" in shown(9, force_terminal=True)
     assert shown(1, force_terminal=True) == ""
     assert shown(9) == ""
+
+
+def decoders_of_files():
+    """Files whose decoders change what a token is written as by where it stands."""
+    words = {word: i for i, word in enumerate(["[U]", "the", "cat", "##s", "s", ".", "é", "no"])}
+    marked = {word: i for i, word in enumerate(["[U]", "\u2581the", "\u2581cat", "s", "\u2581", "."])}
+    files = {
+        "word pieces": (models.WordPiece(words, unk_token="[U]"), decoders.WordPiece()),
+        "words without a decoder": (models.WordLevel(words, unk_token="[U]"), None),
+        "marked spaces": (models.WordLevel(marked, unk_token="[U]"), decoders.Metaspace()),
+    }
+    for name, (model, decoder) in files.items():
+        made = library.Tokenizer(model)
+        if decoder is not None:
+            made.decoder = decoder
+        yield pytest.param(TokenizerFile(made.to_str()), id=name)
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [*(pytest.param(fitted(name), id=name) for name in TOKENIZERS), *decoders_of_files()]
+)
+def test_the_pieces_of_an_answer_are_its_text_and_no_part_of_a_character_is_shown(tokenizer):
+    random = np.random.default_rng(0)
+    rows = [tokenizer.encode(text) for text in CORPUS]
+    rows += [random.integers(0, tokenizer.size + 2, 9) for _ in range(60)]
+    for before in ([], tokenizer.encode("the cat").tolist()):
+        for row in rows:
+            shown = list(pieces(lambda ids, before=before: tokenizer.decode_after(before, ids), map(int, row)))
+            assert "".join(shown) == tokenizer.decode_after(before, row)
+            assert not any(REPLACEMENT in piece for piece in shown[:-1]) or REPLACEMENT in "".join(shown)
+    text = "日本 é"
+    whole = [piece for piece in pieces(fitted("bytes").decode, map(int, fitted("bytes").encode(text))) if piece]
+    assert whole == list(text)
+
+
+def test_a_text_that_its_next_token_changes_follows_whole_on_a_line_of_its_own():
+    written = {0: "", 1: "do", 2: "do n", 3: "don't", 4: "don't go"}
+    assert list(pieces(lambda ids: written[len(ids)], range(4))) == ["", "do", " n", "\ndon't go"]
+
+
+class Streaming(Echo):
+    """A run that streams its answer."""
+
+    def stream(self, text, request, number):
+        return map(int, WORDS.encode(text)) if request.seed is None else None
+
+
+def test_one_text_is_printed_token_by_token_and_as_a_line_where_it_cannot_be(monkeypatch):
+    printed = []
+    monkeypatch.setattr(answering, "print", lambda *parts, **how: printed.append((*parts, how)), raising=False)
+    monkeypatch.setattr(answering, "answered", lambda *given: [[Answer("whole", (), ())]])
+    print_answer(Streaming(), Texts(["two three"], [0], Request()))
+    flushed = {"end": "", "flush": True}
+    assert printed == [(part, flushed) for part in ("two three:", "two", " three", "")] + [({},)]
+    printed.clear()
+    print_answer(Streaming(), Texts(["two three"], [0], Request(seed=3)))
+    assert printed == [("whole", {})]

@@ -108,3 +108,23 @@ def test_done_counts_every_text_once_and_answers_stand_in_the_order_of_their_tex
     backwards = evaluation.generated(params, TEXTS[:20][::-1], done=counts.append)
     assert sum(counts) == 20
     np.testing.assert_array_equal(backwards.tokens[::-1], evaluation.generated(params, TEXTS[:20]).tokens)
+
+
+def test_what_a_text_draws_depends_on_its_number_alone_and_comes_token_by_token():
+    evaluation, params = evaluation_of("decoder_only", DecodingConfig("sampling"))
+    texts = ["abc"] * 7 + TEXTS[:4]
+    together = evaluation.generated(params, texts).tokens
+    assert len(np.unique(together[:7], axis=0)) > 3
+    for number in (0, 5, 8):
+        alone = evaluation.generated(params, [texts[number]], numbers=[number])
+        np.testing.assert_array_equal(alone.tokens[0], together[number])
+        streamed = list(evaluation.stream(params, texts[number], number))
+        assert streamed == alone.tokens[0, : alone.lengths[0]].tolist()
+    np.testing.assert_array_equal(evaluation.generated(params, texts, one_shape=True).tokens, together)
+    assert evaluation.streams
+
+
+def test_a_beam_a_classifier_and_a_text_with_gaps_stream_nothing():
+    assert not evaluation_of("decoder_only", DecodingConfig("beam"))[0].streams
+    assert not evaluation_of("decoder_only", name="classification")[0].streams
+    assert not evaluation_of("encoder_only", name="language_modelling", context=60)[0].streams
