@@ -71,8 +71,7 @@ def pieces(answer: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterato
         answer: the text that tokens stand for.
     """
     ids: list[int] = []
-    shown = answer(ids)
-    yield shown
+    shown = ""
     for token in tokens:
         ids.append(token)
         text = answer(ids).rstrip(REPLACEMENT)

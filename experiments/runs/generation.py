@@ -177,9 +177,14 @@ def with_decoding(run: TrainedExperiment, flags: Mapping[str, Any]) -> TrainedEx
     """Return the run with settings of decoding in place of its own.
 
     Raises:
-        UserError: as `decoding_config`.
+        UserError: as `decoding_config`; or a task whose scores are of no answers.
     """
     if not flags:
         return run
+    task = run.experiment.task
+    if task.classes is None and not task.generates:
+        name, got = next(iter(flags.items()))
+        what = f"--{name} is not read where task {str(task.settings.config.name)!r} is evaluated"
+        raise problem(what, got=got, expected="it only where answers are compared with targets", do="Leave it out.")
     config = dataclasses.replace(run.experiment.config, decoding=decoding_config(run, flags, None))
     return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, config=config))

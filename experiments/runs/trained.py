@@ -105,8 +105,8 @@ class TrainedExperiment:
         Raises:
             UserError: they cannot fit in the memory.
         """
-        steps, task = (request.decoding or self.experiment.config.decoding).max_new_tokens, self.experiment.task
-        refuse_answers(self.experiment, steps, len(texts))
+        task = self.experiment.task
+        refuse_answers(self.experiment, request.decoding or self.experiment.config.decoding, len(texts))
         found = self.evaluation(request).generated(self.params, texts, numbers=numbers, done=done)
         tokens = found.tokens.reshape(len(texts), -1, found.tokens.shape[-1])
         scores = found.scores.reshape(len(texts), -1)
@@ -121,7 +121,7 @@ class TrainedExperiment:
         Raises:
             UserError: it cannot fit in the memory.
         """
-        refuse_answers(self.experiment, (request.decoding or self.experiment.config.decoding).max_new_tokens, 1)
+        refuse_answers(self.experiment, request.decoding or self.experiment.config.decoding, 1)
         evaluation = self.evaluation(request)
         return evaluation.stream(self.params, text, number) if evaluation.streams else None
 

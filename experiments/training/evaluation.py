@@ -132,11 +132,13 @@ class Evaluation:
         parts, order = [], []
         for index, batch in self._in_batches(make, texts, self._steps, one_shape):
             written = self._generate(params, batch, key=self._keys(numbers_I[index], batch))
-            parts.append([np.asarray(x)[: len(index)] for x in written])
+            arrays = (written.tokens, written.lengths, written.scores)
+            parts.append([np.asarray(x)[: len(index)] for x in arrays])
             order.append(index)
             done(len(index))
         place = np.argsort(np.concatenate(order))
-        return Generated(*(np.concatenate(arrays)[place] for arrays in zip(*parts, strict=True)))
+        tokens, lengths, scores = (np.concatenate(pieces)[place] for pieces in zip(*parts, strict=True))
+        return Generated(tokens, lengths, scores)
 
     @property
     def streams(self) -> bool:

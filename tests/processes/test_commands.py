@@ -1,5 +1,6 @@
 """The commands on every kind of task: train, evaluate, generate, explore, bench, on files of the user."""
 
+import json
 import re
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def test_every_command_works_on_every_task_refuses_changed_data_and_answers_with
         drawn = []
     out = succeed(generate.main, [f"--workdir={workdir}", f"--file={texts}", *drawn], capsys)
     assert re.match(answer, out), out
+    lines = out.splitlines()
+    assert succeed(generate.main, [f"--workdir={workdir}", "--input=the cat", *drawn], capsys) == f"{lines[0]}\n"
+    stored = tmp_path / "answers.jsonl"
+    flags = [f"--workdir={workdir}", f"--file={texts}", *drawn, f"--output={stored}"]
+    assert succeed(generate.main, flags, capsys) == f"answers: {stored}\n"
+    objects = [json.loads(line) for line in stored.read_text().splitlines()]
+    assert [one["text"] for one in objects] == ["the cat", "the cat ?"]
+    found = [one.get("answer", one.get("label")) for one in objects]
+    assert all(line.startswith(part) for part, line in zip(found, lines, strict=True))
     picture = tmp_path / "attention.png"
     succeed(explore.main, [f"--workdir={workdir}", "--input=the cat", f"--output={picture}"], capsys)
     assert picture.stat().st_size > 1000

@@ -8,7 +8,7 @@ from experiments.data.examples import Document, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.words import Words
 from experiments.runs.answering import print_answers
-from experiments.runs.generation import predict, prepare
+from experiments.runs.generation import predict, prepare, with_decoding
 from experiments.runs.trained import TrainedExperiment, Written, unknown_line
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
@@ -79,6 +79,23 @@ def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsy
 def test_an_answer_that_is_far_too_long_is_named_as_what_to_lower():
     with pytest.raises(UserError, match=r"got 1000001 tokens with its answer; .* or write fewer new tokens"):
         answer_texts(run_of("decoder_only"), ["the"], {"max_new_tokens": 1_000_000}, None)
+
+
+def test_a_flag_of_decoding_is_refused_where_no_answers_are_scored():
+    with pytest.raises(UserError, match=r"--width is not read where task 'language_modelling' is evaluated; got 3"):
+        with_decoding(run_of("decoder_only"), {"width": 3})
+
+
+@pytest.mark.parametrize(
+    ("given", "num_return", "message"),
+    [
+        ({}, 2, "--num_return is not read by --strategy=greedy; got 2; expected it only with beam"),
+        ({"width": 3}, 4, "--num_return is more than the width of the beam; got 4; expected at most --width=3"),
+    ],
+)
+def test_more_answers_than_a_strategy_has_are_refused(given, num_return, message):
+    with pytest.raises(UserError, match=message):
+        prepare(run_of("decoder_only"), ["the"], given, None, num_return=num_return)
 
 
 def test_unknown_words_are_named_and_known_ones_never():
