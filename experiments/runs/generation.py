@@ -11,6 +11,7 @@ from experiments.runs.trained import Request, TrainedExperiment, print_warning
 from experiments.tasks.task import Task
 from transformer.decoding import STRATEGIES, Beam, DecodingConfig
 from transformer.errors import problem
+from transformer.nn.positions import POSITIONS
 
 
 class Answer(NamedTuple):
@@ -186,5 +187,11 @@ def with_decoding(run: TrainedExperiment, flags: Mapping[str, Any]) -> TrainedEx
         name, got = next(iter(flags.items()))
         what = f"--{name} is not read where task {str(task.settings.config.name)!r} is evaluated"
         raise problem(what, got=got, expected="it only where answers are compared with targets", do="Leave it out.")
-    config = dataclasses.replace(run.experiment.config, decoding=decoding_config(run, flags, None))
+    decoding, model = decoding_config(run, flags, None), run.experiment.config.model
+    longest = task.max_sequence_length(decoding.max_new_tokens)
+    if "max_new_tokens" in flags and POSITIONS.of(model, "position").is_bounded and longest > model.max_length:
+        what = "--max_new_tokens makes sequences longer than the model's table of learned positions"
+        got, expected = f"{flags['max_new_tokens']}, so up to {longest} tokens", f"at most {model.max_length} tokens"
+        raise problem(what, got=got, expected=expected, do="Lower it.")
+    config = dataclasses.replace(run.experiment.config, decoding=decoding)
     return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, config=config))

@@ -162,7 +162,7 @@ LOOKING = {
     "a constraint that needs more tokens": (
         generate,
         ["--input=1", r"--constraint=\d{9}", "--max_new_tokens=3"],
-        "a constraint needs longer answers than may be written; got 3 tokens; expected 10 or more",
+        "needs longer answers than may be written; got at most 3 tokens; expected 10 or more. Raise decoding.max_new",
     ),
     "a beam wider than the vocabulary": (
         evaluate,

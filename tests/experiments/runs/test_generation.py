@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.data.examples import Document, Splits
+from experiments.data.examples import Document, Pair, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.words import Words
 from experiments.runs.answering import print_answers
@@ -84,6 +84,18 @@ def test_an_answer_that_is_far_too_long_is_named_as_what_to_lower():
 def test_a_flag_of_decoding_is_refused_where_no_answers_are_scored():
     with pytest.raises(UserError, match=r"--width is not read where task 'language_modelling' is evaluated; got 3"):
         with_decoding(run_of("decoder_only"), {"width": 3})
+
+
+def test_answers_of_an_evaluation_that_the_table_of_positions_cannot_hold_are_refused():
+    pairs = [Pair("the cat", "a mat")] * 2
+    settings = TaskSettings(TaskConfig(), "decoder_only", batch_size=2)
+    task = build_task(settings, Splits(pairs, pairs, []), TokenizerPair.of(WORDS))
+    model = SimpleNamespace(max_length=9, position="learned")
+    config = SimpleNamespace(model=model, decoding=DecodingConfig())
+    run = Answering(SimpleNamespace(task=task, config=config), None, 0, None)
+    message = "learned positions; got 8, so up to 10 tokens; expected at most 9 tokens"
+    with pytest.raises(UserError, match=message):
+        with_decoding(run, {"max_new_tokens": 8})
 
 
 @pytest.mark.parametrize(
