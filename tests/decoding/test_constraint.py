@@ -1,5 +1,6 @@
 """Constraints: no answer breaks one, whatever the model, and one that is obeyed changes nothing."""
 
+import functools
 import itertools
 import re
 import sys
@@ -12,7 +13,7 @@ import pytest
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import randomised
 from transformer import build
-from transformer.decoding import Beam, Greedy, Sampling, any_of, generate, matching, only
+from transformer.decoding import Beam, Constraint, Greedy, Sampling, any_of, generate, matching, only
 from transformer.errors import UserError
 
 TEXTS = (None, None, None, "a", "b", "ab", "1", "12", " ")
@@ -69,24 +70,32 @@ def test_a_trie_accepts_its_answers_alone():
 def write(rules, strategy, params, keys):
     """The answers of many models under rules."""
 
-    def one(params, key):
-        key = key if strategy.random else None
-        return generate(MODEL, params, BATCH, steps=STEPS, end=END, strategy=strategy, rules=rules, key=key)
+    def one(params, key, first):
+        key, prompt = key if strategy.random else None, {"target": first[None, None], "target_lengths": jnp.array([1])}
+        return generate(MODEL, params, prompt, steps=STEPS, end=END, strategy=strategy, rules=rules, key=key)
 
-    return jax.jit(jax.vmap(one))(params, keys)
+    return jax.jit(jax.vmap(one))(params, keys, 1 + jnp.arange(len(keys)) % (V - 1))
 
 
+@functools.cache
 def many_params(models):
-    """Parameters of many random models, some of whose answers are long."""
-    made = [randomised(MODEL.parameter_shapes, seed) for seed in range(models)]
-    return jax.tree.map(lambda *x: 2 * jnp.stack(x), *made), jax.random.split(jax.random.key(0), models)
+    """Parameters of many random models, some of whose answers are long, and a key for each."""
+    random = np.random.default_rng(2)
+
+    def one(path, leaf):
+        last = path[-1].key
+        spread = {"scale": 0.3, "bias": 0.1, "table": 1.0}.get(last, 8**-0.5)
+        return jnp.asarray(2 * (random.normal(size=(models, *leaf.shape)) * spread + (last == "scale")), jnp.float32)
+
+    made = jax.tree_util.tree_map_with_path(one, MODEL.parameter_shapes)
+    return made, jax.random.split(jax.random.key(0), models)
 
 
 @pytest.mark.parametrize(
     ("strategy", "pattern"), [(Greedy(), 4), more(Greedy(), 2), more(Sampling(1.5), 2), (Beam(3), 2)]
 )
 def test_no_answer_breaks_its_constraint_and_a_greedy_one_that_obeys_is_unchanged(strategy, pattern):
-    arguments, pattern, obeyed = many_params(125), PATTERNS[pattern], 0  # 1,000 answers
+    arguments, pattern, obeyed = many_params(1000), PATTERNS[pattern], 0
     free = write((), strategy, *arguments)
     found = write((matching(pattern, TEXTS, END),), strategy, *arguments)
     for tokens, length, own, own_length in zip(
@@ -115,18 +124,33 @@ def test_tokens_alone_are_written():
         (lambda: matching("(", TEXTS, END), "cannot be read: .*expected a regular expression without look-around"),
         (lambda: matching("(?=a)b", TEXTS, END), "cannot be read|no tokens of the vocabulary"),
         (lambda: matching(r"(a)\1", TEXTS, END), "cannot be read"),
-        (lambda: matching("xyz", TEXTS, END), "no tokens of the vocabulary make a text that matches 'xyz'"),
+        (
+            lambda: matching("xyz", TEXTS, END),
+            "no tokens of the vocabulary make a text .*; got 'xyz'",
+        ),
         (lambda: any_of([], V, END), r"a constraint without an answer; got \[\]"),
         (lambda: any_of([[3], [99]], V, END), r"answers\[1\] of a constraint are none of the vocabulary; got \[99\]"),
         (
             lambda: only([], V, END),
             r"tokens of a constraint are none of the vocabulary; got \[\]; expected one or more",
         ),
+        (lambda: only([3], V, V), "the end of a constraint is outside of the vocabulary; got 9; expected 0 to 8"),
+        (lambda: any_of([[3]], V, -1), "the end of a constraint is outside of the vocabulary; got -1"),
+        (
+            lambda: Constraint(np.array([[0, 2], [-1, -1]]), np.array([True, False])),
+            "the table of a constraint leads to no state; got state 2; expected -1, or a state from 0 to 1",
+        ),
     ],
 )
 def test_a_constraint_that_nothing_obeys_or_that_does_not_parse_is_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_an_empty_pattern_lets_an_answer_end_at_once():
+    for end in (END, None):
+        assert accepted(matching("", TEXTS, end), (end,) if end is not None else ())
+        assert not accepted(matching("", TEXTS, end), (3,))
 
 
 def test_a_constraint_that_needs_more_tokens_than_there_are_steps_is_refused():

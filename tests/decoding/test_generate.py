@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, B, V, batch, tiny
-from transformer.decoding import Allowed, Greedy, generate, matching
+from transformer.decoding import Allowed, Beam, Greedy, NoRepeatNgram, Sampling, generate, matching
 from transformer.decoding.generate import _program
 from transformer.errors import UserError
 
@@ -148,6 +149,28 @@ def test_outside_of_jit_a_program_is_compiled_once_unless_a_function_may_have_ch
         last.append(write(Allowed(lambda tokens_BL, lengths_B, token=token: jnp.arange(V) == token)))
     assert _program._cache_size() == before
     assert [int(tokens[0, 0]) for tokens in last] == [3, 5]
+
+
+@pytest.mark.parametrize("strategy", [Greedy(), Sampling(2.0), Beam(3)], ids=lambda strategy: type(strategy).__name__)
+@pytest.mark.parametrize("architecture", core_of(ARCHITECTURES[1:], lambda name: name == "seq2seq"))
+def test_scores_are_the_log_probability_by_a_second_full_pass(architecture, strategy):
+    model, inputs = tiny(architecture, position="learned"), prompted(architecture)
+    run = jax.jit(
+        lambda params, inputs, end: generate(
+            model.model, params, inputs, steps=STEPS, end=end, strategy=strategy, rules=(NoRepeatNgram(2),), key=3
+        )
+    )
+    end = run(model.params, inputs, -1).tokens[0, 1]
+    found = jax.tree.map(np.asarray, run(model.params, inputs, end))
+    assert found.lengths.min() < STEPS
+    whole = np.zeros((B, 3 + STEPS), int)
+    for row, prompt, length, answer in zip(whole, np.asarray(inputs["target"]), PROMPTS, found.tokens, strict=True):
+        row[: length + STEPS] = [*prompt[:length], *answer]
+    full = model({**inputs, "target": jnp.array(whole), "target_lengths": jnp.array(PROMPTS + found.lengths)})
+    logs = jax.nn.log_softmax(full)
+    for b in range(B):
+        own = [logs[b, PROMPTS[b] - 1 + i, found.tokens[b, i]] for i in range(found.lengths[b])]
+        np.testing.assert_allclose(found.scores[b], sum(own), atol=1e-4)
 
 
 def test_an_answer_that_has_ended_keeps_its_score_whatever_the_padding():

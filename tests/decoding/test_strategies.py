@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from tests.fixtures.tiny import B, V, batch, tiny
 from transformer.decoding import DecodingConfig, Greedy, Sampling, generate
@@ -22,38 +23,56 @@ def softmax(x):
     return e / e.sum()
 
 
-def frequencies(strategy, row, draws=4000):
-    """Count how often each token is drawn from one row of logits."""
-    drawn = strategy.choose(jnp.broadcast_to(jnp.array(row), (draws, len(row))), KEY)
+DRAWS = 20_000
+
+
+def frequencies(strategy, row):
+    """Count how often each token is drawn from one row of logits, each time with a key of its own."""
+
+    def draw(key):
+        return strategy.choose(jnp.array(row)[None], key)[0]
+
+    drawn = jax.jit(jax.vmap(draw))(jax.random.split(KEY, DRAWS))
     return np.bincount(np.asarray(drawn), minlength=len(row))
 
 
-def chi_square(counts, probabilities):
-    """The statistic, over what has a probability, and its degrees of freedom."""
-    expected = counts.sum() * probabilities
-    kept = probabilities > 0
+def probability(counts, shares):
+    """The probability of counts at least as far from their shares (chi-square); none may be of what has no share."""
+    expected, kept = counts.sum() * shares, shares > 0
     assert counts[~kept].sum() == 0
-    return ((counts - expected)[kept] ** 2 / expected[kept]).sum(), kept.sum() - 1
-
-
-def assert_drawn_from(counts, probabilities):
-    statistic, degrees = chi_square(counts, probabilities)
-    assert statistic < degrees + 4 * np.sqrt(2 * degrees)
+    statistic = ((counts - expected)[kept] ** 2 / expected[kept]).sum()
+    return stats.chi2.sf(statistic, kept.sum() - 1)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_frequencies_are_those_of_the_softmax_over_the_temperature(temperature):
     row = logits(0, size=7)[0]
     counts = frequencies(Sampling(temperature), row)
-    assert_drawn_from(counts, softmax(row / temperature))
-    statistic, degrees = chi_square(counts, softmax(row / (1.4 * temperature)))
-    assert statistic > degrees + 8 * np.sqrt(2 * degrees)  # the bound can tell them apart
+    assert probability(counts, softmax(row / temperature)) > 0.01
+    assert probability(counts, softmax(row / (1.1 * temperature))) < 1e-6  # the bound can tell them apart
 
 
-def test_frequencies_of_what_is_kept_are_those_of_the_softmax_of_it():
-    row = logits(1, size=9)[0]
-    k3 = np.where(np.argsort(np.argsort(-row)) < 3, row, -np.inf)
-    assert_drawn_from(frequencies(Sampling(top_k=3), row), softmax(k3))
+def fewest(shares, p):
+    """The number of the first shares that hold p together."""
+    return 1 + int((np.cumsum(shares) < p).sum())
+
+
+@pytest.mark.parametrize(
+    ("cut", "kept"),
+    [
+        ({"top_k": 3}, lambda shares: 3),
+        ({"top_p": 0.8}, lambda shares: fewest(shares, 0.8)),
+        ({"min_p": 0.4}, lambda shares: int((shares >= 0.4 * shares[0]).sum())),
+        ({"top_k": 6, "top_p": 0.7, "temperature": 2.0}, lambda shares: fewest(shares[:6] / shares[:6].sum(), 0.7)),
+    ],
+)
+def test_what_is_drawn_is_of_the_set_that_is_kept_by_the_softmax_of_it(cut, kept):
+    given = logits(1, size=9)[0]
+    row = given / cut.get("temperature", 1.0)
+    size = kept(np.sort(softmax(row))[::-1])
+    assert 1 < size < 7
+    of_set = np.where(np.argsort(np.argsort(-row)) < size, row, -np.inf)  # the likeliest ones
+    assert probability(frequencies(Sampling(**cut), given), softmax(of_set)) > 0.01
 
 
 @settings(max_examples=50)
@@ -107,8 +126,9 @@ def test_the_limits_are_greedy(strategy):
 @pytest.mark.parametrize("cut", [{}, {"top_k": 2}, {"top_p": 0.9}])
 def test_temperatures_near_zero_approach_greedy(temperature, cut):
     x = jnp.array([[0.0, 3.0, 1.0, 2.0], [-100.0, -3.0, -10.0, -20.0], [-1e30, 1e30, 0.0, 0.0]])
-    for number in (temperature, jnp.array(temperature)):
-        np.testing.assert_array_equal(Sampling(number, **cut).choose(x, KEY), [1, 1, 1])
+    run = jax.jit(lambda number: Sampling(number, **cut).choose(x, KEY))  # some are 0 in float32
+    np.testing.assert_array_equal(Sampling(temperature, **cut).choose(x, KEY), [1, 1, 1])
+    np.testing.assert_array_equal(run(temperature), [1, 1, 1])
 
 
 def test_quotients_within_range_are_those_of_the_plain_division():
@@ -132,14 +152,17 @@ def test_the_ends_of_top_p_keep_the_likeliest_and_all():
         ("temperature", 0.0),
         ("temperature", -1.0),
         ("temperature", np.nan),
+        ("temperature", jnp.array(0.0)),
+        ("temperature", np.array(-1.0)),
         ("top_k", 0),
         ("top_p", 0.0),
         ("top_p", 1.5),
+        ("top_p", jnp.array(1.5)),
     ],
 )
 def test_a_number_outside_of_its_range_is_refused(name, number):
     with pytest.raises(UserError, match=f"{name} of sampling is out of range"):
-        Sampling(**{name: number})
+        unchecked(**{name: number})
 
 
 def unchecked(**values):
@@ -158,6 +181,7 @@ def unchecked(**values):
         ("temperature", "1"),
         ("temperature", True),
         ("temperature", 1j),
+        ("temperature", np.ones((3, 1))),
         ("top_k", "a"),
         ("top_k", 2.5),
         ("top_p", [0.5]),
@@ -228,6 +252,15 @@ def test_what_is_generated_is_a_function_of_the_key(written):
     assert (first != other).any()
     assert first.shape == (B, STEPS)
     assert ((first >= 0) & (first < V)).all()
+
+
+def test_tokens_of_many_examples_are_drawn_from_the_distribution_of_the_model():
+    model = tiny("decoder_only", position="rotary")
+    prompt = {"target": jnp.full((1, 2), 7), "target_lengths": jnp.array([2])}
+    many = jax.tree.map(lambda x: jnp.repeat(x, DRAWS, axis=0), prompt)
+    logits_BV = model.model.start(model.params, prompt, steps=1)[0]
+    drawn = generate(model.model, model.params, many, steps=1, end=None, strategy=Sampling(4.0), key=KEY).tokens[:, 0]
+    assert probability(np.bincount(drawn, minlength=V), softmax(np.asarray(logits_BV)[0] / 4.0)) > 0.01
 
 
 def test_sampling_of_one_token_generates_what_greedy_does(written):

@@ -1,5 +1,6 @@
 """Mistakes with the Python interface, each an error of four parts: what, got, expected, and what to do."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -14,11 +15,13 @@ import pytest
 from experiments import api
 from tests.fixtures.compared_runs import write
 from tests.fixtures.stored_run import make_run, pairs
-from transformer import Sampling, UserError, attend, build, generate, register
+from transformer import Beam, Sampling, UserError, any_of, attend, build, generate, matching, register
+from transformer.decoding import Allowed, MinLength
 
 SETTINGS = {"architecture": "decoder_only", "vocab_size": 11, "width": 8, "num_heads": 2, "num_layers": 1}
 MODEL = build(SETTINGS)
 PARAMS = MODEL.init(0)
+LEARNED = build({**SETTINGS, "position": "learned", "max_length": 6})
 CLASSIFIER = build({**SETTINGS, "class_head": {"classes": 3}})
 X = np.ones((2, 5), int)
 BATCH = {"target": X, "labels": X}
@@ -59,6 +62,22 @@ def apply(batch=None, **options):
 def fit(batches=BATCH, **options):
     """Fit the model for two steps, with an argument changed."""
     return api.fit(MODEL, batches, **{"steps": 2, "batch_size": 2, "progress": False, **options})
+
+
+@functools.cache
+def parameters(model):
+    return model.init(0)
+
+
+def written(model=MODEL, length=5, steps=2, **options):
+    """Write an answer to each of two prompts of a length."""
+    prompt = {"target": np.ones((2, length), int), "target_lengths": np.array([length, length - 2])}
+    return generate(model, parameters(model), prompt, steps=steps, **{"end": None, **options})
+
+
+def begin(model=MODEL, tokens=X, lengths=(5, 3), steps=2):
+    """Read two prompts."""
+    return model.start(parameters(model), {"target": tokens, "target_lengths": np.array(lengths)}, steps=steps)
 
 
 def replaced(by):
@@ -203,6 +222,101 @@ MISTAKES = {
         lambda: generate(CLASSIFIER, CLASSIFIER.init(0), {"target": X}, steps=2, end=None),
         ("a classifier writes no tokens", "classes 3", "a model without classes", "Read class_logits of apply."),
     ),
+    "generate: a prompt longer than the table of positions": (
+        lambda: written(LEARNED, length=7, steps=1),
+        ("the prompt is longer than the table", "7 tokens", "at most model.max_length = 6", "Set model.max_length"),
+    ),
+    "generate: more tokens than the table of positions leaves": (
+        lambda: written(LEARNED, steps=3),
+        (
+            "the prompt with the tokens to decode",
+            "5 tokens (with padding) and 3 steps",
+            "at most 2 steps",
+            "fewer steps",
+        ),
+    ),
+    "start: a prompt longer than the table of positions": (
+        lambda: begin(LEARNED, np.ones((2, 7), int)),
+        ("the prompt is longer than the table", "7 tokens", "at most model.max_length = 6", "Set model.max_length"),
+    ),
+    "start: more tokens than the table of positions leaves": (
+        lambda: begin(LEARNED, steps=3),
+        (
+            "the prompt with the tokens to decode",
+            "5 tokens (with padding) and 3 steps",
+            "at most 2 steps",
+            "fewer steps",
+        ),
+    ),
+    "generate: an empty prompt": (
+        lambda: written(length=2),
+        ("a prompt without a token", "0 at example 1", "1 token or more", "Begin with a start token."),
+    ),
+    "start: an id outside of the vocabulary": (
+        lambda: begin(tokens=X * 11),
+        (
+            "batch['target']: an id outside of its table",
+            "11 at example 0, position 0",
+            "0 to 10",
+            "Padding may hold any",
+        ),
+    ),
+    "step: a token outside of the vocabulary": (
+        lambda: MODEL.step(PARAMS, np.array([3, 11]), begin()[1]),
+        ("token_B: an id outside of its table", "11 at example 1", "0 to 10", ""),
+    ),
+    "generate: a beam wider than the vocabulary": (
+        lambda: written(strategy=Beam(12)),
+        ("a beam is wider than the vocabulary", "12", "at most 11 (model.vocab_size)", "Pass a smaller width."),
+    ),
+    "generate: a beam that captures": (
+        lambda: written(strategy=Beam(2), capture=(WEIGHTS,)),
+        ("a beam captures nothing", WEIGHTS, "another strategy", "Read the answers with apply(..., capture=...)."),
+    ),
+    "generate: a temperature of 0": (
+        lambda: written(strategy=Sampling(temperature=0.0), key=0),
+        ("temperature of sampling is out of range", "0.0", "a number above 0, at most 10^6", ""),
+    ),
+    "generate: a top_p above 1": (
+        lambda: written(strategy=Sampling(top_p=1.5), key=0),
+        ("top_p of sampling is out of range", "1.5", "a number above 0, at most 1", ""),
+    ),
+    "generate: seeds for keys": (
+        lambda: written(strategy=Sampling(), key=np.array([1, 2])),
+        ("several seeds are no keys", "int64 of shape (2,)", "one seed", "Pass jax.vmap(jax.random.key)(seeds)."),
+    ),
+    "generate: a minimum length before another end": (
+        lambda: written(rules=(MinLength(2, 99),)),
+        ("the end of MinLength is outside of the vocabulary", "99", "0 to 10 (model.vocab_size)", ""),
+    ),
+    "generate: a function of allowed tokens of another vocabulary": (
+        lambda: written(rules=(Allowed(lambda tokens_BL, lengths_B: np.ones(7, bool)),)),
+        ("what the function of Allowed returns does not fit", "bool of shape (7,)", "booleans B V = (2, 11)", ""),
+    ),
+    "generate: a constraint with too few steps": (
+        lambda: written(end=1, rules=(any_of([[3, 4, 5]], 11, 1),)),
+        ("a constraint needs longer answers than may be written", "2 tokens", "4 or more", "Give more steps."),
+    ),
+    "matching: a pattern that no token can make": (
+        lambda: matching("xyz", [None, "a", "b"], 0),
+        ("no tokens of the vocabulary make a text", "'xyz'", "the tokens that may be written", "Change the pattern"),
+    ),
+    "matching: a pattern that does not parse": (
+        lambda: matching("a(", [None, "a", "b"], 0),
+        ("the constraint 'a(' cannot be read: missing )", "", "a regular expression without look-around", ""),
+    ),
+    "matching: no pattern": (
+        lambda: matching(None, [None, "a", "b"], 0),
+        ("a constraint is a regular expression", "None", "a text", "Pass a text, or leave the constraint out."),
+    ),
+    "matching: an end outside of the vocabulary": (
+        lambda: matching("a", [None, "a", "b"], 3),
+        ("the end of a constraint is outside of the vocabulary", "3", "0 to 2, or None", ""),
+    ),
+    "any_of: tokens that are floats": (
+        lambda: any_of([[1.5]], 4, 1),
+        ("answers[0] of a constraint are none of the vocabulary", "[1.5]", "whole numbers from 0 to 3", ""),
+    ),
     "register: a name that is taken": (
         lambda: register("score", "dot", lambda query, key: query),
         ("score 'dot' is there already", "<lambda>", "a name beside dot, scaled_dot", "Choose another name."),
@@ -312,6 +426,14 @@ MISTAKES = {
 """Mistakes without a run."""
 
 OF_OTHER_TYPES = {
+    "generate: one rule without a tuple": (
+        lambda: written(rules=MinLength(2, 1)),
+        ("rules takes a tuple of rules", "MinLength(length=2, end=1)", "a tuple", "Write rules=(MinLength(...),)."),
+    ),
+    "generate: a constraint as a text": (
+        lambda: written(rules=r"\d+"),
+        ("rules takes a tuple of rules", r"'\\d+'", "a tuple", "Write rules=(matching(pattern, texts, end),)."),
+    ),
     "generate: a model by its name": (
         lambda: generate("gpt2", PARAMS, {"target": X}, steps=2, end=None),
         ("not a model", "'gpt2'", "the result of transformer.build", "Write generate(model, params, batch, ...)."),

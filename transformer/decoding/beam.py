@@ -19,6 +19,7 @@ from transformer.decoding.generated import Generated
 from transformer.decoding.rules import Rules, Stop
 from transformer.decoding.strategies import Beam
 from transformer.errors import problem
+from transformer.models.base import Replace
 from transformer.models.build import Model
 
 
@@ -64,11 +65,12 @@ class Search(NamedTuple):
     rules: Any
 
 
-def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
+def search(model: Model, beam: Beam, rules: Rules, begun: Any, replace: Replace | None = None) -> Generated:
     """Search for the best answers of each example.
 
     Args:
         begun: of `generate`.
+        replace: as for `model.step`.
 
     Raises:
         UserError: more beams than the vocabulary has tokens.
@@ -80,10 +82,11 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
     >>> transformer.generate(model, model.init(0), prompt, steps=2, end=2, strategy=beam).tokens.shape
     (2, 2, 2)
     """
-    params, batch, logits_BV, cache, stop, _ = begun
+    params, batch, logits_BV, cache, stop, *_ = begun
     (B, V), W, steps = logits_BV.shape, beam.width, rules.steps
     if W > V:
-        raise problem("a beam is wider than the vocabulary", got=W, expected=f"at most {V} (model.vocab_size)")
+        expected, do = f"at most {V} (model.vocab_size)", "Pass a smaller width."
+        raise problem("a beam is wider than the vocabulary", got=W, expected=expected, do=do)
     shared = getattr(model.module, "shared_cache", ())
     axes = rows.example_axes(lambda b: model.start(params, b, steps=steps)[1], batch, cache, shared)
     none = jnp.full((B, W), -jnp.inf, jnp.float32)
@@ -103,7 +106,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
         return _extended(found, logits_RV, beam, stop, rules, axes)
 
     def advance(found: Search) -> Search:
-        logits_RV, cache, _ = model.step(params, found.last_R, found.cache)
+        logits_RV, cache, _ = model.step(params, found.last_R, found.cache, replace=replace)
         return extend(found._replace(cache=cache), logits_RV)
 
     def unfinished(found: Search) -> Array:
@@ -113,7 +116,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any) -> Generated:
     ended = jax.lax.while_loop(unfinished, advance, one_token).ended
     unknown_B1 = jnp.isnan(jnp.max(logits_BV, axis=-1, keepdims=True))
     found = Generated(ended.tokens, ended.lengths, jnp.where(unknown_B1, jnp.nan, ended.logs))
-    return Generated(*(x[:, 0] if beam.num_return is None else x[:, : beam.num_return] for x in found))
+    return jax.tree.map(lambda x: x[:, 0] if beam.num_return is None else x[:, : beam.num_return], found)
 
 
 def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Rules, axes: Any) -> Search:

@@ -38,7 +38,7 @@ class Constraint:
         left: the least number of tokens that an answer in a state needs, S; computed.
 
     Raises:
-        UserError: no answer obeys it.
+        UserError: no answer obeys it, or the table leads to a state that it has not.
     """
 
     table: Int[np.ndarray, "S V"]
@@ -46,6 +46,10 @@ class Constraint:
     left: np.ndarray = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        states = len(self.table)
+        if self.table.size and not REFUSED <= self.table.min() <= self.table.max() < states:
+            got, expected = f"state {self.table.max()}", f"{REFUSED}, or a state from 0 to {states - 1}"
+            raise problem("the table of a constraint leads to no state", got=got, expected=expected)
         object.__setattr__(self, "left", _tokens_left(self.table, self.complete))
         if self.left[0] == ENDLESS:
             raise problem("a constraint that no answer obeys", got="no tokens lead to an answer that it allows")
@@ -147,6 +151,9 @@ def matching(
     except ImportError as error:
         what = "a constraint by a regular expression needs the package interegular"
         raise problem(what, got="none", do="Install it: pip install interegular") from error
+    if not isinstance(pattern, str):
+        do = "Pass a text, or leave the constraint out."
+        raise problem("a constraint is a regular expression", got=repr(pattern), expected="a text", do=do)
     try:
         re.compile(pattern)
         machine = interegular.parse_pattern(pattern).to_fsm().reduce()
@@ -156,14 +163,15 @@ def matching(
         raise problem(what, expected=expected) from error
     number = {state: i for i, state in enumerate(machine.states)}
     refused = len(number)  # a state beyond them, from which every symbol leads back to it
-    by_symbol = np.full((refused + 1, 1 + max(machine.alphabet.values())), refused, np.int32)
+    symbols = list(machine.alphabet.values())  # none in an empty pattern
+    by_symbol = np.full((refused + 1, 1 + max(symbols, default=0)), refused, np.int32)
     for state, following in machine.map.items():
         for symbol, other in following.items():
             by_symbol[number[state], symbol] = number[other]
 
     def after(state: np.ndarray, text: str) -> np.ndarray:
         for character in text:
-            state = by_symbol[state, machine.alphabet[character]]
+            state = by_symbol[state, machine.alphabet[character] if symbols else 0]
         return np.where(state == refused, REFUSED, state + 1)
 
     begin = np.array([number[machine.initial]])
@@ -178,14 +186,21 @@ def matching(
     try:
         return _with_end(table, complete, end)
     except UserError as error:
-        raise problem(f"no tokens of the vocabulary make a text that matches {shorten(repr(pattern))}") from error
+        if end is not None and not 0 <= end < len(texts):
+            raise
+        what = "no tokens of the vocabulary make a text that matches a constraint"
+        expected, do = "a text of the tokens that may be written", "Change the pattern, or its spaces and capitals."
+        raise problem(what, got=shorten(repr(pattern)), expected=expected, do=do) from error
 
 
 def _with_end(table: np.ndarray, complete: np.ndarray, end: int | None) -> Constraint:
     """Return a constraint whose complete answers end with the end token; the last state of the table is free for it."""
     if end is None:
         return Constraint(table, complete)
-    after = len(table) - 1
+    after, size = len(table) - 1, table.shape[1]
+    if not 0 <= end < size:
+        expected = f"0 to {size - 1}, or None where no token ends an answer"
+        raise problem("the end of a constraint is outside of the vocabulary", got=end, expected=expected)
     table[:, end] = np.where(complete, after, REFUSED)
     table[after] = REFUSED
     return Constraint(table, np.arange(len(table)) == after)
@@ -193,9 +208,10 @@ def _with_end(table: np.ndarray, complete: np.ndarray, end: int | None) -> Const
 
 def _tokens(what: str, tokens: Sequence[int], vocab_size: int) -> list[int]:
     """Return tokens, checked."""
-    found = [int(token) for token in np.asarray(tokens).reshape(-1)]
+    given = np.asarray(tokens).reshape(-1)
+    found = [int(token) for token in given] if np.issubdtype(given.dtype, np.integer) else []
     if not found or not all(0 <= token < vocab_size for token in found):
-        expected = f"one or more from 0 to {vocab_size - 1}"
+        expected = f"one or more whole numbers from 0 to {vocab_size - 1}"
         raise problem(
             f"{what} of a constraint are none of the vocabulary", got=shorten(repr(tokens)), expected=expected
         )

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from transformer.axes import describe
 from transformer.decoding.strategies import RANGES
 from transformer.errors import problem
 from transformer.schema import at_least
@@ -191,7 +192,14 @@ class Allowed(ReadsWritten):
     def apply(
         self, logits_BV: Float[Array, "B V"], state: Written, index: Array | int, steps: int
     ) -> Float[Array, "B V"]:
-        return jnp.where(self.function(state.tokens, state.lengths), logits_BV, -jnp.inf)
+        allowed = jnp.asarray(self.function(state.tokens, state.lengths))
+        if not _broadcasts(allowed.shape, logits_BV.shape):
+            what, expected = (
+                "what the function of Allowed returns does not fit",
+                f"booleans B V = {logits_BV.shape}, or V",
+            )
+            raise problem(what, got=describe(allowed), expected=expected)
+        return jnp.where(allowed, logits_BV, -jnp.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,12 +226,21 @@ class MinLength:
     def apply(
         self, logits_BV: Float[Array, "B V"], state: tuple[()], index: Array | int, steps: int
     ) -> Float[Array, "B V"]:
-        ends = jnp.asarray(self.end, jnp.int32).reshape(-1)
-        is_end_1V = jnp.any(_indices(logits_BV.shape[-1]) == ends[:, None], axis=0, keepdims=True)
+        ends, size = jnp.asarray(self.end, jnp.int32).reshape(-1), logits_BV.shape[-1]
+        given = self.end if isinstance(self.end, tuple) else (self.end,)
+        if not all(0 <= end < size for end in given if isinstance(end, int)):
+            what, expected = "the end of MinLength is outside of the vocabulary", f"0 to {size - 1} (model.vocab_size)"
+            raise problem(what, got=self.end, expected=expected)
+        is_end_1V = jnp.any(_indices(size) == ends[:, None], axis=0, keepdims=True)
         return jnp.where(is_end_1V & (index < self.length), -jnp.inf, logits_BV)
 
     def read(self, state: tuple[()], token_B: Array, index: Array | int) -> tuple[()]:
         return state
+
+
+def _broadcasts(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether an array of one shape can be broadcast to the other."""
+    return len(shape) <= len(other) and all(m in (1, n) for m, n in zip(reversed(shape), reversed(other), strict=False))
 
 
 def _indices(count: int) -> Int[Array, "1 count"]:

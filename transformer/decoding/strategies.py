@@ -58,7 +58,7 @@ class Kind(NamedTuple):
     Attributes:
         kinds: of its numbers, rows of `axes.KINDS`; none: integers and floats.
         optional: True where None stands for all tokens.
-        traced: True where it may be any array of numbers, traced too; False: one number that is known.
+        traced: True where the number may be traced; False: it must be known.
         expected: the type, in words.
     """
 
@@ -69,8 +69,8 @@ class Kind(NamedTuple):
 
     def holds(self, value: Any) -> bool:
         """Check that a value is of this type."""
-        known = not isinstance(value, jax.core.Tracer) and np.shape(value) == ()
-        return has_numbers(value, *self.kinds) and (known or self.traced)
+        known = not isinstance(value, jax.core.Tracer)
+        return has_numbers(value, *self.kinds) and np.shape(value) == () and (known or self.traced)
 
 
 KINDS = {
@@ -94,7 +94,7 @@ def _check(strategy: Any, name_of_strategy: str) -> None:
         if not kind.holds(value):
             what = f"{name} of {name_of_strategy} has the wrong type"
             raise problem(what, got=describe(value), expected=kind.expected)
-        expected = check(value) if isinstance(value, int | float | np.number) else None
+        expected = None if isinstance(value, jax.core.Tracer) else check(np.asarray(value).item())
         if expected is not None:
             raise problem(f"{name} of {name_of_strategy} is out of range", got=value, expected=expected)
 

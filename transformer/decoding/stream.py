@@ -70,13 +70,13 @@ def _tokens(plan: Plan, begun: Begun) -> Iterator[np.ndarray]:
 
 def _first(plan: Plan, begun: Begun) -> tuple[Loop, Array]:
     """Choose the first tokens; return whether there are more."""
-    loop, unfinished, _ = loop_of(plan.model, plan.strategy, plan.rules, begun)
+    loop, unfinished, _ = loop_of(plan, begun)
     return loop, unfinished(loop)
 
 
 def _following(plan: Plan, begun: Begun, loop: Loop) -> tuple[Loop, Array]:
     """Read the last tokens and choose the next; return whether there are more."""
-    _, unfinished, advance = loop_of(plan.model, plan.strategy, plan.rules, begun)
+    _, unfinished, advance = loop_of(plan, begun)
     loop = advance(loop)
     return loop, unfinished(loop)
 

@@ -79,7 +79,7 @@ class DecoderOnly(nn.Module):
         require_token_head(self.config)
         target_BT, lengths_B = require(batch, "target", "target_lengths")
         length = target_BT.shape[1] + steps
-        check_length(self.config, length - 1)
+        check_length(self.config, target_BT.shape[1], steps)
         empty = empty_cache(self.config, self.config.num_layers, target_BT.shape[0], length)
         x_BTD, blocks, captured = self.read(without(batch, "target_segments"), cache=empty)
         recorder = Recorder(self.request, "decoder")

@@ -17,7 +17,7 @@ from jax import Array
 
 from transformer.axes import check_shape
 from transformer.errors import problem
-from transformer.models.batch import known, real, require
+from transformer.models.batch import ENTRIES, known, real, require
 from transformer.models.config import ModelConfig
 from transformer.models.entries import whole_numbers
 from transformer.nn.module_rows import structure
@@ -124,7 +124,8 @@ def check(faults: Iterable[Fault], batch: Mapping[str, Any]) -> list[Fault]:
             at = tuple(int(i) for i in np.argwhere(fault.where)[0])
             place = ", ".join(f"{axis} {i}" for axis, i in zip(("example", "position"), at, strict=False))
             got = f"{np.asarray(batch[fault.entry])[at]} at {place}"
-            raise problem(f"batch[{fault.entry!r}]: {fault.what}", got=got, expected=fault.expected, do=fault.do)
+            name = f"batch[{fault.entry!r}]" if fault.entry in ENTRIES else fault.entry
+            raise problem(f"{name}: {fault.what}", got=got, expected=fault.expected, do=fault.do)
     return [fault for fault in faults if not known(fault.where)]
 
 

@@ -92,7 +92,7 @@ class Seq2Seq(EncoderDecoder):
         require_token_head(self.config)
         target_BT, lengths_B = require(batch, "target", "target_lengths")
         length = target_BT.shape[1] + steps
-        check_length(self.config, length - 1)
+        check_length(self.config, target_BT.shape[1], steps)
         memory_BSD, of_encoder = self.encode(batch)
         empty = empty_cache(self.config, self.config.num_decoder_layers, target_BT.shape[0], length)
         x_BTD, blocks, of_decoder = self.read(without(batch, "target_segments"), memory_BSD, cache=empty)

@@ -59,13 +59,23 @@ def longest_sequence(config: ModelSettings) -> int | None:
     return config.max_length if POSITIONS.of(config, "position").is_bounded else None
 
 
-def check_length(config: ModelSettings, length: int) -> None:
-    """Raise a UserError for a sequence that is longer than the table of learned positions (tokens)."""
-    longest = longest_sequence(config)
-    if longest is not None and length > longest:
-        raise problem(
-            "the sequence is longer than the table of learned positions",
-            got=f"{length} tokens",
-            expected=f"at most model.max_length = {longest}",
-            do="Set model.max_length higher, or model.position to one without a table.",
-        )
+def check_length(config: ModelSettings, length: int, steps: int | None = None) -> None:
+    """Raise a UserError for a sequence that is longer than the table of learned positions (tokens).
+
+    Args:
+        length: of the sequence, or of the prompts (with padding) from which decoding goes on.
+        steps: most tokens to decode, of which the last one is not read; None: none.
+    """
+    longest, what = longest_sequence(config), "the sequence is longer than the table of learned positions"
+    if longest is None or length + (steps or 1) - 1 <= longest:
+        return
+    expected, do = f"at most model.max_length = {longest}", "Set model.max_length higher, or model.position to one"
+    if steps is None or length > longest:
+        what = what if steps is None else what.replace("sequence", "prompt")
+        raise problem(what, got=f"{length} tokens", expected=expected, do=f"{do} without a table.")
+    raise problem(
+        "the prompt with the tokens to decode is longer than the table of learned positions",
+        got=f"{length} tokens (with padding) and {steps} steps",
+        expected=f"at most {longest - length + 1} steps (model.max_length = {longest})",
+        do=f"Pass fewer steps. {do} without a table.",
+    )

@@ -57,7 +57,8 @@ def as_keys(key: ArrayLike, count: int) -> Array:
     >>> as_keys(jax.random.split(jax.random.key(0), 3), count=3).shape
     (3,)
     """
-    shape, dtype = getattr(key, "shape", ()), getattr(key, "dtype", None)
+    shape: tuple[int, ...] = getattr(key, "shape", ())
+    dtype: Any = getattr(key, "dtype", type(key))
     typed = isinstance(key, Array) and len(shape) == 1 and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not typed and not (dtype == jnp.uint32 and len(shape) == 2):
         if len(shape) == 1 and jnp.issubdtype(dtype, jnp.integer) and dtype != jnp.uint32:
@@ -67,7 +68,8 @@ def as_keys(key: ArrayLike, count: int) -> Array:
     if shape[0] != count:
         expected = f"one key, or {count}: a key for each example"
         raise problem("another number of keys than examples", got=f"{shape[0]} keys", expected=expected)
-    return key if typed else jax.vmap(as_key)(jnp.asarray(key))
+    keys = jnp.asarray(key)
+    return keys if typed else jax.vmap(as_key)(keys)
 
 
 def _of_seed(seed: Any) -> Array:
