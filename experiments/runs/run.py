@@ -91,7 +91,7 @@ class Run:
                 absent: the run's.
 
         Returns:
-            For each text an Answer (text, tokens, ids) or a Label (label, probabilities).
+            For each text an Answer (text, tokens, ids, score) or a Label (label, probabilities).
 
         Raises:
             UserError: a text that the model cannot read, or a setting that is unknown or not read.
