@@ -58,16 +58,17 @@ def test_200_texts_one_at_a_time_compile_a_program_for_each_length_and_have_the_
 @pytest.mark.parametrize("strategy", core_of(["greedy", "beam"], lambda name: name == "greedy"))
 def test_texts_in_any_number_compile_a_program_for_each_length_and_number_of_few(strategy):
     evaluation, params = evaluation_of("decoder_only", DecodingConfig(strategy))
-    alone = evaluation.generated(params, TEXTS, one_shape=True)
+    texts = [text[:14] for text in TEXTS]  # of one padded length
+    alone = evaluation.generated(params, texts, one_shape=True)
     at, random = 0, np.random.default_rng(1)
-    while at < len(TEXTS):
+    while at < len(texts):
         count = int(random.integers(1, 30))
-        some = evaluation.generated(params, TEXTS[at : at + count])
+        some = evaluation.generated(params, texts[at : at + count])
         for name in ("tokens", "lengths"):
             np.testing.assert_array_equal(getattr(some, name), getattr(alone, name)[at : at + count])
         np.testing.assert_allclose(some.scores, alone.scores[at : at + count], rtol=1e-4)
         at += count
-    assert evaluation._generate._cache_size() - 1 <= len(lengths(LONGEST + 1)) * len(COUNTS[:4])
+    assert evaluation._generate._cache_size() - 1 <= len(COUNTS[:4])
 
 
 @pytest.mark.parametrize(
