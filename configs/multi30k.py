@@ -4,6 +4,7 @@ python -m experiments.train --config=configs/multi30k.py --workdir=runs/multi30k
     --config.data.source_path=train.en.gz --config.data.target_path=train.de.gz \
     --config.data.validation_path=val.en.gz,val.de.gz \
     --config.data.test_path=test_2016_flickr.en.gz,test_2016_flickr.de.gz
+python -m experiments.evaluate --workdir=runs/multi30k --strategy=beam --width=5    # BLEU and chrF with signatures
 
 4 + 4 layers of width 128, feed-forward 256, 4 heads, norms after the sublayers, all embeddings shared, joint BPE of
 10,000 merges, dropout 0.3, label smoothing 0.1, learning rate 5e-3 with 2,000 warm-up updates and inverse square root,

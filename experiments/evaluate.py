@@ -1,4 +1,4 @@
-"""The command that evaluates a trained model on a split: metrics, BLEU with its signature, confusions, mistakes."""
+"""The command that evaluates a trained model on a split: metrics, sacreBLEU's signatures, confusions, mistakes."""
 
 import dataclasses
 from collections.abc import Sequence

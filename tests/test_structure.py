@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MOST_PARAMETERS = 7
 """More than these belong together: a NamedTuple or a frozen dataclass."""
-PUBLIC = {"attend", "attention_weights", "generate"}
+PUBLIC = {"attend", "attention_weights", "generate", "stream"}
 """Functions on arrays that a reader calls by hand, with all options by name."""
 
 

@@ -76,8 +76,8 @@ def parse(
     Raises:
         UserError: an unknown or missing flag, a word that belongs to none, a flag without value.
     """
+    argv = import_named(argv)  # first: it may add rows to the tables that flags allow
     own = schema.settings(own_flags)
-    argv = import_named(argv)
     _answer_help(argv, own_flags, overridable, words)
     receiver = own.pop(words) if words is not None else None
     given: dict[str, str] = {}

@@ -13,6 +13,7 @@ from experiments.tasks.task import SHARE, TOKEN_UNITS, Metric, token_metrics
 ENDINGS: dict[str, Metric] = {
     "exact_match": Metric("max", "of answers", SHARE),
     "bleu": Metric("max", "BLEU", (0.0, 100.0)),
+    "chrf": Metric("max", "chrF", (0.0, 100.0)),
     "label_loss": Metric("min", "nats per label"),
     "label_accuracy": Metric("max", "of labels", SHARE),
     **token_metrics({key: f"masked_{key}" for key in TOKEN_UNITS}, "hidden token"),

@@ -18,6 +18,7 @@ from experiments.data.machine import size, too_large
 from experiments.training.evaluation import rows_of_evaluation
 from experiments.training.experiment import Experiment
 from transformer import ModelConfig
+from transformer.decoding import Beam, DecodingConfig
 from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import family, structure
 
@@ -55,10 +56,14 @@ def evaluation_memory(experiment: Experiment) -> Parts:
     return {"parameters": bytes_of(experiment.state_shapes.params), "activations": activations}
 
 
-def answers_memory(experiment: Experiment, steps: int, texts: int) -> Parts:
-    """Compute the memory that answers of `steps` tokens to so many texts need at least, by part."""
+def answers_memory(experiment: Experiment, steps: int, texts: int, beams: int = 1) -> Parts:
+    """Compute the memory that answers of `steps` tokens to so many texts need at least, by part.
+
+    Args:
+        beams: number of beginnings of each answer that are continued side by side.
+    """
     task, model = experiment.task, experiment.config.model
-    rows = min(rows_of_evaluation(model, task.max_sequence_length(steps), task.classes is not None), texts)
+    rows = min(rows_of_evaluation(model, task.max_sequence_length(steps), task.classes is not None), texts) * beams
     cache = 0
     if (like := family(model.architecture)) in ("decoder_only", "seq2seq"):
         layers = model.num_decoder_layers if like == "seq2seq" else model.num_layers
@@ -92,7 +97,7 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
     if needed > free:
         raise too_large("an evaluation", needed, free, f"Lower model.width or the length of sequences. {FORCE}")
     if experiment.task.generates:
-        refuse_answers(experiment, experiment.config.decoding.max_new_tokens, len(experiment.task.splits.validation))
+        refuse_answers(experiment, experiment.config.decoding, len(experiment.task.splits.validation))
 
 
 def lanes_memory(parts: Parts, lanes: int, computed: int) -> Parts:
@@ -101,8 +106,8 @@ def lanes_memory(parts: Parts, lanes: int, computed: int) -> Parts:
     return {name: (min(computed, lanes) if name in passing else lanes) * needed for name, needed in parts.items()}
 
 
-def refuse_answers(experiment: Experiment, steps: int | None, texts: int) -> None:
-    """Check that answers of `steps` tokens (None: the longest of training) to so many texts can fit in the memory.
+def refuse_answers(experiment: Experiment, decoding: DecodingConfig, texts: int) -> None:
+    """Check that answers to so many texts can fit in the memory.
 
     Raises:
         UserError: they cannot.
@@ -110,10 +115,11 @@ def refuse_answers(experiment: Experiment, steps: int | None, texts: int) -> Non
     free, task = available(jax.devices()[0]), experiment.task
     if free is None or task.classes is not None:
         return
-    steps = steps or task.max_answer_length
-    needed = sum(answers_memory(experiment, steps, texts).values())
+    steps, strategy = decoding.max_new_tokens or task.max_answer_length, decoding.chosen()
+    beams = strategy.width if isinstance(strategy, Beam) else 1
+    needed = sum(answers_memory(experiment, steps, texts, beams).values())
     if needed > free:
-        do = "Lower decoding.max_new_tokens (of generate: --max_new_tokens)."
+        do = "Lower decoding.max_new_tokens (of generate: --max_new_tokens), or the width of a beam."
         raise too_large(f"an answer of {steps:,} tokens", needed, free, do)
 
 

@@ -1,16 +1,17 @@
 """Answers of a trained model to texts of the user: an answer, a continuation, filled gaps, or labels."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.runs.open_run import labels_in_words
-from experiments.runs.trained import TrainedExperiment, print_warning
+from experiments.runs.trained import Request, TrainedExperiment, print_warning
 from experiments.tasks.task import Task
-from transformer.decoding import STRATEGIES, DecodingConfig
+from transformer.decoding import STRATEGIES, Beam, DecodingConfig
 from transformer.errors import problem
+from transformer.nn.positions import POSITIONS
 
 
 class Answer(NamedTuple):
@@ -22,6 +23,8 @@ class Answer(NamedTuple):
     """A label for each token that was generated, the end token included."""
     ids: tuple[int, ...]
     """The ids of these tokens."""
+    score: float = math.nan
+    """The log-probability of these tokens by the model (nats)."""
 
 
 class Label(NamedTuple):
@@ -33,24 +36,18 @@ class Label(NamedTuple):
     """Label -> its probability, the likeliest first."""
 
 
-def answer_lines(run: TrainedExperiment, lines: list[str], flags: Mapping[str, Any], seed: int | None) -> list[str]:
-    """Generate the answer to each line of a file; a blank line has a blank answer. For the arguments, see below."""
-    numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
-    answers = answer_texts(run, [lines[number - 1] for number in numbers], flags, seed, numbers)
-    by_number = dict(zip(numbers, answers, strict=True))
-    return [by_number.get(number, "") for number in range(1, len(lines) + 1)]
+class Texts(NamedTuple):
+    """Texts to answer, checked, with the settings of their answers; made by `prepare`.
 
+    Attributes:
+        texts: none of which is blank, unless the task answers a blank one.
+        numbers: index of each among all that were given, of which its draws are a function.
+        request: the settings.
+    """
 
-def answer_texts(
-    run: TrainedExperiment,
-    texts: list[str],
-    flags: Mapping[str, Any],
-    seed: int | None,
-    numbers: Sequence[int] | None = None,
-) -> list[str]:
-    """Generate the answer to each text, in words. For the arguments and errors, see `predict`."""
-    found = predict(run, texts, flags, seed, numbers=numbers)
-    return [answer.text if isinstance(answer, Answer) else labels_in_words(answer.probabilities) for answer in found]
+    texts: list[str]
+    numbers: list[int]
+    request: Request
 
 
 def predict(
@@ -59,34 +56,66 @@ def predict(
     given: Mapping[str, Any],
     seed: int | None,
     *,
-    numbers: Sequence[int] | None = None,
     warn: Callable[[str], None] = print_warning,
 ) -> list[Answer] | list[Label]:
-    """Generate the answer to each text, or its label.
+    """Generate the best answer to each text, or its label. For the arguments and errors, see `prepare`."""
+    found = answers(run, prepare(run, texts, given, seed, warn=warn))
+    return [answer if isinstance(answer, Label) else answer[0] for answer in found]
+
+
+def prepare(
+    run: TrainedExperiment,
+    texts: Sequence[str],
+    given: Mapping[str, Any],
+    seed: int | None,
+    *,
+    num_return: int | None = None,
+    lines: bool = False,
+    warn: Callable[[str], None] = print_warning,
+) -> Texts:
+    """Check texts, and the settings with which they are to be answered.
 
     Args:
         given: settings of decoding in place of the run's, name -> value.
         seed: seed of sampling; None: the run's.
-        numbers: number of each text, for messages; None: 1, 2, ...
+        num_return: number of answers to each text, the best first; None: the best one.
+        lines: whether the texts are lines of a file, of which blank ones are left out.
         warn: called with the line about what is read as unknown.
 
     Raises:
         UserError: a text that the model cannot read, or a setting that is not read.
     """
-    task, decoding = run.experiment.task, decoding_config(run, given, seed)
-    if not texts:
+    decoding = decoding_config(run, given, seed)
+    check_num_return(decoding, num_return, run.experiment.task.classes is not None)
+    numbers = [number for number, text in enumerate(texts) if text.strip() or not lines]
+    chosen = [texts[number] for number in numbers]
+    run.check(chosen, decoding.max_new_tokens, [number + 1 for number in numbers], warn)
+    return Texts(chosen, numbers, Request(decoding, seed, num_return))
+
+
+def answers(
+    run: TrainedExperiment, asked: Texts, done: Callable[[int], None] = lambda count: None
+) -> list[list[Answer]] | list[Label]:
+    """Generate the answers to each text, the best first, or its label.
+
+    Args:
+        done: called with the number of texts that were answered, after each batch.
+    """
+    task = run.experiment.task
+    if not asked.texts:
         return []
-    run.check(texts, decoding.max_new_tokens, numbers, warn)
     if task.classes is not None:
-        return [label_of(task.classes, row) for row in run.evaluation().probabilities(run.params, texts)]
-    rows = run.answers(texts, decoding, seed)
-    return [answer_of(task, text, ids) for text, ids in zip(texts, rows, strict=True)]
+        rows = run.evaluation().probabilities(run.params, asked.texts, one_shape=False, done=done)
+        return [label_of(task.classes, row) for row in rows]
+    found = run.write(asked.texts, asked.request, asked.numbers, done)
+    both = zip(asked.texts, found, strict=True)
+    return [[answer_of(task, text, *one) for one in written] for text, written in both]
 
 
-def answer_of(task: Task, text: str, ids: np.ndarray) -> Answer:
+def answer_of(task: Task, text: str, ids: np.ndarray, score: float) -> Answer:
     """Return the answer to a text from the tokens that were generated, up to and including the end token."""
     labels = task.token_labels(ids, task.tokenizers.target)
-    return Answer(task.answer(text, ids), tuple(labels), tuple(int(i) for i in ids))
+    return Answer(task.answer(text, ids), tuple(labels), tuple(int(i) for i in ids), score)
 
 
 def label_of(classes: Sequence[str], probabilities: np.ndarray) -> Label:
@@ -130,13 +159,39 @@ def decoding_config(run: TrainedExperiment, flags: Mapping[str, Any], seed: int 
     return decoding
 
 
+def check_num_return(decoding: DecodingConfig, num_return: int | None, is_classifier: bool) -> None:
+    """Raise a UserError for several answers by a strategy that has one, or for more than its width."""
+    if num_return is None:
+        return
+    if is_classifier:
+        what = "--num_return is not read by a classifier, which writes no text"
+        raise problem(what, got=num_return, do="Leave it out: --output has the probabilities of all labels.")
+    if not isinstance(decoding.chosen(), Beam):
+        what = f"--num_return is not read by --strategy={decoding.strategy}"
+        raise problem(what, got=num_return, expected="it only with beam", do="Leave it out, or give --strategy=beam.")
+    if num_return > decoding.width:
+        what = "--num_return is more than the width of the beam"
+        raise problem(what, got=num_return, expected=f"at most --width={decoding.width}", do="Raise --width.")
+
+
 def with_decoding(run: TrainedExperiment, flags: Mapping[str, Any]) -> TrainedExperiment:
     """Return the run with settings of decoding in place of its own.
 
     Raises:
-        UserError: as `decoding_config`.
+        UserError: as `decoding_config`; or a task whose scores are of no answers.
     """
     if not flags:
         return run
-    config = dataclasses.replace(run.experiment.config, decoding=decoding_config(run, flags, None))
+    task = run.experiment.task
+    if task.classes is None and not task.generates:
+        name, got = next(iter(flags.items()))
+        what = f"--{name} is not read where task {str(task.settings.config.name)!r} is evaluated"
+        raise problem(what, got=got, expected="it only where answers are compared with targets", do="Leave it out.")
+    decoding, model = decoding_config(run, flags, None), run.experiment.config.model
+    longest = task.max_sequence_length(decoding.max_new_tokens)
+    if "max_new_tokens" in flags and POSITIONS.of(model, "position").is_bounded and longest > model.max_length:
+        what = "--max_new_tokens makes sequences longer than the model's table of learned positions"
+        got, expected = f"{flags['max_new_tokens']}, so up to {longest} tokens", f"at most {model.max_length} tokens"
+        raise problem(what, got=got, expected=expected, do="Lower it.")
+    config = dataclasses.replace(run.experiment.config, decoding=decoding)
     return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, config=config))

@@ -189,7 +189,7 @@ def answer_text(run: TrainedExperiment, text: str) -> tuple[Any, str]:
     if task.classes is None:
         (ids,) = run.answers([text])
         return ids, task.answer(text, ids)
-    (probabilities,) = run.evaluation().probabilities(run.params, [text])
+    (probabilities,) = run.evaluation().probabilities(run.params, [text], one_shape=False)
     return np.zeros(0, np.int32), labels_in_words(dict(zip(task.classes, probabilities, strict=True)))
 
 

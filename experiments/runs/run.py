@@ -91,7 +91,7 @@ class Run:
                 absent: the run's.
 
         Returns:
-            For each text an Answer (text, tokens, ids) or a Label (label, probabilities).
+            For each text an Answer (text, tokens, ids, score) or a Label (label, probabilities).
 
         Raises:
             UserError: a text that the model cannot read, or a setting that is unknown or not read.
@@ -116,7 +116,7 @@ class Run:
         """Compute the scores on a split, each with its 95 % interval.
 
         Shares of answers and labels have Wilson's interval; means over tokens have one over texts (of language
-        modelling: over windows); BLEU has none, and then low and high are None.
+        modelling: over windows); BLEU and chrF have none: low and high are None.
 
         Args:
             split: "train", "validation" or "test"; None: test, or validation without one.

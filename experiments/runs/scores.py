@@ -1,4 +1,4 @@
-"""The scores of a trained model on a split, printed: the task's metrics, BLEU with its signature, and mistakes."""
+"""The scores of a trained model on a split, printed: the task's metrics, sacreBLEU's with signatures, and mistakes."""
 
 import lzma
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from experiments.data.examples import Document
 from experiments.runs.mistakes import print_answer_mistakes, print_label_mistakes
 from experiments.runs.scoring import held_out
 from experiments.runs.trained import TrainedExperiment
-from experiments.training.bleu import signature
+from experiments.training.corpus_scores import CORPUS_SCORES, signature
 from experiments.training.progress import print_line
 from experiments.training.tables import add, print_table, text_table
 from transformer.errors import problem
@@ -49,9 +49,10 @@ def print_scores(run: TrainedExperiment, split: str | None, most: int | None, mi
     if "causal_bits_per_byte" in scores:
         add(table, ["xz -9", f"{xz_bits_per_byte(examples):.4f} bits per byte of the same text"])
     print_table(console, table)
-    if "bleu" in scores:
-        settings = signature(task.settings.config.bleu)
-        print_line(console, f"BLEU {scores['bleu']:.2f}, sacreBLEU {settings}")
+    for name, row in CORPUS_SCORES.items():
+        if name in scores:
+            line = f"{row.title} {scores[name]:.2f}, sacreBLEU {signature(name, task.settings.config.bleu)}"
+            print_line(console, line)
     if answers is not None:
         print_answer_mistakes(console, evaluation, examples, answers, mistakes)
     if task.classes is not None:

@@ -37,7 +37,7 @@ def evaluate(run: TrainedExperiment, examples: Sequence) -> dict[str, Value]:
 
     Exact match and the accuracy of labels are shares of independent examples, with Wilson's interval. Losses, the
     accuracy of tokens, perplexity and bits per byte are means over tokens, whose interval is over texts (of language
-    modelling: over windows, as if neighbours were independent). BLEU has no interval.
+    modelling: over windows, as if neighbours were independent). BLEU and chrF have no interval.
     """
     task, evaluation = run.experiment.task, run.evaluation()
     answers = evaluation.answers(run.params, examples) if task.generates else None

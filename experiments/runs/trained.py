@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from experiments.costs.needed import refuse_answers
 from experiments.data.tokenizers.tokens import visible
@@ -25,6 +27,36 @@ def print_warning(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
+class Request(NamedTuple):
+    """Settings with which texts are answered.
+
+    Attributes:
+        decoding: settings of decoding; None: the run's.
+        seed: seed of sampling; None: the run's.
+        num_return: number of answers of a beam to each text, the best first; None: the best one.
+    """
+
+    decoding: DecodingConfig | None = None
+    seed: int | None = None
+    num_return: int | None = None
+
+
+OWN = Request()
+"""The run's own settings, and the best answer."""
+
+
+class Written(NamedTuple):
+    """An answer as a model writes it.
+
+    Attributes:
+        ids: token ids, up to and including the end token.
+        score: log-probability of these tokens by the model (nats).
+    """
+
+    ids: np.ndarray
+    score: float
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedExperiment:
     """An experiment with trained parameters (the average where there is one)."""
@@ -37,31 +69,61 @@ class TrainedExperiment:
     """The number of checkpoints that the parameters are the mean of."""
 
     @functools.cached_property
-    def _evaluations(self) -> dict[tuple[DecodingConfig, int], Evaluation]:
-        """The programs that are compiled, by their settings of decoding and the seed of sampling."""
+    def _evaluations(self) -> dict[Request, Evaluation]:
+        """The programs that are compiled."""
         return {}
 
-    def evaluation(self, decoding: DecodingConfig | None = None, seed: int | None = None) -> Evaluation:
+    def evaluation(self, request: Request = OWN) -> Evaluation:
         """Build the programs of scores and generation, with the run's own settings of decoding or with others.
 
         The same settings have the same programs, which compile once.
         """
         config, model, task = self.experiment.config, self.experiment.model, self.experiment.task
-        key = decoding or config.decoding, config.seed if seed is None else seed
-        if key not in self._evaluations:
-            self._evaluations[key] = Evaluation(model, task, *key)
-        return self._evaluations[key]
+        seed = config.seed if request.seed is None else request.seed
+        request = Request(request.decoding or config.decoding, seed, request.num_return)
+        if request not in self._evaluations:
+            self._evaluations[request] = Evaluation(model, task, *request)
+        return self._evaluations[request]
 
-    def answers(self, texts: list[str], decoding: DecodingConfig | None = None, seed: int | None = None) -> list[Any]:
-        """Generate the token ids of each answer, up to and including its end token.
+    def answers(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Generate the token ids of the best answer to each text, up to and including its end token.
 
         Raises:
             UserError: they cannot fit in the memory.
         """
-        steps = (decoding or self.experiment.config.decoding).max_new_tokens
-        refuse_answers(self.experiment, steps, len(texts))
-        rows = self.evaluation(decoding, seed).answers(self.params, texts)
-        return [self.experiment.task.up_to_end(row) for row in rows]
+        return [written[0].ids for written in self.write(texts)]
+
+    def write(
+        self,
+        texts: Sequence[str],
+        request: Request = OWN,
+        numbers: Sequence[int] | None = None,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> list[list[Written]]:
+        """Generate the answers to each text, the best first. For `numbers` and `done`, see `Evaluation.generated`.
+
+        Raises:
+            UserError: they cannot fit in the memory.
+        """
+        task = self.experiment.task
+        refuse_answers(self.experiment, request.decoding or self.experiment.config.decoding, len(texts))
+        found = self.evaluation(request).generated(self.params, texts, numbers=numbers, done=done)
+        tokens = found.tokens.reshape(len(texts), -1, found.tokens.shape[-1])
+        scores = found.scores.reshape(len(texts), -1)
+        return [
+            [Written(task.up_to_end(ids), float(score)) for ids, score in zip(*answers, strict=True)]
+            for answers in zip(tokens, scores, strict=True)
+        ]
+
+    def stream(self, text: str, request: Request = OWN, number: int = 0) -> Iterator[int] | None:
+        """Generate the answer to one text, a token at a time; None where it is not written from its first to its last.
+
+        Raises:
+            UserError: it cannot fit in the memory.
+        """
+        refuse_answers(self.experiment, request.decoding or self.experiment.config.decoding, 1)
+        evaluation = self.evaluation(request)
+        return evaluation.stream(self.params, text, number) if evaluation.streams else None
 
     def check(
         self,

@@ -20,7 +20,7 @@ from experiments.studies.frame.training import Trained, best_rate, number_of_par
 from experiments.studies.parts import pairs
 from experiments.studies.parts.ladder_claims import judge
 from experiments.studies.parts.rungs import ROWS, TRANSFORMER, of_size
-from experiments.training.bleu import bleu
+from experiments.training.corpus_scores import corpus_score
 from transformer import Model
 from transformer.errors import problem
 from transformer.schema import above, at_least, each, setting
@@ -160,7 +160,7 @@ def bleu_scores(model: Model, trained: Trained, held: pairs.Pairs, at: int) -> l
     for answers_NM in answers_RNM:
         diverged = np.isnan(answers_NM).any()
         texts = [] if diverged else pairs.decode_targets(held, answers_NM.astype(int))
-        found.append(float("nan") if diverged else bleu(texts, references, "13a")[0])
+        found.append(float("nan") if diverged else corpus_score("bleu", texts, references, "13a")[0])
     return found
 
 

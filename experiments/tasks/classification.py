@@ -19,6 +19,7 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Plan, make_buckets
 from experiments.data.examples import LABELS, Pair, Splits
 from experiments.data.ragged import Ragged
+from experiments.data.request_sizes import padded_length
 from experiments.data.stored_json import Fields
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.tokens import SpecialTokens
@@ -165,9 +166,9 @@ class Classification(Task):
             yield {**batch, "example_weights": weights}
 
     def questions(self, texts: Sequence[str], batch_size: int | None = None) -> Iterator[Batch]:
-        """Yield a user's own texts as the model reads them, in batches of one shape."""
+        """Yield a user's own texts as the model reads them, in batches of one shape, one of few (`request_sizes`)."""
         tokens = self.tokenizers.source.encode_all(list(texts))
-        longest = max(self.longest, 1 + int(tokens.lengths.max(initial=0)))
+        longest = padded_length(1 + int(tokens.lengths.max(initial=0)), self.longest, self.settings.limit)
         for rows, weights in self._rows(len(texts), batch_size):
             batch = self._batch([tokens[i] for i in rows], np.zeros(len(rows), np.int32), longest)
             yield {**batch, "example_weights": weights}

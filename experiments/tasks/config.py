@@ -143,7 +143,7 @@ class TaskConfig:
     )
     bleu: str = setting(
         "off",
-        "BLEU as a further score, with this tokenizer of sacreBLEU; off: no BLEU",
+        "BLEU, with this tokenizer of sacreBLEU, and chrF as further scores; off: neither",
         allowed=BLEU_TOKENIZERS,
         read_by=tasks("text_to_text"),
     )

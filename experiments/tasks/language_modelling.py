@@ -18,6 +18,7 @@ from jaxtyping import Int, Int32
 
 from experiments.data.batching import Batches, rows_of_batch
 from experiments.data.examples import TEXT, Document, Splits
+from experiments.data.request_sizes import padded_length
 from experiments.data.streams import Stream, Windows
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.collating import Example, collate
@@ -120,6 +121,10 @@ class LanguageModelling(Task):
     def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
         return max(len(tokens), self.max_answer_length)
 
+    def behind(self, answer_length: int) -> int:
+        """Count the tokens of an answer that the model reads behind its text, in the same sequence."""
+        return 0
+
     @property
     def training_size(self) -> int:
         return self.plan.windows_per_epoch
@@ -207,7 +212,7 @@ class LanguageModelling(Task):
         return [self.read_one(text) for text in texts]
 
     def prompts(self, texts: Sequence[str], batch_size: int | None = None, steps: int | None = None) -> Iterator[Batch]:
-        """Yield prompts in batches of one shape, the same for all up to half a window that fit with their answer.
+        """Yield prompts in batches of one shape, one of few (`request_sizes`).
 
         Raises:
             UserError: see `read`; a text with gaps that is longer than the answer.
@@ -221,10 +226,8 @@ class LanguageModelling(Task):
                 expected=f"at most {answer_length}, the least of task.context and decoding.max_new_tokens",
                 do="Shorten it.",
             )
-        padded = self.window_length
-        if self.mask_marker is None:  # the answer stands behind the text
-            padded -= max(self.max_answer_length, steps or 0)
-        padded = max(padded, longest)
+        most = None if self.settings.limit is None else self.settings.limit - self.behind(answer_length)
+        padded = padded_length(longest, self.window_length, most)
         for rows, weights in self._rows(len(texts), batch_size):
             framed = [self.prompt(tokens[i]) for i in rows]
             yield {**collate(framed, {"target": 1, self.side: padded}), "example_weights": weights}

@@ -41,7 +41,10 @@ class Causal(LanguageModelling):
         return max(self.settings.config.context // 2, 1)
 
     def sequence_length(self, tokens: Int[np.ndarray, "S"], answer_length: int) -> int:
-        return len(tokens) + answer_length - 1
+        return len(tokens) + self.behind(answer_length)
+
+    def behind(self, answer_length: int) -> int:
+        return answer_length - 1
 
     def make_batch(
         self, stream: Stream, rows: np.ndarray, rng: np.random.Generator, *, evaluating: bool = False

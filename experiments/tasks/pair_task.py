@@ -16,15 +16,13 @@ from jaxtyping import Int
 from experiments.data.batching import Batches, Bucket
 from experiments.data.examples import Splits
 from experiments.data.ragged import Ragged
+from experiments.data.request_sizes import padded_length
 from experiments.data.stored_json import Fields
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.tasks.collating import AttentionView, collate
 from experiments.tasks.framing import Frame
 from experiments.tasks.pairs import Ids, answer_note, cut_note, frame_of, prepare, truncated
 from experiments.tasks.task import A_LENGTH, Batch, Task, TaskSettings
-
-PROMPT_MULTIPLE = 8
-"""Multiple to which prompts beyond the longest of the data are padded (tokens), so that few programs compile."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +122,10 @@ class PairTask(Task):
         return collate(framed, {key: length for keys, length in axes for key in keys})
 
     def _prompts(self, sources: Ragged, batch_size: int | None, steps: int | None) -> Iterator[Batch]:
-        """Yield prompts for sources in batches of one shape, the same for sources up to the data's longest."""
-        longest, padded = int(sources.lengths.max(initial=0)), self.frame.longest_source
-        if longest > padded:
-            padded = -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE
+        """Yield prompts for sources in batches of one shape, one of few (`request_sizes`)."""
         most = self.frame.max_source_length(steps)
-        padded = padded if most is None else max(longest, min(padded, most))
+        longest = int(sources.lengths.max(initial=0)) + 1  # every layout adds a token to the source
+        padded = padded_length(longest, self.frame.longest_source + 1, None if most is None else most + 1) - 1
         shape = self.frame.prompt(np.zeros(padded, np.int32))
         lengths = {key: len(value) for key, value in shape.items() if not isinstance(value, int)}
         for rows, weights in self._rows(len(sources), batch_size):

@@ -2,8 +2,8 @@
 
     source  "vendredi 20 novembre 2026"    target  "2026-11-20"
 
-The scores are those of the loss, exact match (every token and the end token), and BLEU where `task.bleu` names a
-tokenizer of sacreBLEU.
+The scores are those of the loss, exact match (every token and the end token), and BLEU and chrF where `task.bleu` names
+a tokenizer of sacreBLEU.
 """
 
 import dataclasses
@@ -46,8 +46,9 @@ class TextToText(PairTask):
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """Scores with exact_match first: the end token counts, and every token before it."""
-        metric = Metric("max", "BLEU, see sacreBLEU's signature", (0.0, 100.0))
-        bleu = {"bleu": metric} if self.settings.config.bleu != "off" else {}
+        units = {"bleu": "BLEU, see sacreBLEU's signature", "chrf": "chrF, see sacreBLEU's signature"}
+        of_corpus = {name: Metric("max", unit, (0.0, 100.0)) for name, unit in units.items()}
+        bleu = of_corpus if self.settings.config.bleu != "off" else {}
         exact_match = Metric("max", "of answers", SHARE)
         return self.with_own({"exact_match": exact_match, **bleu, **token_metrics(NAMES)})
 

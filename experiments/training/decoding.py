@@ -13,8 +13,8 @@ def rules_of(decoding: DecodingConfig, task: Task) -> tuple[Rule, ...]:
     """Build the rules that a config names.
 
     Raises:
-        UserError: a constraint that cannot be read or that no tokens obey; a minimum length where no token ends an
-            answer.
+        UserError: a constraint that cannot be read, that no tokens obey, or only more than may be written; a minimum
+            length where no token ends an answer.
     """
     if task.end is None and decoding.min_new_tokens is not None:
         what = "decoding.min_new_tokens is not read where no token ends an answer"
@@ -26,7 +26,13 @@ def rules_of(decoding: DecodingConfig, task: Task) -> tuple[Rule, ...]:
     alone = [None if REPLACEMENT in (text := tokenizer.decode([token])) else text for token in range(task.vocab_size)]
     other = [token for token, text in enumerate(alone) if text and text.strip()][:1]  # any, to stand before
     first = texts_behind(tokenizer, other if task.continues else [], alone)
-    return (*rules, matching(decoding.constraint, texts_behind(tokenizer, other, alone), task.end, first))
+    constraint = matching(decoding.constraint, texts_behind(tokenizer, other, alone), task.end, first)
+    most, least = decoding.max_new_tokens or task.max_answer_length, int(constraint.left[0])
+    if least > most:
+        what = "decoding.constraint needs longer answers than may be written"
+        do = "Raise decoding.max_new_tokens (of generate and evaluate: --max_new_tokens)."
+        raise problem(what, got=f"at most {most} tokens", expected=f"{least} or more", do=do)
+    return (*rules, constraint)
 
 
 def texts_behind(tokenizer: Tokenizer, before: Sequence[int], alone: Sequence[str | None]) -> list[str | None]:

@@ -1,22 +1,25 @@
 """Scores of a model on held-out examples, and the answers that it generates."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.examples import Pair
-from experiments.tasks.task import Task
-from experiments.training.bleu import bleu
+from experiments.data.request_sizes import padded_count
+from experiments.tasks.task import Batch, Task
+from experiments.training.corpus_scores import CORPUS_SCORES, corpus_score
 from experiments.training.decoding import rules_of
 from experiments.training.update import token_sums
 from transformer import Model, ModelConfig
-from transformer.decoding import DecodingConfig, generate
+from transformer.decoding import Beam, DecodingConfig, Generated, generate, stream
 
 BATCH_SIZE = 256
-"""Examples per batch; it changes speed, memory and what sampling draws, but no other result."""
+"""Most examples per batch; it changes speed and memory, but no result."""
 
 LOGITS_BYTES = 1e9
 """Limit on the logits of a batch, which then has fewer examples."""
@@ -29,24 +32,28 @@ class Evaluation:
 
     Args:
         seed: of sampling.
+        num_return: number of answers of a beam to each text, the best first; None: the best one.
     """
 
-    def __init__(self, model: Model, task: Task, decoding: DecodingConfig, seed: int = 0):
+    def __init__(
+        self, model: Model, task: Task, decoding: DecodingConfig, seed: int = 0, num_return: int | None = None
+    ):
         self.task, self.seed = task, seed
         self._model = model.config
         self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
         self._sums_of_each = jax.jit(functools.partial(_sums_of_each, model))
         steps = self._steps = decoding.max_new_tokens or task.max_answer_length
         strategy, rules = decoding.chosen(), () if task.classes is not None else rules_of(decoding, task)
-        continue_ = functools.partial(generate, model, steps=steps, end=task.end, strategy=strategy, rules=rules)
-        if strategy.random:
-            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch, key=key).tokens)
-        else:
-            self._generate = jax.jit(lambda params, batch, key: continue_(params, batch).tokens)
+        if num_return is not None:
+            strategy = dataclasses.replace(strategy, num_return=num_return)
+        self._random, self._searches = strategy.random, isinstance(strategy, Beam)
+        given = {"steps": steps, "end": task.end, "strategy": strategy, "rules": rules}
+        self._generate = jax.jit(functools.partial(generate, model, **given))
+        self._stream = functools.partial(stream, model, **given)
         self._classify = jax.jit(lambda params, batch: model.apply(params, batch)["class_logits"])
 
     def score(self, params: Any, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, float]:
-        """Compute the task's metrics: losses per label, weighted; exact match and BLEU of the generated answers.
+        """Compute the task's metrics: losses per label, weighted; exact match, BLEU and chrF of the generated answers.
 
         Args:
             answers: the result of `answers`, where it was computed before.
@@ -65,9 +72,9 @@ class Evaluation:
             return scores | self._own_scores(params, examples, None)
         answers = self.answers(params, examples) if answers is None else answers
         scores["exact_match"] = float(np.mean(self.matches(answers, examples)))
-        if "bleu" in self.task.metrics:
-            outputs = [self.task.decode(row) for row in answers]
-            scores["bleu"] = bleu(outputs, [pair.target for pair in examples], self.task.settings.config.bleu)[0]
+        for name in (name for name in CORPUS_SCORES if name in self.task.metrics):
+            outputs, references = [self.task.decode(row) for row in answers], [pair.target for pair in examples]
+            scores[name] = corpus_score(name, outputs, references, self.task.settings.config.bleu)[0]
         return scores | self._own_scores(params, examples, answers)
 
     def _own_scores(self, params: Any, examples: Sequence, answers: np.ndarray | None) -> dict[str, float]:
@@ -99,38 +106,115 @@ class Evaluation:
         """Compare each answer with its example's target; True where they are equal."""
         return self.task.exact_match(answers, [pair.target for pair in pairs])
 
-    def answers(self, params: Any, texts: Sequence) -> np.ndarray:
-        """Generate an answer to each text or example: tokens, I M, padded with 0 after the end token."""
-        rows, longest = [], self._longest_read(texts, self.task.max_sequence_length(self._steps))
-        for i, batch in enumerate(self.task.prompts(texts, min(self.rows(longest), len(texts)), self._steps)):
-            key = jax.random.fold_in(jax.random.key(self.seed), i)
-            generated = np.asarray(self._generate(params, _arrays(batch), key))
-            rows.append(generated[batch["example_weights"] > 0])
-        return np.concatenate(rows)
+    def answers(self, params: Any, examples: Sequence) -> np.ndarray:
+        """Generate an answer to each example of a split: tokens, I M, padded with 0 after the end token."""
+        tokens: np.ndarray = self.generated(params, examples, one_shape=True).tokens
+        return tokens
 
-    def probabilities(self, params: Any, texts: Sequence[str]) -> np.ndarray:
-        """Compute the probability of each class for each text, I C."""
-        rows, longest, known = [], self._longest_read(texts, self.task.max_sequence_length()), len(self.task.classes)
-        for batch in self.task.questions(texts, min(self.rows(longest), len(texts))):
-            logits = np.asarray(self._classify(params, _arrays(batch)), np.float64)[:, :known]
+    def generated(
+        self,
+        params: Any,
+        texts: Sequence,
+        *,
+        numbers: Sequence[int] | None = None,
+        one_shape: bool = False,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> Generated:
+        """Generate an answer to each text or example, or several: tokens I M, or I n M, padded with 0 after the end.
+
+        Args:
+            numbers: number of each text, of which and of the seed its draws are a function; None: 0, 1, ...
+            one_shape: False where texts come in any number and length (`request_sizes`).
+            done: called with the number of texts that were answered, after each batch.
+        """
+        numbers_I = np.arange(len(texts)) if numbers is None else np.asarray(numbers)
+        make = functools.partial(self.task.prompts, steps=self._steps)
+        parts, order = [], []
+        for index, batch in self._in_batches(make, texts, self._steps, one_shape):
+            written = self._generate(params, batch, key=self._keys(numbers_I[index], batch))
+            arrays = (written.tokens, written.lengths, written.scores)
+            parts.append([np.asarray(x)[: len(index)] for x in arrays])
+            order.append(index)
+            done(len(index))
+        place = np.argsort(np.concatenate(order))
+        tokens, lengths, scores = (np.concatenate(pieces)[place] for pieces in zip(*parts, strict=True))
+        return Generated(tokens, lengths, scores)
+
+    @property
+    def streams(self) -> bool:
+        """True where an answer can be shown token by token: it is written from its first to its last."""
+        return self.task.classes is None and self.task.mask_marker is None and not self._searches
+
+    def stream(self, params: Any, text: str, number: int = 0) -> Iterator[int]:
+        """Generate the answer to one text, a token at a time; it is that of `generated`. For `number`, see there."""
+        make = functools.partial(self.task.prompts, steps=self._steps)
+        ((_, batch),) = self._in_batches(make, [text], self._steps, one_shape=False)
+        for token_B in self._stream(params, batch, key=self._keys(np.array([number]), batch)):
+            yield int(token_B[0])
+
+    def _keys(self, numbers: np.ndarray, batch: dict[str, np.ndarray]) -> jax.Array | None:
+        """Return the keys of the texts of a batch, by their numbers; None where nothing is drawn."""
+        if not self._random:
+            return None
+        numbers_B = np.pad(numbers, (0, len(next(iter(batch.values()))) - len(numbers)), mode="edge")
+        return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(self.seed), jnp.asarray(numbers_B, jnp.int32))
+
+    def probabilities(
+        self,
+        params: Any,
+        texts: Sequence[str],
+        *,
+        one_shape: bool = True,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> np.ndarray:
+        """Compute the probability of each class for each text, I C; for `one_shape` and `done`, see `generated`."""
+        known = len(self.task.classes)
+        rows = np.zeros((len(texts), known))
+        for index, batch in self._in_batches(self.task.questions, texts, None, one_shape):
+            logits = np.asarray(self._classify(params, batch), np.float64)[: len(index), :known]
             shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-            rows.append((shifted / shifted.sum(axis=1, keepdims=True))[batch["example_weights"] > 0])
-        return np.concatenate(rows)
+            rows[index] = shifted / shifted.sum(axis=1, keepdims=True)
+            done(len(index))
+        return rows
+
+    def _in_batches(
+        self, make: Callable[..., Iterator[Batch]], texts: Sequence, steps: int | None, one_shape: bool
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yield batches of texts of about the same length, each behind the indices of its texts; others fill it up.
+
+        Args:
+            make: (texts, batch size) -> batches in one shape.
+            steps: number of tokens that are written.
+        """
+        read = self.task.read([text.source if isinstance(text, Pair) else text for text in texts])
+        order = np.argsort([len(tokens) for tokens in read], kind="stable")
+        own = (tokens for tokens, text in zip(read, texts, strict=True) if isinstance(text, str))  # examples may be cut
+        longest = max((self.task.sequence_length(tokens, steps or 0) for tokens in own), default=0)
+        most = self.rows(max(self.task.max_sequence_length(steps), longest))
+        size = min(most, len(texts)) if one_shape else padded_count(len(texts), most)
+        parts = [order[first : first + size] for first in range(0, len(order), size)]
+        if one_shape:
+            batches = make([texts[i] for i in order], size)
+        else:
+            batches = (next(make(*_filled([texts[i] for i in part], most))) for part in parts)
+        for part, batch in zip(parts, batches, strict=True):
+            yield part, _arrays(batch)
 
     def rows(self, longest: int) -> int:
         """Choose the examples per batch for sequences of at most `longest` tokens."""
         return rows_of_evaluation(self._model, longest, self.task.classes is not None)
-
-    def _longest_read(self, texts: Sequence, least: int) -> int:
-        """Measure the longest sequence of a user's own texts, which may be longer than the data's."""
-        own = self.task.read([text for text in texts if isinstance(text, str)])
-        return max([least, *(self.task.sequence_length(tokens, self._steps) for tokens in own)])
 
 
 def rows_of_evaluation(config: ModelConfig, longest: int, is_classifier: bool) -> int:
     """Choose the examples per batch of a model for sequences of at most `longest` tokens."""
     last = config.width if is_classifier else config.vocab_size
     return int(min(max(LOGITS_BYTES // (4 * longest * last), 1), BATCH_SIZE))
+
+
+def _filled(texts: list[Any], most: int) -> tuple[list[Any], int]:
+    """Repeat the last text until the batch has one of few numbers of texts; return that too."""
+    size = padded_count(len(texts), most)
+    return texts + texts[-1:] * (size - len(texts)), size
 
 
 def _sums_of_each(model: Model, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:

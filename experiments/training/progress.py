@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.segment import Segment, Segments
 
@@ -138,6 +138,33 @@ def _lines(console: Console, every_seconds: float, clock: Callable[[], float]) -
             print_line(console, f"step {now.step}/{now.total_steps}  {now.summary()}")
 
     return show
+
+
+@contextlib.contextmanager
+def count_progress(total: int, done: int, unit: str, console: Console) -> Iterator[Callable[[int], None]]:
+    """Show how many of a number of things are done, as a bar that goes when the block ends; only on a terminal.
+
+    Args:
+        done: number of those that were done before.
+        unit: their name, in the plural.
+
+    Yields:
+        A function to be called with the number of those that were done since its last call.
+    """
+    if not console.is_terminal or total == 1:
+        yield lambda count: None
+        return
+    columns = (TextColumn(f"{unit} {{task.completed}}/{{task.total}}"), BarColumn(bar_width=20), "{task.fields[speed]}")
+    redirected = {"redirect_stdout": False, "redirect_stderr": False}  # the results themselves go there
+    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, **redirected) as bar:
+        task = bar.add_task("", total=total, completed=done, speed="compiling")
+
+        def advance(count: int) -> None:
+            bar.update(task, advance=count)
+            if speed := bar.tasks[task].speed:
+                bar.update(task, speed=f"{speed:,.1f} {unit}/s")
+
+        yield advance
 
 
 def print_paths(console: Console, paths: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, RECURRENT, B, tiny
 from transformer.decoding import Beam, Greedy, Sampling, generate
 from transformer.decoding.generate import _program
+from transformer.decoding.layout import unstacked
 from transformer.errors import UserError
 from transformer.models import sites
 
@@ -153,7 +154,9 @@ def test_nothing_is_carried_from_step_to_step_for_what_is_not_captured():
         program = jax.make_jaxpr(run)(model.params, inputs)
         return next(len(eqn.outvars) for eqn in program.eqns if eqn.primitive.name == "while")
 
-    cache = jax.eval_shape(lambda p, b: model.model.start(p, b, steps=STEPS)[1], model.params, inputs)
+    cache = jax.eval_shape(
+        lambda p, b: unstacked(model.model, model.model.start(p, b, steps=STEPS)[1]), model.params, inputs
+    )
     own = 6  # number, last tokens, tokens, lengths, scores, ended
     assert carried() == own + len(jax.tree.leaves(cache))
     assert carried(capture=("decoder.*.residual",)) == carried() + 1

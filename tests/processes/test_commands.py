@@ -1,5 +1,6 @@
 """The commands on every kind of task: train, evaluate, generate, explore, bench, on files of the user."""
 
+import json
 import re
 from pathlib import Path
 
@@ -45,7 +46,13 @@ TASKS = {
     "text_to_text": (
         "--config.data.source_path={source} --config.data.target_path={target} --config.task.bleu=13a"
         " --config.training.batch_tokens=200",
-        ["exact_match", "BLEU", "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp"],
+        [
+            "exact_match",
+            "BLEU",
+            "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp",
+            "chrF",
+            "nrefs:1|case:mixed|eff:yes|nc:6",
+        ],
         ".*\n",
     ),
 }
@@ -92,6 +99,15 @@ def test_every_command_works_on_every_task_refuses_changed_data_and_answers_with
         drawn = []
     out = succeed(generate.main, [f"--workdir={workdir}", f"--file={texts}", *drawn], capsys)
     assert re.match(answer, out), out
+    lines = out.splitlines()
+    assert succeed(generate.main, [f"--workdir={workdir}", "--input=the cat", *drawn], capsys) == f"{lines[0]}\n"
+    stored = tmp_path / "answers.jsonl"
+    flags = [f"--workdir={workdir}", f"--file={texts}", *drawn, f"--output={stored}"]
+    assert succeed(generate.main, flags, capsys) == f"answers: {stored}\n"
+    objects = [json.loads(line) for line in stored.read_text().splitlines()]
+    assert [one["text"] for one in objects] == ["the cat", "the cat ?"]
+    found = [one.get("answer", one.get("label")) for one in objects]
+    assert all(line.startswith(part) for part, line in zip(found, lines, strict=True))
     picture = tmp_path / "attention.png"
     succeed(explore.main, [f"--workdir={workdir}", "--input=the cat", f"--output={picture}"], capsys)
     assert picture.stat().st_size > 1000

@@ -6,6 +6,7 @@ from transformer.decoding.generate import generate
 from transformer.decoding.generated import Generated
 from transformer.decoding.rules import Allowed, MinLength, NoRepeatNgram, RepetitionPenalty
 from transformer.decoding.strategies import Beam, Greedy, Sampling
+from transformer.decoding.stream import stream
 
 __all__ = [
     "STRATEGIES",
@@ -24,4 +25,5 @@ __all__ = [
     "generate",
     "matching",
     "only",
+    "stream",
 ]

@@ -8,7 +8,7 @@ choose no token by itself have a search of their own (`beam`).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -99,6 +99,30 @@ def generate(
     >>> generate(model, model.init(jax.random.key(0)), prompt, steps=4, end=2).tokens.shape
     (2, 4)
     """
+    plan, begun = begin(model, params, batch, Asked(steps, end, strategy, rules, padding, key, capture, replace))
+    if compiled.is_part_of_a_program(begun):
+        return _written(plan, begun)
+    if is_kept(plan):
+        return _program(plan, begun)
+    return jax.jit(functools.partial(_written, plan))(begun)
+
+
+class Asked(NamedTuple):
+    """The arguments of `generate` behind the batch, unchecked."""
+
+    steps: Any
+    end: Any
+    strategy: Any
+    rules: Any
+    padding: Any
+    key: Any
+    capture: Any = ()
+    replace: Any = None
+
+
+def begin(model: Any, params: Params, batch: Any, asked: Asked) -> tuple["Plan", "Begun"]:
+    """Check the arguments of `generate`, and read the prompts."""
+    steps, end, strategy, rules, padding, key, capture, replace = asked
     if not hasattr(model, "start") or not hasattr(model, "step"):
         do = "Write generate(model, params, batch, ...)."
         raise problem("not a model", got=describe(model), expected="the result of transformer.build", do=do)
@@ -121,12 +145,7 @@ def generate(
     read = {name: jnp.asarray(x) for name, x in cast(Batch, batch).items() if name in ENTRIES}
     keys = None if key is None else as_keys(key, len(logits_BV))
     arrays = {name: jnp.asarray(own) for name, own in replace.items() if not callable(own)}
-    begun = Begun(params, read, logits_BV, cache, stop, keys, of_start, arrays)
-    if compiled.is_part_of_a_program(begun):
-        return _written(plan, begun)
-    if _is_kept(plan):
-        return _program(plan, begun)
-    return jax.jit(functools.partial(_written, plan))(begun)
+    return plan, Begun(params, read, logits_BV, cache, stop, keys, of_start, arrays)
 
 
 def _check_rules(rules: Any) -> None:
@@ -173,16 +192,20 @@ class Begun(NamedTuple):
 
 def _written(plan: Plan, begun: Begun) -> Generated:
     """Write the answers, the prompt being read."""
-    replace = {name: begun.arrays.get(name, function) for name, function in plan.replace}
     if isinstance(plan.strategy, Beam):
-        return beam.search(plan.model, plan.strategy, plan.rules, begun, replace)
-    return _loop(plan, begun, replace)
+        return beam.search(plan.model, plan.strategy, plan.rules, begun, _replaced(plan, begun))
+    return _loop(plan, begun)
+
+
+def _replaced(plan: Plan, begun: Begun) -> Replace:
+    """Return what replaces activations, the functions and the arrays."""
+    return {name: begun.arrays.get(name, function) for name, function in plan.replace}
 
 
 _program = jax.jit(_written, static_argnums=0)
 
 
-def _is_kept(plan: Plan) -> bool:
+def is_kept(plan: Plan) -> bool:
     """Return whether the program is kept between calls: no function may read what changes, and all can be hashed."""
     try:
         hash(plan)
@@ -192,18 +215,31 @@ def _is_kept(plan: Plan) -> bool:
     return not has_functions and not any(isinstance(rule, Allowed) for rule in plan.rules.rules)
 
 
-def _loop(plan: Plan, begun: Begun, replace: Replace) -> Generated:
+def _loop(plan: Plan, begun: Begun) -> Generated:
     """Choose the tokens of each example one after the other."""
+    laid_out = layout.lay_out(plan.model, begun.params)
+    first, unfinished, advance = loop_of(plan, begun._replace(params=laid_out))
+    found = jax.lax.while_loop(unfinished, advance, first).found
+    return found._replace(captured={**begun.captured, **found.captured})
+
+
+def loop_of(plan: Plan, begun: Begun) -> tuple[Loop, Callable[[Loop], Array], Callable[[Loop], Loop]]:
+    """Build the loop: its state after the first token, whether an example has not ended, and the next token.
+
+    Args:
+        begun: its parameters are laid out for many steps, or as they are.
+    """
     model, strategy, rules, capture, _ = plan
     params, batch, logits_BV, cache, stop, key, of_start, _ = begun
+    replace = _replaced(plan, begun)
     B, steps = logits_BV.shape[0], rules.steps
-    laid_out, cache = layout.lay_out(model, params), layout.unstacked(model, cache)
+    cache = layout.unstacked(model, cache)
     key_B = key
     if key is not None and key.ndim == 0:
         key_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(B, dtype=jnp.int32))
 
     def step(token_B: Array, cache: Cache) -> tuple[Array, Cache, Captured]:
-        return model.step(laid_out, token_B, cache, capture=capture, replace=replace)
+        return model.step(params, token_B, cache, capture=capture, replace=replace)
 
     def write(loop: Loop, logits_BV: Array, new: Captured) -> Loop:
         """Choose the next token of each example that has not ended."""
@@ -235,8 +271,7 @@ def _loop(plan: Plan, begun: Begun, replace: Replace) -> Generated:
         empty = empty._replace(captured=captured.empty(new, axes, steps))
     first = Loop(0, jnp.zeros(B, jnp.int32), empty, jnp.zeros(B, bool), cache, rules.start(batch, B))
     first = write(first, logits_BV, new)._replace(written=jnp.ones((), jnp.int32))
-    found = jax.lax.while_loop(unfinished, advance, first).found
-    return found._replace(captured={**of_start, **found.captured})
+    return first, unfinished, advance
 
 
 def _choose(strategy: Any, logits_BV: Array, key_B: Array | None, index: Array | int) -> Array:

@@ -7,10 +7,12 @@ import pytest
 from experiments.cli.flags import command_help, parse
 from experiments.cli.imports import import_words
 from experiments.data.sources.rows import FORMATS
+from experiments.generate import GenerateFlags
 from experiments.settings import find
 from experiments.train import TrainFlags
 from tests.fixtures.commands import error_of
 from tests.fixtures.own_module import NAME, own_module
+from transformer.decoding import STRATEGIES
 
 __all__ = ["own_module"]
 
@@ -24,6 +26,21 @@ def test_a_module_that_is_imported_registers_rows(words, own_module):
     assert overrides == [("data.files.format", "semicolons")]
     assert FORMATS.module_of("semicolons") == NAME
     assert "semicolons" in find("data.files.format").allowed
+
+
+def test_a_flag_of_the_command_itself_may_name_a_row_that_is_registered(own_module):
+    own_module.write_text(
+        "from transformer import register\n"
+        "class First:\n"
+        "    random = False\n"
+        "    choose = staticmethod(lambda logits_BV, key: logits_BV[:, 0].astype('int32'))\n"
+        "register('strategy', 'the_first', First)\n"
+    )
+    try:
+        flags, _ = parse(["--workdir=x", f"--import={NAME}", "--strategy=the_first"], GenerateFlags)
+    finally:
+        STRATEGIES.remove("the_first")
+    assert flags.given == {"strategy": "the_first"}
 
 
 def test_a_module_that_fails_is_one_line(own_module):

@@ -211,7 +211,7 @@ def test_endings_of_names_agree_with_the_tasks(path):
         object.__setattr__(task, field, value)
     for metric, row in task.metrics.items():
         assert metric_of(metric, {}).mode == row.mode
-        assert metric_of(metric, {}).unit == row.unit or metric == "bleu"
+        assert metric_of(metric, {}).unit == row.unit or metric in ("bleu", "chrf")
 
 
 def test_scores_from_outside_have_the_units_and_bounds_that_the_run_stored(capsys):

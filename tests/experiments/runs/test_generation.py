@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.data.examples import Document, Splits
+from experiments.data.examples import Document, Pair, Splits
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.words import Words
-from experiments.runs.generation import answer_lines, answer_texts
-from experiments.runs.trained import TrainedExperiment, unknown_line
+from experiments.runs.answering import print_answers
+from experiments.runs.generation import predict, prepare, with_decoding
+from experiments.runs.trained import TrainedExperiment, Written, unknown_line
 from experiments.tasks.build import build_task
 from experiments.tasks.config import TaskConfig
 from experiments.tasks.task import TaskSettings
@@ -22,9 +23,9 @@ TEXTS = [Document("the cat sat on a mat " * 9)] * 2
 class Answering(TrainedExperiment):
     """A run whose model answers every text with one word, and fills every gap with it."""
 
-    def answers(self, texts, decoding=None, seed=None):
+    def write(self, texts, request=None, numbers=None, done=None):
         count = 1 if self.experiment.task.mask_marker is None else 8
-        return [WORDS.encode(" ".join(["cat"] * count)) for _ in texts]
+        return [[Written(WORDS.encode(" ".join(["cat"] * count)), -1.0)] for _ in texts]
 
 
 def run_of(architecture: str, **config) -> TrainedExperiment:
@@ -34,6 +35,11 @@ def run_of(architecture: str, **config) -> TrainedExperiment:
     return Answering(
         SimpleNamespace(task=task, config=SimpleNamespace(model=model, decoding=DecodingConfig())), None, 0, None
     )
+
+
+def answer_texts(run, texts, given, seed):
+    """The text of the answer to each text."""
+    return [answer.text for answer in predict(run, texts, given, seed)]
 
 
 @pytest.mark.parametrize("prefix", [False, True])
@@ -52,10 +58,14 @@ def test_other_models_refuse_a_blank_text(architecture, config):
 
 
 def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsys):
+    def answer_lines(run, lines, given, seed):
+        print_answers(run, lines, prepare(run, lines, given, seed, lines=True))
+        return capsys.readouterr().out.splitlines()
+
     run = run_of("decoder_only")
     assert answer_lines(run, ["the", "", " ", "the cat"], {}, None) == ["the cat", "", "", "the cat cat"]
-    assert answer_lines(run, ["", " "], {}, None) == ["", ""]
-    assert not capsys.readouterr().err
+    print_answers(run, ["", " "], prepare(run, ["", " "], {}, None, lines=True))
+    assert capsys.readouterr() == ("\n\n", "")
     with pytest.raises(UserError, match="text 3 is far longer than anything in training"):
         answer_lines(run, ["the", "", "cat " * 999], {}, None)
     with pytest.raises(UserError, match="in text 3: the text has no gap to fill; got 'the'"):
@@ -69,6 +79,35 @@ def test_a_blank_line_has_a_blank_answer_and_the_others_keep_their_numbers(capsy
 def test_an_answer_that_is_far_too_long_is_named_as_what_to_lower():
     with pytest.raises(UserError, match=r"got 1000001 tokens with its answer; .* or write fewer new tokens"):
         answer_texts(run_of("decoder_only"), ["the"], {"max_new_tokens": 1_000_000}, None)
+
+
+def test_a_flag_of_decoding_is_refused_where_no_answers_are_scored():
+    with pytest.raises(UserError, match=r"--width is not read where task 'language_modelling' is evaluated; got 3"):
+        with_decoding(run_of("decoder_only"), {"width": 3})
+
+
+def test_answers_of_an_evaluation_that_the_table_of_positions_cannot_hold_are_refused():
+    pairs = [Pair("the cat", "a mat")] * 2
+    settings = TaskSettings(TaskConfig(), "decoder_only", batch_size=2)
+    task = build_task(settings, Splits(pairs, pairs, []), TokenizerPair.of(WORDS))
+    model = SimpleNamespace(max_length=9, position="learned")
+    config = SimpleNamespace(model=model, decoding=DecodingConfig())
+    run = Answering(SimpleNamespace(task=task, config=config), None, 0, None)
+    message = "learned positions; got 8, so up to 10 tokens; expected at most 9 tokens"
+    with pytest.raises(UserError, match=message):
+        with_decoding(run, {"max_new_tokens": 8})
+
+
+@pytest.mark.parametrize(
+    ("given", "num_return", "message"),
+    [
+        ({}, 2, "--num_return is not read by --strategy=greedy; got 2; expected it only with beam"),
+        ({"width": 3}, 4, "--num_return is more than the width of the beam; got 4; expected at most --width=3"),
+    ],
+)
+def test_more_answers_than_a_strategy_has_are_refused(given, num_return, message):
+    with pytest.raises(UserError, match=message):
+        prepare(run_of("decoder_only"), ["the"], given, None, num_return=num_return)
 
 
 def test_unknown_words_are_named_and_known_ones_never():
