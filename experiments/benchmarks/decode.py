@@ -9,7 +9,6 @@ take turns: each is timed once in a round, after one call that is not timed, in 
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import importlib.metadata
 import importlib.util
 import multiprocessing
@@ -21,10 +20,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import transformer
 from experiments.benchmarks import decode_peers
+from experiments.benchmarks.decode_cases import CASES, Case
 from experiments.cli.terminal import terminal
 from experiments.training.progress import devices_in_words
 from experiments.training.tables import final_table, print_table
@@ -33,55 +32,11 @@ from transformer.errors import counted
 
 OWN = "this library"
 
-Sizes = Mapping[str, int]
-"""Sizes of a model: vocab_size, width, num_heads, num_layers, feed_forward_width, max_length."""
-
-GPT2 = dict(vocab_size=50257, width=768, num_heads=12, num_layers=12, feed_forward_width=3072, max_length=1024)
-MARIAN = dict(vocab_size=32000, width=512, num_heads=8, num_layers=6, feed_forward_width=2048, max_length=512)
-
 SETTINGS: dict[str, dict[str, Any]] = {
     "gpt2": dict(architecture="decoder_only", position="learned", norm_placement="pre", activation="gelu_tanh"),
     "marian": dict(architecture="seq2seq", position="sinusoidal", norm_placement="post", activation="relu"),
 }
 """Model -> its settings beside its sizes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """What is timed.
-
-    Attributes:
-        model: "gpt2" or "marian".
-        sizes: of the model.
-        batch: B, number of examples.
-        read: number of tokens of each prompt, or of each source.
-        steps: number of new tokens of each answer.
-        width: hypotheses of a beam; 1: greedy.
-    """
-
-    model: str
-    sizes: Sizes
-    batch: int
-    read: int
-    steps: int
-    width: int = 1
-
-    def __str__(self) -> str:
-        strategy = "greedy" if self.width == 1 else f"beam {self.width}"
-        return f"{self.model}, {strategy}, batch {self.batch}, {self.read} tokens read, {self.steps} written"
-
-    def tokens(self) -> np.ndarray:
-        """Draw the prompts or the sources, B x `read`."""
-        drawn = np.random.default_rng(0).integers(2, self.sizes["vocab_size"] - 1, (self.batch, self.read))
-        return drawn.astype(np.int32)
-
-
-CASES = (
-    Case("gpt2", GPT2, batch=1, read=16, steps=64),
-    Case("gpt2", GPT2, batch=8, read=16, steps=64),
-    Case("marian", MARIAN, batch=16, read=24, steps=32),
-    Case("marian", MARIAN, batch=16, read=24, steps=32, width=4),
-)
 
 
 def print_decode_benchmark(*, peers: bool, rounds: int, cases: tuple[Case, ...] = CASES) -> None:

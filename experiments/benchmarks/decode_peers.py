@@ -6,10 +6,9 @@ Neither is needed by the package; both come with the extra `peers`.
 import os
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from experiments.benchmarks.decode import Case
+from experiments.benchmarks.decode_cases import Case
 
 Run = Callable[[], Any]
 
@@ -27,10 +26,10 @@ class Peer(NamedTuple):
     package: str
     versions: tuple[str, ...]
     models: tuple[str, ...]
-    make: Callable[["Case"], Run]
+    make: Callable[[Case], Run]
 
 
-def _torch_model(case: "Case") -> Any:
+def _torch_model(case: Case) -> Any:
     """Build the model in transformers, with random parameters and no end token."""
     import transformers  # type: ignore[import-not-found, unused-ignore]
 
@@ -76,7 +75,7 @@ def _torch_model(case: "Case") -> Any:
     return model.eval()
 
 
-def _torch(case: "Case") -> Run:
+def _torch(case: Case) -> Run:
     import torch  # type: ignore[import-not-found, unused-ignore]
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -96,7 +95,7 @@ def _torch(case: "Case") -> Run:
     return run
 
 
-def _ctranslate2(case: "Case") -> Run:
+def _ctranslate2(case: Case) -> Run:
     import ctranslate2  # type: ignore[import-not-found, unused-ignore]
     from ctranslate2.converters.transformers import MarianMTLoader  # type: ignore[import-not-found, unused-ignore]
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.fixtures.arrays import check_gradients, normal
 from transformer.ops import cache
-from transformer.ops.linear import embed, linear, logits, orthonormal, unembed
+from transformer.ops.linear import Kernel, embed, linear, logits, orthonormal, unembed
 
 X = normal(0, 2, 3, 5, 7)
 
@@ -72,3 +72,11 @@ def test_columns_that_are_nearly_alike_become_orthogonal_too():
 def test_orthonormal_calls_no_lapack_whose_threads_may_wait_for_each_other():
     assert "custom_call" not in jax.jit(jax.vmap(orthonormal)).lower(normal(0, 3, 4, 4)).as_text()
     assert "custom_call" in jax.jit(jnp.linalg.qr).lower(normal(0, 4, 4)).as_text()
+
+
+@pytest.mark.parametrize("rows", [1, 5, 70])
+def test_a_kernel_that_is_stored_as_outputs_by_inputs_gives_the_same_product(rows):
+    x, kernel, bias = normal(1, rows, 3, 4), normal(2, 3, 4, 6, 2), normal(3, 6, 2)
+    stored = Kernel(kernel.reshape(12, 12).T, kernel.shape)
+    expected = np.einsum("bnh,nhij->bij", *(np.asarray(a, np.float64) for a in (x, kernel))) + np.asarray(bias)
+    np.testing.assert_allclose(linear(x, stored, bias, inputs=2), expected, rtol=1e-5, atol=1e-5)
