@@ -1,7 +1,8 @@
 """Memory that a run needs at least, from shapes alone: nothing is computed, compiled or written.
 
     update      state + gradients + activations of a batch
-    evaluation  state + logits of a batch, and the cache of answers
+    evaluation  state + logits of a batch
+    answers     state + a copy of the decoder's parameters (`decoding.layout`) + the cache
 
 Of the activations, what no compiler leaves out is counted: the logits, and what the backward pass needs of each layer
 (with model.remat, its input alone): queries, keys, values, the weights of plain attention, the hidden feed-forward; of
@@ -19,6 +20,7 @@ from experiments.training.evaluation import rows_of_evaluation
 from experiments.training.experiment import Experiment
 from transformer import ModelConfig
 from transformer.decoding import Beam, DecodingConfig
+from transformer.decoding.layout import stepped_stack
 from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import family, structure
 
@@ -69,7 +71,10 @@ def answers_memory(experiment: Experiment, steps: int, texts: int, beams: int = 
         layers = model.num_decoder_layers if like == "seq2seq" else model.num_layers
         mixer = MIXERS.of(model, "mixer")
         cache = layers * bytes_of(jax.eval_shape(lambda: mixer.cache(model.as_settings, rows, steps)))
-    return {"parameters": bytes_of(experiment.state_shapes.params), "cache and tokens": cache + 4 * rows * steps}
+    params = experiment.state_shapes.params
+    stack = stepped_stack(experiment.model)
+    copied = 0 if stack is None else bytes_of([params[stack]["blocks"], params.get("head", {})])
+    return {"parameters": bytes_of(params) + copied, "cache and tokens": cache + 4 * rows * steps}
 
 
 def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
