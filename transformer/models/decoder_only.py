@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.models.batch import Batch, Tree, causal_mask, extent, require, without
-from transformer.nn.blocks import LayerCache, Stack, StackCache, StackInputs, empty_cache
+from transformer.nn.blocks import LayerCache, StackCache, StackInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding, check_length, longest_sequence
 from transformer.nn.heads import last, next_logits, output_head, predictions, require_token_head, token_table
@@ -18,6 +18,7 @@ from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
 from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
+from transformer.nn.stack import Stack, empty_cache
 from transformer.ops.scores import find
 
 
@@ -58,6 +59,7 @@ class DecoderOnly(nn.Module):
             positions=positions,
             dropout=dropout.fold_in(1),
             cache_index_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
+            new_lengths_B=None if cache is None else batch["target_lengths"],
         )
         x_BTD, new_cache, captured = self.decoder(x_BTD, inputs, cache)
         return x_BTD, new_cache, {**embedded, **captured}
@@ -85,7 +87,7 @@ class DecoderOnly(nn.Module):
         target_BT, lengths_B = require(batch, "target", "target_lengths")
         length = target_BT.shape[1] + steps
         check_length(self.config, target_BT.shape[1], steps)
-        empty = empty_cache(self.config, self.config.num_layers, target_BT.shape[0], length)
+        empty = empty_cache(self.config, self.config.num_layers, target_BT.shape[0], length, self.request)
         x_BTD, blocks, captured = self.read(without(batch, "target_segments"), cache=empty)
         recorder = Recorder(self.request, "decoder")
         logits_BV = next_logits(self.head, last(x_BTD, lengths_B), self.embedding(), recorder)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.models.batch import Batch, Tree, extent, require, visible
-from transformer.nn.blocks import Stack, StackInputs
+from transformer.nn.blocks import StackInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import Embedding
 from transformer.nn.heads import output_head, predictions, require_token_head, token_table
@@ -14,6 +14,7 @@ from transformer.nn.intermediates import Request
 from transformer.nn.positions import positions_of
 from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
+from transformer.nn.stack import Stack
 from transformer.ops.scores import find
 
 

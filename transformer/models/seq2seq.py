@@ -21,12 +21,13 @@ from transformer.models.batch import (
     without,
 )
 from transformer.models.encoder_decoder import EncoderDecoder
-from transformer.nn.blocks import LayerCache, Stack, StackCache, StackInputs, empty_cache
+from transformer.nn.blocks import LayerCache, StackCache, StackInputs
 from transformer.nn.dropout import Dropout
 from transformer.nn.embedding import check_length, longest_sequence
 from transformer.nn.heads import last, next_logits, predictions, require_token_head
 from transformer.nn.positions import positions_of
 from transformer.nn.recorder import Recorder
+from transformer.nn.stack import Stack, empty_cache
 from transformer.ops.scores import find
 
 
@@ -82,6 +83,7 @@ class Seq2Seq(EncoderDecoder):
             source_positions=source_positions(self.score, batch),
             cross_mask=cross_mask(batch),
             cache_index_B=None if cache is None else jnp.zeros_like(target_BT[:, 0]),
+            new_lengths_B=None if cache is None else batch["target_lengths"],
         )
         x_BTD, new_cache, captured = self.decoder(x_BTD, inputs, cache)
         return x_BTD, new_cache, {**embedded, **captured}
@@ -97,7 +99,7 @@ class Seq2Seq(EncoderDecoder):
         length = target_BT.shape[1] + steps
         check_length(self.config, target_BT.shape[1], steps)
         memory_BSD, of_encoder = self.encode(batch)
-        empty = empty_cache(self.config, self.config.num_decoder_layers, target_BT.shape[0], length)
+        empty = empty_cache(self.config, self.config.num_decoder_layers, target_BT.shape[0], length, self.request)
         x_BTD, blocks, of_decoder = self.read(without(batch, "target_segments"), memory_BSD, cache=empty)
         recorder = Recorder(self.request, "decoder")
         logits_BV = next_logits(self.head, last(x_BTD, lengths_B), self.target_table(), recorder)

@@ -22,7 +22,8 @@ from transformer.nn.positions import POSITIONS
 from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.ops import attend as attention
-from transformer.ops.cache import write
+from transformer.ops import masks
+from transformer.ops.cache import ring_of, write
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions, scaled_base
@@ -53,6 +54,8 @@ class AttentionInputs(NamedTuple):
         cache: earlier keys and values; None: there are none.
         cache_index_B: row of the cache in which the first new key is written; None: the cache is read as it is.
         causal: True in a stack that looks back.
+        new_lengths_B: number of new tokens of each example, where all of a prompt are read at once; None: one token.
+        key_index_BS: index of the token in each row of the cache, where it is a ring; None: that of the row.
     """
 
     mask: Mask
@@ -65,6 +68,8 @@ class AttentionInputs(NamedTuple):
     cache: Cache | None = None
     cache_index_B: Array | None = None
     causal: bool = False
+    new_lengths_B: Array | None = None
+    key_index_BS: Array | None = None
 
 
 class Scoring(NamedTuple):
@@ -104,11 +109,14 @@ class Attention(nn.Module):
             source_BSD: None reads the keys and values in `inputs.cache`.
 
         Returns:
-            The output, B T D, and the cache with the keys and values that were read.
+            The output, B T D, and the cache after the source.
         """
         query_BTNH = self.project("query", target_BTD, self.config.num_heads, inputs)
-        cache = require_cache(inputs.cache) if source_BSD is None else self.write(source_BSD, inputs)
-        head_BTNH = self.attend(query_BTNH, cache, inputs)
+        if source_BSD is None:
+            read = cache = require_cache(inputs.cache)
+        else:
+            read, cache = self.write(source_BSD, inputs)
+        head_BTNH = self.attend(query_BTNH, read, inputs)
         return self.combine(head_BTNH, inputs), cache
 
     def project(self, owner: str, x_BTD: Array, heads: int, inputs: AttentionInputs) -> Array:
@@ -144,14 +152,20 @@ class Attention(nn.Module):
         parts = x_BTNH if halves == 1 else x_BTNH.reshape(*x_BTNH.shape[:2], -1, width)
         return row.rotates(parts, inputs.positions.query, base, **row.own).reshape(x_BTNH.shape)
 
-    def write(self, source_BSD: Array, inputs: AttentionInputs) -> Cache:
-        """Return the keys and values to read: those of the source, written into the cache where there is an index."""
+    def write(self, source_BSD: Array, inputs: AttentionInputs) -> tuple[Cache, Cache]:
+        """Return the keys and values to read, those of the source and of the cache, and the cache that holds them."""
         key_BSKH = self.project("key", source_BSD, self.config.num_kv_heads, inputs)
         new = {"key": key_BSKH, "value": self.linear_map("value", source_BSD)}
+        turned = {name: jnp.swapaxes(x_BSKH, 1, 2) for name, x_BSKH in new.items()}
         if inputs.cache_index_B is None:
-            return {name: jnp.swapaxes(x_BSKH, 1, 2) for name, x_BSKH in new.items()}
+            return turned, turned
         cache = require_cache(inputs.cache)
-        return {name: write(cache[name], x_BSKH, inputs.cache_index_B) for name, x_BSKH in new.items()}
+        rows, index_B = cache["key"].shape[2], inputs.cache_index_B
+        if inputs.new_lengths_B is not None and source_BSD.shape[1] > rows:  # a window sees less than the prompt
+            return turned, {name: ring_of(x, inputs.new_lengths_B, rows) for name, x in new.items()}
+        index_B = index_B if inputs.key_index_BS is None else index_B % rows
+        cache = {name: write(cache[name], x_BSKH, index_B) for name, x_BSKH in new.items()}
+        return cache, cache
 
     def attend(self, query_BTNH: Array, cache: Cache, inputs: AttentionInputs) -> Array:
         """Compute the weighted sum of each head's values, B T N H."""
@@ -161,7 +175,7 @@ class Attention(nn.Module):
         modifiers = OwnModifiers(self.config, self.sublayer, name="modifiers")(inputs.layer)
         parameters = RowParameters(self.config, "score", self.score.parameters, name="score")()
         scoring = Scoring(self.score, parameters, modifiers, self.config.kernels)
-        own_BTNH, own = by_source(query_BTNH, inputs, examples=key_BSKH.shape[0])
+        own_BTNH, own = by_source(query_BTNH, in_ring(inputs), examples=key_BSKH.shape[0])
         head_BTNH = attend_recorded(own_BTNH, key_BSKH, value_BSKH, scoring, own)
         return record("head", head_BTNH.reshape(query_BTNH.shape))
 
@@ -188,6 +202,16 @@ class SelfAttention(nn.Module):
     def __call__(self, x_BTD: Array, inputs: AttentionInputs) -> tuple[Array, Cache]:
         """Attend from the sequence to itself, and to the keys in the cache."""
         return self.attention(x_BTD, x_BTD, inputs)
+
+
+def in_ring(inputs: AttentionInputs) -> AttentionInputs:
+    """Return inputs whose mask is of the rows of a ring, where the keys stand in one."""
+    index_BS, query_B = inputs.key_index_BS, inputs.cache_index_B
+    if index_BS is None or query_B is None:
+        return inputs
+    written = (index_BS >= 0)[:, None, None]
+    allowed = inputs.mask.allowed(query_B[:, None], index_BS.shape[1], index_BS)
+    return inputs._replace(mask=masks.given(written if allowed is None else written & allowed), cache_index_B=None)
 
 
 def by_source(query_BTNH: Array, inputs: AttentionInputs, examples: int) -> tuple[Array, AttentionInputs]:

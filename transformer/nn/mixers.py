@@ -1,6 +1,7 @@
 """Mixers: what mixes the tokens of a sequence, self-attention or another module in its place.
 
-attention   softmax of scores, or other weights (`nn.attention`); its cache has a row for each token
+attention   softmax of scores, or other weights (`nn.attention`); its cache has a row for each token, or as many as
+            the largest window of its layers
 linear      sums of features (`nn.linear_attention`); its cache is a state of constant size
 
 A mixer brings its cache, the activations that it records and the settings that it reads with its row. Cross-attention

@@ -274,3 +274,10 @@ class ModelSettings(Protocol):
     @property
     def recurrent(self) -> RecurrentSettings:
         """Section of the recurrent layers."""
+
+
+def longest_window(config: ModelSettings) -> int | None:
+    """Return the largest sliding window of self-attention (tokens); None where a layer sees all tokens before."""
+    sizes = config.window if isinstance(config.window, tuple) else (config.window,)
+    known = [size for size in sizes if size is not None]
+    return max(known) if known and len(known) == len(sizes) else None

@@ -14,12 +14,12 @@ from transformer.errors import path_of, problem
 from transformer.small_example import signature_of
 
 Rule = Callable[[Array, Array], Array]
-"""Function (query index, (B or 1) T 1; key index, 1 1 S) -> booleans that broadcast to B T S, or to B N T S."""
+"""Function (query index, (B or 1) T 1; key index, (B or 1) 1 S) -> booleans that broadcast to B T S, or to B N T S."""
 
 IndexFunction = Callable[[Array, Array], Array]
-"""Function of the user's own (query index, (B or 1) 1 T 1; key index, 1 1 1 S) -> booleans that broadcast to B N T S.
+"""Function of the user's own (query index, (B or 1) 1 T 1; key index, (B or 1) 1 1 S) -> booleans.
 
-It is that of `model.attention.mask`, but for the indices, which stand there for positions.
+They broadcast to B N T S. It is that of `model.attention.mask`, but for the indices, which stand there for positions.
 """
 
 T = TypeVar("T")

@@ -64,12 +64,15 @@ class Mask:
         """
         return Mask((Complement(self),))
 
-    def allowed(self, query_index: Int[Array, "..."], key_length: int) -> Bool[Array, "..."] | None:
+    def allowed(
+        self, query_index: Int[Array, "..."], key_length: int, key_index_BS: Int[Array, "B S"] | None = None
+    ) -> Bool[Array, "..."] | None:
         """Return booleans of four axes that broadcast to B N T S, or None where every key is allowed.
 
         Args:
             query_index: T, or B T where examples stand at different indices.
-            key_length: S; keys stand at 0 .. S - 1.
+            key_length: S.
+            key_index_BS: where the keys stand; None: at 0 .. S - 1.
 
         >>> causal().allowed(jnp.arange(3), 5).shape
         (1, 1, 3, 5)
@@ -77,7 +80,8 @@ class Mask:
         if not self.rules:
             return None
         query = query_index[..., :, None] if query_index.ndim == 2 else query_index[None, :, None]
-        key = jnp.arange(key_length, dtype=jnp.int32)[None, None, :]
+        key = jnp.arange(key_length, dtype=jnp.int32)[None] if key_index_BS is None else key_index_BS
+        key = key[:, None, :]
         return _every(self, query, key)
 
 

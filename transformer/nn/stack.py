@@ -1,0 +1,160 @@
+"""The stack of Transformer blocks, its layers scanned or one by one, and its cache.
+
+One layout of parameters: every block's arrays have a leading L and run under `nn.scan`, so compile time does not grow
+with depth; `unroll` and `remat` change the program and no parameter. Generation takes the layers apart, see
+`decoding.layout`.
+"""
+
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from transformer.errors import problem
+from transformer.nn.block_layout import ends_with_norm, sublayers
+from transformer.nn.blocks import Block, LayerCache, LayerInputs, LayerOutputs, StackCache, StackInputs
+from transformer.nn.intermediates import Request
+from transformer.nn.mixers import MIXERS
+from transformer.nn.modifiers import PositionBias
+from transformer.nn.modules import Norm
+from transformer.nn.recorder import Recorder, chosen_layers
+from transformer.nn.settings import ModelSettings, longest_window
+from transformer.nn.user_functions import user_mask
+from transformer.ops.cache import ring_index
+from transformer.ops.mask_rules import Prefix
+from transformer.ops.masks import Mask
+from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.scores import Score
+
+NO_WINDOW = 2**30
+"""Window that leaves no key out, and to which an index can be added in 32 bits."""
+
+
+def layer_inputs(config: ModelSettings, num_layers: int, cache: StackCache | None) -> LayerInputs:
+    """Return the inputs of all layers, each with a leading L; None where all layers have the same."""
+    window, base = config.window, config.rotary_base
+    sizes = [NO_WINDOW if size is None else size for size in window] if isinstance(window, tuple) else None
+    return LayerInputs(
+        layer=jnp.arange(num_layers, dtype=jnp.int32),
+        cache=cache,
+        window=None if sizes is None else jnp.array(sizes, jnp.int32),
+        rotary_base=jnp.array(base, jnp.float32) if isinstance(base, tuple) else None,
+    )
+
+
+def empty_cache(config: ModelSettings, layers: int, batch: int, length: int, request: Request) -> LayerCache:
+    """Return the mixer's cache for a stack and sequences of at most `length` tokens, with a leading L.
+
+    That of attention whose layers all have a window has as many rows as the largest; a row for each token, in order,
+    where activations are captured or replaced.
+    """
+    window = longest_window(config) if is_ring(config) and request == Request() else None
+    cache = MIXERS.of(config, "mixer").cache(config, batch, length if window is None else min(length, window))
+    return {"self": {name: jnp.broadcast_to(x, (layers, *x.shape)) for name, x in cache.items()}}
+
+
+def is_ring(config: ModelSettings) -> bool:
+    """Return whether rows of the cache are written again once no window sees them."""
+    return str(config.mixer) == "attention" and longest_window(config) is not None
+
+
+def check_order(config: ModelSettings, mask: Mask) -> None:
+    """Raise a UserError for a prefix that sees both ways where the mixer cannot stand in an encoder."""
+    if "encoder" not in MIXERS.of(config, "mixer").stacks and any(isinstance(rule, Prefix) for rule in mask.rules):
+        what = f"mixer {str(config.mixer)!r} looks back alone, and a prefix sees both ways"
+        raise problem(what, got="prefix_lengths", do="Leave them out, or set model.mixer=attention.")
+
+
+class Stack(nn.Module):
+    """The L blocks, scanned, and a final norm where their layout asks for one. Without sublayers, the identity.
+
+    Attributes:
+        config: model settings.
+        stack: "encoder" or "decoder".
+        num_layers: L.
+        cross: True where the blocks have cross-attention.
+        request: the activations to capture and to replace.
+        score: the score function that the config names.
+    """
+
+    config: ModelSettings
+    stack: str
+    num_layers: int
+    cross: bool
+    request: Request
+    score: Score
+
+    @nn.compact
+    def __call__(
+        self, x_BTD: Array, inputs: StackInputs, cache: StackCache | None = None
+    ) -> tuple[Array, StackCache | None, dict[str, Array]]:
+        """Apply all layers.
+
+        Args:
+            cache: with a leading L; a tuple of the layers' caches where the parameters "blocks" are a tuple, too.
+
+        Returns:
+            The residual stream B T D, the new cache, and the captured activations.
+        """
+        if not sublayers(self.config, self.cross):
+            return x_BTD, None if cache is None else {}, {}
+        block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
+        scanned = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast),
+            length=self.num_layers,
+            unroll=self.num_layers if self.config.unroll and not self.config.remat else 1,
+        )
+        check_order(self.config, inputs.self_mask)
+        causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
+        key_positions, ring_BS = self.keys(inputs, cache)
+        positions = QueryKeyPositions(inputs.positions, key_positions)
+        inputs = inputs._replace(
+            self_positions=positions,
+            key_index_BS=ring_BS,
+            self_mask=inputs.self_mask & user_mask(self.config, positions),
+            self_bias=PositionBias(self.config, causal, name="bias")(positions),
+        )
+        layers = layer_inputs(self.config, self.num_layers, cache)
+        stored = self.variables.get("params", {}).get("blocks")
+        if isinstance(stored, tuple):
+            x_BTD, outputs = self.one_by_one(stored, x_BTD, layers, inputs)
+        else:
+            blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
+            x_BTD, outputs = blocks(x_BTD, layers, inputs)
+        recorder = Recorder(self.request, self.stack)
+        if ends_with_norm(self.config):
+            x_BTD = recorder.record("final_norm", Norm(self.config, name="final_norm")(x_BTD))
+        return x_BTD, outputs.cache, {**chosen_layers(outputs.captured, self.request), **recorder.captured}
+
+    def keys(self, inputs: StackInputs, cache: StackCache | None) -> tuple[Array, Array | None]:
+        """Return the positions of self-attention's keys, and the indices of those that stand in a ring."""
+        of_layer = cache[0] if isinstance(cache, tuple) else cache
+        key = (of_layer or {}).get("self", {}).get("key")
+        if key is None:
+            return inputs.positions, None
+        rows = key.shape[-2]
+        if inputs.cache_index_B is None or inputs.new_lengths_B is not None or not is_ring(self.config):
+            # Cached keys have the positions of their rows; a prompt that is longer than its window reads its own keys.
+            return inputs.positions if inputs.positions.shape[-1] > rows else jnp.arange(rows, dtype=jnp.int32), None
+        index_BS = ring_index(inputs.cache_index_B, rows)
+        return index_BS, index_BS
+
+    def one_by_one(
+        self, params: tuple[dict[str, Any], ...], x_BTD: Array, layers: LayerInputs, inputs: StackInputs
+    ) -> tuple[Array, LayerOutputs]:
+        """Apply layers whose parameters and caches are not stacked, see `decoding.layout`."""
+        block = Block(self.config, self.stack, self.cross, self.request, self.score, parent=None)
+        caches = layers.cache if isinstance(layers.cache, tuple) else (None,) * self.num_layers
+        outputs: list[LayerOutputs] = []
+        for i, (own, cache) in enumerate(zip(params, caches, strict=True)):
+            layer = jax.tree.map(lambda x, i=i: x[i], layers._replace(cache=None))
+            applied = block.apply({"params": own}, x_BTD, layer._replace(cache=cache), inputs)
+            x_BTD, output = cast(tuple[Array, LayerOutputs], applied)
+            outputs.append(output)
+        captured = jax.tree.map(lambda *x: jnp.stack(x), *(output.captured for output in outputs))
+        return x_BTD, LayerOutputs(tuple(cast(LayerCache, output.cache) for output in outputs), captured)
