@@ -29,7 +29,11 @@ from transformer.ops.dropout import check_rate
 from transformer.ops.keys import as_key
 
 Cache = dict[str, Any]
-"""State of decoding: keys and values, or recurrent states; and `remaining`, the steps that each example has left, B."""
+"""State of decoding: keys and values, or recurrent states; and `remaining`, the steps that each example has left, B.
+
+Where all layers have a sliding window, keys and values are those of as many tokens as the largest: the token at index i
+stands in row i modulo their number. Of a `start` that captures or replaces, all tokens have a row, in order.
+"""
 Captured = dict[str, Array]
 """Names of activations -> their arrays, with a leading L."""
 
