@@ -92,27 +92,6 @@ def test_a_beam_of_width_one_is_greedy(architecture):
         np.testing.assert_allclose(found.scores, greedy.scores, atol=1e-5)
 
 
-def test_an_answer_is_a_function_of_its_example_alone():
-    model, params, _ = made("seq2seq", seed=4)
-    random = np.random.default_rng(0)
-    count, beam = 8, Beam(3)
-    batch = {
-        "source": jnp.array(random.integers(1, V, (count, 4))),
-        "source_lengths": jnp.array(random.integers(1, 5, count)),
-        "target": jnp.array(random.integers(1, V, (count, 2))),
-        "target_lengths": jnp.array(random.integers(1, 3, count)),
-    }
-    run = jax.jit(lambda params, batch: generate(model, params, batch, steps=STEPS, end=END, strategy=beam))
-    together = jax.tree.map(np.asarray, run(params, batch))
-    order = random.permutation(count)
-    shuffled = run(params, {name: x[order] for name, x in batch.items()})
-    np.testing.assert_array_equal(shuffled.tokens, together.tokens[order])
-    wide = {**batch, "source": jnp.pad(batch["source"], [(0, 0), (0, 3)], constant_values=4)}
-    alone = [run(params, {name: x[i : i + 1] for name, x in wide.items()}) for i in range(count)]  # and with padding
-    np.testing.assert_array_equal(np.concatenate([found.tokens for found in alone]), together.tokens)
-    assert len({tuple(row) for row in together.tokens}) > 2
-
-
 def test_several_end_tokens_end_an_answer():
     model, params, batch = made("decoder_only", seed=1)
     found = written(model, params, batch, Beam(3, num_return=3), end=(0, 3))

@@ -85,6 +85,7 @@ def compare(name, one, other, axes, lengths):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.more
 def test_what_is_captured_is_a_function_of_the_example_alone():
     model, inputs = made("seq2seq")
     names = ("decoder.*.self.key", "decoder.1.cross.weights.2", "decoder.logits")

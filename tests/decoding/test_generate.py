@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.fixtures.speeds import core_of
+from tests.fixtures.speeds import core_of, more
 from tests.fixtures.tiny import ARCHITECTURES, B, V, batch, tiny
 from transformer.decoding import Allowed, Beam, Greedy, NoRepeatNgram, Sampling, generate, matching
 from transformer.decoding.generate import _program
@@ -151,7 +151,9 @@ def test_outside_of_jit_a_program_is_compiled_once_unless_a_function_may_have_ch
     assert [int(tokens[0, 0]) for tokens in last] == [3, 5]
 
 
-@pytest.mark.parametrize("strategy", [Greedy(), Sampling(2.0), Beam(3)], ids=lambda strategy: type(strategy).__name__)
+@pytest.mark.parametrize(
+    "strategy", [Greedy(), more(Sampling(2.0)), Beam(3)], ids=lambda strategy: type(strategy).__name__
+)
 @pytest.mark.parametrize("architecture", core_of(ARCHITECTURES[1:], lambda name: name == "seq2seq"))
 def test_scores_are_the_log_probability_by_a_second_full_pass(architecture, strategy):
     model, inputs = tiny(architecture, position="learned"), prompted(architecture)

@@ -8,7 +8,7 @@ choose no token by itself have a search of their own (`beam`).
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -18,38 +18,18 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer.axes import describe
-from transformer.decoding import beam, captured, layout
-from transformer.decoding.captured import Captured
+from transformer.decoding import beam, layout
 from transformer.decoding.generated import Generated
-from transformer.decoding.rules import Allowed, Rule, Rules, State, Stop
+from transformer.decoding.loop import Begun, Plan, loop_of, replaced
+from transformer.decoding.rules import Allowed, Rule, Rules, Stop
 from transformer.decoding.strategies import Beam, Greedy, is_strategy, no_key
 from transformer.errors import problem
 from transformer.models import compiled
 from transformer.models.base import Replace
 from transformer.models.batch import ENTRIES, known
-from transformer.models.build import Batch, Cache, Model, Params
+from transformer.models.build import Batch, Model, Params
 from transformer.models.entries import whole_numbers
 from transformer.ops.keys import as_keys
-
-
-class Loop(NamedTuple):
-    """The state of the loop.
-
-    Attributes:
-        written: number of tokens.
-        last_B: the last tokens.
-        found: what is written so far.
-        ended_B: True where an example has ended.
-        cache: of the model.
-        rules: states of the rules.
-    """
-
-    written: Array | int
-    last_B: Array
-    found: Generated
-    ended_B: Array
-    cache: Cache
-    rules: State
 
 
 def generate(
@@ -120,8 +100,15 @@ class Asked(NamedTuple):
     replace: Any = None
 
 
-def begin(model: Any, params: Params, batch: Any, asked: Asked) -> tuple["Plan", "Begun"]:
-    """Check the arguments of `generate`, and read the prompts."""
+def begin(model: Any, params: Params, batch: Any, asked: Asked) -> tuple[Plan, Begun]:
+    """Check the arguments of `generate`, and read the prompts.
+
+    >>> import transformer
+    >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7, width=8, num_heads=2, num_layers=1))
+    >>> prompt = {"target": jnp.ones((2, 3), int), "target_lengths": jnp.array([3, 1])}
+    >>> begin(model, model.init(0), prompt, Asked(4, 2, Greedy(), (), 0, None))[1].logits_BV.shape
+    (2, 7)
+    """
     steps, end, strategy, rules, padding, key, capture, replace = asked
     if not hasattr(model, "start") or not hasattr(model, "step"):
         do = "Write generate(model, params, batch, ...)."
@@ -160,53 +147,24 @@ def _check_rules(rules: Any) -> None:
             raise problem("not a rule", got=repr(rule), expected=expected, do=do)
 
 
-class Plan(NamedTuple):
-    """The key of the program of a generation, beside shapes: what it is compiled for.
-
-    `replace` has a function for each name, or None where an array replaces.
-    """
-
-    model: Model
-    strategy: Any
-    rules: Rules
-    capture: tuple[str, ...] = ()
-    replace: tuple[tuple[str, Any], ...] = ()
-
-
-class Begun(NamedTuple):
-    """The arrays that the program of a generation reads.
-
-    `logits_BV`, `cache` and `captured` are those of `start`; `key` is one key, or a key for each example; `arrays`
-    replace activations.
-    """
-
-    params: Params
-    batch: dict[str, Array]
-    logits_BV: Array
-    cache: Cache
-    stop: Stop
-    key: Array | None
-    captured: Captured
-    arrays: dict[str, Array]
-
-
 def _written(plan: Plan, begun: Begun) -> Generated:
     """Write the answers, the prompt being read."""
     if isinstance(plan.strategy, Beam):
-        return beam.search(plan.model, plan.strategy, plan.rules, begun, _replaced(plan, begun))
+        return beam.search(plan.model, plan.strategy, plan.rules, begun, replaced(plan, begun))
     return _loop(plan, begun)
-
-
-def _replaced(plan: Plan, begun: Begun) -> Replace:
-    """Return what replaces activations, the functions and the arrays."""
-    return {name: begun.arrays.get(name, function) for name, function in plan.replace}
 
 
 _program = jax.jit(_written, static_argnums=0)
 
 
 def is_kept(plan: Plan) -> bool:
-    """Return whether the program is kept between calls: no function may read what changes, and all can be hashed."""
+    """Return whether the program is kept between calls: no function may read what changes, and all can be hashed.
+
+    >>> import transformer
+    >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7))
+    >>> is_kept(Plan(model, Greedy(), Rules((), 4)))
+    True
+    """
     try:
         hash(plan)
     except TypeError:  # a temperature is an array
@@ -221,75 +179,6 @@ def _loop(plan: Plan, begun: Begun) -> Generated:
     first, unfinished, advance = loop_of(plan, begun._replace(params=laid_out))
     found = jax.lax.while_loop(unfinished, advance, first).found
     return found._replace(captured={**begun.captured, **found.captured})
-
-
-def loop_of(plan: Plan, begun: Begun) -> tuple[Loop, Callable[[Loop], Array], Callable[[Loop], Loop]]:
-    """Build the loop: its state after the first token, whether an example has not ended, and the next token.
-
-    Args:
-        begun: its parameters are laid out for many steps, or as they are.
-    """
-    model, strategy, rules, capture, _ = plan
-    params, batch, logits_BV, cache, stop, key, of_start, _ = begun
-    replace = _replaced(plan, begun)
-    B, steps = logits_BV.shape[0], rules.steps
-    cache = layout.unstacked(model, cache)
-    key_B = key
-    if key is not None and key.ndim == 0:
-        key_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(B, dtype=jnp.int32))
-
-    def step(token_B: Array, cache: Cache) -> tuple[Array, Cache, Captured]:
-        return model.step(params, token_B, cache, capture=capture, replace=replace)
-
-    def write(loop: Loop, logits_BV: Array, new: Captured) -> Loop:
-        """Choose the next token of each example that has not ended."""
-        ruled_BV = rules.apply(logits_BV.astype(jnp.float32), loop.rules, loop.written)
-        chosen_B = _choose(strategy, ruled_BV, key_B, loop.written)
-        ended_B = loop.ended_B | jnp.isnan(jnp.max(logits_BV, axis=-1))
-        chosen_B = jnp.where(ended_B, stop.padding, chosen_B)
-        tokens_BT, lengths_B, scores_B, found = loop.found
-        tokens_BT = jax.lax.dynamic_update_slice_in_dim(tokens_BT, chosen_B[:, None], loop.written, axis=1)
-        lengths_B = jnp.where(ended_B, lengths_B, lengths_B + 1)
-        scores_B += jnp.where(loop.ended_B, 0.0, _log_probability(logits_BV, chosen_B))
-        found = captured.put(found, new, axes, loop.written, ended_B)
-        found = Generated(tokens_BT, lengths_B, scores_B, found)
-        state = rules.read(loop.rules, chosen_B, loop.written)
-        return Loop(loop.written + 1, chosen_B, found, ended_B | stop.is_end(chosen_B), loop.cache, state)
-
-    def unfinished(loop: Loop) -> Array:
-        return (loop.written < steps) & ~jnp.all(loop.ended_B)
-
-    def advance(loop: Loop) -> Loop:
-        logits_BV, cache, new = step(loop.last_B, loop.cache)
-        return write(loop._replace(cache=cache), logits_BV, new)
-
-    empty = Generated(jnp.full((B, steps), stop.padding, jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B, jnp.float32))
-    new, axes = of_start, {}
-    if capture:
-        axes = captured.axes_of(model.config, jax.eval_shape(step, empty.lengths, cache)[2])
-        new = captured.first(of_start, axes, batch)
-        empty = empty._replace(captured=captured.empty(new, axes, steps))
-    first = Loop(0, jnp.zeros(B, jnp.int32), empty, jnp.zeros(B, bool), cache, rules.start(batch, B))
-    first = write(first, logits_BV, new)._replace(written=jnp.ones((), jnp.int32))
-    return first, unfinished, advance
-
-
-def _choose(strategy: Any, logits_BV: Array, key_B: Array | None, index: Array | int) -> Array:
-    """Choose token `index` of each example; one that draws does so for each example by itself, with its own key."""
-    if key_B is None:
-        return cast(Array, strategy.choose(logits_BV, None))
-
-    def choose(logits_V: Array, key: Array) -> Array:
-        return cast(Array, strategy.choose(logits_V[None], jax.random.fold_in(key, index))[0])
-
-    return jax.vmap(choose)(logits_BV, key_B)
-
-
-def _log_probability(logits_BV: Array, token_B: Array) -> Array:
-    """Compute the log-probability of a token of each example."""
-    logits_BV = logits_BV.astype(jnp.float32)
-    own_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=1, mode="clip")[:, 0]
-    return own_B - jax.nn.logsumexp(logits_BV, axis=-1)
 
 
 def _token(end: Any, size: int) -> Array:

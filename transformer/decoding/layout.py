@@ -22,7 +22,13 @@ BY_LINEAR = {"mixer": ("attention", "linear"), "feed_forward": ("mlp",)}
 
 
 def lay_out(model: Model, params: Params) -> Params:
-    """Return parameters for the steps of a loop; as they are for a model whose `step` applies no stack of blocks."""
+    """Return parameters for the steps of a loop; as they are for a model whose `step` applies no stack of blocks.
+
+    >>> import transformer
+    >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7, width=8, num_heads=2, num_layers=3))
+    >>> len(lay_out(model, model.init(0))["decoder"]["blocks"])
+    3
+    """
     stack = stepped_stack(model)
     if stack is None:
         return params
@@ -40,12 +46,24 @@ def lay_out(model: Model, params: Params) -> Params:
 
 
 def unstacked(model: Model, cache: Cache) -> Cache:
-    """Return a cache with the layers of the stack that `step` applies in a tuple."""
+    """Return a cache with the layers of the stack that `step` applies in a tuple.
+
+    >>> import transformer
+    >>> model = transformer.build(dict(architecture="decoder_only", vocab_size=7, width=8, num_heads=2, num_layers=3))
+    >>> prompt = {"target": [[1, 2]], "target_lengths": [2]}
+    >>> len(unstacked(model, model.start(model.init(0), prompt, steps=1)[1])["blocks"])
+    3
+    """
     return cache if stepped_stack(model) is None else {**cache, "blocks": unstack(cache["blocks"])}
 
 
 def stepped_stack(model: Model) -> str | None:
-    """Return the name of the stack whose blocks `step` applies, where they may stand one by one."""
+    """Return the name of the stack whose blocks `step` applies, where they may stand one by one; else None.
+
+    >>> import transformer
+    >>> stepped_stack(transformer.build(dict(architecture="decoder_only", vocab_size=7)))
+    'decoder'
+    """
     name = getattr(model.module, "stepped_stack", None)
     return name if name is not None and "residual" in model.stacks.get(name, {}) else None
 

@@ -14,7 +14,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from transformer.decoding import layout
-from transformer.decoding.generate import Asked, Begun, Loop, Plan, begin, is_kept, loop_of
+from transformer.decoding.generate import Asked, begin, is_kept
+from transformer.decoding.loop import Begun, Loop, Plan, loop_of
 from transformer.decoding.rules import Rule
 from transformer.decoding.strategies import Beam, Greedy
 from transformer.errors import problem
