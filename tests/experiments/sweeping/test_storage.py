@@ -18,7 +18,8 @@ from transformer.errors import UserError
         ("mysql://h/x", "expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"),
     ],
 )
-def test_a_storage_that_cannot_be_used_gets_a_clear_line(url, message):
+def test_a_storage_that_cannot_be_used_gets_a_clear_line(url, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the lock of a relative path is made there
     with pytest.raises(UserError) as caught:
         open_storage(url, 5)
     assert message in str(caught.value)
