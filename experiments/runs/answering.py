@@ -121,7 +121,7 @@ def written(text: str, found: list[Answer] | Label | None, asked: Texts, run: Tr
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
-    score = answer.score if math.isfinite(answer.score) else None
+    score = None if answer.score is None or math.isinf(answer.score) else answer.score
     return {"answer": answer.text, "num_tokens": len(answer.ids), "score": score}
 
 

@@ -23,8 +23,8 @@ class Answer(NamedTuple):
     """A label for each token that was generated, the end token included."""
     ids: tuple[int, ...]
     """The ids of these tokens."""
-    score: float = math.nan
-    """The log-probability of these tokens by the model (nats)."""
+    score: float | None = None
+    """The log-probability of these tokens by the model (nats); None where it is not known, as of filled gaps."""
 
 
 class Label(NamedTuple):
@@ -115,7 +115,8 @@ def answers(
 def answer_of(task: Task, text: str, ids: np.ndarray, score: float) -> Answer:
     """Return the answer to a text from the tokens that were generated, up to and including the end token."""
     labels = task.token_labels(ids, task.tokenizers.target)
-    return Answer(task.answer(text, ids), tuple(labels), tuple(int(i) for i in ids), score)
+    known = None if math.isnan(score) else score
+    return Answer(task.answer(text, ids), tuple(labels), tuple(int(i) for i in ids), known)
 
 
 def label_of(classes: Sequence[str], probabilities: np.ndarray) -> Label:
