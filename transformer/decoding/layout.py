@@ -14,11 +14,10 @@ import jax
 from jax import Array
 
 from transformer.models.build import Cache, Model, Params
+from transformer.nn.mixers import MIXERS
+from transformer.nn.module_rows import FEED_FORWARDS
 from transformer.nn.parameter_axes import Axes
 from transformer.ops.linear import Kernel
-
-BY_LINEAR = {"mixer": ("attention", "linear"), "feed_forward": ("mlp",)}
-"""Table -> its rows whose kernels are all read by `nn.modules.Linear`, which takes a `Kernel`."""
 
 
 def lay_out(model: Model, params: Params) -> Params:
@@ -33,9 +32,8 @@ def lay_out(model: Model, params: Params) -> Params:
     if stack is None:
         return params
     axes, config = model.parameter_axes(params), model.config
-    sublayers = ["cross"]
-    sublayers += ["self"] if str(config.mixer) in BY_LINEAR["mixer"] else []
-    sublayers += ["feed_forward"] if str(config.feed_forward) in BY_LINEAR["feed_forward"] else []
+    rows = {"self": MIXERS.of(config, "mixer"), "feed_forward": FEED_FORWARDS.of(config, "feed_forward")}
+    sublayers = {"cross", *(name for name, row in rows.items() if row.by_linear)}
 
     def stored(part: Params, own: Mapping[str, Any]) -> Params:
         return {name: _kernels(x, own[name], config.dtype) if name in sublayers else x for name, x in part.items()}

@@ -40,12 +40,15 @@ class Mixer(ModuleRow):
         sites: activations that it records -> their axes, without L.
         reads: those of OF_ATTENTION, or settings of their section such as "attention.mask", that it reads.
         stacks: stacks that it can stand in; one that looks back alone cannot stand in an encoder.
+        keeps_window: True where its cache has a row for each token, and it reads `AttentionInputs.key_index_BS`: where
+            all layers have a window, the cache is as long as the largest.
     """
 
     empty_cache: Callable[..., Mapping[str, Array]] | None = None
     sites: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"output": AXES["output"]})
     reads: tuple[str, ...] = ()
     stacks: tuple[str, ...] = STACKS
+    keeps_window: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,12 +88,15 @@ ROWS: dict[str, Mixer] = {
         empty_cache=_rows_of_keys,
         sites={name: AXES[name] for name in SUBLAYER_SITES},
         reads=OF_ATTENTION,
+        keeps_window=True,
+        by_linear=True,
     ),
     "linear": Mixer(
         "transformer.nn.linear_attention:LinearAttention",
         empty_cache=_constant_state,
         sites={name: AXES[name] for name in ("query", "key", "value", "head", "output")},
         reads=("num_heads", "num_kv_heads", "head_width"),
+        by_linear=True,
     ),
 }
 

@@ -25,10 +25,13 @@ class ModuleRow(Row):
         parameters: "owner.name" -> axes and initial values, of the module's parameters that no row of
             `transformer.nn.parameter_axes.AXES` has; owner and name are the last two parts of a parameter's path, and
             the owner may be a pattern, "layer_*".
+        by_linear: True where its parameters called "kernel" are all read by `nn.modules.Linear`, so that generation may
+            store them as `ops.linear.Kernel`.
     """
 
     module: Any
     parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
+    by_linear: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +74,7 @@ class FeedForwardRow(ModuleRow):
 FEED_FORWARDS = Table(
     "feed_forward",
     FeedForwardRow,
-    {"mlp": FeedForwardRow("transformer.nn.feed_forward:FeedForward")},
+    {"mlp": FeedForwardRow("transformer.nn.feed_forward:FeedForward", by_linear=True)},
     make=FeedForwardRow,
     expected="a class of a Linen module (config) that is called with (x_BTD, recorder), or a"
     " transformer.nn.module_rows.FeedForwardRow",

@@ -57,7 +57,7 @@ def empty_cache(config: ModelSettings, layers: int, batch: int, length: int, req
 
 def is_ring(config: ModelSettings) -> bool:
     """Return whether rows of the cache are written again once no window sees them."""
-    return str(config.mixer) == "attention" and longest_window(config) is not None
+    return MIXERS.of(config, "mixer").keeps_window and longest_window(config) is not None
 
 
 def check_order(config: ModelSettings, mask: Mask) -> None:
