@@ -54,3 +54,19 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
     return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Take names apart at their dots: {"model.width": 8} -> {"model": {"width": 8}}.
+
+    >>> nest({"model.width": 8, "model.bias": True, "seed": 0})
+    {'model': {'width': 8, 'bias': True}, 'seed': 0}
+    """
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        inside = tree
+        for part in path:
+            inside = inside.setdefault(part, {})
+        inside[last] = value
+    return tree

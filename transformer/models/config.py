@@ -20,6 +20,7 @@ from transformer.models.sections import (
     EmbeddingConfig,
     RecurrentConfig,
     RelativeConfig,
+    TokenHeadConfig,
     changed,
 )
 from transformer.named_code import import_code
@@ -43,6 +44,7 @@ __all__ = [
     "ModelConfig",
     "RecurrentConfig",
     "RelativeConfig",
+    "TokenHeadConfig",
     "changed",
     "model_config",
 ]
@@ -131,6 +133,12 @@ class ModelConfig:
         check=at_least(1),
         read_by=(reads.TRANSFORMERS, reads.SELF_ATTENTION, *reads.of_attention("window", self_alone=True)),
     )
+    encoder_window: int | tuple[int | None, ...] | None = setting(
+        None,
+        "sliding window of the encoder's self-attention (tokens), one value or one per layer; none: as model.window",
+        check=at_least(1),
+        read_by=(reads.SEQ2SEQ, reads.SELF_ATTENTION, *reads.of_attention("window", self_alone=True)),
+    )
     norm: Choice = setting(
         "layer", "kind of norm: layer norm, or RMS norm without a mean", table=NORMS, read_by=reads.TRANSFORMERS
     )
@@ -183,6 +191,7 @@ class ModelConfig:
     )
     embedding: EmbeddingConfig = setting(EmbeddingConfig, "embedding of tokens")
     class_head: ClassHeadConfig = setting(ClassHeadConfig, "head of a classifier")
+    token_head: TokenHeadConfig = setting(TokenHeadConfig, "head of tokens", read_by=reads.TOKENS)
     attention: AttentionConfig = setting(
         AttentionConfig, "variants of attention", read_by=(reads.TRANSFORMERS, reads.ATTENDS)
     )
@@ -251,6 +260,7 @@ class ModelConfig:
             **heads,
             embedding=self.embedding.resolved(self.position if is_read("position") else None),
             class_head=self.class_head.resolved(self.architecture),
+            token_head=self.token_head.resolved(self.tie_embeddings),
             relative=self.relative.resolved() if is_read("relative.max_distance") else self.relative,
         )
 

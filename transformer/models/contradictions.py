@@ -9,7 +9,7 @@ from typing import Any
 
 from transformer.errors import counted, problem
 from transformer.models.reads import has_axis, score_of, stacks
-from transformer.nn.block_layout import BLOCK_LAYOUTS, check_layout
+from transformer.nn.block_layout import BLOCK_LAYOUTS, check_layout, ends_with_norm
 from transformer.nn.block_layout import ROWS as LAYOUT_ROWS
 from transformer.nn.mixers import MIXERS, Mixer
 from transformer.nn.module_rows import FEED_FORWARDS, structure
@@ -41,18 +41,21 @@ def _no_content(score: Score | None) -> bool:
     return score is not None and not score.reads_content
 
 
-def _lists(config: ModelSettings) -> dict[str, int]:
-    """Count the values of each setting that is given layer by layer."""
-    return {name: len(x) for name in ("window", "rotary_base") if isinstance(x := getattr(config, name), tuple)}
-
-
-def _layers(config: ModelSettings) -> set[Any]:
-    """Collect the numbers of layers of the stacks."""
-    return {config.num_encoder_layers or config.num_layers, config.num_decoder_layers or config.num_layers}
-
-
-def _written(layers: set[Any]) -> str:
-    return " and ".join(counted(number, "layer") for number in sorted(layers))
+def _lists(config: ModelSettings) -> dict[str, tuple[int, str]]:
+    """Return the settings that are given for another number of layers: their number, and the layers that there are."""
+    encoder, decoder = config.num_encoder_layers or config.num_layers, config.num_decoder_layers or config.num_layers
+    both = {encoder, decoder}
+    layers = {
+        "window": both if config.encoder_window is None else {decoder},
+        "encoder_window": {encoder},
+        "rotary_base": both,
+    }
+    given = {name: value for name in layers if isinstance(value := getattr(config, name), tuple)}
+    return {
+        name: (len(value), " and ".join(counted(number, "layer") for number in sorted(layers[name])))
+        for name, value in given.items()
+        if layers[name] != {len(value)}
+    }
 
 
 def _position(config: ModelSettings) -> Position:
@@ -116,10 +119,10 @@ CONTRADICTIONS = {
         "even",
     ),
     "settings of each layer, another number of layers": Contradiction(
-        lambda config, _: any(_layers(config) != {length} for length in _lists(config).values()),
+        lambda config, _: bool(_lists(config)),
         "a setting is given for another number of layers than there are",
         lambda config: ", ".join(
-            f"model.{name} of {length} for {_written(_layers(config))}" for name, length in _lists(config).items()
+            f"model.{name} of {length} for {layers}" for name, (length, layers) in _lists(config).items()
         ),
         "one value, or one for each layer of every stack",
     ),
@@ -178,6 +181,12 @@ CONTRADICTIONS = {
         "a feed-forward of width 0 is none",
         lambda config: f"model.feed_forward {config.feed_forward}, model.feed_forward_width 0",
         "another model.feed_forward_width, or no model.feed_forward",
+    ),
+    "no first norm, a layout without one": Contradiction(
+        lambda config, _: not config.embedding.first_norm and not ends_with_norm(config),
+        "the first sublayer has no norm before it that could be left out",
+        lambda config: f"model.norm_placement {config.norm_placement}, model.embedding.first_norm false",
+        "norm_placement pre, sandwich or parallel",
     ),
     "two directions, an odd width": Contradiction(
         lambda config, _: structure(config.architecture).recurrent and config.width % config.recurrent.directions != 0,

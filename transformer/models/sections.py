@@ -6,7 +6,7 @@ from typing import Any
 from transformer import schema
 from transformer.models import reads
 from transformer.models.reads import NO_ATTENTION
-from transformer.nn.heads import POOLING
+from transformer.nn.heads import POOLING, TRANSFORMS
 from transformer.nn.module_rows import structure
 from transformer.nn.positions import POSITIONS
 from transformer.nn.recurrent.cells import CELLS
@@ -28,6 +28,11 @@ class EmbeddingConfig:
         " as sinusoidal ones do, and for rnn_seq2seq, else false",
     )
     norm: bool = setting(False, "norm of the sum of embeddings and positions, as in BERT", read_by=reads.TRANSFORMERS)
+    first_norm: bool = setting(
+        True,
+        "norm of the first layer's first sublayer; false: none, since the embedding has one (ModernBERT)",
+        read_by=(reads.TRANSFORMERS, reads.EMBEDDING_NORM),
+    )
     types: int = setting(
         0,
         "number of token types (BERT's sentences A and B); 0: no types",
@@ -56,12 +61,50 @@ class ClassHeadConfig:
         "pooling of hidden states for the class head; none: first for encoder_only, last for decoders",
         allowed=POOLING,
     )
+    transform: str | None = setting(
+        None,
+        "map of the pooled state before the logits: a linear map and tanh (tanh, BERT's pooler), or a linear map,"
+        " model.activation and model.norm (norm); none: no map",
+        allowed=TRANSFORMS,
+    )
 
     def resolved(self, architecture: Choice) -> "ClassHeadConfig":
         """Fill in `reads` where there are classes."""
         if self.classes is None or self.reads is not None:
             return self
         return dataclasses.replace(self, reads=structure(architecture).class_reads)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenHeadConfig:
+    """The head that turns hidden states into the logits of tokens."""
+
+    present: bool = setting(True, "head of tokens; false: the model returns hidden states and no logits")
+    tied: bool | None = setting(
+        None,
+        "embedding table of the output's tokens as the kernel; none: as model.tie_embeddings; false: one of its own",
+    )
+    bias: bool = setting(False, "bias of the logits", read_by=reads.TOKEN_HEAD)
+    transform: str | None = setting(
+        None,
+        "map of the hidden states before the logits: a linear map and tanh (tanh), or a linear map, model.activation"
+        " and model.norm, as in BERT (norm); none: no map",
+        allowed=TRANSFORMS,
+        read_by=reads.TOKEN_HEAD,
+    )
+    scale: float = setting(
+        1.0, "factor on the logits, before their bias", check=at_least(1e-6, 1e6), read_by=reads.TOKEN_HEAD
+    )
+    soft_cap: float | None = setting(
+        None,
+        "bound c of the logits, c tanh(logits / c); none: no bound",
+        check=at_least(1e-6, 1e6),
+        read_by=reads.TOKEN_HEAD,
+    )
+
+    def resolved(self, tie_embeddings: bool) -> "TokenHeadConfig":
+        """Fill in `tied`."""
+        return dataclasses.replace(self, tied=tie_embeddings if self.tied is None else self.tied)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,8 @@ def of_stacks(config: ModelConfig, stacks: Mapping[str, Parts]) -> dict[str, tup
 
     def has(stack: str) -> dict[str, bool]:
         norm = not recurrent and bool(stacks[stack]) and ends_with_norm(config.as_settings)
-        return {"embedding": True, "final_norm": norm, "logits": stack == last}
+        head = config.token_head.present or config.class_head.classes is not None
+        return {"embedding": True, "final_norm": norm, "logits": head and stack == last}
 
     return {stack: tuple(site for site, there in has(stack).items() if there) for stack in stacks}
 

@@ -21,7 +21,7 @@ from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import FEED_FORWARDS
 from transformer.nn.modules import Norm
 from transformer.nn.recorder import Recorder
-from transformer.nn.settings import ModelSettings, of_layer
+from transformer.nn.settings import ModelSettings, of_layer, window_of
 from transformer.ops import masks
 from transformer.ops.masks import Mask
 from transformer.ops.positions import QueryKeyPositions
@@ -146,14 +146,14 @@ class Block(nn.Module):
             return cast(Array, module(y_BTD, recorder.sublayer("feed_forward")))
 
         functions: dict[str, Map] = {"self": apply_mixer, "cross": attend_cross, "feed_forward": feed_forward}
-        x_BTD = recorder.record("residual", self.lay_out(x_BTD, functions, dropout))
+        x_BTD = recorder.record("residual", self.lay_out(x_BTD, functions, dropout, layer.layer))
         return x_BTD, LayerOutputs(None if layer.cache is None else new_cache, recorder.captured)
 
     def self_inputs(
         self, layer: LayerInputs, inputs: StackInputs, recorder: Recorder, dropout: Dropout
     ) -> AttentionInputs:
         """Return the inputs of self-attention, or of the mixer in its place."""
-        window = of_layer(layer.window, self.config.window)
+        window = of_layer(layer.window, window_of(self.config, self.stack))
         return AttentionInputs(
             mask=inputs.self_mask if window is None else inputs.self_mask & masks.window(window),
             recorder=recorder.sublayer("self"),
@@ -183,10 +183,12 @@ class Block(nn.Module):
             cache=cache,
         )
 
-    def lay_out(self, x_BTD: Array, functions: dict[str, Map], dropout: Dropout) -> Array:
+    def lay_out(self, x_BTD: Array, functions: dict[str, Map], dropout: Dropout, layer: Array) -> Array:
         """Apply the sublayers that the block has, with norms and residuals as the config's layout puts them."""
         sites = {name: site for site, name in enumerate(functions, start=2)}
         norms: dict[str, Map] = {}
+        first = sublayers(self.config, self.cross)[0]
+        bare = None if self.config.embedding.first_norm else f"{first}_norm"
 
         def named(name: str, function: Map) -> Map:
             def apply(y_BTD: Array) -> Array:
@@ -200,7 +202,7 @@ class Block(nn.Module):
             full = f"{name}_{part}norm"
             if full not in norms:
                 norms[full] = named(name, Norm(self.config, name=full))
-            return norms[full]
+            return norms[full] if full != bare else lambda y_BTD: jnp.where(layer == 0, y_BTD, norms[full](y_BTD))
 
         def drop(name: str) -> Map:
             site = dropout.fold_in(sites[name])

@@ -4,17 +4,26 @@ first   h_1          BERT's [CLS], Devlin et al. 2018
 last    h_length     GPT, Radford et al. 2018: the first state that has seen everything under a causal mask
 mean    sum over t < length of h_t / length
 max     the largest entry over t < length, one by one     Collobert et al. 2011; Kim 2014, "max-over-time pooling"
+
+Before its logits a head may transform what it reads:
+
+tanh    tanh(h W + b)                    the pooler of BERT's classifier, Devlin et al. 2018
+norm    norm(activation(h W + b))        BERT's masked-language-model head; both heads of ModernBERT
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int, Shaped
 
+from transformer.axes import to_rank
 from transformer.errors import problem
-from transformer.nn.modules import Table, kernel
+from transformer.nn.feed_forward import ACTIVATIONS
+from transformer.nn.modules import Linear, Norm, Table, kernel
 from transformer.nn.parameters import declare
 from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings
@@ -58,6 +67,33 @@ POOLING: dict[str, Callable[[Array, Array], Array]] = {"first": first, "last": l
 """Name -> function (hidden_BTD, lengths_B) -> B D."""
 
 
+TRANSFORMS = ("tanh", "norm")
+"""Names of the maps before a head's logits, see `Transform`."""
+
+
+class Transform(nn.Module):
+    """The map of hidden states, ... D -> ... D, before a head's logits.
+
+    Attributes:
+        config: model settings.
+        kind: one of TRANSFORMS; None: the identity, without parameters.
+    """
+
+    config: ModelSettings
+    kind: str | None
+
+    @nn.compact
+    def __call__(self, hidden: Array) -> Array:
+        """Apply the map."""
+        if self.kind is None:
+            return hidden
+        y = Linear(self.config, "dense", name="dense")(hidden)
+        if self.kind == "tanh":
+            return jnp.tanh(y)
+        row = ACTIVATIONS.of(self.config, "activation")
+        return Norm(self.config, name="norm")(functools.partial(row.function, **row.own)(y))
+
+
 Extent = tuple[Array | None, Array | None]
 """First index of each example's tokens in its row, B, and their number, B; None: 0, and the whole row."""
 
@@ -73,6 +109,7 @@ class ClassHead(nn.Module):
         lengths_B = jnp.full(B, T, jnp.int32) if lengths_B is None else lengths_B
         hidden_BTD = hidden_BTD if first_B is None else from_first(hidden_BTD, first_B)
         read_BD = POOLING[self.config.class_head.reads](hidden_BTD, lengths_B)
+        read_BD = Transform(self.config, self.config.class_head.transform, name="transform")(read_BD)
         kernel_DC, bias_C = (declare(self, "class_head", name, self.config) for name in ("kernel", "bias"))
         return logits(read_BD, kernel_DC) + bias_C[None]
 
@@ -84,35 +121,52 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_BTD: Array, table_VD: Array) -> Array:
-        if self.config.tie_embeddings:
-            return unembed(hidden_BTD, table_VD)
-        return logits(hidden_BTD, kernel(self, "head", self.config))
+        own = self.config.token_head
+        hidden_BTD = Transform(self.config, own.transform, name="transform")(hidden_BTD)
+        if own.tied:
+            logits_BTV = unembed(hidden_BTD, table_VD)
+        else:
+            logits_BTV = logits(hidden_BTD, kernel(self, "head", self.config))
+        logits_BTV = logits_BTV if own.scale == 1.0 else logits_BTV * own.scale
+        if own.bias:
+            logits_BTV = logits_BTV + to_rank(declare(self, "head", "bias", self.config), logits_BTV.ndim)
+        return logits_BTV if own.soft_cap is None else own.soft_cap * jnp.tanh(logits_BTV / own.soft_cap)
 
 
-def output_head(config: ModelSettings) -> nn.Module:
-    """Choose the module that reads the last hidden states: the classes' head if there are classes, else the tokens'."""
-    return Head(config) if config.class_head.classes is None else ClassHead(config, name="class_head")
+def output_head(config: ModelSettings) -> nn.Module | None:
+    """Choose the module that reads the last hidden states: the head of classes, or of tokens; None: there is none."""
+    if config.class_head.classes is not None:
+        return ClassHead(config, name="class_head")
+    return Head(config) if config.token_head.present else None
 
 
-def predictions(
-    head: nn.Module, hidden_BTD: Array, table_VD: Array, extent: Extent, recorder: Recorder
-) -> dict[str, Array]:
-    """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier; either is recorded as "logits"."""
+def predictions(head: Any, hidden_BTD: Array, table_VD: Array, extent: Extent, recorder: Recorder) -> dict[str, Array]:
+    """Compute {"logits": B T V}, or {"class_logits": B C} of a classifier; either is recorded as "logits".
+
+    Without a head, {}.
+    """
+    if head is None:
+        return {}
     if isinstance(head, ClassHead):
         return {"class_logits": recorder.record("logits", head(hidden_BTD, extent[1], extent[0]))}
     return {"logits": recorder.record("logits", head(hidden_BTD, table_VD))}
 
 
-def next_logits(head: nn.Module, hidden_BD: Array, table_VD: Array, recorder: Recorder) -> Array:
+def next_logits(head: Any, hidden_BD: Array, table_VD: Array, recorder: Recorder) -> Array:
     """Compute the logits of the next token, B V, recorded as "logits" B 1 V."""
     return recorder.record("logits", head(hidden_BD[:, None], table_VD))[:, 0]
 
 
 def require_token_head(config: ModelSettings) -> None:
-    """Raise a UserError for a classifier, which writes no tokens."""
+    """Raise a UserError for a classifier, or a model without a head, which writes no tokens."""
     if config.class_head.classes is not None:
         got, expected = f"model.class_head.classes {config.class_head.classes}", "a model without classes"
         raise problem("a classifier writes no tokens", got=got, expected=expected, do="Read class_logits of apply.")
+    if not config.token_head.present:
+        got, do = "model.token_head.present false", "Read hidden of apply."
+        raise problem(
+            "a model without a head writes no tokens", got=got, expected="model.token_head.present true", do=do
+        )
 
 
 def token_table(config: ModelSettings, name: str) -> Table:

@@ -43,6 +43,10 @@ class EmbeddingSettings(Protocol):
         """Norm after positions are added."""
 
     @property
+    def first_norm(self) -> bool:
+        """Norm of the first layer's first sublayer."""
+
+    @property
     def types(self) -> int:
         """A, number of token types; 0: none."""
 
@@ -58,6 +62,39 @@ class ClassHeadSettings(Protocol):
     @property
     def reads(self) -> str:
         """Row of `nn.heads.POOLING`, of a model that predicts classes."""
+
+    @property
+    def transform(self) -> str | None:
+        """One of `nn.heads.TRANSFORMS`; None: no map."""
+
+
+@runtime_checkable
+class TokenHeadSettings(Protocol):
+    """The section `token_head`."""
+
+    @property
+    def present(self) -> bool:
+        """Head of tokens; False: the model returns hidden states."""
+
+    @property
+    def tied(self) -> bool:
+        """Embedding table in place of a kernel of the head's own."""
+
+    @property
+    def bias(self) -> bool:
+        """Bias of the logits."""
+
+    @property
+    def transform(self) -> str | None:
+        """One of `nn.heads.TRANSFORMS`; None: no map."""
+
+    @property
+    def scale(self) -> float:
+        """Factor on the logits."""
+
+    @property
+    def soft_cap(self) -> float | None:
+        """Bound of the logits, cap tanh(logits / cap); None: no bound."""
 
 
 @runtime_checkable
@@ -208,6 +245,10 @@ class ModelSettings(Protocol):
         """Sliding window of self-attention (tokens), one value or one per layer; None: unlimited."""
 
     @property
+    def encoder_window(self) -> int | tuple[int | None, ...] | None:
+        """Sliding window of the encoder of a model with two stacks; None: that of `window`."""
+
+    @property
     def norm(self) -> Choice:
         """Norm, as `ops.norms.NORMS` finds it."""
 
@@ -264,6 +305,10 @@ class ModelSettings(Protocol):
         """Section of the classifier's head."""
 
     @property
+    def token_head(self) -> TokenHeadSettings:
+        """Section of the head of tokens."""
+
+    @property
     def attention(self) -> AttentionSettings:
         """Section of what stands between queries, keys and weights."""
 
@@ -274,6 +319,12 @@ class ModelSettings(Protocol):
     @property
     def recurrent(self) -> RecurrentSettings:
         """Section of the recurrent layers."""
+
+
+def window_of(config: ModelSettings, stack: str) -> int | tuple[int | None, ...] | None:
+    """Return the sliding window of a stack's self-attention (tokens), one value or one per layer; None: unlimited."""
+    own = config.encoder_window if stack == "encoder" else None
+    return config.window if own is None else own
 
 
 def longest_window(config: ModelSettings) -> int | None:

@@ -20,7 +20,7 @@ from transformer.nn.mixers import MIXERS
 from transformer.nn.modifiers import PositionBias
 from transformer.nn.modules import Norm
 from transformer.nn.recorder import Recorder, chosen_layers
-from transformer.nn.settings import ModelSettings, longest_window
+from transformer.nn.settings import ModelSettings, longest_window, window_of
 from transformer.nn.user_functions import user_mask
 from transformer.ops.cache import ring_index
 from transformer.ops.mask_rules import Prefix
@@ -32,9 +32,9 @@ NO_WINDOW = 2**30
 """Window that leaves no key out, and to which an index can be added in 32 bits."""
 
 
-def layer_inputs(config: ModelSettings, num_layers: int, cache: StackCache | None) -> LayerInputs:
+def layer_inputs(config: ModelSettings, stack: str, num_layers: int, cache: StackCache | None) -> LayerInputs:
     """Return the inputs of all layers, each with a leading L; None where all layers have the same."""
-    window, base = config.window, config.rotary_base
+    window, base = window_of(config, stack), config.rotary_base
     sizes = [NO_WINDOW if size is None else size for size in window] if isinstance(window, tuple) else None
     return LayerInputs(
         layer=jnp.arange(num_layers, dtype=jnp.int32),
@@ -119,7 +119,7 @@ class Stack(nn.Module):
             self_mask=inputs.self_mask & user_mask(self.config, positions),
             self_bias=PositionBias(self.config, causal, name="bias")(positions),
         )
-        layers = layer_inputs(self.config, self.num_layers, cache)
+        layers = layer_inputs(self.config, self.stack, self.num_layers, cache)
         stored = self.variables.get("params", {}).get("blocks")
         if isinstance(stored, tuple):
             x_BTD, outputs = self.one_by_one(stored, x_BTD, layers, inputs)

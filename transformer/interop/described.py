@@ -1,0 +1,129 @@
+"""The config.json of a checkpoint as settings of a model, and settings as a config.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformer import nested, schema
+from transformer.errors import UserError, find_row, problem, shorten
+from transformer.interop.entries import Settings, read_all, write_all
+from transformer.interop.families import FAMILIES
+from transformer.interop.family import Family
+from transformer.interop.tensors import Tensors
+from transformer.models.build import Model, build
+from transformer.models.config import ModelConfig
+
+
+def family_of(config: Mapping[str, Any]) -> tuple[Family, str | None]:
+    """Return the family of a checkpoint, and the head of its model."""
+    name = config.get("model_type")
+    if not isinstance(name, str):
+        raise problem("config.json lacks model_type", got=shorten(repr(name)), expected=", ".join(FAMILIES))
+    family = find_row("family (model_type of config.json)", FAMILIES, name)
+    classes = config.get("architectures") or [next(iter(family.architectures))]
+    if not isinstance(classes, list) or classes[0] not in family.architectures:
+        raise problem(
+            f"config.json: this architecture of {name} is not read",
+            got=shorten(repr(classes)),
+            expected=" or ".join(family.architectures),
+        )
+    return family, family.architectures[classes[0]]
+
+
+def settings_of(family: Family, config: Mapping[str, Any], head: str | None, ignore: Sequence[str]) -> Settings:
+    """Return the dotted settings of a checkpoint's model."""
+    found = {**family.constants, **read_all(family.entries, config, ignore)}
+    if head == "classes":
+        labels = config.get("id2label")
+        classes = len(labels) if isinstance(labels, dict) and labels else config.get("num_labels", 2)
+        return {**family.classes, **found, "class_head.classes": classes}
+    return found if head == "tokens" else {**found, "token_head.present": False}
+
+
+def kept(settings: Settings, head: str | None) -> Settings:
+    """Return the settings without those of heads that the model does not have."""
+    without = {"tokens": ("class_head.",), "classes": ("token_head.",), None: ("class_head.", "token_head.")}[head]
+    return {
+        name: value for name, value in settings.items() if not name.startswith(without) or name == "token_head.present"
+    }
+
+
+def untied(family: Family, stored: Tensors) -> Settings:
+    """Return the setting of an output kernel that a file has of its own, whatever its config says."""
+    name = family.untied
+    if name is None or name not in stored.stored:
+        return {}
+    return {"token_head.tied": stored.equal(name, family.copies[name])}
+
+
+def flat(config: ModelConfig) -> Settings:
+    """Return all settings of a config by their dotted names."""
+    found = schema.flatten(schema.to_dict(config))
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def describe(model: Model, family: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Return the family of a model, and its config.json.
+
+    Raises:
+        UserError: a setting that the family does not have; without a family, the settings that the nearest lacks.
+    """
+    if family is not None:
+        find_row("family", FAMILIES, family)
+    found = {name: _written(FAMILIES[name], name, model.config) for name in ([family] if family else FAMILIES)}
+    for name, (entries, lacking) in found.items():
+        if not lacking:
+            return name, entries
+    nearest = min(found, key=lambda name: len(found[name][1]))
+    lacking = found[nearest][1]
+    raise problem(
+        f"family {family} does not have this model" if family else "no family of Hugging Face has this model",
+        got=f"{', '.join(f'model.{name} {model_value!r}' for name, (model_value, _) in lacking.items())}",
+        expected=", ".join(f"{name} {theirs!r}" for name, (_, theirs) in lacking.items())
+        + ("" if family else f" (of {nearest}, the nearest of {', '.join(FAMILIES)})"),
+    )
+
+
+UNWRITTEN = ("dropout", "dtype", "kernels", "unroll", "remat", "num_layers")
+"""Settings that a checkpoint does not have: those of training and of speed, and one that two others replace."""
+
+
+def _written(family: Family, name: str, config: ModelConfig) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+    """Return a model's config.json, and its settings that this family does not have, with what it has in their place."""
+    settings = flat(config)
+    head = "classes" if config.class_head.classes is not None else "tokens" if config.token_head.present else None
+    architecture = next((own for own, kind in family.architectures.items() if kind == head), None)
+    if architecture is None:
+        return {}, {"class_head" if head == "classes" else "token_head.present": (head or "none", "another head")}
+    if settings["architecture"] != family.constants["architecture"]:
+        return {}, {
+            "architecture": (settings["architecture"], family.constants["architecture"]),
+            **_many(settings, family),
+        }
+    entries = {**write_all(family.entries, settings), "architectures": [architecture], "model_type": name}
+    if head == "classes":
+        entries |= {"id2label": {str(i): f"LABEL_{i}" for i in range(config.class_head.classes or 0)}}
+        entries |= {"label2id": {label: int(i) for i, label in entries["id2label"].items()}}
+    try:
+        again = kept(settings_of(family, entries, head, ()), head)
+        read = flat(build(nested.nest({**again, **_head_of_its_own(family, settings)})).config)
+    except UserError as error:
+        return entries, {"": (str(error), "")}
+    missing = object()
+    lacking = {
+        own: (settings.get(own), read.get(own))
+        for own in {**settings, **read}
+        if own not in UNWRITTEN and settings.get(own, missing) != read.get(own, missing)
+    }
+    return entries, lacking
+
+
+def _head_of_its_own(family: Family, settings: Settings) -> Settings:
+    """Return the setting that the file and not the config of a family has."""
+    return {} if family.untied is None else {"token_head.tied": settings["token_head.tied"]}
+
+
+def _many(settings: Settings, family: Family) -> dict[str, tuple[Any, Any]]:
+    """Return the constants of a family that a model does not have."""
+    return {
+        name: (settings.get(name), value) for name, value in family.constants.items() if settings.get(name) != value
+    }
