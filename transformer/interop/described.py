@@ -88,17 +88,14 @@ UNWRITTEN = ("dropout", "dtype", "kernels", "unroll", "remat", "num_layers")
 
 
 def _written(family: Family, name: str, config: ModelConfig) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
-    """Return a model's config.json, and its settings that this family does not have, with what it has in their place."""
+    """Return a model's config.json, and its settings that the family lacks, with what it has in their place."""
     settings = flat(config)
     head = "classes" if config.class_head.classes is not None else "tokens" if config.token_head.present else None
     architecture = next((own for own, kind in family.architectures.items() if kind == head), None)
     if architecture is None:
         return {}, {"class_head" if head == "classes" else "token_head.present": (head or "none", "another head")}
     if settings["architecture"] != family.constants["architecture"]:
-        return {}, {
-            "architecture": (settings["architecture"], family.constants["architecture"]),
-            **_many(settings, family),
-        }
+        return {}, _constants(settings, family)
     entries = {**write_all(family.entries, settings), "architectures": [architecture], "model_type": name}
     if head == "classes":
         entries |= {"id2label": {str(i): f"LABEL_{i}" for i in range(config.class_head.classes or 0)}}
@@ -122,8 +119,7 @@ def _head_of_its_own(family: Family, settings: Settings) -> Settings:
     return {} if family.untied is None else {"token_head.tied": settings["token_head.tied"]}
 
 
-def _many(settings: Settings, family: Family) -> dict[str, tuple[Any, Any]]:
-    """Return the constants of a family that a model does not have."""
-    return {
-        name: (settings.get(name), value) for name, value in family.constants.items() if settings.get(name) != value
-    }
+def _constants(settings: Settings, family: Family) -> dict[str, tuple[Any, Any]]:
+    """Return the constants of a family that a model does not have: its own value, and the family's."""
+    pairs = {name: (settings.get(name), value) for name, value in family.constants.items()}
+    return {name: (own, value) for name, (own, value) in pairs.items() if own != value}

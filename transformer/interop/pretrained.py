@@ -94,7 +94,7 @@ def _directory(given: str | os.PathLike[str]) -> Path:
 
 
 def _tokenizer(directory: Path, vocab_size: int) -> tokenizers.Tokenizer | None:
-    """Read tokenizer.json, if it is there. Raises a UserError where it cannot be read, or has ids beyond the model's."""
+    """Read tokenizer.json, if it is there. Raises a UserError where it cannot be read or does not fit the model."""
     path = directory / "tokenizer.json"
     if not path.is_file():
         return None

@@ -100,7 +100,8 @@ MARIAN = Family(
     copies={
         "model.encoder.embed_tokens.weight": "model.shared.weight",
         "model.decoder.embed_tokens.weight": "model.shared.weight",
-        "lm_head.weight": "model.shared.weight",
+        "lm_head.weight": "model.decoder.embed_tokens.weight",
+        "model.shared.weight": "model.encoder.embed_tokens.weight",
     },
     buffers=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
 )

@@ -29,7 +29,8 @@ def _activation(config: Config) -> Settings:
 
 
 def _kind(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {"feed_forward_proj": name for name, own in KINDS.items() if own == settings["activation"]}
+    found = [name for name, own in KINDS.items() if own == settings["activation"]]
+    return {"feed_forward_proj": found[0]} if found else {}
 
 
 def _layers(config: Config) -> Settings:

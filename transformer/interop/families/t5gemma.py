@@ -16,6 +16,7 @@ from transformer.interop.entries import (
     Joint,
     Rates,
     Settings,
+    Unread,
     entry,
     read_all,
     write_all,
@@ -104,7 +105,7 @@ def _wider(window: Any, by: int) -> Any:
 
 def _both(settings: Mapping[str, Any]) -> dict[str, Any]:
     own = {"encoder": _wider(settings["encoder_window"], -1), "decoder": settings["window"]}
-    return {
+    sides = {
         side: {
             "model_type": "t5_gemma_module",
             "is_decoder": side == "decoder",
@@ -112,6 +113,7 @@ def _both(settings: Mapping[str, Any]) -> dict[str, Any]:
         }
         for side, window in own.items()
     }
+    return {**sides, "vocab_size": settings["vocab_size"]}
 
 
 def _stack(side: str, sublayers: Mapping[str, str]) -> dict[str, str | Tensor]:
@@ -143,6 +145,7 @@ T5GEMMA = Family(
         Joint(("encoder", "decoder"), _sides, _both),
         Copy("tie_word_embeddings", "token_head.tied", True, kind=bool),
         Rates("dropout_rate", "attention_dropout", "classifier_dropout_rate"),
+        Unread("vocab_size"),
     ),
     names={
         "source_embedding": "model.encoder.embed_tokens",
