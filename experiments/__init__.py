@@ -13,7 +13,10 @@ IS_COMMAND = sys.argv[:1] == ["-m"] and any(
 if IS_COMMAND:
     CommandSignals()  # a signal counts from here on, before the first slow import
 
-NEEDED = ("babel", "grain", "matplotlib", "ml_collections", "numpy", "optax", "orbax", "rich", "scipy", "tokenizers")
+NEEDED = (
+    *("babel", "grain", "matplotlib", "ml_collections", "numpy", "optax", "orbax", "rich", "safetensors", "scipy"),
+    "tokenizers",
+)
 """Modules of the extra without which nothing here runs; the others are imported where they are used."""
 
 if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:

@@ -1,4 +1,4 @@
-"""The commands as functions: train, open, predict, evaluate, capture, sweep and compare from Python.
+"""The commands as functions: train, open, predict, evaluate, capture, sweep, compare and convert from Python.
 
     from experiments import api
 
@@ -33,14 +33,15 @@ CLASSES = {
     "Sweep": "experiments.sweeping.python",
     "UserError": "transformer.errors",
     "Value": "experiments.comparing.statistics",
+    "convert": "experiments.converting.formats",
     "linear": "experiments.sweeping.space",
     "log": "experiments.sweeping.space",
 }
-"""Classes of arguments, results and errors, and ranges of a space -> their modules, which are imported on use."""
+"""Classes of arguments, results and errors, ranges of a space, `convert` -> their modules, imported on use."""
 
 
 def __getattr__(name: str) -> Any:
-    """Return a class, or a kind of range, by its name here."""
+    """Return a class, a kind of range or `convert` by its name here."""
     if name not in CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(CLASSES[name]), name)
@@ -89,7 +90,8 @@ def train(
         workdir: folder for checkpoints, metrics and config, as the command writes them.
         progress: whether to show progress.
         force: train though the memory is too small for what the run needs.
-        init_from: run whose parameters a new run starts from: its folder, or "FOLDER@best", "@last" or "@STEP".
+        init_from: run whose parameters a new run starts from: its folder, or "FOLDER@best", "@last" or "@STEP"; or the
+            directory of a checkpoint of Hugging Face, whose settings of the model take the place of the recipe's.
         init_only: parts of the parameters that are taken from it, such as ["encoder"]; none: all.
         init_skip: parts that start fresh all the same.
         trust_code: consent to run code that the config.json of `init_from` names.

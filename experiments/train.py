@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.runs.init_from import wish_of
+from experiments.runs.init_from import wish_of, with_settings
 from experiments.runs.report import train_and_report
 from experiments.runs.verify_resume import verify
 from transformer.schema import Check, at_least, not_empty, setting
@@ -29,7 +29,8 @@ class TrainFlags:
 
     With more --config.training.steps or training.patience a finished run goes on, to the bit where its learning-rate
     schedule allows it; a line is printed about it. --init_from starts a new run from the parameters of another one, or
-    of parts of it (encoder, decoder.blocks.self, embedding), with its tokenizer; optimizer and step start anew.
+    of parts of it (encoder, decoder.blocks.self, embedding), with its tokenizer; optimizer and step start anew. It
+    takes a directory of a checkpoint of Hugging Face too, whose settings of the model replace those of the recipe.
     """
 
     config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
@@ -40,7 +41,8 @@ class TrainFlags:
     force: bool = setting(False, "training though the memory is too small for what the run needs")
     init_from: str | None = setting(
         None,
-        "run whose parameters a new run starts from: WORKDIR, or WORKDIR@best, @last or @STEP; none: random ones",
+        "run whose parameters a new run starts from: WORKDIR, or WORKDIR@best, @last or @STEP; or the directory of a"
+        " checkpoint of Hugging Face; none: random ones",
         check=not_empty,
     )
     init_only: tuple[str, ...] = setting((), "parts of the parameters that --init_from takes, as A,B; none: all")
@@ -81,9 +83,10 @@ def main(argv: Sequence[str]) -> int:
     flags, overrides = parse(argv, VerifyFlags if verifying else TrainFlags)
     if verifying:
         return verify(flags.config, overrides, flags.verify_steps)
-    config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
+    recipe, init = with_settings(settings.load_recipe(flags.config), wish_of(flags), Path(flags.workdir))
+    config, notes = settings.resolve(recipe, overrides)
     use_compilation_cache()
-    init, command = wish_of(flags), ["experiments.train", *argv]
+    command = ["experiments.train", *argv]
     return train_and_report(config, Path(flags.workdir), notes, command, force=flags.force, init=init)
 
 

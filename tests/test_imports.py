@@ -14,7 +14,7 @@ LIBRARY = [
     "testing",
 ]
 """Each may import itself and what stands before it."""
-COMMANDS = "train evaluate generate explore sweep plan bench compare check"
+COMMANDS = "train evaluate generate explore sweep plan bench compare check convert"
 EXPERIMENTS = [
     "cli.recipes cli.help cli.names tasks.config tasks.metrics tasks.rows",
     "data",
@@ -27,7 +27,7 @@ EXPERIMENTS = [
     "costs",
     "comparing",
     "runs",
-    "sweeping",
+    "sweeping converting",
     "studies benchmarks",
     "api",
     COMMANDS,

@@ -77,7 +77,7 @@ def parse(
         UserError: an unknown or missing flag, a word that belongs to none, a flag without value.
     """
     argv = import_named(argv)  # first: it may add rows to the tables that flags allow
-    own = schema.settings(own_flags)
+    own = flags_of(own_flags)
     _answer_help(argv, own_flags, overridable, words)
     receiver = own.pop(words) if words is not None else None
     given: dict[str, str] = {}
@@ -96,7 +96,14 @@ def parse(
     if receiver is not None:
         values[receiver.name] = _checked_words(loose, receiver)
     overrides = [(name.removeprefix(OVERRIDE), text) for name, text in given.items() if name not in own]
-    return own_flags(**values), overrides
+    fields = {field.name.rstrip("_"): field.name for field in dataclasses.fields(own_flags)}
+    return own_flags(**{fields[name]: value for name, value in values.items()}), overrides
+
+
+def flags_of(own_flags: type) -> dict[str, Setting]:
+    """Return the flags of a command by their names; a field `from_`, whose name Python reserves, is `--from`."""
+    leaves = [dataclasses.replace(leaf, name=leaf.name.rstrip("_")) for leaf in schema.settings(own_flags).values()]
+    return {leaf.name: leaf for leaf in leaves}
 
 
 def set_last(given: dict[str, str], name: str, text: str, prefix: str) -> None:
@@ -239,7 +246,7 @@ def _given(argv: Sequence[str]) -> list[tuple[str, str]]:
 
 def command_help(own_flags: type, overridable: bool | tuple[str, ...] = True, words: str | None = None) -> str:
     """Build the text of `--help`: the command's purpose, its words and flags, the sections of the config."""
-    own = schema.settings(own_flags)
+    own = flags_of(own_flags)
     receiver = own.pop(words) if words is not None else None
     flags = table(list(own.values()), prefix="--", required=REQUIRED) if own else ""
     received = f"  {_shown(receiver)}  {receiver.meaning}" if receiver is not None else ""

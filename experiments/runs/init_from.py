@@ -7,101 +7,90 @@ An array that is taken must be in both models, in one shape. Parts are the begin
 encoder, decoder.blocks.self, embedding. Where an array over tokens (V) is taken, ids must mean what they meant, so the
 run keeps the origin's tokenizers. The optimizer's state and the step start anew. config.json records the origin; once
 the run has a checkpoint, the origin is not read again.
+
+A directory of a checkpoint of Hugging Face is an origin too (`experiments.runs.pretrained`). Its settings of section
+`model` stand in place of the recipe's unless `only` names parts, and its heads start fresh where it does not have them
+or where they are over other labels.
 """
 
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+import copy
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import settings
+from experiments.cli.recipes import put
 from experiments.runs.open_run import open_run
+from experiments.runs.origin import InitFrom, Origin, Source, settings_lines
+from experiments.runs.parts import name_of, named, parts_of, require_part, within
+from experiments.runs.pretrained import is_pretrained, is_repository, settings_taken, source_of
 from experiments.storage.retention import steps_in
 from experiments.storage.workdir import read_record
-from experiments.training.experiment import Experiment, RunData
+from experiments.training.experiment import Experiment
 from experiments.training.optimizers import optimizer
 from experiments.training.update import State
+from transformer import schema
 from transformer.errors import UserError, counted, nearest, problem
+from transformer.interop import load_pretrained
+from transformer.interop.tensors import read_json
+from transformer.read_by import unread
 
 MOST_LISTED = 12
 """Arrays that an error lists."""
 
+HEADS = ("head", "class_head")
+"""Parts of a model that a checkpoint of Hugging Face may lack."""
 
-class InitFrom(NamedTuple):
-    """The wish for an origin.
 
-    Attributes:
-        source: WORKDIR or WORKDIR@CHECKPOINT: best (the default), last or a step.
-        only: parts that are taken; none: all.
-        skip: parts that are not.
-        trust_code: consent to run code that the origin's config.json names.
+def wish_of(flags: Any) -> InitFrom | None:
+    """Return the origin that flags name: init_from, init_only, init_skip, trust_code; raise where one lacks it."""
+    if flags.init_from is not None:
+        return InitFrom(flags.init_from, flags.init_only, flags.init_skip, flags.trust_code)
+    for name in ("init_only", "init_skip", "trust_code"):
+        if getattr(flags, name):
+            do = "Add --init_from=WORKDIR, or leave it out."
+            raise problem(f"--{name} is not read without --init_from", got=getattr(flags, name), do=do)
+    return None
+
+
+def with_settings(
+    recipe: ConfigDict, wish: InitFrom | None, workdir: Path | None = None
+) -> tuple[ConfigDict, InitFrom | None]:
+    """Return the recipe with the settings of the origin in place of its own, and the wish that names them.
+
+    Args:
+        wish: the origin asked for; None: none, or the recorded one.
+        workdir: that of the run, whose record is read in place of the origin where it was started before.
+
+    Raises:
+        UserError: a checkpoint that cannot be read, or settings that do not fit the recipe's others.
     """
-
-    source: str
-    only: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    trust_code: bool = False
-
-    def place(self) -> tuple[Path, str]:
-        """Return the working directory and the checkpoint."""
-        path, at, checkpoint = self.source.rpartition("@")
-        if not at or Path(self.source).is_dir():
-            return Path(self.source).absolute(), "best"
-        return Path(path).absolute(), checkpoint
-
-    def record(self) -> dict[str, Any]:
-        """Return the wish as config.json has it."""
-        path, checkpoint = self.place()
-        return {"workdir": str(path), "checkpoint": checkpoint, "only": list(self.only), "skip": list(self.skip)}
+    recorded = None
+    if workdir is not None and (workdir / "config.json").exists():
+        recorded = read_record(workdir).get("origin")
+    if recorded is not None:
+        taken = recorded.get("settings", {})
+    elif wish is not None and is_pretrained(wish.place()[0]):
+        taken = _read_by_recipe(recipe, _named_origin(wish, lambda: settings_taken(wish.place()[0], wish)))
+    else:
+        return recipe, wish
+    recipe = copy.deepcopy(recipe)
+    for name, value in taken.items():
+        put(recipe, name, tuple(value) if isinstance(value, list) else value)
+    return recipe, None if wish is None else wish._replace(settings=taken)
 
 
-class Origin(NamedTuple):
-    """An origin that was read.
-
-    Attributes:
-        wish: what was asked for.
-        params: the arrays that are taken, by name.
-        over_tokens: names of those with an axis of tokens.
-        over_classes: names of those with an axis of labels.
-        run: its experiment and parameters, without data.
-    """
-
-    wish: InitFrom
-    params: dict[str, np.ndarray]
-    over_tokens: list[str]
-    over_classes: list[str]
-    run: Any
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The record for config.json: the wish, the step, and the CRC-32 of the arrays that are taken."""
-        crc = 0
-        for name, array in sorted(self.params.items()):
-            crc = zlib.crc32(np.ascontiguousarray(array).tobytes(), zlib.crc32(name.encode(), crc))
-        kept = bool(self.over_tokens)
-        return {**self.wish.record(), "step": self.run.step, "checksum": crc, "tokenizers_kept": kept}
-
-    def run_data(self, config: Any) -> RunData | None:
-        """Return the tokenizers that a run of this config keeps; None where it takes no array over tokens.
-
-        Raises:
-            UserError: the config asks for another tokenizer.
-        """
-        if not self.over_tokens:
-            return None
-        old, new = (settings.to_json_dict(one) for one in (self.run.experiment.config, config))
-        changed = [one for one in settings.differences(old, new) if one[0].startswith("tokenizer.") and one[3]]
-        if changed:
-            raise problem(
-                f"--init_from={self.wish.source} is a run of another tokenizer, whose ids mean other texts",
-                got=", ".join(f"{name} {value!r}" for name, _, value, _ in changed),
-                expected=", ".join(f"{name} {value!r}" for name, value, _, _ in changed),
-                do=f"Take its tokenizer, or start its arrays over tokens fresh: {_skip_flag(self, self.over_tokens)}.",
-            )
-        return RunData(self.run.experiment.task.tokenizers, {})
+def _read_by_recipe(recipe: ConfigDict, taken: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a recipe with them reads: a classifier, for instance, has no head of tokens."""
+    merged = copy.deepcopy(recipe)
+    for name, value in taken.items():
+        put(merged, name, value)
+    not_read = unread(schema.from_dict(settings.Config, merged.to_dict()))
+    return {name: value for name, value in taken.items() if name not in not_read}
 
 
 def read_origin(workdir: Path, wish: InitFrom | None) -> Origin | None:
@@ -122,7 +111,8 @@ def read_origin(workdir: Path, wish: InitFrom | None) -> Origin | None:
             return None
         place = f"{recorded['workdir']}@{recorded['checkpoint']}"
         trusted = wish is not None and wish.trust_code
-        wish = InitFrom(place, tuple(recorded["only"]), tuple(recorded["skip"]), trusted)
+        parts = (tuple(recorded[name]) for name in ("only", "skip"))
+        wish = InitFrom(place, *parts, trusted, recorded.get("settings", {}))
     if wish is None:
         return None
     origin = open_origin(wish)
@@ -145,50 +135,74 @@ def _refuse_other_origin(workdir: Path, recorded: Mapping[str, Any] | None, wish
         parts = "".join(f", --init_{name}={','.join(recorded[name])}" for name in ("only", "skip") if recorded[name])
         was = f"--init_from={recorded['workdir']}@{recorded['checkpoint']}{parts}"
     raise problem(
-        f"--workdir {workdir} was not started from --init_from={wish.source} as it is given",
+        f"--workdir {workdir} was not started from {wish} as it is given",
         expected=was,
         do="Leave --init_from out to continue this run, or choose another --workdir to start a new one.",
     )
 
 
-def wish_of(flags: Any) -> InitFrom | None:
-    """Return the origin that flags name: init_from, init_only, init_skip, trust_code; raise where one lacks it."""
-    if flags.init_from is not None:
-        return InitFrom(flags.init_from, flags.init_only, flags.init_skip, flags.trust_code)
-    for name in ("init_only", "init_skip", "trust_code"):
-        if getattr(flags, name):
-            do = "Add --init_from=WORKDIR, or leave it out."
-            raise problem(f"--{name} is not read without --init_from", got=getattr(flags, name), do=do)
-    return None
-
-
 def open_origin(wish: InitFrom) -> Origin:
-    """Read the run and select its arrays.
+    """Read the checkpoint and select its arrays.
 
     Raises:
         UserError: no run or no such checkpoint there, code without consent, or a part that does not exist.
     """
     path, checkpoint = wish.place()
-    if not (path / "config.json").is_file():
-        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        guess = nearest(path.name, siblings)
-        raise problem(
-            f"--init_from={wish.source}: {path} " + ("holds no run" if path.is_dir() else "does not exist"),
-            expected="the --workdir of a run that was trained, and @best, @last or @STEP behind it",
-            do=f"Did you mean {path.with_name(guess)}?" if guess and guess != path.name else None,
-        )
-    try:
-        run = open_run(str(path), checkpoint, read_data=False, trust_code=wish.trust_code)
-    except UserError as error:
-        raise UserError(f"--init_from={wish.source}: {error}") from error
-    named = _named(run.params)
-    axes = _named(run.experiment.model.parameter_axes(run.params))
+    if is_pretrained(path):
+        source = _named_origin(wish, lambda: _pretrained(path, checkpoint))
+    elif (path / "config.json").is_file():
+        source = _named_origin(wish, lambda: _run(path, wish, checkpoint))
+    else:
+        raise _no_origin(wish, path)
     for part in wish.only:
-        _require_part("--init_only", part, named)
-    chosen = [name for name in named if not wish.only or _within(name, wish.only)]
-    taken = [name for name in chosen if not _within(name, wish.skip)]
-    over = {axis: [n for n in taken if axis in (*axes[n].inputs, *axes[n].outputs)] for axis in "VC"}
-    return Origin(wish, {name: np.asarray(named[name]) for name in taken}, over["V"], over["C"], run)
+        require_part("--init_only", part, source.params)
+    return Origin(wish, source, {name: array for name, array in source.params.items() if wish.takes(name)})
+
+
+def _run(path: Path, wish: InitFrom, checkpoint: str) -> Source:
+    """Read a run, without its data."""
+    run = open_run(str(path), checkpoint, read_data=False, trust_code=wish.trust_code)
+    task, axes = run.experiment.task, named(run.experiment.model.parameter_axes(run.params))
+    params = {name: np.asarray(array) for name, array in named(run.params).items()}
+    tokenizer = settings.to_json_dict(run.experiment.config)["tokenizer"]
+    return Source(params, axes, run.step, task.tokenizers, tokenizer, task.classes)
+
+
+def _pretrained(path: Path, checkpoint: str) -> Source:
+    """Read a checkpoint of Hugging Face, which is the only one of its directory."""
+    if checkpoint != "best":
+        raise problem(f"{path} is one checkpoint, of Hugging Face", got=f"@{checkpoint}", do="Leave it out.")
+    return source_of(path, read_json(path / "config.json")["model_type"])
+
+
+def _named_origin(wish: InitFrom, read: Callable[[], Any]) -> Any:
+    """Return the result of a function; its errors name the flag."""
+    try:
+        return read()
+    except UserError as error:
+        raise UserError(f"{wish}: {error}") from error
+
+
+def _no_origin(wish: InitFrom, path: Path) -> UserError:
+    """Build the error of a place that holds nothing to start from."""
+    siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+    guess = nearest(path.name, siblings)
+    if guess in (None, path.name) and not path.exists() and is_repository(wish.source):
+        return _error_of(lambda: _named_origin(wish, lambda: load_pretrained(wish.source)))
+    return problem(
+        f"{wish}: {path} " + ("holds no run" if path.is_dir() else "does not exist"),
+        expected="the --workdir of a run that was trained, and @best, @last or @STEP behind it, or the directory of a"
+        " checkpoint of Hugging Face",
+        do=f"Did you mean {path.with_name(guess)}?" if guess and guess != path.name else None,
+    )
+
+
+def _error_of(read: Callable[[], Any]) -> UserError:
+    try:
+        read()
+    except UserError as error:
+        return error
+    raise AssertionError("a directory that does not exist was read")
 
 
 def first_states(experiment: Experiment, origin: Origin | None) -> Callable[[Any], State]:
@@ -202,95 +216,58 @@ def first_states(experiment: Experiment, origin: Origin | None) -> Callable[[Any
 
     def start(hyperparameters: Any, taken: Mapping[str, Any]) -> State:
         fresh = experiment.initial_state(hyperparameters)
-        params = jax.tree_util.tree_map_with_path(lambda path, x: taken.get(_name(path), x), fresh.params)
+        params = jax.tree_util.tree_map_with_path(lambda path, x: taken.get(name_of(path), x), fresh.params)
         transform = optimizer(config, hyperparameters, experiment.model.parameter_axes(params))
         average = None if fresh.average is None else jax.tree.map(jax.numpy.copy, params)
         return State(fresh.step, params, transform.init(params), average)
 
-    begin, params = jax.jit(start), origin.params
+    begin, params = jax.jit(start), origin.taken(experiment)
     return lambda hyperparameters: begin(hyperparameters, params)
 
 
 def check_fit(experiment: Experiment, origin: Origin) -> str:
-    """Check that the new model has the arrays of the origin in their shapes; return a line about what starts how.
+    """Check that the new model has the arrays of the origin in their shapes; return lines about what starts how.
 
     Raises:
         UserError: a list of those that it has not, or a part of --init_skip that neither model has.
     """
-    wish, new = origin.wish, _named(experiment.state_shapes.params)
-    known = {**new, **_named(origin.run.params)}
+    wish, source, new = origin.wish, origin.source, named(experiment.state_shapes.params)
+    found = origin.taken(experiment)
     for part in wish.skip:
-        _require_part("--init_skip", part, known)
+        require_part("--init_skip", part, {**new, **source.params})
     wrong: dict[str, str] = {}
-    for name, array in origin.params.items():
+    for name, array in found.items():
         if name in new and new[name].shape != array.shape:
             wrong[name] = f"{array.shape} there, {new[name].shape} in this model"
         elif name not in new and wish.only:
             wrong[name] = f"{array.shape} there, absent in this model"
-    expected = [name for name in new if (not wish.only or _within(name, wish.only)) and not _within(name, wish.skip)]
-    wrong |= {name: f"absent there, {new[name].shape} in this model" for name in expected if name not in origin.params}
-    classes = [one.task.classes for one in (origin.run.experiment, experiment)]
-    if classes[0] != classes[1]:
-        wrong |= {name: "over other labels" for name in origin.over_classes if name in new and name not in wrong}
+    may_lack = HEADS if source.family is not None and not wish.only else ()
+    for name in new:
+        if wish.takes(name) and name not in found and not within(name, may_lack):
+            labels = name in origin.params
+            wrong[name] = "over other labels" if labels else f"absent there, {new[name].shape} in this model"
+    if not origin.same_labels(experiment):
+        others = [name for name in origin.over("C") if name in new and name in found]
+        wrong |= {name: "over other labels" for name in others if name not in wrong}
     if wrong:
         lines = [f"  {name}: {why}" for name, why in list(wrong.items())[:MOST_LISTED]]
         more = len(wrong) - len(lines)
         raise UserError(
             "\n".join(
                 [
-                    f"--init_from={wish.source} has no parameters for {counted(len(wrong), 'array')} of this model:",
+                    f"{wish} has no parameters for {counted(len(wrong), 'array')} of this model:",
                     *lines,
                     *([f"  and {more} more"] if more else []),
-                    "Give the settings that it was trained with (config.json there), or start these fresh:"
-                    f" {_skip_flag(origin, wrong)}",
+                    f"Give the settings that it was trained with (config.json there){origin.or_fresh(wrong)}",
                 ]
             )
         )
-    taken = [name for name in origin.params if name in new]
-    unused = [name for name in origin.params if name not in new]
-    return (
-        f"Parameters from {wish.source}, step {origin.run.step}: {len(taken)} of {counted(len(new), 'array')}"
-        + (", the tokenizer kept" if origin.over_tokens else "")
-        + (f"; fresh: {', '.join(_parts(n for n in new if n not in taken))}" if len(taken) < len(new) else "")
-        + (f"; not in this model: {', '.join(_parts(unused))}" if unused else "")
+    taken = [name for name in found if name in new]
+    unused = [name for name in found if name not in new]
+    line = (
+        f"Parameters from {wish.source}, step {source.step}: {len(taken)} of {counted(len(new), 'array')}"
+        + (", the tokenizer kept" if origin.over("V") else "")
+        + (f"; fresh: {', '.join(parts_of(n for n in new if n not in taken))}" if len(taken) < len(new) else "")
+        + (f"; not in this model: {', '.join(parts_of(unused))}" if unused else "")
     )
-
-
-def _skip_flag(origin: Origin, names: Iterable[str]) -> str:
-    """Return the flag with which these arrays start fresh, beside those that do already."""
-    return "--init_skip=" + ",".join(dict.fromkeys([*origin.wish.skip, *_parts(names)]))
-
-
-def _parts(names: Iterable[str]) -> list[str]:
-    """Return the names without their last part, each once."""
-    return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
-
-
-def _within(name: str, parts: Iterable[str]) -> bool:
-    return any(f"{name}.".startswith(f"{part}.") for part in parts)
-
-
-def _require_part(flag: str, part: str, names: Iterable[str]) -> None:
-    """Raise a UserError for a part under which there is no array; it names the nearest part."""
-    if any(_within(name, [part]) for name in names):
-        return
-    parts = dict.fromkeys(".".join(name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2))
-    ends = {known.rpartition(".")[2]: known for known in parts}
-    guess = nearest(part, parts) or ends.get(nearest(part, ends) or "")
-    first = dict.fromkeys(name.partition(".")[0] for name in names)
-    raise problem(
-        f"{flag} names a part that has no parameters",
-        got=repr(part),
-        expected=f"one of {', '.join(first)}, or a part of one, such as {_parts(names)[0]}",
-        do=f"Did you mean {guess}?" if guess else None,
-    )
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """Return the leaves of a nested dict by their names."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: not isinstance(x, Mapping))
-    return {_name(path): leaf for path, leaf in leaves}
+    return "\n".join([line, *settings_lines(experiment.config, origin)])

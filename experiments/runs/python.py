@@ -11,8 +11,8 @@ from rich.console import Console
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.python_words import in_python
 from experiments.cli.terminal import terminal
-from experiments.cli.values import Recipe, flat, resolve
-from experiments.runs.init_from import InitFrom, wish_of
+from experiments.cli.values import Recipe, as_recipe, flat, resolve
+from experiments.runs.init_from import InitFrom, wish_of, with_settings
 from experiments.runs.open_run import open_run
 from experiments.runs.run import Run
 from experiments.runs.session import train
@@ -43,8 +43,8 @@ def train_run(
     **origin: Any,
 ) -> Run:
     """Train a model; see `experiments.api.train`."""
-    config, notes = resolve(recipe, overrides)
-    init = init_of(**origin)
+    found, init = with_settings(as_recipe(recipe), init_of(**origin), folder(workdir))
+    config, notes = resolve(found, overrides)
     use_compilation_cache()
     ended = train(config, folder(workdir), reporter_of(progress), notes=notes, force=force, init=init)
     if ended.stopped is not None:

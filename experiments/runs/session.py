@@ -1,8 +1,9 @@
 """One session of training in a working directory: open it, continue or start, train."""
 
+import contextlib
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
 from experiments.runs.extension import extend, retention_of
 from experiments.runs.init_from import InitFrom, check_fit, first_states, read_origin
+from experiments.runs.origin import Origin
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.runs.stored_config import code_line, origin_named
 from experiments.runs.trained import TrainedExperiment
@@ -20,7 +22,7 @@ from experiments.storage.units import write_units
 from experiments.storage.workdir import Start, open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
 from experiments.training import signals
-from experiments.training.experiment import set_up
+from experiments.training.experiment import Experiment, set_up
 from experiments.training.loop import Loop, restore_or_start
 from experiments.training.progress import devices_in_words
 from experiments.training.reporter import Reporter
@@ -73,31 +75,8 @@ def train(
     parameters = [] if origin is None else [check_fit(experiment, origin)]
     if not force:
         refuse_too_large(experiment)
-    config_dict = settings.to_json_dict(experiment.config)
-    output = experiment.config.training.output
     devices = devices_in_words()
-    with (
-        open_workdir(
-            workdir,
-            config_dict,
-            differences=settings.differences,
-            devices=devices,
-            data=experiment.task.splits.fingerprint,
-            code=code_from_outside(experiment.config),
-            start=Start(functools.partial(extend, workdir, experiment.config, notes.append), origin and origin.record),
-        ) as opened,
-        Checkpoints(
-            workdir / "checkpoints",
-            retention_of(experiment.config),
-            output.best,
-            experiment.task.metrics[output.best].mode,
-            loss=experiment.task.names["loss"],
-            print_line=notes.append,
-        ) as checkpoints,
-        Metrics(workdir, output.tensorboard) as metrics,
-    ):
-        notes += [code_line(name) for name in opened.changed_code]
-        write_run_data(workdir, experiment.task)
+    with opened_run(experiment, workdir, origin, notes) as (checkpoints, metrics, config_dict):
         start = None if origin is None else first_states(experiment, origin)(experiment.hyperparameters)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics, start)
         first = int(state.step)
@@ -105,7 +84,6 @@ def train(
         reporter.line(start_line(first, experiment.config.training.steps, finished, workdir))
         task, costs = experiment.task, costs_of(experiment)
         write_costs(workdir, costs)
-        write_units(workdir, experiment.config.task, task.metrics)
         for note in notes:
             reporter.remark(note)
         for line in (*parameters, *task.splits.notes, *task.notes, *described(experiment, costs, devices)):
@@ -122,6 +100,49 @@ def train(
                 reporter.line(f"  {again}")
     trained = TrainedExperiment(experiment, state.evaluated_params, int(state.step), workdir)
     return Session(trained, seconds, stop.received)
+
+
+@contextlib.contextmanager
+def opened_run(
+    experiment: Experiment, workdir: Path, origin: Origin | None, notes: list[str]
+) -> Iterator[tuple[Checkpoints, Metrics, dict[str, Any]]]:
+    """Open the directory of a run, new or started before, and write what is known before an update.
+
+    Args:
+        notes: receives lines about checkpoints, a new length, and code that has changed.
+
+    Yields:
+        Its checkpoints, its metrics, and its config as JSON has it.
+
+    Raises:
+        UserError: another run holds the directory, its config or data differs, or it cannot be written.
+    """
+    config, task = experiment.config, experiment.task
+    config_dict, output = settings.to_json_dict(config), config.training.output
+    with (
+        open_workdir(
+            workdir,
+            config_dict,
+            differences=settings.differences,
+            devices=devices_in_words(),
+            data=task.splits.fingerprint,
+            code=code_from_outside(config),
+            start=Start(functools.partial(extend, workdir, config, notes.append), origin and origin.record),
+        ) as opened,
+        Checkpoints(
+            workdir / "checkpoints",
+            retention_of(config),
+            output.best,
+            task.metrics[output.best].mode,
+            loss=task.names["loss"],
+            print_line=notes.append,
+        ) as checkpoints,
+        Metrics(workdir, output.tensorboard) as metrics,
+    ):
+        notes += [code_line(name) for name in opened.changed_code]
+        write_run_data(workdir, task)
+        write_units(workdir, config.task, task.metrics)
+        yield checkpoints, metrics, config_dict
 
 
 def start_line(step: int, steps: int, finished: bool, workdir: Path) -> str:

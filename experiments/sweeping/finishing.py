@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
-from experiments.runs.init_from import open_origin, wish_of
+from experiments.runs.init_from import open_origin, wish_of, with_settings
 from experiments.runs.report import train_and_report
 from experiments.storage.workdir_checks import EXTENDABLE, TRIALS, refuse_other_config, refuse_unwritable_name
 from experiments.sweeping.flags import BEST
@@ -78,6 +78,7 @@ def finish_trial(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[s
     """
     refuse_unwritable_name(Path(flags.workdir))
     recipe, own = load_recipe_and_sweep(flags.config)
+    recipe, _ = with_settings(recipe, wish_of(flags))
     others = [(name, text) for name, text in given if name not in EXTENDABLE]
     sweep = make_sweep(recipe, others, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
     results, ranking = results_of(flags, sweep)

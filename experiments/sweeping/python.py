@@ -13,7 +13,7 @@ from experiments.cli.python_words import in_python
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.values import Recipe, as_recipe, flat, plain
 from experiments.runs.extension import PATIENCE, STEPS
-from experiments.runs.init_from import InitFrom, wish_of
+from experiments.runs.init_from import InitFrom, wish_of, with_settings
 from experiments.runs.python import folder, open_run_of, reporter_of
 from experiments.runs.run import Run, drawing_of
 from experiments.runs.session import train
@@ -162,6 +162,7 @@ def run_sweep(
     config, own, name = _recipe(recipe)
     given = texts_of(flat({} if overrides is None else overrides, "overrides"))
     varied = {**own, **space_of({} if space is None else space)}
+    config, _ = with_settings(config, wish_of(flags))
     plan = make_sweep(config, given, varied, data=flags.data, sampler=flags.sampler, trials=flags.trials)
     _divide(flags.devices)
     use_compilation_cache()

@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
-from experiments.runs.init_from import Origin, check_fit, open_origin, wish_of
+from experiments.runs.init_from import Origin, check_fit, open_origin, wish_of, with_settings
 from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
 from experiments.sweeping import summary
 from experiments.sweeping.attributes import ORIGIN
@@ -69,6 +69,7 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     """
     refuse_unwritable_name(Path(flags.workdir))
     recipe, own = load_recipe_and_sweep(flags.config)
+    recipe, _ = with_settings(recipe, wish_of(flags))
     console, workdir = terminal(), Path(flags.workdir)
 
     def finish(study: SweepStudy, ranking: Ranking) -> int:

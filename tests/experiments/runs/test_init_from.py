@@ -78,7 +78,7 @@ def test_all_parameters_are_those_of_the_checkpoint_and_optimizer_step_and_avera
 def test_only_the_parts_that_are_named_are_taken_and_those_that_are_skipped_are_not(origin):
     skip = ("decoder.blocks.self.key",)
     experiment, found, line = begun(origin, only=("decoder",), skip=skip)
-    state, there = named(first_state(experiment, found).params), named(found.run.params)
+    state, there = named(first_state(experiment, found).params), found.source.params
     fresh = named(experiment.initial_state(experiment.hyperparameters).params)
     same = {name for name in there if np.array_equal(state[name], there[name])}
     assert same == {name for name in there if name.startswith("decoder.") and not name.startswith(skip[0])}
@@ -91,9 +91,9 @@ def test_a_run_that_takes_arrays_over_tokens_keeps_the_tokenizer_whatever_its_da
     data.write_text("".join(f"q{i} x\ty {i}\n" for i in range(30)), encoding="utf-8")
     config = changed(origin, data__path=str(data))
     kept, found, _ = begun(origin, config)
-    assert kept.task.tokenizers.to_json() == found.run.experiment.task.tokenizers.to_json()
+    assert kept.task.tokenizers.to_json() == found.source.tokenizers.to_json()
     own, found, line = begun(origin, config, skip=("embedding",))
-    assert own.task.tokenizers.to_json() != found.run.experiment.task.tokenizers.to_json()
+    assert own.task.tokenizers.to_json() != found.source.tokenizers.to_json()
     assert "tokenizer" not in line
 
 

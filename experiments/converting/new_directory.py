@@ -1,0 +1,41 @@
+"""A directory that is never there in part: written beside its place, then renamed."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from transformer.errors import problem
+
+
+@contextlib.contextmanager
+def new_directory(path: str | os.PathLike[str], flag: str) -> Iterator[Path]:
+    """Yield an empty directory that gets the name `path` at the end of the block; after an error nothing is left.
+
+    Args:
+        flag: the flag that names the directory, for the error.
+
+    Raises:
+        UserError: something of this name is there already.
+        OSError: it cannot be written.
+    """
+    target = Path(path).absolute()
+    if os.path.lexists(target):
+        raise problem(f"--{flag} {path} is there already", expected="a new directory", do="Choose another.")
+    made = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = None
+    try:
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        yield beside
+        beside.chmod(0o755)
+        beside.rename(target)
+    except BaseException:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+        for parent in made:  # deepest first; one that is not empty stays
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
