@@ -31,6 +31,8 @@ def new_directory(path: str | os.PathLike[str], flag: str) -> Iterator[Path]:
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         yield beside
         beside.chmod(0o755)
+        for file in beside.iterdir():  # some libraries write files that their owner alone can read
+            file.chmod(file.stat().st_mode | 0o044)
         beside.rename(target)
     except BaseException:
         if beside is not None:

@@ -66,7 +66,6 @@ def write_stablehlo(run: TrainedExperiment, output: str | os.PathLike[str]) -> l
             "jax": jax.__version__,
             "platforms": list(PLATFORMS),
             "parameters": PARAMETERS,
-            "symbolic_axes": list(symbolic),
             "programs": {name: _described(one, names, f"{name}.stablehlo") for name, (one, names) in found.items()},
             "special_tokens": {name: i for i, name in enumerate(SpecialTokens.special)},
             **({} if run.experiment.task.classes is None else {"classes": list(run.experiment.task.classes)}),
