@@ -67,7 +67,9 @@ def read_parameters(family: Family, model: Model, stored: Tensors) -> tuple[Para
             starts.update({name: np.asarray(x) for name, x in named(model.init(0)).items()})
         return starts[path]
 
-    arrays = {place.path: jnp.asarray(read_array(place, lambda n: stored.read(theirs[n]), start)) for place in found}
+    arrays = {
+        place.path: jnp.from_dlpack(read_array(place, lambda n: stored.read(theirs[n]), start)) for place in found
+    }
     return nested.nest(arrays), tuple(sorted(theirs[name] for name in unused))
 
 
