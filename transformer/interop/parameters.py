@@ -67,9 +67,10 @@ def read_parameters(family: Family, model: Model, stored: Tensors) -> tuple[Para
             starts.update({name: np.asarray(x) for name, x in named(model.init(0)).items()})
         return starts[path]
 
-    arrays = {
-        place.path: jnp.from_dlpack(read_array(place, lambda n: stored.read(theirs[n]), start)) for place in found
-    }
+    # On a CPU the memory is taken as it is: a copy beside it would double what loading needs. It is held to one device.
+    as_it_is = jax.default_backend() == "cpu" and jax.device_count() == 1
+    on_device = jnp.from_dlpack if as_it_is else jnp.asarray
+    arrays = {place.path: on_device(read_array(place, lambda n: stored.read(theirs[n]), start)) for place in found}
     return nested.nest(arrays), tuple(sorted(theirs[name] for name in unused))
 
 
