@@ -61,6 +61,11 @@ def flat(config: ModelConfig) -> Settings:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
+def head_of(config: ModelConfig) -> str | None:
+    """Return the head of a model, one of `family.HEADS`."""
+    return "classes" if config.class_head.classes is not None else "tokens" if config.token_head.present else None
+
+
 def describe(model: Model, family: str | None = None) -> tuple[str, dict[str, Any]]:
     """Return the family of a model, and its config.json.
 
@@ -90,7 +95,7 @@ UNWRITTEN = ("dropout", "dtype", "kernels", "unroll", "remat", "num_layers")
 def _written(family: Family, name: str, config: ModelConfig) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
     """Return a model's config.json, and its settings that the family lacks, with what it has in their place."""
     settings = flat(config)
-    head = "classes" if config.class_head.classes is not None else "tokens" if config.token_head.present else None
+    head = head_of(config)
     architecture = next((own for own, kind in family.architectures.items() if kind == head), None)
     if architecture is None:
         return {}, {"class_head" if head == "classes" else "token_head.present": (head or "none", "another head")}
