@@ -12,7 +12,7 @@ Settings are named from section `model` on, with dots: "embedding.types".
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from transformer.errors import problem, shorten
 
@@ -26,6 +26,7 @@ REQUIRED = object()
 """Default of an entry that must be there."""
 
 
+@runtime_checkable
 class Entry(Protocol):
     """The interface of a row: which entries it reads, and both directions."""
 
