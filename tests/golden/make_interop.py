@@ -4,9 +4,9 @@
 
 Entries: `config` and `generation`, the JSON of both files as bytes; `tensor.NAME`, those of model.safetensors, in
 multiples of 1/64; `source`, `source_lengths`, `target`, the inputs that the architecture has; `result`, the logits, or
-the last hidden states of a model without a head, computed in float64 (T5Gemma: float32); `greedy` and `beam`, the new tokens of
-`generate` (a beam of 3, length penalty 0.7) after the first three tokens of `target`, or after the decoder's start
-token. Sizes are odd and differ from each other, and heads are grouped where the family has that.
+the last hidden states of a model without a head, computed in float64 (T5Gemma: float32); `greedy` and `beam`, the new
+tokens of `generate` (a beam of 3, length penalty 0.7) after the first three tokens of `target`, or after the decoder's
+start token. Sizes are odd and differ from each other, and heads are grouped where the family has that.
 
 `tests/interop` compares our code with the files, `tests/peers/test_interop.py` both with a fresh run.
 """

@@ -98,4 +98,5 @@ def _refuse(directory: Path, faults: Sequence[str]) -> None:
         return
     lines = [f"  {fault}" for fault in faults[:MOST_LISTED]]
     more = [f"  and {len(faults) - MOST_LISTED} more"] if len(faults) > MOST_LISTED else []
-    raise UserError("\n".join([f"{directory}: {counted(len(faults), 'tensor')} that do not fit:", *lines, *more]))
+    verb = "does" if len(faults) == 1 else "do"
+    raise UserError("\n".join([f"{directory}: {counted(len(faults), 'tensor')} {verb} not fit:", *lines, *more]))
