@@ -79,15 +79,15 @@ OTHERS = [
     ("mixer", "linear"),
     ("self_attention", False),
 ]
-SCALED = ("rotary_linear", "rotary_llama3", "rotary_yarn")
-"""Rows that are `rotary` with other rates: those of ROWS run in `make test-more`."""
+ALIKE = ("rotary_linear", "rotary_llama3", "rotary_yarn", "fixed_dot", "geglu_tanh")
+"""Rows that are others with other numbers: those of ROWS run in `make test-more`."""
 ROTATING = tuple(name for name, row in POSITIONS.items() if row.rotates is not None)
 ATTENTION = ("query_key_norm", "weights", "soft_cap", "sink", "differential")
 COMBINED = cover(
     {
-        "score": list(SCORES),
-        "position": [name for name in POSITIONS if name not in SCALED],
-        "activation": list(ACTIVATIONS),
+        "score": [name for name in SCORES if name not in ALIKE],
+        "position": [name for name in POSITIONS if name not in ALIKE],
+        "activation": [name for name in ACTIVATIONS if name not in ALIKE],
         "norm": list(NORMS),
         "norm_placement": list(BLOCK_LAYOUTS),
         "feed_forward": list(FEED_FORWARDS),

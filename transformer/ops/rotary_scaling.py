@@ -18,7 +18,6 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -162,10 +161,12 @@ def _between(width: int, base: float | Array, settings: YarnScaling) -> tuple[Ar
     Pair i rotates L / (2 pi base^(2 i / H)) times within the original length L, so i = H ln(L / (2 pi turns)) / (2 ln
     base). A base that is known is taken in float64, as other libraries do: rounding to a whole number leaves no slack.
     """
-    xp = np if isinstance(base, int | float) else jnp
+    is_known = isinstance(base, int | float)
+    log, floor, ceil = (math.log, math.floor, math.ceil) if is_known else (jnp.log, jnp.floor, jnp.ceil)
     turns = settings.beta_fast, settings.beta_slow
-    first, last = (width * math.log(settings.original_length / (TURN * n)) / (2 * xp.log(base)) for n in turns)
+    first, last = (width * math.log(settings.original_length / (TURN * n)) / (2 * log(base)) for n in turns)
     if settings.truncate:
-        first, last = xp.floor(first), xp.ceil(last)
-    first, last = (jnp.asarray(x, jnp.float32) for x in (xp.maximum(first, 0.0), xp.minimum(last, width - 1.0)))
-    return first, jnp.where(first == last, last + 0.001, last)
+        first, last = floor(first), ceil(last)
+    first_index = jnp.maximum(jnp.asarray(first, jnp.float32), 0.0)
+    last_index = jnp.minimum(jnp.asarray(last, jnp.float32), width - 1.0)
+    return first_index, jnp.where(first_index == last_index, last_index + 0.001, last_index)
