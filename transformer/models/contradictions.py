@@ -5,7 +5,6 @@ Settings of variants that no row names may be combined.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 from transformer.errors import counted, problem
 from transformer.models.reads import has_axis, score_of, stacks

@@ -81,7 +81,7 @@ def find_axes(owner: str, name: str, rows: Brought | None = None) -> Axes:
 
 
 def parameter_axes(params: Tree, config: ModelSettings | None = None) -> Tree:
-    """Return a tree like `params`, arrays or their shapes, with each one's Axes; without a config, of what no row brings."""
+    """Return a tree like `params`, arrays or their shapes, with each one's Axes; without a config, of no row's own."""
 
     def one(path: Path, leaf: Array | jax.ShapeDtypeStruct) -> Axes:
         *_, owner, name = names = _names(path)
