@@ -10,7 +10,8 @@ LIBRARY = [
     "ops",
     "nn",
     "models",
-    "decoding interop inspection",
+    "decoding",
+    "interop inspection",
     "testing",
 ]
 """Each may import itself and what stands before it."""

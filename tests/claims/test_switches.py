@@ -20,7 +20,17 @@ from experiments.training.update import initial_state, make_update, token_sums
 from tests.fixtures.hyper import hyper
 from tests.fixtures.speeds import more
 from tests.fixtures.tiny import ARCHITECTURES, B, T, batch, frozendict, side, tiny
-from transformer.decoding import Beam, MinLength, NoRepeatNgram, RepetitionPenalty, Sampling, generate, only
+from transformer.decoding import (
+    Banned,
+    Beam,
+    Forced,
+    MinLength,
+    NoRepeatNgram,
+    RepetitionPenalty,
+    Sampling,
+    generate,
+    only,
+)
 from transformer.nn.initializers import Normal, Orthogonal
 from transformer.ops.dropout import dropout
 from transformer.ops.softmax import masked_softmax
@@ -38,7 +48,14 @@ SETTINGS = {
     "rnn_seq2seq": {},
 }
 
-RULES = (RepetitionPenalty(1.5), NoRepeatNgram(2), MinLength(1, 2), only([2, 3, 4], 23, 2))
+RULES = (
+    RepetitionPenalty(1.5),
+    NoRepeatNgram(2),
+    MinLength(1, 2),
+    Banned(9, first_only=True),
+    Forced(2, last=True),
+    only([2, 3, 4], 23, 2),
+)
 
 STATED = (
     functools.partial(jax.enable_x64, True),

@@ -44,17 +44,25 @@ def two_of_three(query_positions, key_positions):
     return (query_positions + key_positions) % 3 != 1
 
 
+SCALED = ("rotary_linear", "rotary_llama3", "rotary_yarn")
+"""Rows that are `rotary` with other rates: one stands for them, where pairs of values are tried."""
+
 FACTORS = {
     "score": {
         **{name: {"score": name} for name in SCORES},
         "position_only": {"score": "position_only", "relative": {"buckets": 6}},
     },
     "position": {
-        **{name: {"position": name} for name in POSITIONS},
+        **{name: {"position": name} for name in POSITIONS if name not in SCALED},
         # By layer and with a scale, which the tests that have plain rotary positions leave out.
         "rotary": {"position": "rotary", "rotary_base": (50.0, 1e4), "rotary_scale": 3.0},
         "relative": {"position": "relative", "relative": {"buckets": 6, "max_distance": 7}},
         "own": {"position": "tests.fixtures.own_rows:kerple"},
+        "rotary_yarn": {
+            "position": "rotary_yarn",
+            "rotary_base": (50.0, 1e4),
+            "position_settings": {"original_length": 99},
+        },
     },
     "heads": {"multi": {"num_kv_heads": 4}, "grouped": {"num_kv_heads": 2}, "single": {"num_kv_heads": 1}},
     "mask": {"causal": {}, "prefix": {}, "own": {"attention": {"mask": f"{HERE}:two_of_three"}}},
@@ -91,9 +99,14 @@ MIXED = [
 """Models whose mixer does not read what self-attention reads."""
 
 NOT_ALLOWED = [
-    ({"score": "position_only", "position": "rotary"}, "positions that rotate queries and keys change nothing"),
-    ({"score": "position_only", "query_key_norm": "layer"}, "norms of queries and keys change nothing"),
-    ({"score": "position_only", "query_key_norm": "rms"}, "norms of queries and keys change nothing"),
+    *(
+        ({"score": "position_only", "position": name}, "positions that rotate queries and keys change nothing")
+        for name in ("rotary", "rotary_yarn")
+    ),
+    *(
+        ({"score": "position_only", "query_key_norm": name}, "norms of queries and keys change nothing")
+        for name in NORMS
+    ),
     ({"score": "position_only", "maps": "two"}, "two maps of differential attention are equal"),
     ({"score": "bilinear", "maps": "two"}, "halves the width of queries and keys"),
     ({"score": "additive", "maps": "two"}, "halves the width of queries and keys"),
@@ -115,7 +128,10 @@ def settings_of(row):
 
 
 VALUES = {factor: list(values) for factor, values in FACTORS.items() if factor != "mixer"}
-PAIRS, SINGLES = cover(VALUES, allowed), cover(VALUES, allowed, strength=1)
+PAIRS = cover(VALUES, allowed)
+SINGLES = cover(
+    {**VALUES, "position": [name for name in VALUES["position"] if name not in SCALED]}, allowed, strength=1
+)
 
 
 @functools.cache

@@ -7,7 +7,6 @@ from tests.golden.files import Record
 from tests.golden.torch_layout import as_jax, assert_close, part, recurrent
 from transformer.models.config import model_config
 from transformer.nn.dropout import Dropout
-from transformer.nn.recurrent.stacks import RecurrentEncoder
 from transformer.nn.intermediates import Request
 from transformer.nn.recurrent.stacks import RecurrentEncoder
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.arrays import check_gradients, normal
-from transformer.ops.norms import NORMS, layer_norm, rms_norm
+from transformer.ops.norms import NORMS, layer_norm, rms_norm, rms_norm_plus_one
 
 D = 13
 X, SCALE, BIAS = normal(0, 3, 5, D) * 4 + 2, normal(1, D), normal(2, D)
@@ -21,6 +21,12 @@ def test_rms_norm_is_its_equation_in_float64():
     x = np.asarray(X, np.float64)
     expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * np.asarray(SCALE)
     np.testing.assert_allclose(rms_norm(X, SCALE), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_rms_norm_plus_one_is_its_equation_in_float64():
+    x = np.asarray(X, np.float64)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * (1 + np.asarray(SCALE, np.float64))
+    np.testing.assert_allclose(rms_norm_plus_one(X, SCALE), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NORMS)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -6,6 +7,8 @@ import numpy as np
 import pytest
 
 from tests.fixtures.arrays import B, G, H, K, N, S, T, normal, query_key_value, score_parameters
+from tests.fixtures.commands import error_of
+from transformer import schema
 from transformer.errors import UserError
 from transformer.ops import masks, scores
 from transformer.ops.attend import attend, attention_weights, raw_scores
@@ -15,6 +18,7 @@ from transformer.ops.scores import SCORES, Score
 NUMPY = {
     "dot": lambda q, k: q @ k,
     "scaled_dot": lambda q, k: q @ k / np.sqrt(len(q)),
+    "fixed_dot": lambda q, k: q @ k / np.sqrt(64),
     "bilinear": lambda q, k, matrix: q @ matrix @ k,
     "additive": lambda q, k, vector: vector @ np.tanh(q + k),
     "cosine": lambda q, k, scale: scale * np.sqrt(len(q)) * q @ k / np.sqrt((q @ q) * (k @ k)),
@@ -64,8 +68,17 @@ def test_a_row_declares_the_factor_on_the_dot_product_only_if_that_is_all_it_is(
     if scale is None:
         assert SCORES[name].parameters
     else:
-        expected = scale(H) * scores.dot(query, key)
+        expected = scale(H, **SCORES[name].own) * scores.dot(query, key)
         np.testing.assert_allclose(raw_scores(query, key, name), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernels", ["plain", "fast"])
+def test_the_fixed_dot_product_is_divided_by_the_width_that_is_set_whatever_that_of_a_head(kernels):
+    query, key, value = query_key_value()
+    row = dataclasses.replace(SCORES["fixed_dot"], settings=scores.FixedWidth(2.5))
+    expected = attend(query * np.sqrt(H / 2.5), key, value)
+    np.testing.assert_allclose(attend(query, key, value, score=row, kernels=kernels), expected, rtol=1e-4, atol=1e-5)
+    assert "width is out of range; got 0.0" in error_of(schema.from_dict, scores.FixedWidth, {"width": 0})
 
 
 def test_learned_scores_start_with_the_spread_of_the_scaled_dot_product():

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.axes import check_shape
-from transformer.decoding.rules import MinLength, NoRepeatNgram, RepetitionPenalty, Rule
+from transformer.decoding.fixed_rules import MinLength
+from transformer.decoding.rules import NoRepeatNgram, RepetitionPenalty, Rule
 from transformer.decoding.strategies import RANGES, Beam, Greedy, Sampling, is_strategy
 from transformer.errors import problem, shorten
 from transformer.read_by import when_row_reads

@@ -53,7 +53,7 @@ def generate(
         steps: most tokens generated.
         end: the token that ends an example, or several; it is part of the result. None: no token does.
         strategy: Greedy(), Sampling(...), Beam(...), or an object with `choose` and `random` of your own.
-        rules: what may be written, such as RepetitionPenalty, NoRepeatNgram, MinLength, Allowed.
+        rules: what may be written, such as RepetitionPenalty, NoRepeatNgram, MinLength, Banned, Forced, Allowed.
         padding: what stands after the end.
         key: for a strategy that draws: a key for each example, B, or one key or seed, of which example b has
             `fold_in(key, b)`. Token i of an example is a function of the example's key, i and its logits, in whatever

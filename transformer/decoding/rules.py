@@ -20,7 +20,6 @@ from jaxtyping import Bool, Float, Int
 from transformer.axes import describe
 from transformer.decoding.strategies import RANGES
 from transformer.errors import problem
-from transformer.schema import at_least
 
 State = Any
 """A tree of arrays with a leading B."""
@@ -111,7 +110,7 @@ class ReadsWritten:
         return Written(jnp.concatenate([prompt_BP, jnp.zeros((B, steps), prompt_BP.dtype)], axis=1), lengths_B)
 
     def read(self, state: Written, token_B: Array, index: Array | int) -> Written:
-        here_BL = _indices(state.tokens.shape[1]) == state.lengths[:, None]
+        here_BL = indices(state.tokens.shape[1]) == state.lengths[:, None]
         return Written(jnp.where(here_BL, token_B[:, None], state.tokens), state.lengths + 1)
 
 
@@ -131,15 +130,15 @@ class RepetitionPenalty(ReadsWritten):
     penalty: float
 
     def __post_init__(self) -> None:
-        _require("penalty of RepetitionPenalty", self.penalty, RANGES["repetition_penalty"], float)
+        require("penalty of RepetitionPenalty", self.penalty, RANGES["repetition_penalty"], float)
 
     def apply(
         self, logits_BV: Float[Array, "B V"], state: Written, index: Array | int, steps: int
     ) -> Float[Array, "B V"]:
         B, V = logits_BV.shape
-        is_token_BL = _indices(state.tokens.shape[1]) < state.lengths[:, None]
+        is_token_BL = indices(state.tokens.shape[1]) < state.lengths[:, None]
         at_BL = jnp.where(is_token_BL, state.tokens, V)
-        seen_BV = jnp.zeros((B, V), bool).at[_indices(B).T, at_BL].set(True, mode="drop")
+        seen_BV = jnp.zeros((B, V), bool).at[indices(B).T, at_BL].set(True, mode="drop")
         less_BV = jnp.where(logits_BV < 0, logits_BV * self.penalty, logits_BV / self.penalty)
         return jnp.where(seen_BV, less_BV, logits_BV)
 
@@ -158,7 +157,7 @@ class NoRepeatNgram(ReadsWritten):
     size: int
 
     def __post_init__(self) -> None:
-        _require("size of NoRepeatNgram", self.size, RANGES["no_repeat_ngram"], int)
+        require("size of NoRepeatNgram", self.size, RANGES["no_repeat_ngram"], int)
 
     def apply(
         self, logits_BV: Float[Array, "B V"], state: Written, index: Array | int, steps: int
@@ -167,14 +166,14 @@ class NoRepeatNgram(ReadsWritten):
         (B, L), V, n = tokens_BL.shape, logits_BV.shape[-1], self.size
         if n > L:
             return logits_BV
-        at_BN = lengths_B[:, None] - (n - 1) + _indices(n - 1)
+        at_BN = lengths_B[:, None] - (n - 1) + indices(n - 1)
         last_BN = jnp.take_along_axis(tokens_BL, at_BN, axis=1, mode="clip")
         starts = L - n + 1
-        same_BS = _indices(starts) + n <= lengths_B[:, None]
+        same_BS = indices(starts) + n <= lengths_B[:, None]
         for i in range(n - 1):
             same_BS &= tokens_BL[:, i : i + starts] == last_BN[:, i : i + 1]
         next_BS = jnp.where(same_BS, tokens_BL[:, n - 1 :], V)
-        banned_BV = jnp.zeros((B, V), bool).at[_indices(B).T, next_BS].set(True, mode="drop")
+        banned_BV = jnp.zeros((B, V), bool).at[indices(B).T, next_BS].set(True, mode="drop")
         return jnp.where(banned_BV, -jnp.inf, logits_BV)
 
 
@@ -202,53 +201,17 @@ class Allowed(ReadsWritten):
         return jnp.where(allowed, logits_BV, -jnp.inf)
 
 
-@dataclasses.dataclass(frozen=True)
-class MinLength:
-    """A minimum length of an answer: no end before it.
-
-    Attributes:
-        length: least number of tokens before the end token.
-        end: the token that ends an answer, or several.
-
-    Raises:
-        UserError: no whole number of 0 or more.
-    """
-
-    length: int
-    end: int | tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _require("length of MinLength", self.length, at_least(0), int)
-
-    def start(self, prompt_BP: Array, lengths_B: Array, steps: int) -> tuple[()]:
-        return ()
-
-    def apply(
-        self, logits_BV: Float[Array, "B V"], state: tuple[()], index: Array | int, steps: int
-    ) -> Float[Array, "B V"]:
-        ends, size = jnp.asarray(self.end, jnp.int32).reshape(-1), logits_BV.shape[-1]
-        given = self.end if isinstance(self.end, tuple) else (self.end,)
-        if not all(0 <= end < size for end in given if isinstance(end, int)):
-            what, expected = "the end of MinLength is outside of the vocabulary", f"0 to {size - 1} (model.vocab_size)"
-            raise problem(what, got=self.end, expected=expected)
-        is_end_1V = jnp.any(_indices(size) == ends[:, None], axis=0, keepdims=True)
-        return jnp.where(is_end_1V & (index < self.length), -jnp.inf, logits_BV)
-
-    def read(self, state: tuple[()], token_B: Array, index: Array | int) -> tuple[()]:
-        return state
-
-
 def _broadcasts(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Return whether an array of one shape can be broadcast to the other."""
     return len(shape) <= len(other) and all(m in (1, n) for m, n in zip(reversed(shape), reversed(other), strict=False))
 
 
-def _indices(count: int) -> Int[Array, "1 count"]:
+def indices(count: int) -> Int[Array, "1 count"]:
     """Return 0, 1, ..., count - 1, as a row."""
     return jnp.arange(count, dtype=jnp.int32)[None]
 
 
-def _require(what: str, value: Any, check: Callable[[Any], str | None], kind: type) -> None:
+def require(what: str, value: Any, check: Callable[[Any], str | None], kind: type) -> None:
     """Raise a UserError unless a value is a number of this kind and passes the check."""
     is_number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
     expected = check(value) if is_number else "a number" if kind is float else "a whole number"

@@ -11,6 +11,8 @@ from transformer.interop.family import Family
 from transformer.interop.tensors import Tensors
 from transformer.models.build import Model, build
 from transformer.models.config import ModelConfig
+from transformer.nn.module_rows import structure
+from transformer.nn.positions import POSITIONS
 
 
 def family_of(config: Mapping[str, Any]) -> tuple[Family, str | None]:
@@ -47,18 +49,20 @@ def kept(settings: Settings, head: str | None) -> Settings:
     }
 
 
-def untied(family: Family, stored: Tensors) -> Settings:
-    """Return the setting of an output kernel that a file has of its own, whatever its config says."""
-    name = family.untied
-    if name is None or name not in stored.stored:
-        return {}
-    return {"token_head.tied": stored.equal(name, family.copies[name])}
+def settings_of_file(family: Family, stored: Tensors) -> Settings:
+    """Return the settings that the tensors of a checkpoint have, and its config has not."""
+    return {name: read(stored) for name, read in family.of_file.items()}
 
 
 def flat(config: ModelConfig) -> Settings:
     """Return all settings of a config by their dotted names."""
     found = schema.flatten(schema.to_dict(config))
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def head_of(config: ModelConfig) -> str | None:
+    """Return the head of a model, one of `family.HEADS`."""
+    return "classes" if config.class_head.classes is not None else "tokens" if config.token_head.present else None
 
 
 def describe(model: Model, family: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -73,50 +77,51 @@ def describe(model: Model, family: str | None = None) -> tuple[str, dict[str, An
     for name, (entries, lacking) in found.items():
         if not lacking:
             return name, entries
-    nearest = min(found, key=lambda name: len(found[name][1]))
+    nearest = min(found, key=lambda name: ("architecture" in found[name][1], len(found[name][1])))
     lacking = found[nearest][1]
     raise problem(
         f"family {family} does not have this model" if family else "no family of Hugging Face has this model",
-        got=f"{', '.join(f'model.{name} {model_value!r}' for name, (model_value, _) in lacking.items())}",
+        got=", ".join(f"model.{name} {ours!r}" for name, (ours, _) in lacking.items()),
         expected=", ".join(f"{name} {theirs!r}" for name, (_, theirs) in lacking.items())
         + ("" if family else f" (of {nearest}, the nearest of {', '.join(FAMILIES)})"),
     )
 
 
-UNWRITTEN = ("dropout", "dtype", "kernels", "unroll", "remat", "num_layers")
-"""Settings that a checkpoint does not have: those of training and of speed, and one that two others replace."""
+def unwritten(config: ModelConfig) -> set[str]:
+    """Return the settings that a checkpoint need not have: those of training and of speed, and those without effect."""
+    found = {"dropout", "dtype", "kernels", "unroll", "remat", "num_layers"}
+    one_stack = len(structure(config.architecture).stacks) == 1
+    bounded = POSITIONS.of(config, "position").is_bounded
+    return found | ({"tie_embeddings"} if one_stack else set()) | (set() if bounded else {"max_length"})
 
 
 def _written(family: Family, name: str, config: ModelConfig) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
     """Return a model's config.json, and its settings that the family lacks, with what it has in their place."""
     settings = flat(config)
-    head = "classes" if config.class_head.classes is not None else "tokens" if config.token_head.present else None
+    head = head_of(config)
+    if settings["architecture"] != family.constants["architecture"]:
+        return {}, {"architecture": (settings["architecture"], family.constants["architecture"])}
     architecture = next((own for own, kind in family.architectures.items() if kind == head), None)
     if architecture is None:
-        return {}, {"class_head" if head == "classes" else "token_head.present": (head or "none", "another head")}
-    if settings["architecture"] != family.constants["architecture"]:
-        return {}, _constants(settings, family)
+        has = " or ".join(str(kind) for kind in dict.fromkeys(family.architectures.values()))
+        return {}, {"class_head.classes" if head == "classes" else "token_head.present": (head, has)}
     entries = {**write_all(family.entries, settings), "architectures": [architecture], "model_type": name}
     if head == "classes":
         entries |= {"id2label": {str(i): f"LABEL_{i}" for i in range(config.class_head.classes or 0)}}
         entries |= {"label2id": {label: int(i) for i, label in entries["id2label"].items()}}
     try:
         again = kept(settings_of(family, entries, head, ()), head)
-        read = flat(build(nested.nest({**again, **_head_of_its_own(family, settings)})).config)
-    except UserError as error:
-        return entries, {"": (str(error), "")}
+        of_file = {own: settings[own] for own in family.of_file}
+        read = flat(build(nested.nest({**again, **of_file})).config)
+    except UserError:
+        return entries, _constants(settings, family) or {"": ("settings", f"settings of {name}")}
     missing = object()
     lacking = {
         own: (settings.get(own), read.get(own))
         for own in {**settings, **read}
-        if own not in UNWRITTEN and settings.get(own, missing) != read.get(own, missing)
+        if own not in unwritten(config) and settings.get(own, missing) != read.get(own, missing)
     }
     return entries, lacking
-
-
-def _head_of_its_own(family: Family, settings: Settings) -> Settings:
-    """Return the setting that the file and not the config of a family has."""
-    return {} if family.untied is None else {"token_head.tied": settings["token_head.tied"]}
 
 
 def _constants(settings: Settings, family: Family) -> dict[str, tuple[Any, Any]]:

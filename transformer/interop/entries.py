@@ -12,7 +12,7 @@ Settings are named from section `model` on, with dots: "embedding.types".
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from transformer.errors import problem, shorten
 
@@ -26,6 +26,7 @@ REQUIRED = object()
 """Default of an entry that must be there."""
 
 
+@runtime_checkable
 class Entry(Protocol):
     """The interface of a row: which entries it reads, and both directions."""
 
@@ -88,7 +89,8 @@ class Copy:
     def write(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         value = settings[self.setting]
         if self.values is None:
-            return {self.name: value}
+            kinds = self.kind if isinstance(self.kind, tuple) else (self.kind,)
+            return {} if value is None and type(None) not in kinds else {self.name: value}
         found = [theirs for theirs, ours in self.values.items() if ours == value]
         return {self.name: found[0]} if found else {}
 
@@ -160,15 +162,15 @@ COMMON = Unread(
     *"""
     _name_or_path architectures model_type is_encoder_decoder tokenizer_class prefix finetuning_task
     task_specific_params id2label label2id num_labels problem_type classifier_dropout pruned_heads
-    chunk_size_feed_forward dtype torch_dtype torchscript tf_legacy_loss use_bfloat16 transformers_version unsloth_version
-    attn_implementation _attn_implementation_autoset gradient_checkpointing
-    use_cache return_dict output_attentions output_hidden_states output_scores return_dict_in_generate
-    initializer_range initializer_factor initializer_cutoff_factor init_std
-    bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id
-    forced_bos_token_id forced_eos_token_id bad_words_ids suppress_tokens begin_suppress_tokens
-    num_beams num_beam_groups max_length min_length length_penalty early_stopping do_sample temperature top_k top_p
-    typical_p repetition_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size diversity_penalty
-    num_return_sequences exponential_decay_length_penalty remove_invalid_values
+    chunk_size_feed_forward dtype torch_dtype torchscript tf_legacy_loss use_bfloat16 transformers_version
+    unsloth_version attn_implementation _attn_implementation_autoset gradient_checkpointing use_cache
+    return_dict output_attentions output_hidden_states output_scores return_dict_in_generate initializer_range
+    initializer_factor initializer_cutoff_factor init_std bos_token_id eos_token_id pad_token_id unk_token_id
+    sep_token_id cls_token_id mask_token_id decoder_start_token_id forced_bos_token_id forced_eos_token_id
+    bad_words_ids suppress_tokens begin_suppress_tokens num_beams num_beam_groups max_length min_length
+    length_penalty early_stopping do_sample temperature top_k top_p typical_p repetition_penalty
+    no_repeat_ngram_size encoder_no_repeat_ngram_size diversity_penalty num_return_sequences
+    exponential_decay_length_penalty remove_invalid_values
     """.split()  # noqa: SIM905
 )
 """Entries of every family that do not change what a model computes: training, generation, files."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformer.interop.entries import Entry
+from transformer.interop.tensors import Tensors
 
 LEAVES = {"kernel": "weight", "scale": "weight", "table": "weight", "bias": "bias"}
 """Last part of our names -> that of theirs."""
@@ -58,7 +59,7 @@ class Family:
         buffers: patterns of tensors that are no parameters, such as tables of positions that are computed.
         of_other_heads: patterns of parameters that belong to heads which are not loaded.
         classes: dotted settings of a head of classes.
-        untied: tensor of an output kernel that a file may have of its own, whatever its config says.
+        of_file: setting -> the function that reads it from the tensors, where config.json does not have it.
     """
 
     architectures: Mapping[str, str | None]
@@ -70,7 +71,7 @@ class Family:
     buffers: tuple[str, ...] = ()
     of_other_heads: tuple[str, ...] = ()
     classes: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    untied: str | None = None
+    of_file: Mapping[str, Callable[[Tensors], Any]] = dataclasses.field(default_factory=dict)
 
 
 def attention(ours: str, theirs: str, query: str, key: str, value: str, output: str) -> dict[str, str | Tensor]:

@@ -132,6 +132,18 @@ Start = Callable[[str], np.ndarray]
 """Our name -> the array that stands where a checkpoint has none, with its leading L."""
 
 
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of float32 whose memory JAX takes on a CPU as it is, without a copy: it begins at 64 bytes.
+
+    >>> aligned((3, 5)).shape
+    (3, 5)
+    """
+    size = 4 * math.prod(shape)
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(np.float32).reshape(shape)
+
+
 def read_array(place: Place, read: Callable[[str], np.ndarray], start: Start) -> np.ndarray:
     """Read one of our arrays, float32.
 
@@ -139,9 +151,10 @@ def read_array(place: Place, read: Callable[[str], np.ndarray], start: Start) ->
         read: name of a tensor -> the tensor.
         start: values of layers that have no tensor.
     """
+    array = aligned(place.shape)
     if not place.axes.stacked:
-        return np.ascontiguousarray(place.to_ours(read(place.tensor.name)))
-    array = np.empty(place.shape, np.float32)
+        array[...] = place.to_ours(read(place.tensor.name))
+        return array
     if place.tensor.first_layer:
         array[: place.tensor.first_layer] = start(place.path)[: place.tensor.first_layer]
     for layer, name in place.layers:

@@ -67,7 +67,10 @@ def read_parameters(family: Family, model: Model, stored: Tensors) -> tuple[Para
             starts.update({name: np.asarray(x) for name, x in named(model.init(0)).items()})
         return starts[path]
 
-    arrays = {place.path: jnp.asarray(read_array(place, lambda n: stored.read(theirs[n]), start)) for place in found}
+    # On a CPU the memory is taken as it is: a copy beside it would double what loading needs. It is held to one device.
+    as_it_is = jax.default_backend() == "cpu" and jax.device_count() == 1
+    on_device = jnp.from_dlpack if as_it_is else jnp.asarray
+    arrays = {place.path: on_device(read_array(place, lambda n: stored.read(theirs[n]), start)) for place in found}
     return nested.nest(arrays), tuple(sorted(theirs[name] for name in unused))
 
 
@@ -95,4 +98,5 @@ def _refuse(directory: Path, faults: Sequence[str]) -> None:
         return
     lines = [f"  {fault}" for fault in faults[:MOST_LISTED]]
     more = [f"  and {len(faults) - MOST_LISTED} more"] if len(faults) > MOST_LISTED else []
-    raise UserError("\n".join([f"{directory}: {counted(len(faults), 'tensor')} that do not fit:", *lines, *more]))
+    verb = "does" if len(faults) == 1 else "do"
+    raise UserError("\n".join([f"{directory}: {counted(len(faults), 'tensor')} {verb} not fit:", *lines, *more]))

@@ -22,7 +22,7 @@ import tokenizers
 from transformer import nested
 from transformer.errors import problem, shorten
 from transformer.interop import tensors as files
-from transformer.interop.described import describe, family_of, flat, kept, settings_of, untied
+from transformer.interop.described import describe, family_of, flat, head_of, kept, settings_of, settings_of_file
 from transformer.interop.families import FAMILIES
 from transformer.interop.generation import Generation, generation_of
 from transformer.interop.layout import places, tensors_of
@@ -69,7 +69,7 @@ def load_pretrained(directory: str | os.PathLike[str], *, ignore: Sequence[str] 
     family, head = family_of(config)
     stored = Tensors(folder)
     own = settings_of(family, config, head, ignore)
-    own |= untied(family, stored)
+    own |= settings_of_file(family, stored)
     model = build({**nested.nest(kept(own, head)), **settings})
     params, unused = read_parameters(family, model, stored)
     tokenizer = _tokenizer(folder, model.config.vocab_size or 0)
@@ -148,7 +148,9 @@ def save_pretrained(
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        files.write(beside / files.ONE_FILE, tensors_of(found, arrays))
+        prefix = FAMILIES[own].prefix if head_of(model.config) is None else ""
+        tensors = {name.removeprefix(prefix): x for name, x in tensors_of(found, arrays).items()}
+        files.write(beside / files.ONE_FILE, tensors)
         (beside / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
         if tokenizer is not None:
             tokenizer.save(str(beside / "tokenizer.json"))

@@ -57,6 +57,9 @@ class Tensors:
                 array = np.asarray(file.get_tensor(name))
         except (SafetensorError, OSError, TypeError, AttributeError) as error:
             raise problem(f"{stored.file.name}: tensor {name} cannot be read", got=str(error)) from error
+        if array.dtype.kind in "iub" or array.dtype.itemsize < 2:
+            what = f"{stored.file.name}: tensor {name} is not of floats, as those of quantized weights are not"
+            raise problem(what, got=array.dtype, expected="float32, float16, bfloat16 or float64")
         return array if array.dtype == np.float32 else array.astype(np.float32)
 
     def equal(self, name: str, other: str) -> bool:

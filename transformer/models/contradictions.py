@@ -5,7 +5,6 @@ Settings of variants that no row names may be combined.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 from transformer.errors import counted, problem
 from transformer.models.reads import has_axis, score_of, stacks
@@ -16,7 +15,6 @@ from transformer.nn.module_rows import FEED_FORWARDS, structure
 from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.settings import ModelSettings
 from transformer.nn.user_functions import check_functions
-from transformer.ops.positions import rotary
 from transformer.ops.scores import Score
 from transformer.ops.weights import WEIGHTS
 
@@ -85,7 +83,7 @@ def _misplaced(config: ModelSettings) -> list[str]:
 
 
 def _turns_pairs(config: ModelSettings) -> bool:
-    return _position(config).rotates is rotary
+    return _position(config).pairs
 
 
 CONTRADICTIONS = {

@@ -170,12 +170,16 @@ HIDDEN_WIDTH = with_choice(
 ACTIVATION = with_choice(
     "model.feed_forward", lambda value: FEED_FORWARDS.find(value).reads_activation, "a feed-forward that reads it"
 )
-ROTARY = with_choice("model.position", lambda value: POSITIONS.find(value).rotates is not None, "model.position=rotary")
 EMBEDDING_NORM = with_choice("model.embedding.norm", lambda value: value, "model.embedding.norm true")
 TOKENS = dataclasses.replace(
     with_choice("model.class_head.classes", lambda value: value is None, "model.class_head.classes none"), quiet=True
 )
 TOKEN_HEAD = with_choice("model.token_head.present", lambda value: value, "model.token_head.present true")
+ROTARY = with_choice(
+    "model.position",
+    lambda value: POSITIONS.find(value).rotates is not None,
+    "model.position=rotary, or another that rotates",
+)
 NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
 FUSED = (
     *of_attention("kernels", noted=True),
@@ -183,7 +187,7 @@ FUSED = (
         ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
         holds=_has_kernel,
         who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
-        expected="scores dot and scaled_dot, positions without a bias, weights softmax, and none of "
+        expected="scores dot, scaled_dot and fixed_dot, positions without a bias, weights softmax, and none of "
         + ", ".join(name for name in UNFUSED if name != "weights"),
         do="Leave it out.",
         noted=True,

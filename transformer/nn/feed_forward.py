@@ -1,7 +1,10 @@
 """The position-wise feed-forward.
 
-relu, gelu, gelu_tanh   down(activation(up(x)))                  Vaswani et al. 2017; GPT-2 has the tanh GELU
-swiglu, geglu           down(activation(gate(x)) * up(x))        Shazeer 2020, https://arxiv.org/abs/2002.05202
+relu, gelu, gelu_tanh, silu   down(activation(up(x)))             Vaswani et al. 2017; GPT-2 has gelu_tanh, Marian silu
+swiglu, geglu, geglu_tanh     down(activation(gate(x)) * up(x))   Shazeer 2020, https://arxiv.org/abs/2002.05202
+
+silu is x sigmoid(x), "swish" of Ramachandran et al. 2017, https://arxiv.org/abs/1710.05941. T5 v1.1 and Gemma have
+geglu_tanh.
 """
 
 import dataclasses
@@ -52,8 +55,10 @@ ACTIVATIONS = Table(
         "relu": Activation(jax.nn.relu),
         "gelu": Activation(functools.partial(jax.nn.gelu, approximate=False)),
         "gelu_tanh": Activation(functools.partial(jax.nn.gelu, approximate=True)),
+        "silu": Activation(jax.nn.silu),
         "swiglu": Activation(jax.nn.silu, gated=True),
         "geglu": Activation(functools.partial(jax.nn.gelu, approximate=False), gated=True),
+        "geglu_tanh": Activation(functools.partial(jax.nn.gelu, approximate=True), gated=True),
     },
     make=Activation,
     expected="a function of an array, or a transformer.nn.feed_forward.Activation",

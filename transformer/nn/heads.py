@@ -133,7 +133,7 @@ class Head(nn.Module):
         return logits_BTV if own.soft_cap is None else own.soft_cap * jnp.tanh(logits_BTV / own.soft_cap)
 
 
-def output_head(config: ModelSettings) -> nn.Module | None:
+def output_head(config: ModelSettings) -> Any:
     """Choose the module that reads the last hidden states: the head of classes, or of tokens; None: there is none."""
     if config.class_head.classes is not None:
         return ClassHead(config, name="class_head")

@@ -81,9 +81,9 @@ def find_axes(owner: str, name: str, rows: Brought | None = None) -> Axes:
 
 
 def parameter_axes(params: Tree, config: ModelSettings | None = None) -> Tree:
-    """Return a tree like `params` with each array's Axes; without a config, of what no row brings along."""
+    """Return a tree like `params`, arrays or their shapes, with each one's Axes; without a config, of no row's own."""
 
-    def one(path: Path, leaf: Array) -> Axes:
+    def one(path: Path, leaf: Array | jax.ShapeDtypeStruct) -> Axes:
         *_, owner, name = names = _names(path)
         rows = None if config is None else brought(owner, config)
         return dataclasses.replace(find_axes(owner, name, rows), stacked=_stacked(names))

@@ -11,6 +11,14 @@ from transformer.errors import path_of, problem
 from transformer.nn.settings import ModelSettings
 from transformer.ops.linear import embed
 from transformer.ops.positions import QueryKeyPositions, alibi, relative, rotary, sinusoidal
+from transformer.ops.rotary_scaling import (
+    LinearScaling,
+    Llama3Scaling,
+    YarnScaling,
+    rotary_linear,
+    rotary_llama3,
+    rotary_yarn,
+)
 from transformer.tables import Parameter, Row, Table
 
 
@@ -20,13 +28,15 @@ class Position(Row):
 
     Attributes:
         adds: (positions T or B T, config, **parameters) -> the addition to the embeddings, T D or B T D.
-        rotates: (x_BTNH, positions T or B T, base) -> x_BTNH, of the queries and of the keys of self-attention.
+        rotates: (x_BTNH, positions T or B T, base) -> x_BTNH, of the queries and of the keys of self-attention; the
+            base is that of the layer with model.rotary_scale.
         bias: (positions, config, causal, **parameters) -> the addition to the scores of self-attention, N T S or
             B N T S; the positions are a `transformer.ops.positions.QueryKeyPositions`, and `causal` is True in a stack
             that looks back.
         parameters: name -> axes and initial values, of `adds` (each embedding has its own) or of `bias` (each stack has
             its own, which its layers share).
         owner: name under which the parameters stand in the model's.
+        pairs: True for `rotates` that takes entries in pairs, so that the width is even.
     """
 
     adds: Callable[..., Array] | None = None
@@ -34,6 +44,7 @@ class Position(Row):
     bias: Callable[..., Array] | None = None
     parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
     owner: str = "position"
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +93,10 @@ ROWS: dict[str, Position] = {
     "none": Position(),
     "sinusoidal": Position(adds=_sinusoidal),
     "learned": Position(adds=_learned, parameters={"table": Parameter("P, D")}, owner="positions"),
-    "rotary": Position(rotates=rotary),
+    "rotary": Position(rotates=rotary, pairs=True),
+    "rotary_linear": Position(rotates=rotary_linear, pairs=True, settings=LinearScaling),
+    "rotary_llama3": Position(rotates=rotary_llama3, pairs=True, settings=Llama3Scaling),
+    "rotary_yarn": Position(rotates=rotary_yarn, pairs=True, settings=YarnScaling),
     "alibi": Position(bias=_alibi),
     "relative": Position(bias=_relative, parameters={"table": Parameter("N M")}, owner="relative"),
 }

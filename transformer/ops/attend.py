@@ -229,7 +229,7 @@ def attend(
     if kernels == "fast" and scale is not None and dropout is None and bias is None and modifiers.none:
         score_functions.check_parameters(score, parameters, {"N": query_BTNH.shape[2], "H": query_BTNH.shape[3]})
         allowed = allowed_keys(mask, query_BTNH, key_BSKH, query_index)
-        return _fused(query_BTNH, key_BSKH, value_BSKH, allowed, scale(query_BTNH.shape[-1]))
+        return _fused(query_BTNH, key_BSKH, value_BSKH, allowed, scale(query_BTNH.shape[-1], **score.own))
     weights_BNTS = attention_weights(
         query_BTNH,
         key_BSKH,

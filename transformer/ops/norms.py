@@ -2,6 +2,7 @@
 
 layer_norm   (x - mean) / sqrt(variance + epsilon) * scale + bias     Ba et al. 2016, https://arxiv.org/abs/1607.06450
 rms_norm     x / sqrt(mean(x^2) + epsilon) * scale                    Zhang and Sennrich 2019, 1910.07467
+             * (1 + scale) in rms_norm_plus_one                       Gemma team 2024, 2403.08295; scale starts at 0
 """
 
 import dataclasses
@@ -51,6 +52,19 @@ def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float 
     return (wide * jax.lax.rsqrt(mean_square + epsilon) * to_rank(scale, x.ndim)).astype(x.dtype)
 
 
+def rms_norm_plus_one(
+    x: Float[Array, "... D"], scale: Float[Array, "D"], epsilon: float = 1e-5
+) -> Float[Array, "... D"]:
+    """Normalise to mean square 1 over D, then multiply by 1 + scale, in float32; in x's type.
+
+    Gemma team 2024, https://arxiv.org/abs/2403.08295: weight decay draws the factor to 1 in place of 0.
+
+    >>> rms_norm_plus_one(jnp.ones((2, 5, 4)), jnp.zeros(4)).shape
+    (2, 5, 4)
+    """
+    return rms_norm(x, 1.0 + scale.astype(jnp.float32), epsilon)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Norm(Row):
     """A row of NORMS.
@@ -95,6 +109,7 @@ NORMS = Table(
     {
         "layer": Norm(layer_norm, {"scale": 1.0, "bias": 0.0}),
         "rms": Norm(rms_norm, {"scale": 1.0}),
+        "rms_plus_one": Norm(rms_norm_plus_one, {"scale": 0.0}),
     },
     make=Norm,
     expected="a function (x, epsilon) -> an array of the same shape, or a transformer.ops.norms.Norm",

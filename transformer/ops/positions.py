@@ -46,9 +46,17 @@ class QueryKeyPositions:
         return to_rank(self.key, rank)[..., None, :] - to_rank(self.query, rank)[..., :, None]
 
 
-def _angles(positions: Int[Array, "..."], half: int, base: float | Array) -> Float[Array, "... half"]:
-    """Compute positions / base^(i / half) for i = 0 .. half - 1, in radians."""
-    rates = base ** (-jnp.arange(half, dtype=jnp.float32) / max(half, 1))
+def rotary_rates(half: int, base: float | Float[Array, ""]) -> Float[Array, "half"]:
+    """Compute base^(-i / half) for i = 0 .. half - 1, in radians per position.
+
+    >>> rotary_rates(4, 10_000.0).shape
+    (4,)
+    """
+    return base ** (-jnp.arange(half, dtype=jnp.float32) / max(half, 1))
+
+
+def _angles(positions: Int[Array, "..."], rates: Float[Array, "half"]) -> Float[Array, "... half"]:
+    """Compute positions times rates, in radians."""
     return positions[..., None].astype(jnp.float32) * to_rank(rates, positions.ndim + 1)
 
 
@@ -60,7 +68,7 @@ def sinusoidal(positions: Int[Array, "..."], width: int, base: float = 10_000.0)
     >>> sinusoidal(jnp.arange(5), 8).shape
     (5, 8)
     """
-    angles = _angles(positions, (width + 1) // 2, base)
+    angles = _angles(positions, rotary_rates((width + 1) // 2, base))
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :width]
 
 
@@ -82,10 +90,32 @@ def rotary(
     >>> rotary(jnp.ones((2, 5, 4, 8)), jnp.arange(5)).shape
     (2, 5, 4, 8)
     """
+    return rotate_pairs(x_BTNH, positions, rotary_rates(x_BTNH.shape[-1] // 2, base))
+
+
+def rotate_pairs(
+    x_BTNH: Float[Array, "B T N H"], positions: Int[Array, "..."], rates: Float[Array, "half"], factor: float = 1.0
+) -> Float[Array, "B T N H"]:
+    """Rotate each pair of entries by its own rate, in float32: the core of rotary positions.
+
+    Args:
+        x_BTNH: queries or keys; entries i and i + H/2 are a pair.
+        positions: T, or B T.
+        rates: of each pair, in radians per position.
+        factor: on cosine and sine, so on lengths.
+
+    Raises:
+        UserError: H is odd.
+
+    >>> rotate_pairs(jnp.ones((2, 5, 4, 8)), jnp.arange(5), rotary_rates(4, 10_000.0), factor=1.1).shape
+    (2, 5, 4, 8)
+    """
     if x_BTNH.shape[-1] % 2:
         raise problem("rotary positions rotate pairs of entries", got=f"H = {x_BTNH.shape[-1]}", expected="even")
-    angles = to_rank(_angles(positions, x_BTNH.shape[-1] // 2, base)[..., None, :], 4)
+    angles = to_rank(_angles(positions, rates)[..., None, :], 4)
     cosine, sine = jnp.cos(angles), jnp.sin(angles)
+    if factor != 1.0:
+        cosine, sine = cosine * factor, sine * factor
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     rotated = [first * cosine - second * sine, second * cosine + first * sine]
     return jnp.concatenate(rotated, axis=-1).astype(x_BTNH.dtype)

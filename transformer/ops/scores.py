@@ -2,6 +2,7 @@
 
     dot           q . k                    Luong et al. 2015, https://arxiv.org/abs/1508.04025
     scaled_dot    q . k / sqrt(H)          Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+    fixed_dot     q . k / sqrt(d)          Gemma team 2024, https://arxiv.org/abs/2408.00118; d is a setting
     bilinear      q^T W k                  Luong et al. 2015 ("general")
     additive      v . tanh(q + k)          Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473
     cosine        g sqrt(H) q . k / |q||k| Henry et al. 2020, https://arxiv.org/abs/2010.04245
@@ -31,6 +32,7 @@ from jaxtyping import Float
 from transformer.axes import check_shape
 from transformer.errors import problem
 from transformer.ops.positions import QueryKeyPositions, relative
+from transformer.schema import above, setting
 from transformer.tables import Choice, Parameter, Row, Table
 
 ScoreFunction = Callable[..., Array]
@@ -43,7 +45,8 @@ class Score(Row):
     Attributes:
         function: (query_BTNH, key_BSNH, **parameters) -> scores_BNTS; a row with settings also takes `settings`.
         parameters: name -> its axes and initial value.
-        dot_scale: head width -> the factor on q . k, for a score that is only this; fused kernels take those.
+        dot_scale: head width -> the factor on q . k, for a score that is only this; fused kernels take those. A row
+            with settings gives it `settings` too.
         reads_content: False for a score that reads no more of q and k than their shapes; a model then projects none.
         reads_positions: True for a function that takes `positions`, a `transformer.ops.positions.QueryKeyPositions`.
         path: the path package.module:attribute that it was found by; None: by a name, or not at all.
@@ -51,7 +54,7 @@ class Score(Row):
 
     function: ScoreFunction
     parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
-    dot_scale: Callable[[int], float] | None = None
+    dot_scale: Callable[..., float] | None = None
     reads_content: bool = True
     reads_positions: bool = False
 
@@ -77,6 +80,35 @@ def scaled_dot(query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S 
     (2, 4, 3, 5)
     """
     return dot(query_BTNH * (query_BTNH.shape[-1] ** -0.5), key_BSNH)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedWidth:
+    """Settings of `fixed_dot`."""
+
+    width: float = setting(64.0, "d, width whose square root divides the product of query and key", check=above(0.0))
+
+
+def fixed_scale(head_width: int, settings: FixedWidth = FixedWidth()) -> float:
+    """Compute 1 / sqrt(d), whatever the width of a head.
+
+    >>> fixed_scale(8, FixedWidth(16.0))
+    0.25
+    """
+    return float(settings.width**-0.5)
+
+
+def fixed_dot(
+    query_BTNH: Float[Array, "B T N H"], key_BSNH: Float[Array, "B S N H"], settings: FixedWidth = FixedWidth()
+) -> Float[Array, "B N T S"]:
+    """Compute q . k / sqrt(d) for a d that is no width of a head, as Gemma 2 does ("query_pre_attn_scalar").
+
+    Gemma team 2024, https://arxiv.org/abs/2408.00118.
+
+    >>> fixed_dot(jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 4, 8)), FixedWidth(256.0)).shape
+    (2, 4, 3, 5)
+    """
+    return dot(query_BTNH * fixed_scale(query_BTNH.shape[-1], settings), key_BSNH)
 
 
 def bilinear(
@@ -164,6 +196,7 @@ def _standard(key: Array, shape: tuple[int, ...]) -> Array:
 ROWS: dict[str, Score] = {
     "dot": Score(dot, dot_scale=lambda head_width: 1.0),
     "scaled_dot": Score(scaled_dot, dot_scale=lambda head_width: head_width**-0.5),
+    "fixed_dot": Score(fixed_dot, dot_scale=fixed_scale, settings=FixedWidth),
     # Entries of variance H^-2 give q^T W k the variance that q . k / sqrt(H) has.
     "bilinear": Score(bilinear, {"matrix": Parameter("N H -> H", _normal(-1.0))}),
     "additive": Score(additive, {"vector": Parameter("N H", _normal(-0.5))}),

@@ -67,6 +67,7 @@ def test_help_names_the_flag_and_lists_own_settings_of_a_row_that_is_given(capsy
     assert "--import=MODULE,..." in command_help(TrainFlags)
     start = "from experiments.settings import defaults\ndef get_config():\n    c = defaults()\n"
     row = "tests.fixtures.own_rows:straight"
+    built_in = "--config.model.position=rotary_yarn"
     recipes = {"plain": "", "own": f"    c.model.position = '{row}'\n", "broken": "    c.model.nothing.width = 3\n"}
     for name, line in recipes.items():
         (tmp_path / f"{name}.py").write_text(f"{start}{line}    return c\n")
@@ -81,3 +82,8 @@ def test_help_names_the_flag_and_lists_own_settings_of_a_row_that_is_given(capsy
         with pytest.raises(SystemExit):
             parse(words, TrainFlags)
         assert ("model.position_settings.slope" in capsys.readouterr().out) == listed
+    with pytest.raises(SystemExit):
+        parse(["--help=model", built_in], TrainFlags)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "model.position_settings.attention_factor" in printed
+    assert "0.1 ln(factor) + 1" in printed

@@ -73,7 +73,7 @@ SIZES = (
     Copy("max_position_embeddings", "max_length", 2048),
     Copy("hidden_act", "activation", "silu", GATED),
     Copy("rms_norm_eps", "norm_epsilon", 1e-6, kind=float),
-    Copy("tie_word_embeddings", "tie_embeddings", False, kind=bool),
+    Copy("tie_word_embeddings", "token_head.tied", False, kind=bool),
     ROPE,
     Rates("attention_dropout"),
 )

@@ -65,7 +65,6 @@ MARIAN = Family(
         "norm": "layer",
         "norm_placement": "post",
         "norm_epsilon": 1e-5,
-        "token_head.bias": True,
         "token_head.tied": True,
     },
     entries=(
@@ -103,5 +102,6 @@ MARIAN = Family(
         "lm_head.weight": "model.decoder.embed_tokens.weight",
         "model.shared.weight": "model.encoder.embed_tokens.weight",
     },
+    of_file={"token_head.bias": lambda stored: "final_logits_bias" in stored.stored},
     buffers=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
 )

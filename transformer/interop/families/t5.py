@@ -9,6 +9,7 @@ from typing import Any
 
 from transformer.interop.entries import Config, Copy, Fixed, Joint, Rates, Settings, Unread, entry, refused
 from transformer.interop.family import Family, Tensor, attention
+from transformer.interop.tensors import Tensors
 from transformer.nn.feed_forward import ACTIVATIONS
 
 KINDS = {
@@ -50,6 +51,10 @@ def _scale(config: Config) -> Settings:
 def _scaled(settings: Mapping[str, Any]) -> dict[str, Any]:
     scaled = settings["token_head.scale"] != 1.0
     return {"tie_word_embeddings": scaled, "scale_decoder_outputs": scaled}
+
+
+def _is_tied(stored: Tensors) -> bool:
+    return "lm_head.weight" not in stored.stored or stored.equal("lm_head.weight", "shared.weight")
 
 
 def _names(settings: Mapping[str, Any]) -> dict[str, str | Tensor]:
@@ -116,5 +121,5 @@ T5 = Family(
         "lm_head.weight": "shared.weight",
     },
     buffers=("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
-    untied="lm_head.weight",
+    of_file={"token_head.tied": _is_tied},
 )

@@ -37,7 +37,8 @@ def _score(config: Config) -> Settings:
 
 
 def _scalar(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {"query_pre_attn_scalar": settings.get("score_settings.width") or settings["head_width"]}
+    width = settings.get("score_settings.width") or settings["head_width"]
+    return {"query_pre_attn_scalar": int(width) if width == int(width) else width}
 
 
 def _window(config: Config) -> Settings:
