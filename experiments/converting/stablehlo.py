@@ -91,7 +91,7 @@ def _exported(run: TrainedExperiment) -> tuple[dict[str, tuple[export.Exported, 
     for level in LEVELS[:-1]:
         try:
             return _all_programs(run, model, level), level
-        except (export.InconclusiveDimensionOperation, TypeError, ValueError):  # UnexpectedDimVar is no public name
+        except Exception:  # JAX's errors of symbolic axes have no public names; the last attempt raises any other
             continue
     return _all_programs(run, model, LEVELS[-1]), LEVELS[-1]
 

@@ -4,7 +4,7 @@
     id 6 + i       the piece i of bpe or of a given file; a character, a word or a byte
 
 The file's post-processor puts the special tokens around a text that the task puts there. Unlike ours, such a tokenizer
-makes special tokens from a text that names them, and drops an empty word between two spaces.
+makes special tokens from a text that names them, and drops the empty words beside spaces.
 """
 
 import json
@@ -27,7 +27,7 @@ from transformer.errors import UserError
 Description = dict[str, Any]
 """The content of a tokenizer.json."""
 
-PROBES = ("a b", "Hello, World: 12.5!", "h\u00e9\u00df\u4e2d \U0001f600", "\ta\nb ")
+PROBES = ("a b", "Hello, World: 12.5!", "h\u00e9\u00df\u4e2d \U0001f600", "\ta\nb")
 """Texts that the file must read as the tokenizer does."""
 
 NO_FILE = "tokenizer.json is not written: {}"
@@ -70,7 +70,7 @@ def _description(tokenizer: Tokenizer) -> Description | None:
     if isinstance(tokenizer, Subwords):
         return _moved(json.loads(tokenizer.description))
     if isinstance(tokenizer, Characters):
-        split = {"type": "Split", "pattern": {"Regex": "(?s)."}, "behavior": "Isolated", "invert": False}
+        split = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
         return _of_words(tokenizer.alphabet, split, {"type": "Fuse"})
     if isinstance(tokenizer, Words) and "" not in tokenizer.words:
         split = {"type": "Split", "pattern": {"String": " "}, "behavior": "Removed", "invert": False}

@@ -23,7 +23,7 @@ from experiments.data.tokenizers.tokens import FIRST, SpecialTokens
 from experiments.runs.origin import InitFrom, Source
 from transformer import nested, schema
 from transformer.interop import load_pretrained
-from transformer.interop.described import family_of, flat, kept, settings_of, untied
+from transformer.interop.described import family_of, flat, kept, settings_of, settings_of_file
 from transformer.interop.family import Family
 from transformer.interop.layout import places, read_array
 from transformer.interop.parameters import named, shapes_of
@@ -98,7 +98,7 @@ class Described(NamedTuple):
         """Return the model with a head of classes in place of its own; None where the family has none."""
         if "classes" not in self.family.architectures.values():
             return None
-        own = settings_of(self.family, self.entries, "classes", ()) | untied(self.family, self.stored)
+        own = settings_of(self.family, self.entries, "classes", ()) | settings_of_file(self.family, self.stored)
         return build(nested.nest(kept(own, "classes")))
 
 
@@ -111,7 +111,7 @@ def described(path: Path) -> Described:
     entries = read_json(path / CONFIG)
     family, head = family_of(entries)
     stored = Tensors(path)
-    own = settings_of(family, entries, head, ()) | untied(family, stored)
+    own = settings_of(family, entries, head, ()) | settings_of_file(family, stored)
     return Described(entries, family, head, stored, build(nested.nest(kept(own, head))))
 
 
