@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import bench, compare, evaluate, explore, generate, plan, settings, sweep, train
+from experiments import bench, compare, convert, evaluate, explore, generate, plan, settings, sweep, train
 from experiments.cli import flags
 from experiments.sweeping.grammar import FLAG
 from transformer import schema
@@ -31,6 +31,7 @@ COMMANDS = {
     "generate": (generate, generate.GenerateFlags),
     "explore": (explore, explore.ExploreFlags),
     "compare": (compare, compare.CompareFlags),
+    "convert": (convert, convert.ConvertFlags),
 }
 
 STOPS = [
@@ -41,6 +42,8 @@ STOPS = [
     (evaluate, "open_run"),
     (generate, "open_run"),
     (explore, "open_run"),
+    (convert, "write"),
+    (convert, "write_run"),
     (bench, "print_speeds"),
     (bench, "print_lanes_benchmark"),
     ("experiments.runs.session", "open_workdir"),

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from experiments import settings
+from experiments.runs import report
 from experiments.runs.init_from import check_fit, first_states, open_origin, read_origin, with_settings
 from experiments.runs.origin import InitFrom
+from experiments.storage.checkpoint_format import read_arrays
 from experiments.storage.workdir import Start, open_workdir
 from experiments.training.experiment import set_up
 from tests.fixtures.pretrained import BERT, GPT2, SPARE, WORDS, classification, language_modelling, write_checkpoint
@@ -238,3 +240,24 @@ def test_a_mistake_is_named(bert, tmp_path, change, expected):
 def test_what_is_no_directory_has_the_command_that_would_download_it(name, expected):
     with pytest.raises(UserError, match=expected):
         open_origin(InitFrom(name))
+
+
+@pytest.mark.more
+def test_a_run_trains_on_from_a_checkpoint_and_continues_to_the_bit_when_that_is_gone(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "draw_run", lambda _: {})
+    shutil.copytree(bert, tmp_path / "model")
+    recipe = classification(tmp_path)
+
+    def trained(name: str, steps: int, wish: InitFrom | None) -> dict[str, np.ndarray]:
+        found, asked = with_settings(recipe, wish, tmp_path / name)
+        flags = {"training.steps": str(steps), "optimizer.schedule": "constant"}
+        config, notes = settings.resolve(found, flags.items())
+        assert report.train_and_report(config, tmp_path / name, notes, ["experiments.train"], init=asked) == 0
+        return read_arrays(tmp_path / name / "checkpoints" / str(steps))
+
+    wish = InitFrom(str(tmp_path / "model"))
+    whole = trained("whole", 4, wish)
+    trained("parts", 2, wish)
+    shutil.rmtree(tmp_path / "model")
+    parts = trained("parts", 4, None)
+    assert all(np.array_equal(parts[name], whole[name]) for name in whole)
