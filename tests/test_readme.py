@@ -4,12 +4,21 @@ import re
 from pathlib import Path
 
 import pytest
+import tokenizers
+
+from tests.interop.checkpoints import checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_code_of_the_readme_runs():
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    directory = checkpoint("gpt2", tmp_path / "gpt2")
+    words = tokenizers.models.WordLevel({"the": 6, "king": 7, "said": 8, "?": 9}, unk_token="?")
+    tokenizer = tokenizers.Tokenizer(words)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(directory / "tokenizer.json"))
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     code = "\n".join(block for block in blocks if "experiments" not in block)  # those have a run, in test_api
     assert "attend(" in code
@@ -23,7 +32,11 @@ def test_the_code_of_the_readme_runs():
     assert names["c"].shape == (2, 5, 8, 64)
     assert names["w"].shape == (2, 8, 5, 5)
     assert names["out"]["logits"].shape == (2, 7, 97)
-    assert names["written"].tokens.shape == names["digits"].shape == (2, 20)
+    assert names["digits"].shape == (2, 20)
+    assert names["weights"].shape == (12, 2, 12, 20, 27)
+    assert names["written"].tokens.shape == (1, 4)
+    assert names["maps"]["decoder.*.self.weights"].shape == (2, 1, 3, 3, 3)
+    assert sorted(path.name for path in Path("mine").iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert names["answers"].shape == (2, 2, 20)
 
 

@@ -1,126 +1,57 @@
-"""Tiny Hugging Face models with random parameters, built from config objects, and the same models as ours.
+"""Tiny Hugging Face models with random parameters in float64, and the same models as ours, through interop.
 
-Nothing is downloaded. Hugging Face's compute in float64.
+Nothing is downloaded: the models are those of the golden files, `tests.golden.make_interop.CASES`.
 """
 
-import dataclasses
-from collections.abc import Callable
+import functools
+import tempfile
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-import transformer
-from tests.golden.torch_layout import as_jax
-from tests.peers import hugging_face_layout as layout
+from tests.golden.make_interop import CASES, V
+from transformer.interop import FAMILIES, load_pretrained
+from transformer.interop.described import flat
+from transformer.interop.layout import places, read_array
+from transformer.interop.parameters import shapes_of
+from transformer.nested import nest
 
-V, P, D, F, L, N = 23, 17, 12, 20, 2, 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """One of theirs and how it reads as one of ours.
-
-    `make`: (transformers) -> the model; `config`: ours; `read`: their names -> arrays, as our tree.
-    """
-
-    make: Callable[[ModuleType], Any]
-    config: dict[str, Any]
-    read: Callable[[dict[str, np.ndarray]], dict]
-
-    def pair(
-        self, hugging_face: ModuleType, make_golden: ModuleType, seed: int = 0, **changes: Any
-    ) -> tuple[Any, Any, dict]:
-        """(their model, our model with `changes` to its config, our parameters)."""
-        theirs = make_golden.randomise(self.make(hugging_face).eval(), np.random.default_rng(seed))
-        return theirs, transformer.build(self.config | changes), as_jax(self.read(make_golden.state_of(theirs)))
+__all__ = ["Pair", "V", "pair"]
 
 
-def gpt2(hugging_face: ModuleType) -> Any:
-    sizes = {"vocab_size": V, "n_positions": P, "n_embd": D, "n_inner": F, "n_layer": L, "n_head": N}
-    return hugging_face.GPT2LMHeadModel(hugging_face.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+class Pair(NamedTuple):
+    """A model of theirs, ours with the same parameters, and those."""
+
+    theirs: Any
+    model: Any
+    params: dict
+
+    def as_ours(self, state: dict[str, np.ndarray]) -> dict:
+        """Return arrays by their names, such as gradients, as a tree of ours."""
+        prefix = "" if next(iter(state)).startswith(self.family.prefix) else self.family.prefix
+        found, nameless = places(self.family, shapes_of(self.model), flat(self.model.config))
+        assert not nameless
+        read = functools.partial(_of, {prefix + name: x for name, x in state.items()})
+        return nest({place.path: read_array(place, read, _none) for place in found})
+
+    @property
+    def family(self) -> Any:
+        return FAMILIES[self.theirs.config.model_type]
 
 
-def bert(hugging_face: ModuleType) -> Any:
-    sizes = {
-        "vocab_size": V,
-        "max_position_embeddings": P,
-        "hidden_size": D,
-        "intermediate_size": F,
-        "num_hidden_layers": L,
-        "num_attention_heads": N,
-        "type_vocab_size": 2,
-    }
-    return hugging_face.BertModel(hugging_face.BertConfig(**sizes), add_pooling_layer=False)
+def _of(state: dict[str, np.ndarray], name: str) -> np.ndarray:
+    return state[name]
 
 
-def llama(hugging_face: ModuleType) -> Any:
-    sizes = {
-        "vocab_size": V,
-        "max_position_embeddings": P,
-        "hidden_size": 4 * 6,
-        "intermediate_size": F,
-        "num_hidden_layers": L,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "rms_norm_eps": 1e-4,
-        "tie_word_embeddings": False,
-        "attention_bias": False,
-    }
-    return hugging_face.LlamaForCausalLM(hugging_face.LlamaConfig(**sizes))
+def _none(path: str) -> np.ndarray:
+    raise AssertionError(f"{path} has a layer without a tensor")
 
 
-COMMON = {"vocab_size": V, "feed_forward_width": F, "num_layers": L}
-
-FAMILIES = {
-    "gpt2": Family(
-        gpt2,
-        COMMON
-        | {
-            "architecture": "decoder_only",
-            "width": D,
-            "num_heads": N,
-            "max_length": P,
-            "position": "learned",
-            "norm_placement": "pre",
-            "norm_epsilon": 1e-5,
-            "activation": "gelu_tanh",
-            "tie_embeddings": True,
-        },
-        lambda state: layout.gpt2(state, N),
-    ),
-    "bert": Family(
-        bert,
-        COMMON
-        | {
-            "architecture": "encoder_only",
-            "width": D,
-            "num_heads": N,
-            "max_length": P,
-            "position": "learned",
-            "norm_placement": "post",
-            "norm_epsilon": 1e-12,
-            "activation": "gelu",
-            "embedding": {"types": 2, "norm": True},
-        },
-        lambda state: layout.bert(state, N),
-    ),
-    "llama": Family(
-        llama,
-        COMMON
-        | {
-            "architecture": "decoder_only",
-            "width": 4 * 6,
-            "num_heads": 4,
-            "num_kv_heads": 2,
-            "position": "rotary",
-            "norm": "rms",
-            "norm_placement": "pre",
-            "norm_epsilon": 1e-4,
-            "activation": "swiglu",
-            "bias": False,
-            "tie_embeddings": False,
-        },
-        lambda state: layout.llama(state, 4, 2),
-    ),
-}
+def pair(name: str, hugging_face: ModuleType, make_golden: ModuleType, seed: int = 0, **changes: Any) -> Pair:
+    """Return one of CASES with random parameters, theirs and ours; `changes` are settings of ours."""
+    theirs = make_golden.randomise(CASES[name](hugging_face).eval(), np.random.default_rng(seed))
+    with tempfile.TemporaryDirectory() as folder:
+        theirs.save_pretrained(folder)
+        loaded = load_pretrained(folder, **changes)
+    return Pair(theirs, loaded.model, loaded.params)

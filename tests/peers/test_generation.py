@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.peers.families import FAMILIES, V
+from tests.peers.families import V, pair
 from transformer.decoding import Beam, NoRepeatNgram, RepetitionPenalty, generate
 
 pytestmark = pytest.mark.peers
@@ -36,7 +36,7 @@ def generated_by_hugging_face(theirs, torch, prompts_BT: np.ndarray, end: int | 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_greedy_tokens_and_ends_are_those_of_hugging_face(name, torch, hugging_face, make_golden):
-    theirs, model, params = FAMILIES[name].pair(hugging_face, make_golden, seed=7)
+    theirs, model, params = pair(name, hugging_face, make_golden, seed=12)
     prompts_BT = np.random.default_rng(5).integers(1, V, size=(len(LENGTHS_B), max(LENGTHS_B)))
     theirs.generation_config.eos_token_id = None
     endless_BM = generated_by_hugging_face(theirs, torch, prompts_BT, None)
@@ -56,7 +56,7 @@ def test_greedy_tokens_and_ends_are_those_of_hugging_face(name, torch, hugging_f
 
 @pytest.mark.parametrize(("penalty", "early_stopping"), [(0.0, True), (1.0, False), (1.0, "never"), (2.0, False)])
 def test_beams_are_those_of_hugging_face(penalty, early_stopping, torch, hugging_face, make_golden):
-    theirs, model, params = FAMILIES["gpt2"].pair(hugging_face, make_golden, seed=7)
+    theirs, model, params = pair("gpt2", hugging_face, make_golden, seed=12)
     prompts_BT = np.random.default_rng(5).integers(1, V, size=(len(LENGTHS_B), max(LENGTHS_B)))
     theirs.generation_config.eos_token_id = None
     batch = {"target": jnp.asarray(prompts_BT, jnp.int32), "target_lengths": jnp.asarray(LENGTHS_B, jnp.int32)}
@@ -76,7 +76,7 @@ def test_beams_are_those_of_hugging_face(penalty, early_stopping, torch, hugging
 
 
 def test_rules_are_those_of_hugging_face(torch, hugging_face, make_golden):
-    theirs, model, params = FAMILIES["gpt2"].pair(hugging_face, make_golden, seed=7)
+    theirs, model, params = pair("gpt2", hugging_face, make_golden, seed=12)
     prompts_BT = np.random.default_rng(5).integers(1, V, size=(len(LENGTHS_B), max(LENGTHS_B)))
     theirs.generation_config.eos_token_id = None
     batch = {"target": jnp.asarray(prompts_BT, jnp.int32), "target_lengths": jnp.asarray(LENGTHS_B, jnp.int32)}
