@@ -33,4 +33,4 @@ def top_k(x_BC: Float[Array, "B C"], k: int) -> tuple[Float[Array, "B k"], Int[A
     index_BN = (chosen_Bk[..., None] * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32)[None, None]).reshape(B, k * CHUNK)
     left_BN = jnp.take_along_axis(x_BC.T, index_BN.T, axis=0, mode="clip").T
     value_Bk, place_Bk = jax.lax.top_k(jnp.where(index_BN < C, left_BN, -jnp.inf), k)
-    return value_Bk, jnp.minimum(jnp.take_along_axis(index_BN, place_Bk, axis=1, mode="clip"), C - 1)
+    return value_Bk, jnp.take_along_axis(index_BN, place_Bk, axis=1, mode="clip")
