@@ -8,6 +8,7 @@ score better than its worst answer any more, by the bound that `early_stopping` 
 Examples do not read each other: each is done by itself, and is then left as it is.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,9 @@ from transformer.errors import problem
 from transformer.models.base import Replace
 from transformer.models.build import Model
 from transformer.ops.top_k import top_k
+
+LONG = 32
+"""Least number of steps of which the first half has a cache of its own, half as long: two programs are compiled."""
 
 
 class Hypotheses(NamedTuple):
@@ -91,9 +95,11 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any, replace: Replace 
     laid_out, cache = layout.lay_out(model, params), layout.unstacked(model, cache)
     shared = getattr(model.module, "shared_cache", ())
 
-    def start(batch: Any) -> Any:
+    def start(batch: Any, steps: int = steps) -> Any:
         return layout.unstacked(model, model.start(params, batch, steps=steps)[1])
 
+    limits = (steps // 2, steps) if steps >= LONG and layout.has_row_for_each_token(model) else (steps,)
+    sizes = [jax.eval_shape(functools.partial(start, steps=limit), batch) for limit in limits]
     axes = rows.example_axes(start, batch, cache, shared)
     none = jnp.full((B, W), -jnp.inf, jnp.float32)
     empty = Hypotheses(jnp.full((B, W, steps), stop.padding, jnp.int32), none, none, jnp.zeros((B, W), jnp.int32))
@@ -104,7 +110,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any, replace: Replace 
         ended=empty,
         improvable_B=jnp.ones(B, bool),
         last_R=jnp.zeros(B * W, jnp.int32),
-        cache=rows.repeat(cache, axes, W),
+        cache=rows.repeat(rows.resize(cache, sizes[-1], sizes[0]), axes, W),
         rules=jax.tree.map(lambda x: jnp.repeat(x, W, axis=0), rules.start(batch, B)),
     )
 
@@ -115,14 +121,17 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any, replace: Replace 
         logits_RV, cache, _ = model.step(laid_out, found.last_R, found.cache, replace=replace)
         return extend(found._replace(cache=cache), logits_RV)
 
-    def unfinished(found: Search) -> Array:
-        return (found.written < steps) & jnp.any(found.improvable_B)
+    def unfinished(limit: int, found: Search) -> Array:
+        return (found.written < limit) & jnp.any(found.improvable_B)
 
-    one_token = extend(first_state, jnp.repeat(logits_BV, W, axis=0))
-    ended = jax.lax.while_loop(unfinished, advance, one_token).ended
+    found = extend(first_state, jnp.repeat(logits_BV, W, axis=0))
+    for limit, before, size in zip(limits, [sizes[0], *sizes], sizes, strict=False):
+        found = found._replace(cache=rows.resize(found.cache, before, size))
+        found = jax.lax.while_loop(functools.partial(unfinished, limit), advance, found)
+    ended = found.ended
     unknown_B1 = jnp.isnan(jnp.max(logits_BV, axis=-1, keepdims=True))
-    found = Generated(ended.tokens, ended.lengths, jnp.where(unknown_B1, jnp.nan, ended.logs))
-    return jax.tree.map(lambda x: x[:, 0] if beam.num_return is None else x[:, : beam.num_return], found)
+    answers = Generated(ended.tokens, ended.lengths, jnp.where(unknown_B1, jnp.nan, ended.logs))
+    return jax.tree.map(lambda x: x[:, 0] if beam.num_return is None else x[:, : beam.num_return], answers)
 
 
 def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Rules, axes: Any) -> Search:

@@ -105,3 +105,20 @@ def copy(cache: Tree, axes: Tree, row_R: Int[Array, "R"]) -> Tree:
         return jax.tree.map(one, cache, axes)
 
     return jax.lax.fori_loop(0, jnp.sum(changes_R), copy_row, cache)
+
+
+def resize(cache: Tree, now: Tree, then: Tree) -> Tree:
+    """Return a cache that is longer, with zeros at the end, or shorter.
+
+    Args:
+        now, then: trees like the cache, of arrays or their shapes, before and after; of other axes than those that
+            differ, such as that of the examples, the cache may have another length than both.
+
+    >>> resize({"key": jnp.ones((2, 3))}, {"key": jnp.ones((1, 3))}, {"key": jnp.ones((1, 5))})["key"].tolist()
+    [[1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0, 0.0]]
+    """
+
+    def one(x: Array, a: Any, b: Any) -> Array:
+        return jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, n - m, 0) for m, n in zip(a.shape, b.shape, strict=True)])
+
+    return jax.tree.map(one, cache, now, then)
