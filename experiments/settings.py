@@ -62,6 +62,18 @@ TIED = Condition(
 """Condition of a table shared by source, target and output."""
 
 
+TOKENS = Condition(
+    ("task.name",),
+    holds=lambda task: TASKS.find(task).like != "classification",
+    who=lambda task: f"task '{task}', whose models have a head of classes",
+    expected="a task of tokens",
+    do="Leave it out, or set model.class_head.",
+    part="token_head",
+    quiet=True,
+)
+"""Condition of the head of tokens."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that defines an experiment."""
@@ -69,7 +81,7 @@ class Config:
     model: ModelConfig = setting(
         ModelConfig,
         "architecture, sizes, attention, positions, norms",
-        read_by=(tasks("classification").of("class_head"), TIED),
+        read_by=(tasks("classification").of("class_head"), TIED, TOKENS),
     )
     task: TaskConfig = setting(TaskConfig, "task that the model learns")
     data: DataConfig = setting(DataConfig, "source of examples, splits and batches")

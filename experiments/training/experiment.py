@@ -141,6 +141,9 @@ def _fill_in(model: Any, task: Task, answer: int | None) -> Any:
             expected=f"{task.vocab_size} or more",
             do="Leave it out: it is then taken from the tokenizer.",
         )
+    if task.classes is None and not model.token_head.present:
+        got, do = "model.token_head.present false", "Set it to true, or choose task classification."
+        raise problem("the task reads logits of tokens, and the model has no head", got=got, do=do)
     classes = model.class_head.classes or (None if task.classes is None else len(task.classes))
     if classes is not None and (task.classes is None or classes < len(task.classes)):
         raise problem(

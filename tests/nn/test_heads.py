@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import transformer
 from transformer.errors import UserError
 from transformer.models.config import ClassHeadConfig, model_config
 from transformer.nn.heads import POOLING, ClassHead
@@ -87,3 +88,54 @@ def test_what_is_read_is_the_state_that_has_seen_everything_unless_a_setting_say
     assert ClassHeadConfig().resolved("seq2seq").reads is None
     with pytest.raises(UserError, match="reads"):
         model_config({"class_head": {"classes": 2, "reads": "middle"}})
+
+
+def test_a_model_without_a_head_returns_hidden_states_alone():
+    model = transformer.build(architecture="encoder_only", vocab_size=11, width=D, num_heads=2, token_head=NO_HEAD)
+    source = {"source": np.ones((2, 5), int)}
+    assert list(jax.eval_shape(model.apply, model.parameter_shapes, source)) == ["hidden"]
+    assert not [name for name in model.sites(source) if name.endswith("logits")]
+    for call in (
+        lambda: model.unembed(model.init(0), jnp.ones((2, D))),
+        lambda: model.start(model.init(0), source | {"prefix_lengths": np.ones(2, int)}, steps=1),
+    ):
+        with pytest.raises(UserError, match=r"a model without a head writes no tokens; got model.token_head.present f"):
+            call()
+
+
+NO_HEAD = {"present": False}
+REFUSED = {
+    "a bias of no head": ({"token_head": NO_HEAD | {"bias": True}}, "token_head.bias is not read .*present False"),
+    "a head of tokens beside classes": (
+        {"class_head": {"classes": 3}, "token_head": {"bias": True}},
+        "bias is not read",
+    ),
+    "no first norm of a bare embedding": ({"embedding": {"first_norm": False}}, "first_norm is not read .*norm False"),
+    "no first norm where there is none": (
+        {"norm_placement": "post", "embedding": {"norm": True, "first_norm": False}},
+        "no norm before it that could be left out; got model.norm_placement post",
+    ),
+    "another map": ({"token_head": {"transform": "relu"}}, "value of model.token_head.transform; got 'relu'"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_settings_of_heads_that_contradict_are_refused(what):
+    settings, error = REFUSED[what]
+    with pytest.raises(UserError, match=error):
+        transformer.build({"architecture": "encoder_only", "vocab_size": 11, "width": D, "num_heads": 2, **settings})
+
+
+def test_the_window_of_an_encoder_is_its_own():
+    settings = {"architecture": "seq2seq", "vocab_size": 11, "width": D, "num_heads": 2, "num_layers": 1}
+    batch = {"source": np.arange(1, 8)[None] % 11, "target": np.arange(2, 9)[None] % 11}
+    windows = {"encoder_window": 2, "window": 3}
+    model = transformer.build(settings | windows)
+    names = ("encoder.*.self.weights", "decoder.*.self.weights")
+    captured = model.apply(model.init(0), batch, capture=names)["captured"]
+    distance = np.abs(np.arange(7)[:, None] - np.arange(7)[None])
+    np.testing.assert_array_equal(captured[names[0]][0, 0, 0] > 0, distance < 2)
+    np.testing.assert_array_equal(captured[names[1]][0, 0, 0] > 0, np.tril(distance < 3))
+    assert transformer.build(settings | {"window": (3,), "encoder_window": (2,)}).config.encoder_window == (2,)
+    with pytest.raises(UserError, match=r"encoder_window of 2 for 1 layer"):
+        transformer.build(settings | {"encoder_window": (2, 3)})
