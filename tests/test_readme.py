@@ -36,7 +36,11 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["weights"].shape == (12, 2, 12, 20, 27)
     assert names["written"].tokens.shape == (1, 4)
     assert names["maps"]["decoder.*.self.weights"].shape == (2, 1, 3, 3, 3)
-    assert sorted(path.name for path in Path("mine").iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(path.name for path in Path("mine").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
     assert names["answers"].shape == (2, 2, 20)
 
 

@@ -143,13 +143,16 @@ def update_of(
     def accumulated(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Any, Metrics]:
         pieces = jax.tree.map(lambda x: x.reshape(accumulation, x.shape[0] // accumulation, *x.shape[1:]), dict(batch))
 
-        def gradients_of_piece(i: Array | int) -> tuple[Any, Metrics]:
+        @jax.jit  # traced once, for the shapes of the sum and for the loop
+        def gradients_of_piece(params: Any, pieces: Any, key: Array, h: Any, i: Array) -> tuple[Any, Metrics]:
             return gradients(params, jax.tree.map(lambda x: x[i], pieces), jax.random.fold_in(key, i), h)
 
         def add_piece(total: Any, i: Array) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, gradients_of_piece(i)), None
+            return jax.tree.map(jnp.add, total, gradients_of_piece(params, pieces, key, h, i)), None
 
-        return jax.lax.scan(add_piece, gradients_of_piece(0), jnp.arange(1, accumulation))[0]
+        indices = jnp.arange(accumulation)
+        shapes = jax.eval_shape(gradients_of_piece, params, pieces, key, h, indices[0])
+        return jax.lax.scan(add_piece, jax.tree.map(jnp.zeros_like, shapes), indices)[0]
 
     def update(state: State, batch: Batch, hyperparameters: Hyperparameters) -> tuple[State, Metrics]:
         h = hyperparameters

@@ -10,7 +10,7 @@ import pytest
 import transformer
 from tests.fixtures.speeds import core_of, more
 from tests.fixtures.tiny import randomised
-from transformer.decoding import Beam, Generated, Greedy, generate
+from transformer.decoding import Beam, Generated, Greedy, beam, generate
 from transformer.errors import UserError
 
 V, STEPS, END = 5, 4, 0
@@ -19,10 +19,10 @@ SOURCES = {"source": np.array([[1, 2, 4], [3, 4, 1]]), "source_lengths": np.arra
 ARCHITECTURES = ("decoder_only", "seq2seq", "rnn_seq2seq")
 
 
-def made(architecture, seed=0):
+def made(architecture, seed=0, **settings):
     """A model whose answers are of all lengths, its parameters, and prompts."""
     heads = {} if architecture == "rnn_seq2seq" else {"num_heads": 2}
-    model = transformer.build(dict(architecture=architecture, vocab_size=V, width=8, num_layers=1, **heads))
+    model = transformer.build(dict(architecture=architecture, vocab_size=V, width=8, num_layers=1, **heads, **settings))
     params = jax.tree.map(lambda x: 2 * x, randomised(model.parameter_shapes, seed))
     batch = PROMPTS if architecture == "decoder_only" else {**PROMPTS, **SOURCES}
     return model, params, {name: jnp.asarray(x) for name, x in batch.items()}
@@ -99,6 +99,19 @@ def test_several_end_tokens_end_an_answer():
         is_end = np.isin(tokens[: length - 1], [0, 3])
         assert not is_end.any()
         assert length == STEPS or tokens[length - 1] in (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"), [("decoder_only", {"window": 8}), more("decoder_only", {}), more("seq2seq", {})]
+)
+def test_a_cache_of_half_the_length_for_the_first_half_changes_nothing(architecture, settings, monkeypatch):
+    model, params, batch = made(architecture, seed=1, **settings)  # a ring of 8 rows is one of 6 in the first half
+    sought = Beam(3, num_return=3)
+    whole = written(model, params, batch, sought, steps=7, end=None)
+    monkeypatch.setattr(beam, "LONG", 7)
+    halves = written(model, params, batch, sought, steps=7, end=None)
+    np.testing.assert_array_equal(halves.tokens, whole.tokens)
+    np.testing.assert_allclose(halves.scores, whole.scores, rtol=1e-6)
 
 
 def test_an_example_that_is_an_error_is_nan_and_the_others_have_their_answers():

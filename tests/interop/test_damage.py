@@ -35,7 +35,7 @@ ENTRIES = {
     "another width": ({"n_embd": 15}, "c_attn.bias: .36,., expected .45,.(.|\n)*and 14 more"),
     "one token more": ({"vocab_size": 24}, f"1 tensor does not fit:\n.*{TABLE}: .23, 12., expected .24, 12."),
 }
-"""What is wrong in config.json -> its entries, and the error."""
+"""Fault of config.json -> its entries, and the error."""
 
 
 @pytest.mark.parametrize("what", ENTRIES)
@@ -57,7 +57,7 @@ CHANGED = {
     "a copy that differs": ({"lm_head.weight": TENSORS[TABLE] + 1}, f"lm_head.weight: not equal to {TABLE}"),
     "quantized": ({KERNEL: TENSORS[KERNEL].astype(np.int8)}, f"{KERNEL} is not of floats.*got int8"),
 }
-"""What is wrong with the tensors -> those that are others (None: left out), and the error."""
+"""Fault of the tensors -> those that are others (None: left out), and the error."""
 
 
 @pytest.mark.parametrize("what", CHANGED)

@@ -11,7 +11,7 @@ from transformer.nn import settings
 from transformer.nn.parameter_axes import sizes
 from transformer.nn.settings import ModelSettings
 
-SECTIONS = {"embedding", "class_head", "attention", "relative", "recurrent"}
+SECTIONS = {"embedding", "class_head", "token_head", "attention", "relative", "recurrent"}
 
 
 def members(protocol, prefix=""):

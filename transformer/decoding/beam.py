@@ -8,6 +8,7 @@ score better than its worst answer any more, by the bound that `early_stopping` 
 Examples do not read each other: each is done by itself, and is then left as it is.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +24,12 @@ from transformer.models.base import Replace
 from transformer.models.build import Model
 from transformer.ops.top_k import top_k
 
+LONG = 32
+"""Least number of steps of which the first half has a cache of its own, half as long: two programs are compiled."""
+
 
 class Hypotheses(NamedTuple):
-    """Answers, or their beginnings, of each example, the best first.
+    """Answers of each example, the best first, or beginnings of answers, in the order of their rows in the cache.
 
     Attributes:
         tokens: B W T, padding behind.
@@ -91,9 +95,11 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any, replace: Replace 
     laid_out, cache = layout.lay_out(model, params), layout.unstacked(model, cache)
     shared = getattr(model.module, "shared_cache", ())
 
-    def start(batch: Any) -> Any:
+    def start(batch: Any, steps: int = steps) -> Any:
         return layout.unstacked(model, model.start(params, batch, steps=steps)[1])
 
+    limits = (steps // 2, steps) if steps >= LONG and layout.has_row_for_each_token(model) else (steps,)
+    sizes = [jax.eval_shape(functools.partial(start, steps=limit), batch) for limit in limits]
     axes = rows.example_axes(start, batch, cache, shared)
     none = jnp.full((B, W), -jnp.inf, jnp.float32)
     empty = Hypotheses(jnp.full((B, W, steps), stop.padding, jnp.int32), none, none, jnp.zeros((B, W), jnp.int32))
@@ -104,7 +110,7 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any, replace: Replace 
         ended=empty,
         improvable_B=jnp.ones(B, bool),
         last_R=jnp.zeros(B * W, jnp.int32),
-        cache=rows.repeat(cache, axes, W),
+        cache=rows.repeat(rows.resize(cache, sizes[-1], sizes[0]), axes, W),
         rules=jax.tree.map(lambda x: jnp.repeat(x, W, axis=0), rules.start(batch, B)),
     )
 
@@ -115,29 +121,32 @@ def search(model: Model, beam: Beam, rules: Rules, begun: Any, replace: Replace 
         logits_RV, cache, _ = model.step(laid_out, found.last_R, found.cache, replace=replace)
         return extend(found._replace(cache=cache), logits_RV)
 
-    def unfinished(found: Search) -> Array:
-        return (found.written < steps) & jnp.any(found.improvable_B)
+    def unfinished(limit: int, found: Search) -> Array:
+        return (found.written < limit) & jnp.any(found.improvable_B)
 
-    one_token = extend(first_state, jnp.repeat(logits_BV, W, axis=0))
-    ended = jax.lax.while_loop(unfinished, advance, one_token).ended
+    found = extend(first_state, jnp.repeat(logits_BV, W, axis=0))
+    for limit, before, size in zip(limits, [sizes[0], *sizes], sizes, strict=False):
+        found = found._replace(cache=rows.resize(found.cache, before, size))
+        found = jax.lax.while_loop(functools.partial(unfinished, limit), advance, found)
+    ended = found.ended
     unknown_B1 = jnp.isnan(jnp.max(logits_BV, axis=-1, keepdims=True))
-    found = Generated(ended.tokens, ended.lengths, jnp.where(unknown_B1, jnp.nan, ended.logs))
-    return jax.tree.map(lambda x: x[:, 0] if beam.num_return is None else x[:, : beam.num_return], found)
+    answers = Generated(ended.tokens, ended.lengths, jnp.where(unknown_B1, jnp.nan, ended.logs))
+    return jax.tree.map(lambda x: x[:, 0] if beam.num_return is None else x[:, : beam.num_return], answers)
 
 
 def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Rules, axes: Any) -> Search:
     """Continue each beginning by a token, given the logits of the next one."""
     (B, W), V = found.running.scores.shape, logits_RV.shape[-1]
-    logits_RV = logits_RV.astype(jnp.float32)
-    total_R1 = jax.nn.logsumexp(logits_RV, axis=-1, keepdims=True)
-    logs_RV = jnp.where(jnp.isnan(total_R1), -jnp.inf, logits_RV - total_R1)
-    ranked_RV = rules.apply(logs_RV, found.rules, found.written)
-    total_BC = (found.running.scores[..., None] + ranked_RV.reshape(B, W, V)).reshape(B, W * V)
 
-    # As many as there must be for W of them not to end.
-    score_BK, candidate_BK = top_k(total_BC, min(W * max(2, 1 + len(stop.ends)), W * V))
-    parent_BK, token_BK = candidate_BK // V, (candidate_BK % V).astype(jnp.int32)
-    log_BK = _take(found.running.logs, parent_BK) + _take(logs_RV.reshape(B, W * V), candidate_BK)
+    # As many as there must be for W of them not to end; those of an example are among those of its beginnings.
+    count = W * max(2, 1 + len(stop.ends))
+    tokens = _best_tokens(found, logits_RV.astype(jnp.float32), rules, min(count, V))
+    token_BC, rank_BC, log_BC = (x.reshape(B, -1) for x in tokens)
+    each = token_BC.shape[1] // W
+    total_BC = jnp.repeat(found.running.scores, each, axis=1) + rank_BC
+    score_BK, candidate_BK = jax.lax.top_k(total_BC, min(count, W * each))
+    parent_BK, token_BK = candidate_BK // each, _take(token_BC, candidate_BK)
+    log_BK = _take(found.running.logs, parent_BK) + _take(log_BC, candidate_BK)
     written_BKT = _take(found.running.tokens, parent_BK).at[:, :, found.written].set(token_BK)
     length = found.written + 1
     candidates = Hypotheses(written_BKT, score_BK, log_BK, jnp.full_like(token_BK, length))
@@ -151,6 +160,8 @@ def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Ru
     ended = both.take(jax.lax.top_k(both.scores, W)[1])
 
     score_BW, chosen_BW = jax.lax.top_k(jnp.where(ends_BK, -jnp.inf, score_BK), W)
+    order_BW = rows.in_place(_take(parent_BK, chosen_BW))
+    score_BW, chosen_BW = _take(score_BW, order_BW), _take(chosen_BW, order_BW)
     running = candidates.take(chosen_BW)._replace(scores=score_BW)
     row_R = (_take(parent_BK, chosen_BW) + W * jnp.arange(B, dtype=jnp.int32)[:, None]).reshape(-1)
     last_R = _take(token_BK, chosen_BW).reshape(-1)
@@ -161,16 +172,34 @@ def _extended(found: Search, logits_RV: Array, beam: Beam, stop: Stop, rules: Ru
         ended=ended,
         improvable_B=found.improvable_B & ~last_B1[:, 0] & _improvable(running, ended, length, beam, rules.steps),
         last_R=last_R,
-        cache=rows.take(found.cache, axes, row_R),
+        cache=rows.copy(found.cache, axes, row_R),
         rules=rules.read(state, last_R, found.written),
     )
+
+
+def _best_tokens(found: Search, logits_RV: Array, rules: Rules, count: int) -> tuple[Array, Array, Array]:
+    """Return the best tokens to continue each beginning with, by what they are ranked, and their log-probabilities.
+
+    Without rules both are the same, and are computed of the best tokens alone.
+    """
+    total_R1 = jax.nn.logsumexp(logits_RV, axis=-1, keepdims=True)
+
+    def logs_of(logits: Array) -> Array:
+        return jnp.where(jnp.isnan(total_R1), -jnp.inf, logits - total_R1)
+
+    if not rules.rules:
+        logit_RN, token_RN = top_k(logits_RV, count)
+        return token_RN, logs_of(logit_RN), logs_of(logit_RN)
+    logs_RV = logs_of(logits_RV)
+    rank_RN, token_RN = top_k(rules.apply(logs_RV, found.rules, found.written), count)
+    return token_RN, rank_RN, jnp.take_along_axis(logs_RV, token_RN, axis=1, mode="clip")
 
 
 def _improvable(running: Hypotheses, ended: Hypotheses, length: Array, beam: Beam, steps: int) -> Array:
     """Return whether a beginning of each example may still score better than its worst answer, B."""
     worst_B = ended.scores[:, -1]
     most = jnp.asarray(steps, jnp.int32) if beam.early_stopping == "never" and beam.length_penalty > 0 else length
-    best_B = running.scores[:, 0] / most.astype(jnp.float32) ** beam.length_penalty
+    best_B = jnp.max(running.scores, axis=1) / most.astype(jnp.float32) ** beam.length_penalty
     improvable_B = best_B > worst_B
     return improvable_B & (worst_B == -jnp.inf) if beam.early_stopping is True else improvable_B
 

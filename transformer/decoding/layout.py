@@ -66,6 +66,16 @@ def stepped_stack(model: Model) -> str | None:
     return name if name is not None and "residual" in model.stacks.get(name, {}) else None
 
 
+def has_row_for_each_token(model: Model) -> bool:
+    """Return whether the caches of the layers that `step` applies have a row for each token, in their order.
+
+    >>> import transformer
+    >>> has_row_for_each_token(transformer.build(dict(architecture="decoder_only", vocab_size=7)))
+    True
+    """
+    return stepped_stack(model) is not None and MIXERS.of(model.config, "mixer").keeps_window
+
+
 def unstack(tree: Any) -> tuple[Any, ...]:
     """Return the layers of a tree whose arrays have a leading L.
 

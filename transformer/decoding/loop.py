@@ -158,5 +158,5 @@ def _choose(strategy: Any, logits_BV: Array, key_B: Array | None, index: Array |
 def _log_probability(logits_BV: Array, token_B: Array) -> Array:
     """Compute the log-probability of a token of each example."""
     logits_BV = logits_BV.astype(jnp.float32)
-    own_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=1, mode="clip")[:, 0]
+    own_B = jnp.take_along_axis(logits_BV.T, token_B[None], axis=0, mode="clip")[0]  # as `ops.linear.Kernel` has them
     return own_B - jax.nn.logsumexp(logits_BV, axis=-1)

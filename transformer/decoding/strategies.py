@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from transformer.axes import describe, has_numbers
 from transformer.errors import UserError, problem
 from transformer.ops.keys import as_key
+from transformer.ops.top_k import top_k
 from transformer.schema import above, at_least
 
 
@@ -35,7 +36,7 @@ class Greedy:
         >>> Greedy().choose(jnp.eye(3)).shape
         (3,)
         """
-        return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+        return top_k(logits_BV, 1)[1][:, 0]
 
 
 RANGES = {

@@ -17,7 +17,7 @@ LEAVES = {"kernel": "weight", "scale": "weight", "table": "weight", "bias": "bia
 """Last part of our names -> that of theirs."""
 
 HEADS = ("tokens", "classes", None)
-"""What a model computes beside its hidden states: logits of tokens, logits of classes, or nothing."""
+"""Heads of a model: logits of tokens, logits of classes, or nothing beside the hidden states."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How a checkpoint generates by default: generation_config.json, or the same entries of an earlier config.json."""
+"""Defaults of generation of a checkpoint: generation_config.json, or the same entries of an earlier config.json."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -8,7 +8,7 @@ PLAIN = {
     "silu": "silu",
     "swish": "silu",
 }
-"""Those of a feed-forward of two maps."""
+"""Activations of a feed-forward of two maps."""
 
 GATED = {
     "silu": "swiglu",
@@ -17,4 +17,4 @@ GATED = {
     "gelu_pytorch_tanh": "geglu_tanh",
     "gelu_new": "geglu_tanh",
 }
-"""Those of a feed-forward whose first map is gated by a second one."""
+"""Activations of a feed-forward whose first map is gated by a second one."""
