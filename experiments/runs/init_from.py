@@ -187,22 +187,24 @@ def _no_origin(wish: InitFrom, path: Path) -> UserError:
     """Build the error of a place that holds nothing to start from."""
     siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
     guess = nearest(path.name, siblings)
-    if guess in (None, path.name) and not path.exists() and is_repository(wish.source):
-        return _error_of(lambda: _named_origin(wish, lambda: load_pretrained(wish.source)))
+    do = f"Did you mean {path.with_name(guess)}?" if guess and guess != path.name else None
+    if do is None and not path.exists() and is_repository(wish.source):
+        do = _how_to_download(wish.source)
     return problem(
         f"{wish}: {path} " + ("holds no run" if path.is_dir() else "does not exist"),
         expected="the --workdir of a run that was trained, and @best, @last or @STEP behind it, or the directory of a"
         " checkpoint of Hugging Face",
-        do=f"Did you mean {path.with_name(guess)}?" if guess and guess != path.name else None,
+        do=do,
     )
 
 
-def _error_of(read: Callable[[], Any]) -> UserError:
+def _how_to_download(name: str) -> str | None:
+    """Return the advice of `load_pretrained` about a name that is no directory."""
     try:
-        read()
+        load_pretrained(name)
     except UserError as error:
-        return error
-    raise AssertionError("a directory that does not exist was read")
+        return "".join(str(error).partition("To download")[1:])
+    return None
 
 
 def first_states(experiment: Experiment, origin: Origin | None) -> Callable[[Any], State]:

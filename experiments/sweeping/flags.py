@@ -85,7 +85,8 @@ class SweepFlags:
     )
     init_from: str | None = setting(
         None,
-        "run whose parameters all trials start from: WORKDIR, or WORKDIR@best, @last or @STEP; none: random ones",
+        "run whose parameters all trials start from: WORKDIR, or WORKDIR@best, @last or @STEP; or the directory of a"
+        " checkpoint of Hugging Face; none: random ones",
         check=not_empty,
     )
     init_only: tuple[str, ...] = setting((), "parts of the parameters that --init_from takes, as A,B; none: all")

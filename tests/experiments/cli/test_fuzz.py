@@ -89,7 +89,7 @@ def slip(random_: random.Random, text: str) -> str:
 def command_line(random_: random.Random, workdir: Path) -> tuple[str, list[str]]:
     """A command and its words, most of which are meant and some of which are not."""
     name = random_.choice([*COMMANDS, "train", "train", "sweep"])
-    own = list(schema.settings(COMMANDS[name][1]).values())
+    own = list(flags.flags_of(COMMANDS[name][1]).values())
     every = list(schema.settings(settings.Config).values())
     words = {"bench sweep": ["sweep"], "verify": ["--verify_resume"]}.get(name, [])
     given = {leaf.name for leaf in own}

@@ -230,7 +230,7 @@ def test_a_mistake_is_named(bert, tmp_path, change, expected):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("gpt2", "there is no directory 'gpt2'; .* huggingface-cli download gpt2 --local-dir gpt2$"),
+        ("gpt2", "gpt2 does not exist; .* huggingface-cli download gpt2 --local-dir gpt2$"),
         ("google/t5", "huggingface-cli download google/t5 --local-dir t5$"),
         ("tests/bert", "tests/bert does not exist"),
         ("./gpt2", "gpt2 does not exist"),
