@@ -6,6 +6,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+import jax
+
 from transformer.tables import is_section
 
 
@@ -54,6 +56,21 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
     return flat
+
+
+def name_of(path: tuple[Any, ...]) -> str:
+    """Return the name of a leaf of a tree: the keys of its path, joined by dots."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """Return the leaves of a nested dict by their names; what is no dict is a leaf.
+
+    >>> named({"head": {"bias": 1, "kernel": (2, 3)}})
+    {'head.bias': 1, 'head.kernel': (2, 3)}
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: not isinstance(x, Mapping))
+    return {name_of(path): leaf for path, leaf in leaves}
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

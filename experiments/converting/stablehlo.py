@@ -29,11 +29,11 @@ from safetensors.numpy import save_file
 
 from experiments.converting.new_directory import new_directory
 from experiments.data.tokenizers.tokens import SpecialTokens
-from experiments.runs.parts import name_of, named
 from experiments.runs.trained import TrainedExperiment
 from experiments.tasks.task import Task
 from transformer import Model, build
 from transformer.models.batch import ENTRIES
+from transformer.nested import name_of, named
 from transformer.nn.module_rows import structure
 from transformer.nn.positions import POSITIONS
 

@@ -26,7 +26,7 @@ from experiments import settings
 from experiments.cli.recipes import put
 from experiments.runs.open_run import open_run
 from experiments.runs.origin import InitFrom, Origin, Source, settings_lines
-from experiments.runs.parts import name_of, named, parts_of, require_part, within
+from experiments.runs.parts import parts_of, require_part, within
 from experiments.runs.pretrained import is_pretrained, is_repository, settings_taken, source_of
 from experiments.storage.retention import steps_in
 from experiments.storage.workdir import read_record
@@ -37,6 +37,7 @@ from transformer import schema
 from transformer.errors import UserError, counted, nearest, problem
 from transformer.interop import load_pretrained
 from transformer.interop.tensors import read_json
+from transformer.nested import name_of, named
 from transformer.read_by import unread
 
 MOST_LISTED = 12

@@ -1,22 +1,8 @@
 """Parts of a model's parameters: the beginnings of names as a checkpoint has them, such as decoder.blocks.self."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-import jax
+from collections.abc import Iterable
 
 from transformer.errors import nearest, problem
-
-
-def named(tree: Any) -> dict[str, Any]:
-    """Return the leaves of a nested dict by their names."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: not isinstance(x, Mapping))
-    return {name_of(path): leaf for path, leaf in leaves}
-
-
-def name_of(path: tuple) -> str:
-    """Return the name of a leaf: the keys of its path, joined by dots."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def within(name: str, parts: Iterable[str]) -> bool:

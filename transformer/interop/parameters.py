@@ -1,6 +1,6 @@
 """The parameters of a model from the tensors of a checkpoint: every one is accounted for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transformer import nested
 from transformer.errors import UserError, counted
 from transformer.interop.described import flat
 from transformer.interop.family import Family
 from transformer.interop.layout import places, read_array
 from transformer.interop.tensors import Tensors, matching
 from transformer.models.build import Model, Params
+from transformer.nested import named, nest
 
 MOST_LISTED = 12
 """Tensors that an error lists."""
@@ -26,12 +26,6 @@ def shapes_of(model: Model) -> dict[str, Any]:
     arrays, axes = named(shapes), named(model.parameter_axes(shapes))
     order = sorted(arrays, key=lambda name: -int(np.prod(arrays[name].shape)))
     return {name: (tuple(arrays[name].shape), axes[name]) for name in order}
-
-
-def named(tree: Any) -> dict[str, Any]:
-    """Return the leaves of a nested dict by their names, with dots."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: not isinstance(x, Mapping))
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def read_parameters(family: Family, model: Model, stored: Tensors) -> tuple[Params, tuple[str, ...]]:
@@ -71,7 +65,7 @@ def read_parameters(family: Family, model: Model, stored: Tensors) -> tuple[Para
     as_it_is = jax.default_backend() == "cpu" and jax.device_count() == 1
     on_device = jnp.from_dlpack if as_it_is else jnp.asarray
     arrays = {place.path: on_device(read_array(place, lambda n: stored.read(theirs[n]), start)) for place in found}
-    return nested.nest(arrays), tuple(sorted(theirs[name] for name in unused))
+    return nest(arrays), tuple(sorted(theirs[name] for name in unused))
 
 
 def _spellings(family: Family, stored: Tensors) -> dict[str, str]:

@@ -26,9 +26,10 @@ from transformer.interop.described import describe, family_of, flat, head_of, ke
 from transformer.interop.families import FAMILIES
 from transformer.interop.generation import Generation, generation_of
 from transformer.interop.layout import places, tensors_of
-from transformer.interop.parameters import named, read_parameters, shapes_of
+from transformer.interop.parameters import read_parameters, shapes_of
 from transformer.interop.tensors import Tensors, read_json
 from transformer.models.build import Model, Params, build
+from transformer.nested import named
 
 
 class Pretrained(NamedTuple):
