@@ -44,6 +44,10 @@ ROWS = [
     ("sink", True),
     ("differential", True),
     ("tie_embeddings", False),
+    ("token_head", {"bias": True, "transform": "norm", "scale": 0.5, "soft_cap": 2.0}),
+    ("token_head", {"tied": False, "transform": "tanh"}),
+    ("embedding", {"norm": True, "first_norm": False}),
+    ("encoder_window", 2),
     ("bias", False),
     ("cross_attention", False),
     ("self_attention", False),
@@ -55,7 +59,7 @@ ROWS = [
 IDS = [f"{table}={row}" for table, row in ROWS]
 
 
-OF_SEQ2SEQ = ("cross_attention", "self_attention", "tie_embeddings")
+OF_SEQ2SEQ = ("cross_attention", "self_attention", "tie_embeddings", "encoder_window")
 
 
 def settings_of(table, row):
@@ -286,6 +290,7 @@ def test_every_row_of_the_parameters_axes_is_used_by_some_model():
             "position": "learned",
             "tie_embeddings": False,
             "embedding": {"types": 2},
+            "token_head": {"bias": True, "transform": "norm"},
         },
         {"architecture": "encoder_only", "class_head": {"classes": 3}},
         {"architecture": "rnn_seq2seq"},
