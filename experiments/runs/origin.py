@@ -177,18 +177,20 @@ def settings_lines(config: Any, origin: Origin) -> list[str]:
     values = schema.flatten(settings.to_json_dict(config))
     default = schema.flatten(settings.to_json_dict(settings.Config()))
     wish, theirs = settings_to_json(origin.wish.settings), settings_to_json(origin.source.settings)
-    taken = [name for name, value in wish.items() if values[name] == value != default[name]]
+    taken = [name for name, value in wish.items() if values.get(name) == value != default.get(name)]
     not_read = unread(config)
     other = [
         name
         for name, value in theirs.items()
-        if values[name] != value and name not in not_read and not name.startswith(FREE)
+        if values.get(name) != value and name not in not_read and not name.startswith(FREE)
     ]
     lines = []
     if taken:
         listed = ", ".join(f"{name} {schema.show(values[name])}" for name in taken)
         lines.append(f"Settings from {origin.wish.source}: {listed}")
     if other:
-        listed = ", ".join(f"{name} {schema.show(values[name])} ({schema.show(theirs[name])} there)" for name in other)
+        listed = ", ".join(
+            f"{name} {schema.show(values.get(name))} ({schema.show(theirs[name])} there)" for name in other
+        )
         lines.append(f"Settings that differ from those of {origin.wish.source}: {listed}")
     return lines

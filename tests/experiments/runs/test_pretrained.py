@@ -167,7 +167,7 @@ def test_with_parts_no_settings_of_the_model_are_taken_and_the_line_names_those_
 def test_a_language_model_continues_a_checkpoint_of_one(tmp_path):
     write_checkpoint(tmp_path / "gpt2", GPT2, {"eos_token_id": 3})
     experiment, origin, lines = begun(tmp_path / "gpt2", language_modelling(tmp_path))
-    assert "fresh" not in lines[0]
+    assert lines[0].endswith(" 20 of 20 arrays, the tokenizer kept")
     assert experiment.config.model.max_length == 40
     (ids,) = next(experiment.task.prompts(["the cat"], 1))["target"][:, :3].tolist()
     assert ids == [1, 6 + WORDS.index("the"), 6 + WORDS.index("cat")]
@@ -176,6 +176,20 @@ def test_a_language_model_continues_a_checkpoint_of_one(tmp_path):
     theirs = pretrained.model.apply(pretrained.params, {"target": np.array([[2, 5, 6]])})["logits"]
     np.testing.assert_allclose(np.asarray(ours)[..., 6:], np.asarray(theirs), rtol=0, atol=1e-6)
     np.testing.assert_allclose(np.asarray(ours)[..., 2], np.asarray(theirs)[..., 3], rtol=0, atol=1e-6)
+
+
+def test_settings_of_a_row_of_the_checkpoints_are_taken_too(tmp_path):
+    llama = {
+        **{"architecture": "decoder_only", "position": "rotary", "norm": "rms", "bias": False, "max_length": 64},
+        **{"activation": "swiglu", "width": 8, "num_heads": 2, "num_layers": 1, "vocab_size": 13},
+        **{"embedding": {"scale": False}, "token_head": {"tied": False}},
+    }
+    scaling = {"rope_type": "linear", "factor": 8.0}
+    write_checkpoint(tmp_path / "llama", llama, {"rope_scaling": scaling, "rope_parameters": None})
+    experiment, _, lines = begun(tmp_path / "llama", language_modelling(tmp_path))
+    model = experiment.config.model
+    assert (str(model.position), model.position_settings.factor) == ("rotary_linear", 8.0)
+    assert "model.position_settings.factor 8.0" in lines[-1], lines
 
 
 def test_a_run_that_was_started_has_its_settings_when_the_checkpoint_is_gone(bert, tmp_path):
