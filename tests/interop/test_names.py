@@ -73,6 +73,12 @@ def test_files_with_other_names_give_the_same_parameters(what, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
 
 
+def test_the_longest_sequence_of_training_is_that_of_the_model_where_a_scaling_has_none(tmp_path):
+    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    config = load_pretrained(write(load("interop_llama"), tmp_path, rope_parameters=scaling)).model.config
+    assert (config.position, config.position_settings.original_length) == ("rotary_llama3", 64)
+
+
 def test_rotary_positions_of_earlier_configs_are_those_of_today(tmp_path):
     record = load("interop_llama_yarn")
     today = load_pretrained(write(record, tmp_path / "today")).model.config
