@@ -85,3 +85,10 @@ def test_rotary_positions_of_earlier_configs_are_those_of_today(tmp_path):
     scaling = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
     earlier = {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": scaling}
     assert load_pretrained(write(record, tmp_path / "earlier", **earlier)).model.config == today
+
+
+def test_the_norm_that_a_first_layer_lacks_has_its_initial_values(tmp_path):
+    params = load_pretrained(write(load("interop_modernbert"), tmp_path)).params
+    scale_LD = np.asarray(params["encoder"]["blocks"]["self_norm"]["scale"])
+    np.testing.assert_array_equal(scale_LD[0], 1.0)
+    assert (scale_LD[1:] != 1.0).any()
