@@ -62,18 +62,6 @@ TIED = Condition(
 """Condition of a table shared by source, target and output."""
 
 
-TOKENS = Condition(
-    ("task.name",),
-    holds=lambda task: TASKS.find(task).like != "classification",
-    who=lambda task: f"task '{task}', whose models have a head of classes",
-    expected="a task of tokens",
-    do="Leave it out, or set model.class_head.",
-    part="token_head",
-    quiet=True,
-)
-"""Condition of the head of tokens."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that defines an experiment."""
@@ -81,7 +69,11 @@ class Config:
     model: ModelConfig = setting(
         ModelConfig,
         "architecture, sizes, attention, positions, norms",
-        read_by=(tasks("classification").of("class_head"), TIED, TOKENS),
+        read_by=(
+            tasks("classification").of("class_head"),
+            tasks("text_to_text", "language_modelling").of("token_head"),
+            TIED,
+        ),
     )
     task: TaskConfig = setting(TaskConfig, "task that the model learns")
     data: DataConfig = setting(DataConfig, "source of examples, splits and batches")

@@ -46,7 +46,8 @@ def test_resolving_fills_in_what_the_protocol_declares_without_none():
     both = {**values, "architecture": "seq2seq"}
     filled = {name for name, kind in members(ModelSettings).items() if kind != type_in(ModelConfig, name)}
     assert filled >= {"num_kv_heads", "head_width", "feed_forward_width", "relative.max_distance", "class_head.reads"}
-    configs = [model_config(given) for given in (values, both)]
+    of_tokens = {**values, "class_head": {}}
+    configs = [model_config(given) for given in (values, both, of_tokens)]
     assert not [name for name in filled if all(operator.attrgetter(name)(config) is None for config in configs)]
 
 

@@ -207,12 +207,20 @@ def _broadcasts(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def indices(count: int) -> Int[Array, "1 count"]:
-    """Return 0, 1, ..., count - 1, as a row."""
+    """Return 0, 1, ..., count - 1, as a row.
+
+    >>> indices(3).tolist()
+    [[0, 1, 2]]
+    """
     return jnp.arange(count, dtype=jnp.int32)[None]
 
 
 def require(what: str, value: Any, check: Callable[[Any], str | None], kind: type) -> None:
-    """Raise a UserError unless a value is a number of this kind and passes the check."""
+    """Raise a UserError unless a value is a number of this kind and passes the check.
+
+    >>> from transformer.schema import at_least
+    >>> require("size of NoRepeatNgram", 2, at_least(1), int)
+    """
     is_number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
     expected = check(value) if is_number else "a number" if kind is float else "a whole number"
     if expected is not None:

@@ -232,13 +232,15 @@ class ModelConfig:
         Raises:
             UserError: a size that is not allowed.
         """
-        sizes = {"vocab_size": vocab_size, "max_length": max_length, "class_head.classes": classes}
+        sizes: dict[str, Any] = {"vocab_size": vocab_size, "max_length": max_length, "class_head.classes": classes}
         leaves = schema.settings(ModelConfig)
         for name, size in sizes.items():
             schema.checked(size, dataclasses.replace(leaves[name], name=f"model.{name}"))
         config = self.resolved()
         head = dataclasses.replace(config.class_head, classes=classes).resolved(config.architecture)
-        return _mark(dataclasses.replace(config, vocab_size=vocab_size, max_length=max_length, class_head=head))
+        of_tokens = config.token_head if classes is None else TokenHeadConfig()
+        sizes |= {"class_head": head, "token_head": of_tokens}
+        return _mark(dataclasses.replace(config, **{name: x for name, x in sizes.items() if "." not in name}))
 
     def _derived(self) -> "ModelConfig":
         """Fill in the settings at None of those that are read."""
@@ -260,7 +262,7 @@ class ModelConfig:
             **heads,
             embedding=self.embedding.resolved(self.position if is_read("position") else None),
             class_head=self.class_head.resolved(self.architecture),
-            token_head=self.token_head.resolved(self.tie_embeddings),
+            token_head=self.token_head.resolved(self.tie_embeddings) if is_read("token_head.tied") else self.token_head,
             relative=self.relative.resolved() if is_read("relative.max_distance") else self.relative,
         )
 

@@ -3,7 +3,6 @@
 Conditions such as `TRANSFORMERS` stand at the fields of `models.config` (`read_by=`); see `transformer.read_by`.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -171,9 +170,7 @@ ACTIVATION = with_choice(
     "model.feed_forward", lambda value: FEED_FORWARDS.find(value).reads_activation, "a feed-forward that reads it"
 )
 EMBEDDING_NORM = with_choice("model.embedding.norm", lambda value: value, "model.embedding.norm true")
-TOKENS = dataclasses.replace(
-    with_choice("model.class_head.classes", lambda value: value is None, "model.class_head.classes none"), quiet=True
-)
+TOKENS = with_choice("model.class_head.classes", lambda value: value is None, "model.class_head.classes none")
 TOKEN_HEAD = with_choice("model.token_head.present", lambda value: value, "model.token_head.present true")
 ROTARY = with_choice(
     "model.position",
