@@ -38,6 +38,7 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["maps"]["decoder.*.self.weights"].shape == (2, 1, 3, 3, 3)
     assert sorted(path.name for path in Path("mine").iterdir()) == [
         "config.json",
+        "generation_config.json",
         "model.safetensors",
         "tokenizer.json",
     ]

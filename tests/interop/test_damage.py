@@ -159,7 +159,7 @@ def test_weights_that_are_only_pickled_are_not_read(tmp_path):
 
 
 def test_what_is_no_directory_is_told_how_to_get_one(tmp_path):
-    with pytest.raises(UserError, match=r"no directory 'gpt2'.*huggingface-cli download gpt2 --local-dir gpt2"):
+    with pytest.raises(UserError, match=r"no directory 'gpt2'.*hf download gpt2 --local-dir gpt2"):
         load_pretrained("gpt2")
     with pytest.raises(UserError, match=r"an empty folder; expected config.json in it"):
         load_pretrained(tmp_path)

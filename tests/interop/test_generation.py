@@ -7,7 +7,7 @@ import pytest
 from tests.interop.checkpoints import checkpoint
 from transformer.decoding import Banned, Beam, Forced, Greedy, MinLength, NoRepeatNgram, RepetitionPenalty, Sampling
 from transformer.errors import UserError
-from transformer.interop import load_pretrained
+from transformer.interop import load_pretrained, save_pretrained
 from transformer.interop.generation import Generation
 
 STRATEGIES = {
@@ -86,3 +86,11 @@ def test_entries_of_an_earlier_config_count_where_there_is_no_file(tmp_path):
     assert generation.strategy == Beam(4)
     assert generation.rules == (Banned((22,)), Forced(5, last=True))
     assert generation.start == 22
+    assert "d_model" not in generation.entries
+
+
+def test_the_defaults_of_generation_are_written_as_they_were_read(tmp_path):
+    loaded = load_pretrained(checkpoint("marian", tmp_path / "theirs"))
+    save_pretrained(loaded.model, loaded.params, tmp_path / "ours", config=loaded.config, generation=loaded.generation)
+    assert load_pretrained(tmp_path / "ours").generation == loaded.generation
+    assert len(loaded.generation.rules) == 1

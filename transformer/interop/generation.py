@@ -31,6 +31,16 @@ NOT_EXPRESSED: dict[str, Any] = {
 """Entries that change what is generated and that no strategy or rule expresses -> the value that changes nothing."""
 
 
+READ = (
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "max_length", "max_new_tokens"),
+    *("num_beams", "do_sample", "length_penalty", "early_stopping", "num_return_sequences"),
+    *("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids"),
+    *("min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id"),
+    *("suppress_tokens", "begin_suppress_tokens", *NOT_EXPRESSED),
+)
+"""Entries of a config.json that are defaults of generation."""
+
+
 class Generation(NamedTuple):
     """The defaults of generation of a checkpoint: `generate(model, params, batch, steps=20, **generation.arguments)`.
 
@@ -149,5 +159,5 @@ def generation_of(directory: Path, config: Mapping[str, Any]) -> Generation:
     path = directory / "generation_config.json"
     own = read_json(path) if path.is_file() else {}
     names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
-    entries = {**{name: config[name] for name in names if name in config}, **own} if own else dict(config)
-    return Generation(entries, bool(config.get("is_encoder_decoder")))
+    earlier = {name: config[name] for name in (names if own else READ) if name in config}
+    return Generation({**earlier, **own}, bool(config.get("is_encoder_decoder")))

@@ -38,7 +38,7 @@ class Pretrained(NamedTuple):
     Attributes:
         model: the model that its config is.
         params: its parameters, float32.
-        tokenizer: that of tokenizer.json; None without the file.
+        tokenizer: that of tokenizer.json, with the padding and truncation that it has there; None without the file.
         config: its config.json.
         generation: how it generates by default: start and end tokens, strategy, rules.
         unused: names of tensors that belong to heads which the model does not have.
@@ -90,7 +90,7 @@ def _directory(given: str | os.PathLike[str]) -> Path:
     raise problem(
         f"there is no directory {str(given)!r}",
         expected="the directory of a checkpoint; nothing is downloaded",
-        do=f"To download it: huggingface-cli download {given} --local-dir {folder.name}",
+        do=f"To download it: hf download {given} --local-dir {folder.name}",
     )
 
 
@@ -118,6 +118,7 @@ def save_pretrained(
     family: str | None = None,
     config: Mapping[str, Any] | None = None,
     tokenizer: tokenizers.Tokenizer | None = None,
+    generation: Generation | None = None,
 ) -> Path:
     """Write a model as a checkpoint that `transformers` loads: config.json, model.safetensors, tokenizer.json.
 
@@ -127,6 +128,7 @@ def save_pretrained(
         config: further entries of config.json, such as those of a checkpoint that was loaded (ids of the start, end and
             padding tokens, labels).
         tokenizer: written as tokenizer.json.
+        generation: defaults of generation, written as generation_config.json.
 
     Returns:
         The directory.
@@ -153,6 +155,9 @@ def save_pretrained(
         tensors = {name.removeprefix(prefix): x for name, x in tensors_of(found, arrays).items()}
         files.write(beside / files.ONE_FILE, tensors)
         (beside / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        if generation is not None:
+            written = dict(generation.entries)
+            (beside / "generation_config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
         if tokenizer is not None:
             tokenizer.save(str(beside / "tokenizer.json"))
         beside.chmod(0o755)

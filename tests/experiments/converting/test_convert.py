@@ -194,7 +194,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(own, words, expected, capsys):
     ("words", "expected"),
     [
         (["--workdir={new}/run", "--to=stablehlo", "--output={new}/out"], "does not exist"),
-        (["--workdir={new}", "--from=gpt2", "--config=dates"], "huggingface-cli download gpt2"),
+        (["--workdir={new}", "--from=gpt2", "--config=dates"], "hf download gpt2"),
         (["--workdir={new}", "--from={folder}", "--config=dates"], "--from={folder}: {folder} holds no run"),
     ],
 )

@@ -244,8 +244,8 @@ def test_a_mistake_is_named(bert, tmp_path, change, expected):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("gpt2", "gpt2 does not exist; .* huggingface-cli download gpt2 --local-dir gpt2$"),
-        ("google/t5", "huggingface-cli download google/t5 --local-dir t5$"),
+        ("gpt2", "gpt2 does not exist; .* hf download gpt2 --local-dir gpt2$"),
+        ("google/t5", "hf download google/t5 --local-dir t5$"),
         ("tests/bert", "tests/bert does not exist"),
         ("./gpt2", "gpt2 does not exist"),
         ("a/b/c", "c does not exist"),
