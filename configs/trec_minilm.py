@@ -7,7 +7,16 @@ python -m experiments.train --config=configs/trec_minilm.py --workdir=runs/minil
     --config.data.path=train.tsv --config.data.test_path=test.tsv \
     --config.tokenizer.path=MINILM/tokenizer.json [--init_from=MINILM]
 
-RESULT
+Accuracy on the 500 test questions after 150 steps (one epoch), the same recipe for both:
+
+    seed                         0      1      2      3    mean, 95 % interval    seconds a run (seeds 1 to 3)
+    parameters of MiniLM      96.6   95.6   95.6   95.2    95.75 +- 0.95          185 to 234
+    drawn from the seed       68.4   66.0   67.4   67.0    67.20 +- 1.58          190 to 219
+    difference                                             28.55 +- 1.11
+
+2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2. So few steps suit fine-tuning alone:
+without parameters, the small model of `trec.py` reaches 85.8 to 88.2 % after 500. Ten of the test questions are among
+the training ones, word for word.
 """
 
 from ml_collections import ConfigDict

@@ -19,8 +19,12 @@ SEED = "seed"
 DATA = "fingerprint of the data"
 """The name of a row beside the settings."""
 
-FILLED_IN = ("model.vocab_size", "model.max_length", "model.class_head.classes")
-"""Settings that the data decides unless they are given; they may change with the seed, as the training split does."""
+ORIGIN = "parameters at the start"
+INIT_FROM = "init_from"
+"""Rows beside the settings: what a run started from in words, and which it was."""
+
+FILLED_IN = ("model.vocab_size", "model.max_length", "model.class_head.classes", INIT_FROM)
+"""Rows that may change with the seed: what the data decides unless it is given, and the run that each starts from."""
 
 
 class Differing(NamedTuple):
@@ -83,7 +87,7 @@ def refuse_other_objectives(results: Sequence[Result]) -> None:
 
 
 def differing(results: Sequence[Result]) -> list[Differing]:
-    """List the settings that not all runs share, and the data's fingerprint if two runs have different ones."""
+    """List the settings that not all runs share, and their data and starts if two runs have different ones."""
     first, *others = results
     found = [settings.differences(first.config, other.config) for other in others]
     names = dict.fromkeys(name for changes in found for name, *_ in changes)
@@ -96,7 +100,24 @@ def differing(results: Sequence[Result]) -> list[Differing]:
     ]
     if len({result.data for result in results} - {None}) > 1:
         all_rows.append(Differing(DATA, tuple(_short(result.data) for result in results), True))
+    for name, row in ((ORIGIN, _kind_of_start), (INIT_FROM, _start)):
+        values = tuple(row(result.origin) for result in results)
+        if len(set(values)) > 1:
+            all_rows.append(Differing(name, values, True))
     return all_rows
+
+
+def _kind_of_start(origin: Mapping[str, Any] | None) -> str:
+    """Return in words what a run started from, and which parts of it."""
+    if origin is None:
+        return "fresh"
+    parts = [f"{name} {', '.join(origin[name])}" for name in ("only", "skip") if origin.get(name)]
+    return "; ".join(["of a checkpoint" if "family" in origin else "of another run", *parts])
+
+
+def _start(origin: Mapping[str, Any] | None) -> str:
+    """Return which run or checkpoint a run started from."""
+    return "none" if origin is None else f"{origin['workdir']}@{origin['checkpoint']}, checksum {origin['checksum']}"
 
 
 def _short(fingerprint: str | None) -> str:

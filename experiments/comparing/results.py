@@ -42,6 +42,8 @@ class Result:
     """The running time up to the last line of metrics, earlier starts included."""
     costs: Costs | None = None
     """The parameters and operations; None for a run of a version that did not write them."""
+    origin: Mapping[str, Any] | None = None
+    """The record of the run or checkpoint from whose parameters it started (--init_from); None: it started fresh."""
     units: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
     """The metrics of a run whose task has scores from outside."""
 
@@ -151,6 +153,7 @@ def read_result(name: str) -> Result:
         finished=False,
         seconds=lines[-1]["seconds"],
         costs=read_costs(path),
+        origin=record.get("origin"),
         units=read_units(path),
     )
     return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))

@@ -1,7 +1,9 @@
 """Groups of runs that differ in the seed alone: means, intervals, paired differences."""
 
+import json
 import math
 import statistics
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +95,34 @@ def test_the_same_experiment_in_another_directory_counts_once(capsys):
     out = succeed(capsys, *names)
     assert table(out, "means")[1][4].startswith("1.5000 (2 seeds: 1.0000, 2.0000; ")
     assert "left out, since group 1 has its seed already: c\n" in out
+
+
+def started(name, seed, origin, **scores):
+    """Write a run that started from another run or a checkpoint."""
+    write(name, scores=scores or {"loss": 2.0}, seed=seed)
+    path = Path(name) / "config.json"
+    record = {"checkpoint": "best", "only": [], "skip": [], "step": 3, "checksum": 7, **origin}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"origin": record}))
+    return name
+
+
+def test_runs_that_started_from_other_parameters_are_other_groups(capsys):
+    fresh = [write(f"fresh{seed}", scores={"loss": 2.0 + seed}, seed=seed) for seed in (0, 1)]
+    bert = [
+        started(f"bert{seed}", seed, {"workdir": "/bert", "family": "bert"}, loss=1.0 + 1.5 * seed) for seed in (0, 1)
+    ]
+    part = [
+        started(f"part{seed}", seed, {"workdir": "/bert", "family": "bert", "only": ["encoder"]}) for seed in (0, 1)
+    ]
+    groups = group_runs(read_results([*fresh, *bert, *part]))
+    assert [[result.name for result in group.results] for group in groups] == [fresh, bert, part]
+    out = succeed(capsys, *fresh, *bert)
+    assert "group 2: parameters at the start = of a checkpoint; bert0 (seed 0), bert1 (seed 1)" in out
+    assert table(out, "means")[1][6].startswith("-0.7500 ± ")
+
+
+def test_each_seed_may_start_from_a_run_of_its_own():
+    own = [started(f"own{seed}", seed, {"workdir": f"/before{seed}", "checksum": seed}) for seed in (0, 1)]
+    other = [started(f"other{seed}", seed, {"workdir": f"/another{seed}", "checksum": 9 + seed}) for seed in (0, 1)]
+    assert len(group_runs(read_results(own))) == 1
+    assert len(group_runs(read_results([*own, *other]))) > 1
