@@ -118,7 +118,7 @@ def test_runs_that_started_from_other_parameters_are_other_groups(capsys):
     assert [[result.name for result in group.results] for group in groups] == [fresh, bert, part]
     out = succeed(capsys, *fresh, *bert)
     assert "group 2: parameters at the start = of a checkpoint; bert0 (seed 0), bert1 (seed 1)" in out
-    assert table(out, "means")[1][6].startswith("-0.7500 ± ")
+    assert table(out, "means")[1][6].startswith("-0.7500 (2 seeds: -1.0000, -0.5000")
 
 
 def test_each_seed_may_start_from_a_run_of_its_own():
