@@ -87,7 +87,7 @@ VALUES = {
 }
 """Setting -> the values that are tried, where those of `candidates` do not fit."""
 
-REFUSING = {"data.too_long"}
+REFUSING = {"data.too_long", "model.token_head.present"}
 """Settings with a value that refuses what others allow."""
 
 LOOP = "tests/experiments/training/test_early_stopping.py::"
