@@ -176,7 +176,18 @@ def real():
 def models(row, **others):
     """The model of a row, models that differ from it by the settings of `others`, and parameters of all."""
     made = [transformer.build({**settings_of(row), **more}) for more in ({}, *others.values())]
-    return *made, randomised(jax.eval_shape(made[0].init, jax.random.key(0)))
+    params = randomised(jax.eval_shape(made[0].init, jax.random.key(0)))
+    return *made, about_their_start(params) if row.get("norm") == "rms_plus_one" else params
+
+
+def about_their_start(params):
+    """Move the scales of rms_plus_one from about 1 to about 0, where they start: it multiplies by 1 + scale."""
+
+    def one(path, x):
+        owner, name = [entry.key for entry in path][-2:]
+        return x - 1 if name == "scale" and owner not in ("query_norm", "key_norm") else x
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def check_outputs(row):
