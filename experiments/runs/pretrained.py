@@ -10,7 +10,7 @@ it has no such token. A tokenizer of kind "file" moves the file's ids up by 6 in
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -21,14 +21,13 @@ from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import TokenizerConfig
 from experiments.data.tokenizers.tokens import FIRST, SpecialTokens
 from experiments.runs.origin import InitFrom, Source
-from transformer import nested, schema
-from transformer.interop import load_pretrained
-from transformer.interop.described import family_of, flat, kept, settings_of, settings_of_file
-from transformer.interop.family import Family
+from transformer import schema
+from transformer.interop.described import OF_OTHER_HEADS, OF_TRAINING, Checkpoint, flat, open_checkpoint
 from transformer.interop.layout import places, read_array
-from transformer.interop.parameters import named, shapes_of
-from transformer.interop.tensors import Tensors, read_json
-from transformer.models.build import Model, build
+from transformer.interop.parameters import shapes_of
+from transformer.interop.pretrained import read_checkpoint
+from transformer.interop.tensors import read_json
+from transformer.nested import named
 from transformer.nn.parameter_axes import Axes
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -54,9 +53,6 @@ USUAL = {
 }
 """Usual texts of special tokens, for a tokenizer.json whose files beside it do not name them."""
 
-OF_TRAINING = ("dropout", "dtype", "kernels", "unroll", "remat")
-"""Settings of a model that are those of training and of speed, and that a checkpoint does not decide."""
-
 
 def is_pretrained(path: Path) -> bool:
     """Return whether a directory is a checkpoint of Hugging Face, by its config.json."""
@@ -67,52 +63,14 @@ def is_pretrained(path: Path) -> bool:
     return isinstance(found, dict) and "model_type" in found and "config" not in found
 
 
-class Described(NamedTuple):
-    """A checkpoint of which the tensors are not read yet.
-
-    Attributes:
-        entries: its config.json.
-        family: its family.
-        head: "tokens", "classes" or None.
-        stored: its tensors.
-        model: the model that its config is.
-    """
-
-    entries: dict[str, Any]
-    family: Family
-    head: str | None
-    stored: Tensors
-    model: Model
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Full names of the settings of section `model` that it decides -> their values."""
-        heads = {"tokens": ("class_head.",), "classes": ("token_head.",), None: ("class_head.", "token_head.")}
-        without = (*heads[self.head], "class_head.classes")
-        found = flat(self.model.config).items()
-        return {
-            f"model.{name}": value for name, value in found if name not in OF_TRAINING and not name.startswith(without)
-        }
-
-    def with_class_head(self) -> Model | None:
-        """Return the model with a head of classes in place of its own; None where the family has none."""
-        if "classes" not in self.family.architectures.values():
-            return None
-        own = settings_of(self.family, self.entries, "classes", ()) | settings_of_file(self.family, self.stored)
-        return build(nested.nest(kept(own, "classes")))
-
-
-def described(path: Path) -> Described:
-    """Read the config of a checkpoint, and the names of its tensors.
-
-    Raises:
-        UserError: a damaged file, an unknown family, or an entry that no setting expresses.
-    """
-    entries = read_json(path / CONFIG)
-    family, head = family_of(entries)
-    stored = Tensors(path)
-    own = settings_of(family, entries, head, ()) | settings_of_file(family, stored)
-    return Described(entries, family, head, stored, build(nested.nest(kept(own, head))))
+def settings_in(found: Checkpoint) -> dict[str, Any]:
+    """Return the settings of section `model` that a checkpoint decides: full names -> values."""
+    without = (*OF_OTHER_HEADS[found.head], "class_head.classes")
+    return {
+        f"model.{name}": value
+        for name, value in flat(found.model.config).items()
+        if name not in OF_TRAINING and not name.startswith(without)
+    }
 
 
 def settings_taken(path: Path, wish: InitFrom) -> dict[str, Any]:
@@ -122,12 +80,12 @@ def settings_taken(path: Path, wish: InitFrom) -> dict[str, Any]:
     another model may be filled, whose settings are its own.
 
     Raises:
-        UserError: see `described`.
+        UserError: see `open_checkpoint`.
     """
-    found = described(path)
+    found = open_checkpoint(path)
     axes = {name: axes for name, (_, axes) in shapes_of(found.model).items()}
     over_tokens = any(wish.takes(name) and "V" in own.letters for name, own in axes.items())
-    taken = {} if wish.only else {**found.settings}
+    taken = {} if wish.only else settings_in(found)
     taken.pop("model.vocab_size", None)
     if over_tokens and (path / TOKENIZER).is_file():
         taken |= {f"tokenizer.{name}": value for name, value in tokenizer_section(path).items()}
@@ -146,7 +104,8 @@ def source_of(path: Path, family: str) -> Source:
     Raises:
         UserError: see `transformer.interop.load_pretrained`.
     """
-    loaded, found = load_pretrained(path), described(path)
+    found = open_checkpoint(path)
+    loaded = read_checkpoint(path, found)
     params = {name: np.asarray(x) for name, x in named(loaded.params).items()}
     axes: dict[str, Axes] = named(loaded.model.parameter_axes(loaded.params))
     params, axes = _with_transform(found, params, axes)
@@ -163,7 +122,7 @@ def source_of(path: Path, family: str) -> Source:
         elif "C" in letters and order is not None and len(order) == array.shape[letters.index("C")]:
             params[name] = array.take(order, axis=letters.index("C"))
     classes = None if labels is None else tuple(sorted(labels))
-    return Source(params, axes, 0, own, tokenizer_section(path), classes, family, found.settings)
+    return Source(params, axes, 0, own, tokenizer_section(path), classes, family, settings_in(found))
 
 
 def with_special_rows(array: np.ndarray, axis: int, rows: list[int | None]) -> np.ndarray:
@@ -228,7 +187,7 @@ def _labels(entries: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _with_transform(
-    found: Described, params: dict[str, np.ndarray], axes: dict[str, Axes]
+    found: Checkpoint, params: dict[str, np.ndarray], axes: dict[str, Axes]
 ) -> tuple[dict[str, np.ndarray], dict[str, Axes]]:
     """Add the map before a class head that a file without one has nevertheless, such as BERT's pooler."""
     model = None if found.head == "classes" else found.with_class_head()

@@ -1,18 +1,77 @@
 """The config.json of a checkpoint as settings of a model, and settings as a config.json."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from transformer import nested, schema
 from transformer.errors import UserError, find_row, problem, shorten
 from transformer.interop.entries import Settings, read_all, write_all
 from transformer.interop.families import FAMILIES
 from transformer.interop.family import Family
-from transformer.interop.tensors import Tensors
+from transformer.interop.tensors import Tensors, read_json
 from transformer.models.build import Model, build
 from transformer.models.config import ModelConfig
 from transformer.nn.module_rows import structure
 from transformer.nn.positions import POSITIONS
+
+OF_TRAINING = ("dropout", "dtype", "kernels", "unroll", "remat")
+"""Settings of training and of speed, which a checkpoint does not have."""
+
+OF_OTHER_HEADS: dict[str | None, tuple[str, ...]] = {
+    "tokens": ("class_head.",),
+    "classes": ("token_head.",),
+    None: ("class_head.", "token_head."),
+}
+"""Head of a model -> beginnings of the settings of heads that it does not have."""
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint of which the tensors are not read yet.
+
+    Attributes:
+        entries: its config.json.
+        family: its family.
+        head: one of `family.HEADS`.
+        stored: its tensors.
+        model: the model that its config is.
+    """
+
+    entries: dict[str, Any]
+    family: Family
+    head: str | None
+    stored: Tensors
+    model: Model
+
+    def with_class_head(self) -> Model | None:
+        """Return the model with a head of classes in place of its own; None where the family has none."""
+        if "classes" not in self.family.architectures.values():
+            return None
+        return build(nested.nest(_all_settings(self.family, self.entries, "classes", self.stored)))
+
+
+def open_checkpoint(directory: Path, ignore: Sequence[str] = (), settings: Mapping[str, Any] = {}) -> Checkpoint:
+    """Read the config of a checkpoint, and the names of its tensors.
+
+    Args:
+        ignore, settings: as for `load_pretrained`.
+
+    Raises:
+        UserError: a damaged file, an unknown family, or an entry that no setting expresses.
+    """
+    entries = read_json(directory / "config.json")
+    family, head = family_of(entries)
+    stored = Tensors(directory)
+    own = nested.nest(_all_settings(family, entries, head, stored, ignore))
+    return Checkpoint(entries, family, head, stored, build({**own, **settings}))
+
+
+def _all_settings(
+    family: Family, entries: Mapping[str, Any], head: str | None, stored: Tensors, ignore: Sequence[str] = ()
+) -> Settings:
+    """Return the dotted settings that the config and the tensors of a checkpoint have."""
+    of_file = {name: read(stored) for name, read in family.of_file.items()}
+    return kept(settings_of(family, entries, head, ignore) | of_file, head)
 
 
 def family_of(config: Mapping[str, Any]) -> tuple[Family, str | None]:
@@ -43,15 +102,11 @@ def settings_of(family: Family, config: Mapping[str, Any], head: str | None, ign
 
 def kept(settings: Settings, head: str | None) -> Settings:
     """Return the settings without those of heads that the model does not have."""
-    without = {"tokens": ("class_head.",), "classes": ("token_head.",), None: ("class_head.", "token_head.")}[head]
     return {
-        name: value for name, value in settings.items() if not name.startswith(without) or name == "token_head.present"
+        name: value
+        for name, value in settings.items()
+        if not name.startswith(OF_OTHER_HEADS[head]) or name == "token_head.present"
     }
-
-
-def settings_of_file(family: Family, stored: Tensors) -> Settings:
-    """Return the settings that the tensors of a checkpoint have, and its config has not."""
-    return {name: read(stored) for name, read in family.of_file.items()}
 
 
 def flat(config: ModelConfig) -> Settings:
@@ -89,7 +144,7 @@ def describe(model: Model, family: str | None = None) -> tuple[str, dict[str, An
 
 def unwritten(config: ModelConfig) -> set[str]:
     """Return the settings that a checkpoint need not have: those of training and of speed, and those without effect."""
-    found = {"dropout", "dtype", "kernels", "unroll", "remat", "num_layers"}
+    found = {*OF_TRAINING, "num_layers"}
     one_stack = len(structure(config.architecture).stacks) == 1
     bounded = POSITIONS.of(config, "position").is_bounded
     return found | ({"tie_embeddings"} if one_stack else set()) | (set() if bounded else {"max_length"})

@@ -19,16 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
-from transformer import nested
 from transformer.errors import problem, shorten
 from transformer.interop import tensors as files
-from transformer.interop.described import describe, family_of, flat, head_of, kept, settings_of, settings_of_file
+from transformer.interop.described import Checkpoint, describe, flat, head_of, open_checkpoint
 from transformer.interop.families import FAMILIES
 from transformer.interop.generation import Generation, generation_of
 from transformer.interop.layout import places, tensors_of
 from transformer.interop.parameters import read_parameters, shapes_of
-from transformer.interop.tensors import Tensors, read_json
-from transformer.models.build import Model, Params, build
+from transformer.models.build import Model, Params
 from transformer.nested import named
 
 
@@ -66,15 +64,19 @@ def load_pretrained(directory: str | os.PathLike[str], *, ignore: Sequence[str] 
             setting expresses, tensors that are missing, unused or of other shapes, a tokenizer that does not fit.
     """
     folder = _directory(directory)
-    config = read_json(folder / "config.json")
-    family, head = family_of(config)
-    stored = Tensors(folder)
-    own = settings_of(family, config, head, ignore)
-    own |= settings_of_file(family, stored)
-    model = build({**nested.nest(kept(own, head)), **settings})
-    params, unused = read_parameters(family, model, stored)
-    tokenizer = _tokenizer(folder, model.config.vocab_size or 0)
-    return Pretrained(model, params, tokenizer, config, generation_of(folder, config), unused)
+    return read_checkpoint(folder, open_checkpoint(folder, ignore, settings))
+
+
+def read_checkpoint(directory: Path, found: Checkpoint) -> Pretrained:
+    """Read the parameters, the tokenizer and the defaults of generation of a checkpoint.
+
+    Raises:
+        UserError: tensors that are missing, unused or of other shapes, a damaged file, a tokenizer that does not fit.
+    """
+    params, unused = read_parameters(found.family, found.model, found.stored)
+    tokenizer = _tokenizer(directory, found.model.config.vocab_size or 0)
+    generation = generation_of(directory, found.entries)
+    return Pretrained(found.model, params, tokenizer, found.entries, generation, unused)
 
 
 def _directory(given: str | os.PathLike[str]) -> Path:

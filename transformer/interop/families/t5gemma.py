@@ -76,8 +76,8 @@ SIDE: tuple[Entry, ...] = (
 OWN = ("is_decoder", "cross_attention_hidden_size", "tie_word_embeddings")
 """Entries of a side that follow from where it stands."""
 
-OF_ONE_SIDE = {"encoder": ("token_head.soft_cap",), "decoder": ()}
-"""Settings that a side has and that are not read there."""
+OF_DECODER = ("token_head.soft_cap",)
+"""Settings that the encoder's entries have too, and that nothing reads there."""
 
 
 def _sides(config: Config) -> Settings:
@@ -89,8 +89,8 @@ def _sides(config: Config) -> Settings:
         found[side] = read_all(SIDE, own, OWN)
     layers = {f"num_{side}_layers": one.pop("num_layers") for side, one in found.items()}
     window = _wider(found["encoder"].pop("window"), 1), found["decoder"].pop("window")
-    differing = [name for name, value in found["decoder"].items() if found["encoder"].get(name) != value]
-    differing = [name for name in differing if name not in OF_ONE_SIDE["encoder"]]
+    both = [name for name in found["decoder"] if name not in OF_DECODER]
+    differing = [name for name in both if found["encoder"].get(name) != found["decoder"][name]]
     if differing:
         got = ", ".join(f"{name} {found['encoder'].get(name)} and {found['decoder'][name]}" for name in differing)
         raise problem("config.json: encoder and decoder differ", got=got, expected="the same settings, layers apart")
