@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from experiments.converting.new_directory import new_directory
 from experiments.converting.tokenizer_json import exported
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.runs.trained import TrainedExperiment
 from experiments.tasks.task import Task
 from transformer.interop import save_pretrained
+from transformer.interop.new_directory import new_directory
 from transformer.nn.module_rows import structure
 
 TOKENS = {

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.converting.new_directory import new_directory
 from experiments.costs.needed import refuse_state
 from experiments.runs.init_from import check_fit, first_states, open_origin
 from experiments.runs.origin import InitFrom
 from experiments.runs.session import opened_run
 from experiments.training.early_stopping import EarlyStopping
 from experiments.training.experiment import set_up
+from transformer.interop.new_directory import new_directory
 
 
 def write_run(config: Any, wish: InitFrom, workdir: Path, notes: Sequence[str] = ()) -> list[str]:

@@ -27,11 +27,11 @@ import numpy as np
 from jax import export
 from safetensors.numpy import save_file
 
-from experiments.converting.new_directory import new_directory
 from experiments.data.tokenizers.tokens import SpecialTokens
 from experiments.runs.trained import TrainedExperiment
 from experiments.tasks.task import Task
 from transformer import Model, build
+from transformer.interop.new_directory import new_directory
 from transformer.models.batch import ENTRIES
 from transformer.nested import name_of, named
 from transformer.nn.module_rows import structure

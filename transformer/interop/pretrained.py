@@ -10,8 +10,6 @@ an error which lists them. What a family needs and no setting expresses is refus
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +23,7 @@ from transformer.interop.described import Checkpoint, describe, flat, head_of, o
 from transformer.interop.families import FAMILIES
 from transformer.interop.generation import Generation, generation_of
 from transformer.interop.layout import places, tensors_of
+from transformer.interop.new_directory import new_directory
 from transformer.interop.parameters import read_parameters, shapes_of
 from transformer.models.build import Model, Params
 from transformer.nested import named
@@ -138,34 +137,23 @@ def save_pretrained(
     Raises:
         UserError: a directory with something in it, a setting that the family does not have, arrays that do not fit.
     """
-    target = Path(directory).absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise problem(
-            f"{directory} is there already", expected="a new directory, or an empty one", do="Choose another."
-        )
     own, entries = describe(model, family)
     model._check(params)
     found, nameless = places(FAMILIES[own], shapes_of(model), flat(model.config))
     if nameless:
         raise problem(f"family {own} has no tensor for {', '.join(nameless)}", do="Choose another family.")
     arrays = {name: np.asarray(x, np.float32) for name, x in named(params).items()}
-    written = {**(config or {}), **entries}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        prefix = FAMILIES[own].prefix if head_of(model.config) is None else ""
+    prefix = FAMILIES[own].prefix if head_of(model.config) is None else ""
+    with new_directory(directory, empty=True) as beside:
         tensors = {name.removeprefix(prefix): x for name, x in tensors_of(found, arrays).items()}
         files.write(beside / files.ONE_FILE, tensors)
-        (beside / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        _write_json(beside / "config.json", {**(config or {}), **entries})
         if generation is not None:
-            written = dict(generation.entries)
-            (beside / "generation_config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+            _write_json(beside / "generation_config.json", generation.entries)
         if tokenizer is not None:
             tokenizer.save(str(beside / "tokenizer.json"))
-        beside.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return Path(directory)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(dict(values), indent=2) + "\n", encoding="utf-8")

@@ -130,7 +130,6 @@ def read_json(path: Path) -> dict[str, Any]:
 def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write tensors as one safetensors file, in the form that `transformers` reads."""
     save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # the library makes files that their owner alone reads
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

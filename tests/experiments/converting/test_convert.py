@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 
 from experiments import convert
 from experiments.converting.formats import convert as convert_run
-from experiments.converting.new_directory import new_directory
 from experiments.runs.open_run import open_run
 from experiments.storage.workdir import read_record
 from tests.fixtures.commands import fails, outcome
@@ -21,6 +20,7 @@ from tests.fixtures.pretrained import BERT, GPT2, classification, language_model
 from tests.fixtures.stored_run import make_run, pairs
 from transformer import nested
 from transformer.interop import load_pretrained
+from transformer.interop.new_directory import new_directory
 
 CLASSES = {**BERT, "class_head": {"classes": 2, "transform": "tanh", "reads": "first"}}
 
