@@ -13,7 +13,8 @@ from tests.golden.files import load
 from tests.golden.recurrent_case import check_recurrent
 from tests.golden.torch_layout import as_jax, assert_close, attention, part, seq2seq
 from transformer.ops import masks
-from transformer.ops.attend import KERNELS, attend, attention_weights
+from transformer.ops.attend import attend, attention_weights
+from transformer.ops.kernels import KERNELS
 from transformer.ops.linear import linear
 from transformer.ops.losses import cross_entropy
 from transformer.ops.norms import layer_norm, rms_norm

@@ -23,6 +23,7 @@ from transformer.decoding import Beam, DecodingConfig
 from transformer.decoding.layout import stepped_stack
 from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import family, structure
+from transformer.ops.kernels import MOST_KEPT
 
 FORCE = "--force goes on all the same."
 
@@ -178,6 +179,11 @@ def numbers_of_layer(model: ModelConfig, length: int) -> tuple[int, int]:
     if model.self_attention:
         sizes = {"T": length, "S": length, "N": model.num_heads, "K": model.num_kv_heads, "H": model.head_width}
         sites = MIXERS.of(model, "mixer").sites
-        kept = [name for name in KEPT if name in sites and (name != "weights" or model.kernels == "plain")]
+        kept = [name for name in KEPT if name in sites and (name != "weights" or keeps_weights(model, length))]
         mixed = sum(math.prod(sizes.get(letter, 1) for letter in sites[name].split()) for name in kept)
     return mixed, length * (model.feed_forward_width or 0)
+
+
+def keeps_weights(model: ModelConfig, length: int) -> bool:
+    """Return whether attention keeps its weights for the backward pass; fast forms do not where they are many."""
+    return model.kernels == "plain" or model.num_heads * length**2 <= MOST_KEPT

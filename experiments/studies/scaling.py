@@ -34,7 +34,8 @@ from experiments.studies.frame.claim import (
 from experiments.studies.frame.pictures import curve, finish, panels, powers
 from experiments.studies.frame.training import best_rate
 from experiments.studies.parts import text
-from transformer.ops.attend import attention_weights, raw_scores
+from transformer.ops.attend import attention_weights
+from transformer.ops.scoring import raw_scores
 from transformer.schema import at_least, each, setting
 
 SCORES = ("dot", "scaled_dot")

@@ -19,6 +19,7 @@ from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OptimizerConfig, optimizer, scheduled_rate
 from transformer import Model
 from transformer.ops.losses import cross_entropy, weighted_sum
+from transformer.ops.reductions import global_norm
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
@@ -73,15 +74,48 @@ def token_sums(
 ) -> tuple[Array, Metrics]:
     """Sum over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights).
 
-    Labels are B T, or B of a classifier.
+    Labels are B T, or B of a classifier. Logits of tokens that are more than MOST_LOGITS are computed in pieces, which
+    are computed again for the gradient, so that they are never held at once.
     """
     out = model.apply(params, batch, key=key, dropout=dropout)
-    logits = out["class_logits"] if "class_logits" in out else out["logits"]
     labels, weights = batch["labels"], batch["loss_weights"]
+    if "class_logits" in out:
+        return label_sums(out["class_logits"], labels, weights, smoothing)
+    pieces = -(-out["logits"].size // MOST_LOGITS)
+    if pieces == 1:
+        return label_sums(out["logits"], labels, weights, smoothing)
+
+    @jax.checkpoint
+    def sums_of_piece(params: Any, hidden_PD: Array, labels_P: Array, weights_P: Array) -> tuple[Array, Metrics]:
+        return label_sums(model.unembed(params, hidden_PD), labels_P, weights_P, smoothing)
+
+    def add_piece(total: Any, piece: tuple[Array, Array, Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, sums_of_piece(params, *piece)), None
+
+    rows = tuple(_in_pieces(x, labels.ndim, pieces) for x in (out["hidden"], labels, weights))
+    shapes = jax.eval_shape(sums_of_piece, params, *(x[0] for x in rows))
+    total, _ = jax.lax.scan(add_piece, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), rows)
+    return total
+
+
+def _in_pieces(x: Array, outer: int, pieces: int) -> Array:
+    """Flatten the first `outer` axes and divide them into pieces, the last one filled up with zeros (of no weight)."""
+    flat = x.reshape(-1, *x.shape[outer:])
+    size = -(-flat.shape[0] // pieces)
+    flat = jnp.pad(flat, [(0, size * pieces - flat.shape[0]), *[(0, 0)] * (flat.ndim - 1)])
+    return flat.reshape(pieces, size, *flat.shape[1:])
+
+
+def label_sums(logits: Array, labels: Array, weights: Array, smoothing: Array | None = None) -> tuple[Array, Metrics]:
+    """Sum over labels, of any axes, one for each vector of logits; see `token_sums`."""
     nats, tokens = weighted_sum(cross_entropy(logits, labels), weights)
     correct, _ = weighted_sum((jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels).astype(jnp.float32), weights)
     objective = nats if smoothing is None else weighted_sum(cross_entropy(logits, labels, smoothing), weights)[0]
     return objective, {"nats": nats, "correct": correct, "tokens": tokens}
+
+
+MOST_LOGITS = 2**26
+"""Most logits of a batch that are held at once, 256 MiB in float32."""
 
 
 class Parts(NamedTuple):
@@ -168,7 +202,7 @@ def update_of(
         average = state.average if ema_decay is None else averaged(state.average, params, state.step, ema_decay)
         metrics = {
             **{MEANS.get(name, name): value / total for name, value in sums.items() if name != "tokens"},
-            "gradient_norm": optax.tree.norm(gradient),
+            "gradient_norm": global_norm(gradient),
             **({} if parts.rate is None else {"learning_rate": rate}),
             "tokens": sums["tokens"],
         }

@@ -14,9 +14,9 @@ from transformer import schema
 from transformer.errors import UserError
 from transformer.models.config import ModelConfig
 from transformer.nn.positions import POSITIONS
-from transformer.ops.attend import raw_scores
 from transformer.ops.positions import scaled_base
 from transformer.ops.scores import SCORES
+from transformer.ops.scoring import raw_scores
 
 X, AT = normal(0, 1, 3, 2, 32), jnp.array([0, 5, 300])
 

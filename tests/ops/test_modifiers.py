@@ -14,10 +14,11 @@ from transformer.errors import UserError
 from transformer.models.config import AttentionConfig
 from transformer.nn.user_functions import user_allowed
 from transformer.ops import masks
-from transformer.ops.attend import attend, attention_weights, raw_scores
+from transformer.ops.attend import attend, attention_weights
 from transformer.ops.differential import first_lambda, learned_lambda
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions
+from transformer.ops.scoring import raw_scores
 from transformer.ops.softmax import masked_softmax
 
 

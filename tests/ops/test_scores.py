@@ -11,9 +11,10 @@ from tests.fixtures.commands import error_of
 from transformer import schema
 from transformer.errors import UserError
 from transformer.ops import masks, scores
-from transformer.ops.attend import attend, attention_weights, raw_scores
+from transformer.ops.attend import attend, attention_weights
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import SCORES, Score
+from transformer.ops.scoring import raw_scores
 
 NUMPY = {
     "dot": lambda q, k: q @ k,

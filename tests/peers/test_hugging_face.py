@@ -7,7 +7,7 @@ import pytest
 
 from tests.golden.torch_layout import assert_close
 from tests.peers.families import V, pair
-from transformer.ops.attend import KERNELS
+from transformer.ops.kernels import KERNELS
 
 pytestmark = pytest.mark.peers
 

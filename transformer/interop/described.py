@@ -15,7 +15,7 @@ from transformer.models.config import ModelConfig
 from transformer.nn.module_rows import structure
 from transformer.nn.positions import POSITIONS
 
-OF_TRAINING = ("dropout", "dtype", "kernels", "unroll", "remat")
+OF_TRAINING = ("dropout", "dtype", "kernels", "unroll", "remat", "remat_policy")
 """Settings of training and of speed, which a checkpoint does not have."""
 
 OF_OTHER_HEADS: dict[str | None, tuple[str, ...]] = {

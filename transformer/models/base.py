@@ -163,7 +163,17 @@ class ModelBase:
     ) -> Any:
         """Call a method of the module: by a program that is compiled once, or as part of the caller's."""
         call = compiled.Call(method, request, static)
-        return compiled.run(self.module, self._program, call, params, *inputs)
+        try:
+            return compiled.run(self.module, self._program, call, params, *inputs)
+        except TypeError as error:
+            if "forward-mode" not in str(error) or self.config.kernels == "plain":
+                raise
+            raise problem(
+                "model.kernels has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.hessian)",
+                got=f"model.kernels {self.config.kernels!r}",
+                expected="model.kernels 'plain'",
+                do="Build the model with kernels='plain'; its parameters are the same.",
+            ) from error
 
     @functools.cached_property
     def _program(self) -> compiled.Program:

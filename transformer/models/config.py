@@ -30,7 +30,8 @@ from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
-from transformer.ops.attend import KERNELS
+from transformer.nn.stack import REMATS
+from transformer.ops.kernels import KERNELS
 from transformer.ops.norms import NORMS
 from transformer.ops.scores import SCORES
 from transformer.read_by import unread
@@ -172,22 +173,30 @@ class ModelConfig:
     dtype: str = setting("float32", "type of the computation; parameters stay float32", allowed=("float32", "bfloat16"))
     kernels: str = setting(
         "plain",
-        "implementation of attention: the definition (plain), or fused kernels where they compute the same (fast)",
+        "form of attention and norms: the definition (plain), faster ones where they compute the same (fast), or faster"
+        " ones alone, with an error where attention has none (fused)",
         allowed=KERNELS,
         changes_result=False,
-        read_by=(reads.TRANSFORMERS, reads.ATTENDS, *reads.FUSED),
+        read_by=reads.TRANSFORMERS,
     )
     unroll: bool = setting(
         False,
-        "unrolled scan over layers: faster steps, slower compiling, the same checkpoints",
+        "unrolled scan over layers, 6 in one step at most: faster steps, slower compiling, the same checkpoints",
         changes_result=False,
-        read_by=reads.NO_REMAT,
     )
     remat: bool = setting(
         False,
-        "blocks computed again in the backward pass, which saves memory",
+        "layers computed again in the backward pass, which saves memory",
         changes_result=False,
         read_by=reads.TRANSFORMERS,
+    )
+    remat_policy: str = setting(
+        "everything",
+        "part of a layer that is computed again: everything, all but products of matrices (all_but_products), or all"
+        " but products with parameters (all_but_linear)",
+        allowed=tuple(REMATS),
+        changes_result=False,
+        read_by=(reads.TRANSFORMERS, reads.REMAT),
     )
     embedding: EmbeddingConfig = setting(EmbeddingConfig, "embedding of tokens")
     class_head: ClassHeadConfig = setting(ClassHeadConfig, "head of a classifier")

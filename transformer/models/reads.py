@@ -4,7 +4,6 @@ Conditions such as `TRANSFORMERS` stand at the fields of `models.config` (`read_
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from transformer.nn.block_layout import sublayers
 from transformer.nn.mixers import MIXERS
@@ -12,7 +11,6 @@ from transformer.nn.module_rows import ARCHITECTURES, FEED_FORWARDS, family, str
 from transformer.nn.positions import POSITIONS
 from transformer.nn.settings import ModelSettings
 from transformer.ops.scores import SCORES, Score, find
-from transformer.ops.weights import WEIGHTS
 from transformer.read_by import Condition, unless
 from transformer.tables import Choice, Row
 
@@ -99,18 +97,6 @@ def has_axis(score: Score, letter: str) -> bool:
     return any(letter in row.axes.split() for row in score.parameters.values())
 
 
-UNFUSED = ("weights", "soft_cap", "sink", "differential", "score_modifier")
-"""Settings of attention with which no fused kernel computes it."""
-
-
-def _has_kernel(architecture: Choice, score: Choice, position: Choice, *unfused: Any) -> bool:
-    """Check that a fused kernel computes some attention of a model: q . k alone; cross-attention has no bias."""
-    weights, *others, modifier = unfused
-    by_self = POSITIONS.find(position).bias is None and modifier is None
-    fused = find(score).dot_scale is not None and WEIGHTS.find(weights).is_softmax and not any(others)
-    return fused and (by_self or family(architecture) == "seq2seq")
-
-
 def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) -> tuple[Condition, ...]:
     """Return the conditions of settings of attention: the mixer reads one of `settings`, or cross-attention does.
 
@@ -177,19 +163,7 @@ ROTARY = with_choice(
     lambda value: POSITIONS.find(value).rotates is not None,
     "model.position=rotary, or another that rotates",
 )
-NO_REMAT = with_choice("model.remat", lambda value: not value, "model.remat false")
-FUSED = (
-    *of_attention("kernels", noted=True),
-    Condition(
-        ("model.architecture", "model.score", "model.position", *(f"model.attention.{name}" for name in UNFUSED)),
-        holds=_has_kernel,
-        who=lambda *_: "attention of this score, position and section model.attention, which no fused kernel computes",
-        expected="scores dot, scaled_dot and fixed_dot, positions without a bias, weights softmax, and none of "
-        + ", ".join(name for name in UNFUSED if name != "weights"),
-        do="Leave it out.",
-        noted=True,
-    ),
-)
+REMAT = with_choice("model.remat", lambda value: value, "model.remat true")
 RELATIVE = with_choice("model.position", lambda value: POSITIONS.find(value).has_buckets, "model.position=relative")
 BUCKETS = with_choice(
     "model.position",

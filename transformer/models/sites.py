@@ -55,7 +55,7 @@ def names_of(config: ModelConfig, stacks: Mapping[str, Parts]) -> tuple[str, ...
     names, whole, sites = [], of_stacks(config, stacks), of_layers(config)
     for stack, parts in stacks.items():
         layers = [f"{stack}.*.{site}" for site in sites if site.partition(".")[0] in parts]
-        recorded = [name for name in layers if config.kernels == "plain" or not parse_name(name, sites).needs_weights]
+        recorded = [name for name in layers if config.kernels != "fused" or not parse_name(name, sites).needs_weights]
         first, *others = [f"{stack}.{site}" for site in whole[stack]]
         names += [first, *recorded, *others]
     return tuple(names)

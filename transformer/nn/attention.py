@@ -23,6 +23,7 @@ from transformer.nn.recorder import Recorder
 from transformer.nn.settings import ModelSettings, of_layer
 from transformer.ops import attend as attention
 from transformer.ops import masks
+from transformer.ops import scoring as ops_scoring
 from transformer.ops.cache import ring_of, write
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
@@ -79,7 +80,7 @@ class Scoring(NamedTuple):
         score: the score function.
         parameters: those of a learned score, each with a leading N.
         modifiers: soft cap, sink, difference of two maps, the user's own function, weights other than softmax.
-        kernels: "plain" or "fast", see `ops.attend.attend`.
+        kernels: row of `ops.kernels.KERNELS`.
     """
 
     score: Score
@@ -265,17 +266,17 @@ def attend_recorded(
             dropout=inputs.dropout.rate,
             key=inputs.dropout.key_at(0),
         )
-    if kernels != "plain":
+    if kernels == "fused":
         raise problem(
             "fused attention does not compute scores and weights",
             got=f"kernels {kernels!r} and a request for them",
-            do="Build the model with kernels='plain'.",
+            do="Build the model with kernels='fast', which takes the plain form where weights are requested.",
         )
     differential = modifiers.subtract is not None
-    scores = attention.raw_scores(query_BTNH, key_BSKH, score, parameters, positions, differential)
+    scores = ops_scoring.raw_scores(query_BTNH, key_BSKH, score, parameters, positions, differential)
     scores = recorder.record("scores", scores)
-    allowed = attention.allowed_keys(inputs.mask, query_BTNH, key_BSKH, query_index)
-    weights_BNTS = attention.weights_from_scores(
+    allowed = ops_scoring.allowed_keys(inputs.mask, query_BTNH, key_BSKH, query_index)
+    weights_BNTS = ops_scoring.weights_from_scores(
         scores, allowed, bias=inputs.bias, modifiers=modifiers, positions=positions
     )
-    return attention.mix(inputs.dropout(recorder.record("weights", weights_BNTS), 0), value_BSKH)
+    return ops_scoring.mix(inputs.dropout(recorder.record("weights", weights_BNTS), 0), value_BSKH)

@@ -85,4 +85,4 @@ class Norm(nn.Module):
         rows = brought(owner, self.config)
         kept = norms.kept({name: rows[name] for name in row.parameters}, bias=self.config.bias)
         parameters = {name: declare(self, owner, name, self.config, rows=kept) for name in kept}
-        return row.function(x, **parameters, epsilon=self.config.norm_epsilon, **row.own)
+        return row.by(self.config.kernels)(x, **parameters, epsilon=self.config.norm_epsilon, **row.own)

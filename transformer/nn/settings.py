@@ -286,7 +286,7 @@ class ModelSettings(Protocol):
 
     @property
     def kernels(self) -> str:
-        """Row of `ops.attend.KERNELS`."""
+        """Row of `ops.kernels.KERNELS`."""
 
     @property
     def unroll(self) -> bool:
@@ -295,6 +295,10 @@ class ModelSettings(Protocol):
     @property
     def remat(self) -> bool:
         """Blocks recomputed in the backward pass."""
+
+    @property
+    def remat_policy(self) -> str:
+        """Row of `nn.stack.REMATS`."""
 
     @property
     def embedding(self) -> EmbeddingSettings:

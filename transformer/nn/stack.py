@@ -28,6 +28,16 @@ from transformer.ops.masks import Mask
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score
 
+UNROLLED = 6
+"""Most layers of one step of an unrolled scan, so that more layers than these compile in no more time."""
+
+REMATS = {
+    "everything": jax.checkpoint_policies.nothing_saveable,
+    "all_but_products": jax.checkpoint_policies.dots_saveable,
+    "all_but_linear": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+"""Value of model.remat_policy -> what is kept of a layer for the backward pass."""
+
 NO_WINDOW = 2**30
 """Window that leaves no key out, and to which an index can be added in 32 bits."""
 
@@ -100,14 +110,15 @@ class Stack(nn.Module):
         """
         if not sublayers(self.config, self.cross):
             return x_BTD, None if cache is None else {}, {}
-        block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
+        remat = REMATS[self.config.remat_policy] if self.config.remat else None
+        block = Block if remat is None else nn.remat(Block, prevent_cse=False, policy=remat)
         scanned = nn.scan(
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
             length=self.num_layers,
-            unroll=self.num_layers if self.config.unroll and not self.config.remat else 1,
+            unroll=min(self.num_layers, UNROLLED) if self.config.unroll else 1,
         )
         check_order(self.config, inputs.self_mask)
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5

@@ -17,11 +17,11 @@ from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.positions import ROWS as POSITION_ROWS
 from transformer.nn.settings import AttentionSettings, ModelSettings
 from transformer.ops import masks
-from transformer.ops.attend import raw_scores
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Function, Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import ROWS, Score
+from transformer.ops.scoring import raw_scores
 from transformer.small_example import check_call, trace
 from transformer.tables import Row, Table
 

@@ -20,7 +20,7 @@ from jax import Array
 from jaxtyping import Float
 
 from transformer.axes import check_shape
-from transformer.ops.attend import check_shapes
+from transformer.ops.scoring import check_shapes
 from transformer.ops.sequences import Sequence
 
 CHUNK = 64

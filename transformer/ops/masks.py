@@ -19,15 +19,19 @@ from transformer.errors import problem
 from transformer.ops.mask_rules import (
     Causal,
     Given,
+    Index,
     IndexFunction,
     Padding,
     Prefix,
     Rule,
     Segments,
+    Span,
     Where,
     Window,
     check_function,
+    larger,
     rule,
+    smaller,
 )
 
 Booleans = Bool[Array, "..."]
@@ -84,9 +88,32 @@ class Mask:
         key = key[:, None, :]
         return _every(self, query, key)
 
+    def span(self, first: Index, last: Index, keys: int) -> Span:
+        """Return a range of keys outside of which no query from index `first` to `last` sees one of `keys` keys.
+
+        Its ends are numbers where the mask holds no arrays that they depend on.
+
+        >>> (causal() & window(4)).span(8, 11, 64)
+        (5, 12)
+        """
+        low: Index = 0
+        high: Index = keys
+        for each in self.rules:
+            rule_low, rule_high = each.span(first, last, keys)
+            low, high = larger(low, rule_low), smaller(high, rule_high)
+        return low, high
+
+    def part(self, query: Index, T: int, key: Index, S: int) -> "Mask":
+        """Return the mask of T queries from row `query` on and S keys from row `key` on; it still reads their indices.
+
+        >>> segments(jnp.array([[1, 1, 2]])).part(1, 2, 0, 2).allowed(jnp.arange(1, 3), 2).shape
+        (1, 1, 2, 2)
+        """
+        return Mask(tuple(each.part(query, T, key, S) for each in self.rules))
+
 
 @rule
-class Union:
+class Union(Rule):
     """Rule of `|`."""
 
     masks: tuple[Mask, ...]
@@ -97,15 +124,29 @@ class Union:
             result = result | _every(mask, query, key)
         return result
 
+    def span(self, first: Index, last: Index, keys: int) -> Span:
+        low: Index = keys
+        high: Index = 0
+        for mask in self.masks:
+            mask_low, mask_high = mask.span(first, last, keys)
+            low, high = smaller(low, mask_low), larger(high, mask_high)
+        return low, high
+
+    def part(self, query: Index, T: int, key: Index, S: int) -> "Union":
+        return Union(tuple(mask.part(query, T, key, S) for mask in self.masks))
+
 
 @rule
-class Complement:
+class Complement(Rule):
     """Rule of `~`."""
 
     mask: Mask
 
     def __call__(self, query: Array, key: Array) -> Array:
         return ~_every(self.mask, query, key)
+
+    def part(self, query: Index, T: int, key: Index, S: int) -> "Complement":
+        return Complement(self.mask.part(query, T, key, S))
 
 
 def _every(mask: Mask, query: Array, key: Array) -> Array:

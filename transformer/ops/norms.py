@@ -15,6 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from transformer.axes import check_shape, to_rank
+from transformer.ops import fast_norms
 from transformer.small_example import check_call
 from transformer.tables import Row, Table
 
@@ -74,10 +75,16 @@ class Norm(Row):
             takes `settings`.
         parameters: name -> its initial values, a number or (key, shape) -> array; each has the width of the last axis.
             One of the name `bias` is made where model.bias is true; the function then has a default for it.
+        fast: the same function with a derivative of its own, for model.kernels other than plain; None: there is none.
     """
 
     function: Callable[..., Array]
     parameters: Mapping[str, Callable[[Any, tuple[int, ...]], Any] | float] = dataclasses.field(default_factory=dict)
+    fast: Callable[..., Array] | None = None
+
+    def by(self, kernels: str) -> Callable[..., Array]:
+        """Return the function for a value of model.kernels."""
+        return self.function if kernels == "plain" or self.fast is None else self.fast
 
 
 def kept(parameters: Mapping[str, T], *, bias: bool) -> dict[str, T]:
@@ -107,9 +114,9 @@ NORMS = Table(
     "norm",
     Norm,
     {
-        "layer": Norm(layer_norm, {"scale": 1.0, "bias": 0.0}),
-        "rms": Norm(rms_norm, {"scale": 1.0}),
-        "rms_plus_one": Norm(rms_norm_plus_one, {"scale": 0.0}),
+        "layer": Norm(layer_norm, {"scale": 1.0, "bias": 0.0}, fast_norms.layer_norm),
+        "rms": Norm(rms_norm, {"scale": 1.0}, fast_norms.rms_norm),
+        "rms_plus_one": Norm(rms_norm_plus_one, {"scale": 0.0}, fast_norms.rms_norm_plus_one),
     },
     make=Norm,
     expected="a function (x, epsilon) -> an array of the same shape, or a transformer.ops.norms.Norm",

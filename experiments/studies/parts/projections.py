@@ -25,8 +25,9 @@ from transformer.nn.attention import Attention
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.intermediates import Request
 from transformer.nn.recorder import Recorder
-from transformer.ops.attend import attention_weights, mix
+from transformer.ops.attend import attention_weights
 from transformer.ops.scores import Score
+from transformer.ops.scoring import mix
 
 NONE, NO_OUTPUT, LINEAR, MLP = WAYS = ("no projections", "no output projection", "linear", "MLP")
 SAME = 1e-5
