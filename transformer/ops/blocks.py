@@ -168,7 +168,7 @@ def _added(total_BKSH: Array, part: Array, block: Block) -> Array:
 
 def _dropped(x_BKGTS: Array, rest: Rest, i: int) -> Array:
     """Apply dropout to the weights of a block, or to their derivative."""
-    return x_BKGTS if rest.kept is None else jnp.where(rest.kept[i], x_BKGTS * rest.growth, 0.0)
+    return x_BKGTS if rest.kept is None or rest.growth is None else jnp.where(rest.kept[i], x_BKGTS * rest.growth, 0.0)
 
 
 def _allowed(mask: Mask, block: Block, K: int) -> Array | None:

@@ -112,7 +112,8 @@ def _forward(rule: Rule, inputs: Inputs) -> tuple[Array, Any]:
         def of_keys(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             highest, total, head = carry
             chunk = Chunk(first, i * rule.T, _first(j, rule.S, inputs.key.shape[1]), j * rule.S)
-            scores = _masked(_scores(rule, chunk, *_differentiable(rule, inputs, chunk), inputs), rule, chunk, inputs)
+            scores = _scores(rule, chunk, inputs.positions, *_differentiable(rule, inputs, chunk))
+            scores = _masked(scores, rule, chunk, inputs)
             higher = jnp.maximum(highest, jnp.maximum(max_last(scores), LOW / 2))
             shrink, weights = jnp.exp(highest - higher), jnp.exp(scores - higher)
             value = _cut(inputs.value, chunk.key, rule.S)
@@ -152,10 +153,9 @@ def _backward(rule: Rule, residuals: Any, d_head: Array) -> tuple[Inputs]:
         def of_keys(j: Array, total: Any) -> Any:
             chunk = Chunk(first, i * rule.T, _first(j, rule.S, S), j * rule.S)
             value = _cut(inputs.value, chunk.key, rule.S)
-            scores, of_scores = jax.vjp(
-                lambda *x: _scores(rule, chunk, *x, inputs), *_differentiable(rule, inputs, chunk)
-            )
-            weights, of_mix = jnp.exp(_masked(scores, rule, chunk, inputs, once=True) - log), None
+            score = functools.partial(_scores, rule, chunk, inputs.positions)
+            scores, of_scores = jax.vjp(score, *_differentiable(rule, inputs, chunk))
+            weights = jnp.exp(_masked(scores, rule, chunk, inputs, once=True) - log)
             _, of_mix = jax.vjp(mix, weights, value)
             d_weights, d_value = of_mix(d_rows)
             d_query, d_key, d_parameters, d_bias = of_scores(weights * (d_weights - shared))
@@ -194,15 +194,20 @@ def _differentiable(rule: Rule, inputs: Inputs, chunk: Chunk) -> tuple[Array, Ar
 
 
 def _scores(
-    rule: Rule, chunk: Chunk, query: Array, key: Array, parameters: dict[str, Array], bias: Array | None, inputs: Inputs
+    rule: Rule,
+    chunk: Chunk,
+    positions: QueryKeyPositions,
+    query: Array,
+    key: Array,
+    parameters: dict[str, Array],
+    bias: Array | None,
 ) -> Array:
     """Compute the scores of a chunk, with soft cap, bias and the user's own function."""
-    positions = QueryKeyPositions(
-        jax.lax.dynamic_slice_in_dim(inputs.positions.query, chunk.query, rule.T, axis=-1),
-        jax.lax.dynamic_slice_in_dim(inputs.positions.key, chunk.key, rule.S, axis=-1),
+    own = QueryKeyPositions(
+        jax.lax.dynamic_slice_in_dim(positions.query, chunk.query, rule.T, axis=-1),
+        jax.lax.dynamic_slice_in_dim(positions.key, chunk.key, rule.S, axis=-1),
     )
-    scores = raw_scores(query, key, rule.score, parameters, positions)
-    return modify_scores(scores, rule.modifiers, bias, positions)
+    return modify_scores(raw_scores(query, key, rule.score, parameters, own), rule.modifiers, bias, own)
 
 
 def _masked(scores_BNTS: Array, rule: Rule, chunk: Chunk, inputs: Inputs, *, once: bool = False) -> Array:

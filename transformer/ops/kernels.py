@@ -30,7 +30,7 @@ KERNELS = ("plain", "fast", "fused")
 FEW = 5
 """Fewest queries for which "fast" takes another form than the plain one; a step of generation has one, or a beam."""
 
-MOST_KEPT = 2**28
+MOST_KEPT = 2**26
 """Most weights of one attention that `blocks` keeps for the derivative, and that the plain form computes in "fast"."""
 
 
