@@ -9,7 +9,7 @@ TEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PLATFORM := $(filter-out cpu,$(ACCELERATOR))
 comma := ,
-# Huge pages for the allocator of glibc: a step on a CPU spends a quarter of its time on page faults without them.
+# Huge pages for the tests; commands ask for them themselves, see experiments/cli/huge_pages.py.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: train test test-more test-full test-peers lint studies clean

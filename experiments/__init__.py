@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 
+from experiments.cli.huge_pages import restart_with_huge_pages
 from experiments.training.signals import CommandSignals
 
 IS_COMMAND = sys.argv[:1] == ["-m"] and any(
@@ -11,6 +12,7 @@ IS_COMMAND = sys.argv[:1] == ["-m"] and any(
 """True where Python is about to run `python -m experiments.NAME`."""
 
 if IS_COMMAND:
+    restart_with_huge_pages()
     CommandSignals()  # a signal counts from here on, before the first slow import
 
 NEEDED = (
