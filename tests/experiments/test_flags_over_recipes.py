@@ -158,7 +158,6 @@ def test_of_the_tokenizer_too_only_what_a_flag_gives_is_refused():
 @pytest.mark.parametrize(
     "flags",
     [
-        "model.unroll=true model.remat=true",
         "data.too_long=cut",
         "data.source=files data.validation_path=v data.files.validation_share=0.1",
         "data.source=files data.test_path=v data.files.test_share=0.1",
@@ -172,22 +171,12 @@ def test_a_flag_that_another_one_overrides_is_refused(flags):
     assert "is not read" not in " ".join(resolve(defaults(), pairs[:-1])[1])
 
 
-def test_fused_kernels_in_vain_are_noted_and_a_recipe_may_ask_for_them():
-    wish = ("model.kernels", "fast")
-    for name, text in [
-        ("model.score", "additive"),
-        ("model.attention.sink", "true"),
-        ("model.attention.soft_cap", "3"),
-    ]:
-        config, (note,) = resolve(defaults(), [wish, (name, text)])
-        assert config.model.kernels == "fast"
-        assert note.startswith("model.kernels = fast changes nothing: it is not read by attention of this score")
-    alibi = [wish, ("model.position", "alibi")]
-    assert resolve(defaults(), alibi)[1] == []  # cross-attention has no bias
-    assert len(resolve(defaults(), [*alibi, ("model.architecture", "encoder_only")])[1]) == 1
-    recipe = defaults()
-    recipe.model.kernels = "fast"
-    assert resolve(recipe, [("model.score", "additive")])[1] == []
+def test_recipes_take_fast_kernels_where_the_architecture_has_any():
+    assert resolve(defaults())[0].model.kernels == "fast"
+    config, notes = resolve(defaults(), [("model.architecture", "rnn_seq2seq")])
+    assert (config.model.kernels, notes) == ("plain", [])
+    refused = error_of(resolve, defaults(), [("model.architecture", "rnn_seq2seq"), ("model.kernels", "fused")])
+    assert refused.startswith("model.kernels is not read by architecture 'rnn_seq2seq'; got 'fused'")
 
 
 def test_what_attention_alone_reads_is_noted_where_nothing_attends():
@@ -201,11 +190,11 @@ def test_what_attention_alone_reads_is_noted_where_nothing_attends():
 
 def test_a_stored_config_loses_what_this_version_does_not_read():
     stored = settings.to_json_dict(Config())
-    stored["model"].update(remat=True, unroll=True)
+    stored["model"].update(remat=False, remat_policy="all_but_linear")
     stored["task"]["name"], stored["data"]["source"] = "classification", "date_language"
     stored["model"].update(architecture="encoder_only", tie_embeddings=False)
     config = settings.from_stored(stored)
-    assert (config.model.unroll, config.model.remat, config.model.tie_embeddings) == (False, True, True)
+    assert (config.model.remat, config.model.remat_policy, config.model.tie_embeddings) == (False, "everything", True)
     assert settings.differences(stored, settings.to_json_dict(config)) == []
     assert "model.tie_embeddings is not read by a classifier" in override_error(
         ("task.name", "classification"), ("model.architecture", "encoder_only"), ("model.tie_embeddings", "false")

@@ -73,7 +73,7 @@ def test_every_recipe_resolves_without_notes(path):
 def test_a_recipe_may_lie_anywhere_and_nothing_is_written_beside_it(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from experiments.settings import defaults\ndef get_config():\n    return defaults()\n")
-    assert resolve(settings.load_recipe(path))[0] == Config()
+    assert resolve(settings.load_recipe(path))[0] == schema.with_values(Config(), settings.OF_RECIPES)
     assert list(tmp_path.iterdir()) == [path]
 
 
