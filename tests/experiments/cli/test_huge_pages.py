@@ -46,7 +46,7 @@ def test_other_systems_start_once(restarted, monkeypatch):
 
 @more
 @pytest.mark.parametrize(
-    "words, restarts", [(["-m", "experiments.plan", "--help"], True), (["-c", "import experiments"], False)]
+    ("words", "restarts"), [(["-m", "experiments.plan", "--help"], True), (["-c", "import experiments"], False)]
 )
 def test_only_commands_start_again(tmp_path, words, restarts):
     (tmp_path / "sitecustomize.py").write_text("import os\nprint('started', os.environ.get('GLIBC_TUNABLES'))\n")
