@@ -4,8 +4,9 @@
     loop    the same updates by `experiments.training.loop`: input pipeline, lines of metrics, progress, and a
             checkpoint in the midst, all as in a run
 
-Both have the same batches in a round. The loop is timed from its first step to its last but one, so that its start and
-the checkpoint that it ends with are not; there are no evaluations.
+Both have the same batches in a round: half of the bare updates come before the loop and half behind it, so that a
+machine that becomes faster or slower favours neither. The loop is timed from its first step to its last but one, so
+that its start and the checkpoint that it ends with are not; there are no evaluations.
 """
 
 import dataclasses
@@ -89,8 +90,8 @@ def time_loop(experiment: Experiment, rounds: int, every: int = EVERY) -> list[d
             state, _ = experiment.update()(state, experiment.task.batches.at(step), experiment.hyperparameters)
         for number in range(rounds + 1):
             start = every // 2 + number * every  # so that the checkpoint comes in the middle of a round
-            last = start + every
-            state, seconds = _bare(experiment, at_step(state, start), every)
+            middle, last = start + every // 2, start + every
+            state, before = _bare(experiment, state, start, middle)
             state = at_step(state, start)
             with progress(NEVER, start, terminal(io.StringIO())) as shown:
                 marks = Marks(shown, last)
@@ -98,8 +99,9 @@ def time_loop(experiment: Experiment, rounds: int, every: int = EVERY) -> list[d
                 state = run.run(state, recent, early_stopping, marks)
             checkpoints.wait()
             recent = MetricsWindow([])
+            state, after = _bare(experiment, state, middle - 1, last - 1)
             if number:
-                bare.append(seconds)
+                bare.append((before + after) / (every - 2))
                 loop.append((marks.times[last - 1] - marks.times[start + 1]) / (every - 2))
     return rows_of(bare, loop)
 
@@ -126,20 +128,21 @@ def at_step(state: State, step: int) -> State:
     return dataclasses.replace(state, step=jnp.asarray(step, jnp.int32))
 
 
-def _bare(experiment: Experiment, state: State, steps: int) -> tuple[State, float]:
-    """Run the updates of a round, queued; return the state, and the seconds of one of those that a loop's marks span.
+def _bare(experiment: Experiment, state: State, first: int, last: int) -> tuple[State, float]:
+    """Run the updates of the steps from `first` to before `last`, queued.
 
-    Those are all but the first and the last.
+    Returns:
+        The state, and the seconds of all but the first update.
     """
     update, hyperparameters = experiment.update(), experiment.hyperparameters
-    first, *batches, _ = itertools.islice(experiment.task.training_batches(int(state.step)), steps)
-    state, _ = update(state, first, hyperparameters)
+    one, *batches = itertools.islice(experiment.task.training_batches(first), last - first)
+    state, _ = update(at_step(state, first), one, hyperparameters)
     jax.block_until_ready(state)
     began = time.perf_counter()
     for batch in batches:
         state, _ = update(state, batch, hyperparameters)
     jax.block_until_ready(state)
-    return state, (time.perf_counter() - began) / len(batches)
+    return state, time.perf_counter() - began
 
 
 def _row(part: str, seconds: list[float]) -> dict[str, Any]:

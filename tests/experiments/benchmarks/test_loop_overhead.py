@@ -45,7 +45,7 @@ def test_the_loop_saves_in_the_middle_of_each_round_on_the_batches_of_the_bare_u
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     bare, loop = loop_overhead.time_loop(experiment, rounds=2, every=6)
     assert saved == [6, 9, 12, 15, 18, 21]  # in the middle, and at the end, which is not timed
-    assert read == [3, 3, 9, 9, 15, 15]
+    assert read == [3, 3, 5, 9, 9, 11, 15, 15, 17]
     assert len(compiled) == 1
     assert not list(tmp_path.iterdir())
     assert 0 < bare["least"] <= bare["ms a step"] <= bare["most"]
@@ -61,15 +61,17 @@ def test_the_overhead_is_the_median_of_the_ratios_of_rounds():
     assert loop["overhead"] == pytest.approx(0.5)  # of 3 / 1, 3 / 2, 3 / 6
 
 
-def test_the_timed_steps_of_the_bare_update_are_all_but_the_first_and_the_last(experiment, monkeypatch):
-    made = loop_overhead.without_end(experiment, 6)
-    state, ran = made.initial_state(made.hyperparameters), []
+def test_the_bare_update_is_timed_on_the_steps_that_the_marks_of_the_loop_span(experiment, monkeypatch):
+    made, ran = loop_overhead.without_end(experiment, 6), []
+    state = made.initial_state(made.hyperparameters)
 
     def update(state, batch, hyperparameters):
         ran.append(batch_size_of(batch)["tokens"])
         return state, None
 
     monkeypatch.setattr(loop_overhead.CompiledOnce, "update", lambda self: update)
-    loop_overhead._bare(made, loop_overhead.at_step(state, 2), 5)
-    expected = [batch_size_of(made.task.batches.at(step))["tokens"] for step in range(2, 7)]
-    assert ran == expected[:-1]
+    _, before = loop_overhead._bare(made, state, 3, 6)
+    _, after = loop_overhead._bare(made, state, 5, 8)
+    expected = [batch_size_of(made.task.batches.at(step))["tokens"] for step in (3, 4, 5, 5, 6, 7)]
+    assert ran == expected  # the first of each is not timed, so that 4, 5, 6, 7 are, of a round from 3 to 8
+    assert min(before, after) > 0

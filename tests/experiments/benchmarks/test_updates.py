@@ -64,13 +64,13 @@ def test_the_numbers_of_a_row_are_medians_over_updates_of_any_size():
 
 def test_after_the_warm_up_updates_begin_at_the_first_batch_and_come_round():
     experiment = small()
-    updates = Updates(experiment, 3)
+    updates = Updates(experiment, 5)
     updates.warm_up()
     assert updates.at == 0
     assert int(updates.state.step) == 4  # one of the only shape, three more
-    updates.run(4)
+    updates.run(6)
     assert updates.at == 1
-    made = list(itertools.islice(experiment.task.training_batches(), 3))
+    made = list(itertools.islice(experiment.task.training_batches(), 5))
     for batch, kept in zip(made, updates.batches, strict=True):
         np.testing.assert_array_equal(batch["target"], kept["target"])
 
