@@ -59,7 +59,7 @@ class TrainBenchFlags(ReportFlags):
     rounds: int = setting(
         5, "number of turns of each program with --peers, and of update and loop of a recipe", check=at_least(1, 10_000)
     )
-    loop: bool = setting(True, f"time of the training loop of a recipe, {EVERY} steps a round")
+    loop: bool = setting(True, f"time of the training loop of a recipe, {EVERY} steps a round, beside bare updates")
     profile: str | None = setting(None, "folder for a profile of a few updates; none: no profile", check=not_empty)
     force: bool = setting(False, "timing though the memory is too small for what the run needs")
 
