@@ -7,12 +7,8 @@ All have random parameters in float32 and no end token, so that each writes as m
 take turns: each is timed once in a round, after one call that is not timed, in a process of its own.
 """
 
-import concurrent.futures
-import contextlib
-import importlib.metadata
-import importlib.util
-import multiprocessing
-import os
+import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,11 +20,11 @@ import jax.numpy as jnp
 import transformer
 from experiments.benchmarks import decode_peers
 from experiments.benchmarks.decode_cases import CASES, Case
-from experiments.cli.terminal import terminal
-from experiments.training.progress import devices_in_words
-from experiments.training.tables import final_table, print_table
+from experiments.benchmarks.processes import Program, in_turns, share_device
+from experiments.benchmarks.report import Report, ReportFlags
 from transformer.decoding import Beam, Greedy, generate
 from transformer.errors import counted
+from transformer.schema import at_least, setting
 
 OWN = "this library"
 
@@ -39,32 +35,43 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Model -> its settings beside its sizes."""
 
 
-def print_decode_benchmark(*, peers: bool, rounds: int, cases: tuple[Case, ...] = CASES) -> None:
+@dataclasses.dataclass(frozen=True)
+class DecodeBenchFlags(ReportFlags):
+    """Time generation by a model of GPT-2's size and one of Marian's: python -m experiments.bench decode --peers"""
+
+    peers: bool = setting(False, "times of transformers (PyTorch) and CTranslate2 beside this library's")
+    rounds: int = setting(5, "number of measurements of each program, in turn", check=at_least(1, 10_000))
+
+
+def time_decoding(
+    flags: DecodeBenchFlags, overrides: Sequence[Any], report: Report, *, cases: tuple[Case, ...] = CASES
+) -> None:
     """Time generation, and print a table for each case as it is done.
 
     Args:
-        peers: True times the other programs, too; a line names those that are not installed.
-        rounds: number of measurements of each program.
+        overrides: none; the sizes are those of the cases.
     """
-    missing = [name for name, row in decode_peers.PEERS.items() if peers and not importlib.util.find_spec(row.package)]
-    if missing:
-        print(f"not installed: {', '.join(missing)}. Install them: pip install 'transformer[peers]'")
-    print(f"{devices_in_words()}, {counted(os.cpu_count() or 1, 'core')}, {', '.join(versions(peers, missing))}")
+    peers = decode_peers.PEERS
+    installed = report.installed({name: row.package for name, row in peers.items()}) if flags.peers else []
+    share_device()
+    report.begin(dict.fromkeys(package for name in installed for package in peers[name].versions))
     for case in cases:
-        others = [name for name, peer in decode_peers.PEERS.items() if case.model in peer.models]
-        names = [OWN, *(name for name in others if peers and name not in missing)]
-        seconds = measure(case, names, rounds)
-        title = f"{case}; median of {counted(rounds, 'round')}"
-        print_table(terminal(), final_table(list(_rows(case, seconds)), title=title))
+        names = [OWN, *(name for name in installed if case.model in peers[name].models)]
+        turns = in_turns({name: functools.partial(program, case, name) for name in names}, flags.rounds)
+        title = f"{case}; median of {counted(flags.rounds, 'round')}"
+        report.table(title, list(_rows(case, {name: seconds for name, (_, *seconds) in turns.items()})))
 
 
-def versions(peers: bool, missing: list[str]) -> list[str]:
-    """Return the versions of the programs that are timed."""
-    found = [f"JAX {jax.__version__}"]
-    for name, row in decode_peers.PEERS.items():
-        if peers and name not in missing:
-            found += [f"{package} {importlib.metadata.version(package)}" for package in row.versions]
-    return found
+def program(case: Case, name: str) -> Program:
+    """Return the program of a process: the seconds in which it writes the answers of a case."""
+    write = own(case) if name == OWN else decode_peers.PEERS[name].make(case)
+
+    def run(_: int) -> float:
+        began = time.perf_counter()
+        write()
+        return time.perf_counter() - began
+
+    return run
 
 
 def own(case: Case) -> Callable[[], Any]:
@@ -85,37 +92,6 @@ def own(case: Case) -> Callable[[], Any]:
     )
 
 
-def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Measure the seconds of each program in each round; they take turns, each in a process with its own threads."""
-    spawn = multiprocessing.get_context("spawn")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    with contextlib.ExitStack() as stack:
-        pools = {
-            name: stack.enter_context(concurrent.futures.ProcessPoolExecutor(1, spawn, _prepare, (case, name)))
-            for name in names
-        }
-        for turn in range(rounds + 1):
-            for name, pool in pools.items():
-                elapsed = pool.submit(_timed).result()
-                if turn:  # the first one compiles
-                    seconds[name].append(elapsed)
-    return seconds
-
-
-_programs: list[Callable[[], Any]] = []
-"""The program of this process, once `_prepare` has made it."""
-
-
-def _prepare(case: Case, name: str) -> None:
-    _programs.append(own(case) if name == OWN else decode_peers.PEERS[name].make(case))
-
-
-def _timed() -> float:
-    began = time.perf_counter()
-    _programs[0]()
-    return time.perf_counter() - began
-
-
 def _rows(case: Case, seconds: Mapping[str, list[float]]) -> Iterator[dict[str, Any]]:
     """Build a row for each program: its speed, and this library's as a multiple of it, each round by itself."""
     for name, times in seconds.items():
@@ -123,7 +99,9 @@ def _rows(case: Case, seconds: Mapping[str, list[float]]) -> Iterator[dict[str, 
         ratio = statistics.median(other / mine for other, mine in zip(times, seconds[OWN], strict=True))
         yield {
             "program": name,
-            "tokens/s": f"{speed:,.1f}",
-            "s": f"{statistics.median(times):.2f}",
-            "speed of this library over it": f"{ratio:.2f}",
+            "tokens/s": speed,
+            "s": statistics.median(times),
+            "least, s": min(times),
+            "most, s": max(times),
+            "speed of this library over it": ratio,
         }

@@ -4,17 +4,14 @@ The model is small (2 layers, D 64, T 32, 16 windows a batch), so that the times
 arithmetic: calls from Python, starting, compiling. Lanes and single trials take turns, each in a process of its own.
 """
 
-import concurrent.futures
-import multiprocessing
-import platform
+import dataclasses
 import shutil
-import signal
 import statistics
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +19,17 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments import settings
+from experiments.benchmarks.processes import in_a_process, share_device
+from experiments.benchmarks.report import Report, ReportFlags
 from experiments.cli.compilation import use_compilation_cache
-from experiments.cli.terminal import terminal
-from experiments.storage.workdir import versions
 from experiments.sweeping.groups import Experiments
-from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, started, use_cores
+from experiments.sweeping.lanes import MODES, MOST_DEVICES, lanes_mesh, make_lanes, mode_of, started, use_cores
 from experiments.sweeping.space import DATA_SEED
 from experiments.training import signals
 from experiments.training.processes import child
-from experiments.training.progress import devices_in_words, print_line
-from experiments.training.tables import final_table, print_table
+from experiments.training.progress import devices_in_words
 from transformer.errors import counted
+from transformer.schema import at_least, setting
 
 FETCH_EVERY = 50
 """Steps between reads of the metrics, as in a run that writes them."""
@@ -50,74 +47,59 @@ def recipe(steps: int) -> ConfigDict:
     return c
 
 
-def print_lanes_benchmark(trials: int, steps: int, rounds: int, processes: int, mode: str, devices: int | None) -> None:
+@dataclasses.dataclass(frozen=True)
+class SweepBenchFlags(ReportFlags):
+    """Time many small trials in one program against one after another: python -m experiments.bench sweep"""
+
+    trials: int = setting(16, "number of trials, each a lane", check=at_least(1, 1024))
+    steps: int = setting(200, "steps per trial", check=at_least(1))
+    rounds: int = setting(3, "number of measurements of lanes and of single trials", check=at_least(1, 10_000))
+    processes: int = setting(3, "number of trials that are timed in a process of their own", check=at_least(0, 10_000))
+    mode: str = setting(
+        "auto", "computation of lanes on a device; auto: map on a CPU, vmap elsewhere", allowed=("auto", *MODES)
+    )
+    devices: int | None = setting(
+        None, "number of parts of a CPU that compute side by side; none: its cores", check=at_least(1, MOST_DEVICES)
+    )
+
+
+def time_lanes(flags: SweepBenchFlags, overrides: Sequence[Any], report: Report) -> None:
     """Time trials as lanes and one after another, and print the table of medians, with the least and the most.
 
     Args:
-        trials: number of lanes, and of trials one after another.
-        steps: steps per trial.
-        rounds: number of measurements of lanes and of single trials.
-        processes: number of trials that are trained in a process of their own.
-        mode: a row of MODES, or "auto".
-        devices: number of parts of a CPU that compute side by side; None: its cores.
+        overrides: none; the recipe of the trials is `recipe`.
     """
-    console = terminal()
+    trials, steps = flags.trials, flags.steps
+    share_device()
+    report.begin()
     lanes, single = [], []
-    for _ in range(rounds):
-        lanes.append(_in_a_process(_lanes, trials, steps, mode, devices))
-        single.append(_in_a_process(_one_after_another, trials, steps))
-    separate = [_train_in_a_process(steps) for _ in range(processes)]
+    for _ in range(flags.rounds):
+        lanes.append(in_a_process(_lanes, trials, steps, flags.mode, flags.devices))
+        single.append(in_a_process(_one_after_another, trials, steps))
+    separate = [_train_in_a_process(steps) for _ in range(flags.processes)]
     base = statistics.median(seconds for seconds, _ in lanes)
     rows = [
-        _line(f"{counted(trials, 'lane')} of one program", [seconds for seconds, _ in lanes], trials, base),
-        _line(f"{trials} one after another, in a warm process", [seconds for seconds, _ in single], trials, base),
+        _row(f"{counted(trials, 'lane')} of one program", [seconds for seconds, _ in lanes], trials, base),
+        _row(f"{trials} one after another, in a warm process", [seconds for seconds, _ in single], trials, base),
     ]
     if separate:
-        rows.append(
-            _line(f"a process for each, of {processes} timed", [trials * seconds for seconds in separate], trials, base)
-        )
-    print_table(
-        console,
-        final_table(
-            rows, title=f"{counted(trials, 'trial')} of {counted(steps, 'step')}, medians of {counted(rounds, 'round')}"
-        ),
-    )
-    installed = versions()
-    print_line(console, f"{lanes[0][1]}; alone: {single[0][1]}")
-    print_line(console, f"{platform.machine()}, {_processor()}, Python {installed['python']}, JAX {installed['jax']}")
+        seconds = [trials * each for each in separate]
+        rows.append(_row(f"a process for each, of {flags.processes} timed", seconds, trials, base))
+    title = f"{counted(trials, 'trial')} of {counted(steps, 'step')}, medians of {counted(flags.rounds, 'round')}"
+    report.table(title, rows)
+    report.line(f"{lanes[0][1]}; alone: {single[0][1]}")
 
 
-def _line(what: str, seconds: list[float], trials: int, base: float) -> dict[str, str]:
+def _row(what: str, seconds: list[float], trials: int, base: float) -> dict[str, Any]:
     middle = statistics.median(seconds)
     return {
         "trials": what,
-        "seconds": f"{middle:.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
-        "trials an hour": f"{3600 * trials / middle:,.0f}",
-        "times as long as lanes": f"{middle / base:.2f}",
+        "seconds": middle,
+        "least, s": min(seconds),
+        "most, s": max(seconds),
+        "trials an hour": 3600 * trials / middle,
+        "times as long as lanes": middle / base,
     }
-
-
-def _in_a_process(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process, with a JAX of its own; return its result."""
-    spawn = multiprocessing.get_context("spawn")
-
-    def start() -> tuple[concurrent.futures.ProcessPoolExecutor, concurrent.futures.Future]:
-        pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: its parent ends it
-        try:
-            return pool, pool.submit(measure, *arguments)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    with signals.owned(start, _kill_children) as (pool, future):
-        result = future.result()
-        pool.shutdown()
-        return result
-
-
-def _kill_children(_: Any) -> None:
-    for process in multiprocessing.active_children():
-        process.kill()
 
 
 def _experiments(trials: int, steps: int) -> list[Any]:
@@ -188,12 +170,3 @@ def _train_in_a_process(steps: int) -> float:
             if process.wait() != 0:
                 raise RuntimeError((Path(folder) / "output").read_text(errors="replace"))
         return time.perf_counter() - began
-
-
-def _processor() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,72 +1,130 @@
-"""Times of the parts of a training step: the input pipeline alone, and the update on batches made before."""
+"""Times of training: whole updates of a recipe or of a named size, alone, in the loop, or beside PyTorch.
 
-import itertools
-import statistics
-import time
+share of the roof    operations of the model's matrix products a second, over those of the fastest product that
+                     this machine was measured at, of the type that the model computes in
+speed over it        seconds of the other program over this library's, in each round; the median of rounds
+"""
 
-import jax
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from experiments.cli.terminal import terminal
-from experiments.costs.memory import bytes_of
-from experiments.data.machine import free_memory, too_large
-from experiments.training.experiment import Experiment
-from experiments.training.loop import batch_size_of
-from experiments.training.progress import devices_in_words
-from experiments.training.tables import final_table, print_table
-from transformer.errors import counted
+from experiments import settings
+from experiments.benchmarks import roof
+from experiments.benchmarks.loop_overhead import EVERY, time_loop
+from experiments.benchmarks.processes import share_device
+from experiments.benchmarks.profiles import write_profile
+from experiments.benchmarks.report import Report, ReportFlags, refuse_unwritable_folder
+from experiments.benchmarks.sizes import SIZES, size_experiment
+from experiments.benchmarks.train_peers import PEERS
+from experiments.benchmarks.train_turns import refuse_other_model, time_in_turns
+from experiments.benchmarks.updates import Updates, time_updates
+from experiments.cli.compilation import use_compilation_cache
+from experiments.costs.needed import refuse_too_large
+from experiments.training.experiment import Experiment, set_up
+from transformer.errors import counted, problem
+from transformer.schema import at_least, not_empty, setting
+
+SMALLEST = next(iter(SIZES))
 
 
-def print_speeds(experiment: Experiment, name: str, *, batches: int, steps: int) -> None:
-    """Print the table of an experiment's speeds.
+@dataclasses.dataclass(frozen=True)
+class TrainBenchFlags(ReportFlags):
+    """Time training, and write nothing: python -m experiments.bench train --config=configs/dates.py
 
-    Args:
-        name: name of the recipe, for the title.
-        batches: number of batches for the time of the input pipeline alone.
-        steps: number of updates that are timed, after as many that are not.
+    python -m experiments.bench CASE ..., of which `train` may be left out:
+
+      train     whole updates, and the training loop, of a recipe; or of a size, beside PyTorch with --peers
+      decode    generation
+      sweep     many small trials in one program against one after another
+      compile   the first step of a size, and of four times as many layers
+      input     the input pipeline of a recipe alone
+
+    `bench CASE --help` lists the flags of a case. Medians stand beside the least and the most. A size takes
+    --config.model.NAME=VALUE as a recipe does, and settings of the optimizer, seed, task.context and
+    training.batch_size; --peers those that the model in PyTorch follows.
     """
-    pipeline = pipeline_speed(experiment, batches)
-    update, milliseconds = update_speed(experiment, steps)
-    rows = [
-        {
-            "part": "input pipeline alone",
-            "tokens/s": f"{pipeline:,.0f}",
-            "ms a step": "",
-            "ratio": f"{pipeline / update:.1f}",
-        },
-        {"part": "update alone", "tokens/s": f"{update:,.0f}", "ms a step": f"{milliseconds:.1f}", "ratio": "1.0"},
-    ]
-    title = f"{name}, median of {counted(steps, 'step')}, {devices_in_words()}"
-    print_table(terminal(), final_table(rows, title=title))
+
+    config: str | None = setting(
+        None, f"recipe: a Python file, or the name of one in configs/; none: --size, or {SMALLEST}", check=not_empty
+    )
+    size: str | None = setting(
+        None, "size of a causal language model on random tokens, in place of a recipe", allowed=tuple(SIZES)
+    )
+    steps: int = setting(
+        30, "number of updates that are timed, after a warm-up; with --peers, in all rounds", check=at_least(1, 100_000)
+    )
+    peers: bool = setting(False, "times of the same model in PyTorch, eager and compiled, beside a size")
+    rounds: int = setting(
+        5, "number of turns of each program with --peers, and of update and loop of a recipe", check=at_least(1, 10_000)
+    )
+    loop: bool = setting(True, f"time of the training loop of a recipe, {EVERY} steps a round, beside bare updates")
+    profile: str | None = setting(None, "folder for a profile of a few updates; none: no profile", check=not_empty)
+    force: bool = setting(False, "timing though the memory is too small for what the run needs")
 
 
-def pipeline_speed(experiment: Experiment, count: int) -> float:
-    """Measure the tokens per second of `count` batches, the first of them not timed."""
-    batches = experiment.task.training_batches()
-    next(batches)
-    began = time.perf_counter()
-    tokens = sum(batch_size_of(batch)["tokens"] for batch in itertools.islice(batches, count))
-    return tokens / (time.perf_counter() - began)
-
-
-def update_speed(experiment: Experiment, steps: int) -> tuple[float, float]:
-    """Measure updates on batches made before; return the medians of tokens per second and of milliseconds.
+def time_training(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]], report: Report) -> None:
+    """Time the updates of a recipe or of a size, and print the tables.
 
     Raises:
-        UserError: so many batches do not fit in memory.
+        UserError: flags that contradict each other, a folder that cannot be written, too little memory.
     """
-    needed, free = 2 * steps * bytes_of(experiment.task.batches.at(experiment.largest_batch()[1])), free_memory()
-    if free is not None and needed > free:
-        raise too_large(f"{2 * steps:,} batches", needed, free, "Lower --steps.")
-    batches = list(itertools.islice(experiment.task.training_batches(), 2 * steps))
-    update, hyperparameters = experiment.update(), experiment.hyperparameters
-    state = jax.jit(experiment.initial_state)(hyperparameters)
-    for batch in batches:  # every shape compiles, and caches warm up
-        state, _ = update(state, batch, hyperparameters)
-    seconds, speeds = [], []
-    for batch in batches[steps:]:
-        began = time.perf_counter()
-        state, metrics = update(state, batch, hyperparameters)
-        jax.block_until_ready(metrics)
-        seconds.append(time.perf_counter() - began)
-        speeds.append(batch_size_of(batch)["tokens"] / seconds[-1])
-    return statistics.median(speeds), 1e3 * statistics.median(seconds)
+    experiment, notes = _chosen(flags, overrides)
+    title = f"{flags.config or flags.size or SMALLEST}, {counted(flags.steps, 'update')}"
+    if not flags.force:
+        refuse_too_large(experiment)
+    if flags.profile is not None:
+        refuse_unwritable_folder(Path(flags.profile), "--profile")
+    use_compilation_cache()
+    names = report.installed(dict.fromkeys(PEERS, "torch")) if flags.peers else []
+    if flags.peers:
+        share_device()
+    report.begin(["torch"] if names else [], notes)
+    if flags.peers:
+        size, steps, rounds = flags.size or SMALLEST, flags.steps, flags.rounds
+        rows = time_in_turns(report, size, overrides, names, steps=steps, rounds=rounds)
+        title = f"{title} in {counted(rounds, 'round')}"
+    else:
+        row, updates = time_updates(experiment, flags.steps)
+        rows = [row]
+    found = roof.roofs()
+    dtype = experiment.config.model.dtype
+    report.table(title, [with_share(row, found[dtype].speed) for row in rows])
+    report.table("fastest products of two matrices", roof.rows_of(found))
+    if flags.config is not None and flags.loop:
+        title = f"loop, medians of {counted(flags.rounds, 'round')} of {EVERY} steps"
+        report.table(title, time_loop(experiment, flags.rounds))
+    if flags.profile is not None:
+        write_profile(report, _warm(experiment) if flags.peers else updates, Path(flags.profile))
+
+
+def with_share(row: Mapping[str, Any], speed: float) -> dict[str, Any]:
+    """Return a row with the share of the roof, of so many operations a second, behind its speed."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found[name] = value
+        if name == "GFLOP/s":
+            found["share of the roof"] = 1e9 * value / speed
+    return found
+
+
+def _chosen(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]]) -> tuple[Experiment, Sequence[str]]:
+    """Build the experiment of a recipe or of a size; return it with lines about its settings."""
+    if flags.config is None:
+        if flags.peers:
+            refuse_other_model(overrides)
+        return size_experiment(flags.size or SMALLEST, overrides)
+    given: dict[str, Any] = {"--size": flags.size, "--peers": flags.peers or None}
+    for name, value in given.items():
+        if value is not None:
+            do = f"Leave one of them out. --peers times a size: --size={SMALLEST}."
+            raise problem(f"{name} and --config are both given", got=value, do=do)
+    config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
+    return set_up(config), notes
+
+
+def _warm(experiment: Experiment) -> Updates:
+    updates = Updates(experiment, 1)
+    updates.warm_up()
+    return updates

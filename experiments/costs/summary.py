@@ -14,7 +14,7 @@ from experiments.costs import flops
 from experiments.data.stored_json import Fields, read_json, whole
 from experiments.storage.workdir import write_text_atomically
 from experiments.training.experiment import Experiment
-from experiments.training.update import token_sums
+from experiments.training.update import Batch, token_sums
 
 MOST_SHAPES = 6
 """Maximum number of batch shapes whose operations are counted; tracing one takes a fraction of a second."""
@@ -89,12 +89,16 @@ def described(experiment: Experiment, costs: Costs, devices: str) -> list[str]:
 
 def flops_per_example(experiment: Experiment) -> float:
     """Count the operations of matrix products in a training step, per example: a mean over the commonest shapes."""
-    parameters = experiment.state_shapes.params
-    gradient = jax.grad(lambda params, batch: token_sums(experiment.model, params, batch)[0])
     operations = examples = 0
     commonest = sorted(experiment.task.plan.census.values(), key=lambda census: -census[1])[:MOST_SHAPES]
     for first_step, batches in commonest:
         batch = experiment.task.batches.at(first_step)
-        operations += batches * flops.count(gradient, parameters, batch)
+        operations += batches * flops_of_batch(experiment, batch)
         examples += batches * len(batch["labels"])
     return operations / examples
+
+
+def flops_of_batch(experiment: Experiment, batch: Batch) -> int:
+    """Count the operations of matrix products in a training step on a batch."""
+    gradient = jax.grad(lambda params, batch: token_sums(experiment.model, params, batch)[0])
+    return flops.count(gradient, experiment.state_shapes.params, batch)

@@ -120,7 +120,7 @@ def test_the_commands_that_plan_print_the_data_as_they_are(folder, monkeypatch):
     encoding = "ascii"
     note = escaped("data [b]:x:.tsv: 72 examples, 4 labels", encoding)
     assert printed(plan.main, flags_of(folder), encoding, monkeypatch)
-    assert printed(bench.main, [*flags_of(folder), "--steps=1", "--batches=2"], encoding, monkeypatch)
+    assert printed(bench.main, ["input", *flags_of(folder), "--batches=5"], encoding, monkeypatch)
     workdir = folder / f"sweep {encoding}"
     argv = [*flags_of(folder), f"--workdir={workdir}", "--sweep.model.width=12,15"]
     lines = printed(sweep.main, argv, encoding, monkeypatch)

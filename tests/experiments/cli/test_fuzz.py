@@ -25,8 +25,7 @@ COMMANDS = {
     "verify": (train, train.VerifyFlags),
     "plan": (plan, plan.PlanFlags),
     "sweep": (sweep, sweep.SweepFlags),
-    "bench": (bench, bench.BenchFlags),
-    "bench sweep": (bench, bench.SweepBenchFlags),
+    **{f"bench {name}": (bench, case.flags) for name, case in bench.CASES.items()},
     "evaluate": (evaluate, evaluate.EvaluateFlags),
     "generate": (generate, generate.GenerateFlags),
     "explore": (explore, explore.ExploreFlags),
@@ -44,8 +43,7 @@ STOPS = [
     (explore, "open_run"),
     (convert, "write"),
     (convert, "write_run"),
-    (bench, "print_speeds"),
-    (bench, "print_lanes_benchmark"),
+    ("experiments.benchmarks.report.Report", "begin"),
     ("experiments.runs.session", "open_workdir"),
     ("experiments.sweeping.session", "open_storage"),
 ]
@@ -91,7 +89,7 @@ def command_line(random_: random.Random, workdir: Path) -> tuple[str, list[str]]
     name = random_.choice([*COMMANDS, "train", "train", "sweep"])
     own = list(flags.flags_of(COMMANDS[name][1]).values())
     every = list(schema.settings(settings.Config).values())
-    words = {"bench sweep": ["sweep"], "verify": ["--verify_resume"]}.get(name, [])
+    words = name.split()[1:] if name.startswith("bench") else {"verify": ["--verify_resume"]}.get(name, [])
     given = {leaf.name for leaf in own}
     meant = random_.random() < 0.5
     if "config" in given and random_.random() < 0.9:

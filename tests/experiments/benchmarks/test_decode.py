@@ -4,8 +4,9 @@ import importlib.util
 
 import pytest
 
-from experiments.benchmarks.decode import print_decode_benchmark
+from experiments.benchmarks.decode import DecodeBenchFlags, time_decoding
 from experiments.benchmarks.decode_cases import Case
+from experiments.benchmarks.report import Report
 
 SIZES = {"vocab_size": 50, "width": 16, "num_heads": 2, "num_layers": 2, "feed_forward_width": 32, "max_length": 64}
 CASES = (Case("gpt2", SIZES, batch=2, read=4, steps=3), Case("marian", SIZES, batch=2, read=4, steps=3, width=2))
@@ -14,7 +15,7 @@ CASES = (Case("gpt2", SIZES, batch=2, read=4, steps=3), Case("marian", SIZES, ba
 @pytest.mark.more
 def test_without_the_other_programs_this_library_is_timed_alone(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    print_decode_benchmark(peers=True, rounds=1, cases=CASES)
+    time_decoding(DecodeBenchFlags(peers=True, rounds=1), [], Report("decode", [], None), cases=CASES)
     printed = capsys.readouterr().out
     assert "not installed: transformers (PyTorch), CTranslate2" in printed
     assert printed.count("tokens/s") == 2
@@ -24,7 +25,7 @@ def test_without_the_other_programs_this_library_is_timed_alone(capsys, monkeypa
 
 @pytest.mark.peers
 def test_the_other_programs_are_timed_beside_this_library(capsys):
-    print_decode_benchmark(peers=True, rounds=1, cases=CASES)
+    time_decoding(DecodeBenchFlags(peers=True, rounds=1), [], Report("decode", [], None), cases=CASES)
     printed = capsys.readouterr().out
     assert "not installed" not in printed
     assert printed.count("transformers (PyTorch)") == 2

@@ -1,0 +1,190 @@
+"""Report of a benchmark: lines and tables that are printed as they come, and, with --json, one file of all numbers.
+
+    {"case": ..., "command": ..., "machine": {...}, "versions": {...}, "lines": [...],
+     "tables": [{"title": ..., "rows": [{column: number or text}]}]}
+
+A column's name has the unit; an absent number is absent from its row.
+"""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cli.imports import split_imports
+from experiments.cli.terminal import terminal
+from experiments.storage.workdir import versions, write_text_atomically
+from experiments.training.progress import devices_in_words, print_line
+from experiments.training.tables import final_table, print_table
+from transformer.errors import UserError, problem
+from transformer.schema import not_empty, setting
+
+SHOWN_VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES")
+"""Variables of the environment that change speeds; the processes of a benchmark inherit them."""
+
+FORMATS = {
+    "tokens/s": ",.1f",
+    "batches/s": ",.1f",
+    "trials an hour": ",.0f",
+    "GFLOP/s": ",.1f",
+    "share of the roof": ".1%",
+    "padding": ".1%",
+    "overhead": "+.1%",
+    "losses differ by": ".1e",
+}
+"""Column -> the format of its numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportFlags:
+    """Flags of every case."""
+
+    json: str | None = setting(
+        None, "file for all numbers with versions, machine and command, written anew; none: no file", check=not_empty
+    )
+
+
+class Report:
+    """The output of a benchmark; `modules` are those that its command line imports, for its processes.
+
+    Args:
+        case: name of the case.
+        argv: words of the command line behind `bench`.
+        path: file for the numbers; None: none.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def __init__(self, case: str, argv: Sequence[str], path: str | None) -> None:
+        self.case, self.argv, self.path = case, argv, None if path is None else Path(path)
+        self.modules, _ = split_imports(argv)
+        self.console, self.machine, self.versions = terminal(), dict[str, Any](), dict[str, str]()
+        self.lines, self.tables = list[str](), list[dict[str, Any]]()
+        if self.path is not None:
+            refuse_unwritable(self.path, "--json")
+
+    def begin(self, packages: Iterable[str] = (), notes: Iterable[str] = ()) -> None:
+        """Print the machine and the versions; called once nothing is left to be checked.
+
+        Args:
+            packages: other programs that are timed.
+            notes: lines about the settings.
+        """
+        self.machine = machine()
+        self.versions = versions() | {name: importlib.metadata.version(name) for name in packages}
+        for note in notes:
+            self.line(note)
+        shown = [f"{name} {self.versions[name]}" for name in ("jax", "jaxlib", *packages)]
+        variables = [f"{name}={self.machine[name]}" for name in SHOWN_VARIABLES if name in self.machine]
+        first = [self.machine[name] for name in ("devices", "processor")]
+        line = ", ".join([*first, f"{self.machine['cores']} cores", f"Python {self.versions['python']}", *shown])
+        print_line(self.console, "; ".join([line, *variables]))
+
+    def line(self, line: str) -> None:
+        """Print a line, and keep it."""
+        self.lines.append(line)
+        print_line(self.console, line)
+
+    def table(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Print a table, and keep its numbers."""
+        self.tables.append({"title": title, "rows": [dict(row) for row in rows]})
+        shown = [{name: _cell(name, value) for name, value in row.items()} for row in rows]
+        print_table(self.console, final_table(shown, title=title))
+
+    def end(self) -> None:
+        """Write the file, where there is one.
+
+        Raises:
+            OSError: it cannot be written any more.
+        """
+        if self.path is None:
+            return
+        command = shlex.join(["python", "-m", "experiments.bench", *self.argv])
+        record = {"case": self.case, "command": command, "machine": self.machine, "versions": self.versions}
+        record |= {"lines": self.lines, "tables": self.tables}
+        write_text_atomically(self.path, json.dumps(record, indent=1) + "\n")
+        print_line(self.console, f"numbers: {self.path}")
+
+    def installed(self, programs: Mapping[str, str]) -> list[str]:
+        """Return those programs whose package is installed, and print a line that names the others.
+
+        Args:
+            programs: name of a program -> its package.
+        """
+        missing = [name for name, package in programs.items() if not importlib.util.find_spec(package)]
+        if missing:
+            self.line(f"not installed: {', '.join(missing)}. Install: pip install 'transformer[peers]'")
+        return [name for name in programs if name not in missing]
+
+
+def refuse_unwritable(path: Path, flag: str) -> None:
+    """Check that a file can be written, without making it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise problem(f"{flag} is a folder", got=path, expected="the name of a file", do="Add a name to it.")
+    if not folder.is_dir():
+        what = f"{flag} is in no folder that is there"
+        raise problem(what, got=path, do=f"Make the folder: mkdir -p {folder}")
+    refuse_unwritable_folder(folder, flag)
+
+
+def refuse_unwritable_folder(folder: Path, flag: str) -> None:
+    """Check that files can be written in a folder, or, where it is not there, that it can be made.
+
+    Raises:
+        UserError: they cannot.
+    """
+    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, flag, error) from error
+
+
+def _unwritable(folder: Path, flag: str, error: OSError) -> UserError:
+    what = f"the folder of {flag} cannot be written: {error.strerror or error}"
+    return problem(what, got=folder, do="Choose another path.")
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine: system, processor, cores of this process, devices, variables that change speeds."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": cores(),
+        "devices": devices_in_words(),
+        **{name: os.environ[name] for name in SHOWN_VARIABLES if os.environ.get(name)},
+    }
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _cell(name: str, value: Any) -> str:
+    if not isinstance(value, int | float):
+        return str(value)
+    return format(value, FORMATS.get(name, "," if isinstance(value, int) else ",.2f"))
