@@ -60,7 +60,7 @@ def recipe(size: Size) -> ConfigDict:
     c = settings.defaults(task="language_modelling", data="files")
     c.task.context = size.context
     c.model.update(architecture="decoder_only", num_layers=size.layers, width=size.width, num_heads=size.heads)
-    c.model.update(vocab_size=size.vocabulary, position="learned", activation="gelu_tanh", bias=False)
+    c.model.update(vocab_size=size.vocabulary, position="learned", activation="gelu_tanh", bias=False, unroll=True)
     c.optimizer.update(learning_rate=1e-3, schedule="constant", warmup_steps=0, clip_norm=1.0)
     c.training.batch_size = size.batch
     return c
