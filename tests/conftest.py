@@ -38,6 +38,10 @@ for path in sorted(LIBRARY.rglob("[a-z]*.py")):
     else:
         beartype_package(module, conf=typecheck.CONFIG)
 
+from experiments.cli.compiler import guard  # noqa: E402
+
+guard()  # as commands do, so that those which tests call find it done
+
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=25, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
 
