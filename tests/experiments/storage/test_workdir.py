@@ -86,7 +86,11 @@ def test_other_flags_of_xla_are_recorded_and_a_line_names_them(tmp_path, monkeyp
     monkeypatch.delenv("XLA_FLAGS")
     with open_at(tmp_path) as workdir:
         assert workdir.notes() == []
-    for flags, note in {"--a=1 --b=2": "none -> --a=1 --b=2", "--b=2  --a=1": None, "--a=": "--b=2  --a=1 -> --a="}.items():
+    for flags, note in {
+        "--a=1 --b=2": "none -> --a=1 --b=2",
+        "--b=2  --a=1": None,
+        "--a=": "--b=2  --a=1 -> --a=",
+    }.items():
         monkeypatch.setenv("XLA_FLAGS", flags)
         with open_at(tmp_path) as workdir:
             expected = f"note: XLA_FLAGS have changed since the latest start, so bits may differ: {note}"
