@@ -70,6 +70,21 @@ def test_where_jax_has_computed_already_nothing_is_set_and_one_line_gives_the_fl
         api.open_run(tmp_path)
 
 
+CALLS = {
+    "train": lambda: api.train("no recipe", workdir="x"),
+    "open_run": lambda: api.open_run("no run"),
+    "fit": lambda: api.fit(None, None, steps=1),
+    "sweep": lambda: api.sweep("no recipe", workdir="x"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_functions_that_compute_set_the_flag_before_anything_else(name, fresh):
+    with pytest.raises(api.UserError):
+        CALLS[name]()
+    assert os.environ["XLA_FLAGS"] == FLAG
+
+
 def test_a_file_that_xla_flags_name_is_left_to_the_user(fresh, tmp_path, capsys):
     fresh.setenv("XLA_FLAGS", str(tmp_path / "flags"))
     with pytest.raises(SystemExit):
