@@ -56,6 +56,8 @@ FIRST = (
     "test_kills.py",
     "test_tables.py",
     "test_variants.py",
+    "test_one_update.py",
+    "test_programs.py",
     "test_resume.py",
     "test_lanes_run.py",
     "test_api.py",
