@@ -38,6 +38,10 @@ for path in sorted(LIBRARY.rglob("[a-z]*.py")):
     else:
         beartype_package(module, conf=typecheck.CONFIG)
 
+from experiments.cli.compiler import guard  # noqa: E402
+
+guard()  # as commands do, so that those which tests call find it done
+
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=25, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
 
@@ -52,6 +56,8 @@ FIRST = (
     "test_kills.py",
     "test_tables.py",
     "test_variants.py",
+    "test_one_update.py",
+    "test_programs.py",
     "test_resume.py",
     "test_lanes_run.py",
     "test_api.py",

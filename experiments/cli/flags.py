@@ -28,6 +28,7 @@ from typing import Any, NoReturn, TypeVar
 from ml_collections import ConfigDict
 
 from experiments import settings
+from experiments.cli.compiler import guard
 from experiments.cli.explain import explain
 from experiments.cli.help import table
 from experiments.cli.imports import IMPORT, import_named
@@ -263,10 +264,12 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """Run a command and exit.
 
     A mistake that the user can correct prints one line, and the code is 2; a bug keeps its traceback. What the encoding
-    of the terminal cannot show is escaped.
+    of the terminal cannot show is escaped. Passes of the compiler that compute wrong values are turned off.
     """
     escape_unknown_characters()
     try:
+        if (line := guard()) is not None:
+            print(f"note: {line}", file=sys.stderr)
         code = main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:

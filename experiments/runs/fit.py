@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.compiler import guard_from_python
 from experiments.cli.python_words import in_python
 from experiments.runs.python import folder, reporter_of
 from experiments.storage import metrics
@@ -93,6 +94,7 @@ def fit(
     **options: Any,
 ) -> Fit:
     """Fit a model to batches; see `experiments.api.fit`."""
+    guard_from_python()
     fitting = make_fitting(model, batches, optimizer, **options)
     if params is not None and not isinstance(params, Mapping):
         do = "Pass the result of model.init, or params of another fit."
@@ -101,7 +103,9 @@ def fit(
     reporter = reporter_of(progress)
     first = None if params is None else fitting.state_of(jax.tree.map(jnp.array, params))  # a copy, which is donated
     config, path = _record(fitting, optimizer, options), None if workdir is None else folder(workdir)
-    with _storage(path, config, fitting) as (checkpoints, lines):
+    with _storage(path, config, fitting) as (checkpoints, lines, notes):
+        for note in notes:
+            reporter.remark(note)
         state, recent, early_stopping = restore_or_start(fitting, checkpoints, lines, first)
         with signals.catch_stop_signals() as stop:
             scores = Scores(fitting.parts, fitting.hyperparameters)
@@ -116,18 +120,22 @@ def fit(
 
 
 @contextlib.contextmanager
-def _storage(path: Path | None, config: dict[str, Any], fitting: Fitting) -> Iterator[tuple[Any, Any]]:
-    """Open the checkpoints and the metrics of a working directory; without one, what stands in their place."""
+def _storage(path: Path | None, config: dict[str, Any], fitting: Fitting) -> Iterator[tuple[Any, Any, list[str]]]:
+    """Open the checkpoints and the metrics of a working directory; without one, what stands in their place.
+
+    Yields:
+        Both, and lines about what has changed since the latest start.
+    """
     if path is None:
-        yield NoCheckpoints(), Lines()
+        yield NoCheckpoints(), Lines(), []
         return
     retention = Retention.of(fitting.config.training)
     with (
-        open_workdir(path, config, differences=_differences, devices=devices_in_words()),
+        open_workdir(path, config, differences=_differences, devices=devices_in_words()) as opened,
         Checkpoints(path / "checkpoints", retention, BEST, MODE) as checkpoints,
         Metrics(path, tensorboard=False) as lines,
     ):
-        yield checkpoints, lines
+        yield checkpoints, lines, opened.notes()
 
 
 def _record(fitting: Fitting, optimizer: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.compiler import guard_from_python
 from experiments.cli.python_words import in_python
 from experiments.cli.terminal import terminal
 from experiments.cli.values import Recipe, as_recipe, flat, resolve
@@ -43,6 +44,7 @@ def train_run(
     **origin: Any,
 ) -> Run:
     """Train a model; see `experiments.api.train`."""
+    guard_from_python()
     found, init = with_settings(as_recipe(recipe), init_of(**origin), folder(workdir))
     config, notes = resolve(found, overrides)
     use_compilation_cache()
@@ -85,6 +87,7 @@ def open_run_of(
     paths: Mapping[str, Any],
 ) -> Run:
     """Open a run; see `experiments.api.open_run`."""
+    guard_from_python()
     if average_last is not None and (type(average_last) is not int or average_last < 1):
         do = "Leave it out for the run's setting."
         got, expected = written(average_last), "1 or more, a whole number, or None"

@@ -109,7 +109,7 @@ def opened_run(
     """Open the directory of a run, new or started before, and write what is known before an update.
 
     Args:
-        notes: receives lines about checkpoints, a new length, and code that has changed.
+        notes: receives lines about checkpoints, a new length, and code or flags that have changed.
 
     Yields:
         Its checkpoints, its metrics, and its config as JSON has it.
@@ -139,7 +139,7 @@ def opened_run(
         ) as checkpoints,
         Metrics(workdir, output.tensorboard) as metrics,
     ):
-        notes += [code_line(name) for name in opened.changed_code]
+        notes += [*(code_line(name) for name in opened.changed_code), *opened.notes()]
         write_run_data(workdir, task)
         write_units(workdir, config.task, task.metrics)
         yield checkpoints, metrics, config_dict

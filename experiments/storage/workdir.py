@@ -2,7 +2,8 @@
 
 DIR/lock           held (flock) by the run that is writing; the kernel releases it when that run ends, in whatever way
 DIR/config.json    "config": the resolved config; "data": the fingerprint of the data, "" where the config determines
-                   it; "versions", "git", "devices" of the latest start; "earlier_starts": those that differed;
+                   it; "versions" (XLA_FLAGS, on which bits depend too, among them), "git", "devices" of the latest
+                   start; "earlier_starts": those that differed;
                    "directory": the folder of the latest start, from which relative paths of the config are read;
                    "extensions": the changes of its length; "origin": the run whose parameters it started from;
                    "code": setting -> the module and the hash of the code from outside that it names
@@ -31,6 +32,7 @@ from experiments.storage.workdir_checks import (
 from transformer.errors import UserError, problem
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "babel", "tokenizers")
+XLA_FLAGS = "XLA_FLAGS"
 
 RECORD = Fields(
     {"config": dict},
@@ -79,6 +81,15 @@ class Workdir(NamedTuple):
     """File descriptor of the lock."""
     changed_code: tuple[str, ...] = ()
     """Settings whose code from outside is not what it was at the latest start."""
+    changed_flags: tuple[str, str] | None = None
+    """XLA_FLAGS of the latest start and of this one, where they differ."""
+
+    def notes(self) -> list[str]:
+        """List lines about XLA_FLAGS that differ from those of the latest start; none where they are the same."""
+        if self.changed_flags is None:
+            return []
+        old, new = (flags or "none" for flags in self.changed_flags)
+        return [f"note: XLA_FLAGS have changed since the latest start, so bits may differ: {old} -> {new}"]
 
     def close(self) -> None:
         """Release the lock, so that another run can use the directory."""
@@ -152,7 +163,7 @@ def open_workdir(
         raise
     old = before.get("code", {}) if before is not None else {}
     changed = tuple(name for name, own in (code or {}).items() if name in old and own["sha256"] != old[name]["sha256"])
-    return Workdir(path, before is not None, lock, changed)
+    return Workdir(path, before is not None, lock, changed, None if before is None else changed_flags(before))
 
 
 class _HeldError(UserError):
@@ -236,12 +247,24 @@ def write_text_atomically(path: str | os.PathLike, text: str) -> None:
         temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
 
 
+def changed_flags(before: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return XLA_FLAGS of an earlier start and the present ones, where they are not the same words; else None.
+
+    A record of before they were stored counts as one without flags.
+    """
+    flags = ((before.get("versions") or {}).get(XLA_FLAGS) or "", os.environ.get(XLA_FLAGS, ""))
+    return None if sorted(flags[0].split()) == sorted(flags[1].split()) else flags
+
+
 def versions() -> dict[str, str]:
-    """Return the version of Python, of each library that results may depend on, and of this project if installed."""
+    """Return the version of Python, of each library that results may depend on, and of this project if installed.
+
+    The flags of XLA are among them, since they decide over results as versions do.
+    """
     found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         found["transformer"] = importlib.metadata.version("transformer")
-    return found
+    return found | {XLA_FLAGS: os.environ.get(XLA_FLAGS, "")}
 
 
 def checkout() -> Path | None:

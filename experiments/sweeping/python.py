@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.cli.compilation import use_compilation_cache
+from experiments.cli.compiler import guard_from_python
 from experiments.cli.python_words import in_python
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.values import Recipe, as_recipe, flat, plain
@@ -158,6 +159,7 @@ def run_sweep(
     options: Mapping[str, Any],
 ) -> Sweep:
     """Train every trial of a space; see `experiments.api.sweep`."""
+    guard_from_python()
     flags = _flags(folder(workdir), options)
     config, own, name = _recipe(recipe)
     given = texts_of(flat({} if overrides is None else overrides, "overrides"))

@@ -1,6 +1,8 @@
 """The commands as functions: a run that is trained, opened, asked, measured, looked into and shown from Python."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,13 @@ def test_training_returns_a_run_and_prints_nothing_without_progress(tmp_path, tr
     assert (trained.step, trained.workdir, trained.config.model.width) == (4, workdir, 12)
     assert repr(trained) == f"Run: seq2seq on text_to_text, step 4 of 4, in {workdir}"
     assert again.step == 4
+
+
+def test_going_on_under_other_flags_of_xla_warns_that_bits_may_differ(tmp_path, trained, workdir, monkeypatch):
+    shutil.copytree(workdir, tmp_path / "run")
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_cpu_enable_fast_math=false")
+    with pytest.warns(UserWarning, match="XLA_FLAGS have changed .* -> .*xla_cpu_enable_fast_math=false"):
+        api.train(RECIPE, SMALL, workdir=tmp_path / "run", progress=False)
 
 
 def test_progress_is_shown_on_standard_error(workdir, trained, capsys):

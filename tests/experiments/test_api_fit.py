@@ -1,5 +1,6 @@
 """`api.fit`: own arrays, losses and optimizers by the same update and loop; interrupted, continued, and refused."""
 
+import os
 import signal
 import threading
 
@@ -41,6 +42,13 @@ def test_a_fit_returns_parameters_that_have_learned_and_its_metrics(whole, capfd
     assert repr(whole) == f"Fit: step 6, train loss {line['loss']:.4g}"
     assert not same(whole.params, MODEL.init(0))
     assert not any(capfd.readouterr())
+
+
+def test_going_on_under_other_flags_of_xla_warns_that_bits_may_differ(tmp_path, monkeypatch):
+    api.fit(MODEL, DATA, steps=1, workdir=tmp_path, **COMMON)
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_cpu_enable_fast_math=false")
+    with pytest.warns(UserWarning, match="XLA_FLAGS have changed .* -> .*xla_cpu_enable_fast_math=false"):
+        api.fit(MODEL, DATA, steps=1, workdir=tmp_path, **COMMON)
 
 
 def interrupting(step):

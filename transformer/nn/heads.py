@@ -56,10 +56,15 @@ def mean(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float
 
 
 def largest(hidden_BTD: Float[Array, "B T D"], lengths_B: Int[Array, "B"]) -> Float[Array, "B D"]:
-    """Compute the largest of each entry over each example's length; zero for an example without any state."""
+    """Compute the largest of each entry over each example's length; zero for an example without any state.
+
+    The entry is read at its index: the derivative of `jnp.max` compares each entry with the largest one, which a
+    compiler may have computed anew with other roundings, and then no entry has a gradient.
+    """
     inside_BT1 = (jnp.arange(hidden_BTD.shape[1], dtype=jnp.int32)[None] < lengths_B[:, None])[..., None]
     low = jnp.finfo(hidden_BTD.dtype).min
-    highest_BD = jnp.max(jnp.where(inside_BT1, hidden_BTD, low), axis=1)
+    inside_BTD = jnp.where(inside_BT1, hidden_BTD, low)
+    highest_BD = jnp.take_along_axis(inside_BTD, jnp.argmax(inside_BTD, axis=1)[:, None], axis=1)[:, 0]
     return jnp.where(lengths_B[:, None] > 0, highest_BD, 0)
 
 

@@ -41,7 +41,8 @@ def test_the_config_is_stored_with_what_made_the_results(tmp_path):
         assert not workdir.resumed
         record = json.loads((workdir.path / "config.json").read_text())
     assert record["config"] == CONFIG == read_record(tmp_path / "a" / "run")["config"]
-    assert set(record["versions"]) == {"python", "transformer", *PACKAGES}
+    assert set(record["versions"]) == {"python", "transformer", "XLA_FLAGS", *PACKAGES}
+    assert record["versions"]["XLA_FLAGS"] == os.environ.get("XLA_FLAGS", "")
     assert record["devices"] == "cpu: 1 device"
     assert record["git"] == git_state()
     assert not record["earlier_starts"]
@@ -79,6 +80,34 @@ def test_the_same_config_continues_and_settings_without_effect_may_differ(tmp_pa
     assert read_record(tmp_path)["config"]["training"]["log_every"] == 7
     record = json.loads((tmp_path / "config.json").read_text())
     assert [start["devices"] for start in (*record["earlier_starts"], record)] == ["cpu: 1 device", "gpu: 8 devices"]
+
+
+def test_other_flags_of_xla_are_recorded_and_a_line_names_them(tmp_path, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")
+    with open_at(tmp_path) as workdir:
+        assert workdir.notes() == []
+    for flags, note in {
+        "--a=1 --b=2": "none -> --a=1 --b=2",
+        "--b=2  --a=1": None,
+        "--a=": "--b=2  --a=1 -> --a=",
+    }.items():
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        with open_at(tmp_path) as workdir:
+            expected = f"note: XLA_FLAGS have changed since the latest start, so bits may differ: {note}"
+            assert workdir.notes() == ([] if note is None else [expected])
+    starts = [*read_record(tmp_path)["earlier_starts"], read_record(tmp_path)]
+    assert [start["versions"]["XLA_FLAGS"] for start in starts] == ["", "--a=1 --b=2", "--b=2  --a=1", "--a="]
+
+
+def test_a_run_of_before_the_flags_were_stored_counts_as_one_without(tmp_path, monkeypatch):
+    open_at(tmp_path).close()
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["versions"]["XLA_FLAGS"]
+    monkeypatch.setenv("XLA_FLAGS", "--a=1")
+    for versions in (record["versions"], None):
+        (tmp_path / "config.json").write_text(json.dumps(record | {"versions": versions}))
+        with open_at(tmp_path) as workdir:
+            assert workdir.changed_flags == ("", "--a=1")
 
 
 def test_another_config_is_refused_with_each_setting_and_changes_nothing(tmp_path):
