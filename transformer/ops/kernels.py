@@ -163,18 +163,8 @@ def _chunks(call: Call) -> Array:
     check_parameters(call.score, call.parameters, {"N": N, "H": H})
     index = jnp.arange(T, dtype=jnp.int32) if call.query_index is None else call.query_index
     positions = call.positions or QueryKeyPositions(index, jnp.arange(S, dtype=jnp.int32))
-    inputs = chunks.Inputs(
-        call.query,
-        call.key,
-        call.value,
-        call.parameters or {},
-        call.bias,
-        call.modifiers.sink_N,
-        call.mask,
-        index,
-        positions,
-    )
-    return chunks.attend_chunks(inputs, call.score, call.modifiers)
+    arrays = chunks.Arrays(call.query, call.key, call.value, call.parameters or {}, call.bias, call.modifiers.sink_N)
+    return chunks.attend_chunks(arrays, chunks.Rest(call.mask, index, positions), call.score, call.modifiers)
 
 
 FORMS = {
