@@ -48,7 +48,7 @@ CHOICES = {
     "weights other than softmax": (SIGMOID, "plain", ERROR),
     "a difference of maps": (DIFFERENCE, "plain", ERROR),
 }
-"""What is asked for -> (the call, the choice of fast, the choice of fused), on a CPU."""
+"""Name -> (the call, the choice of fast, the choice of fused), on a CPU."""
 
 LONG = {
     "q . k": ({}, "chunks", "chunks"),
@@ -102,7 +102,7 @@ CUDNN = {
     ),
     "other weights": (SIGMOID, "the weights are 'transformer.ops.weights:sigmoid', no softmax"),
 }
-"""What is asked for, on a GPU -> (the call, the reason of cudnn)."""
+"""Name -> (a call on a GPU, the reason of cudnn; None where it computes the call)."""
 
 
 @pytest.mark.parametrize("name", CUDNN)
@@ -181,7 +181,7 @@ def test_chunks_hold_no_array_of_all_weights():
 
 
 def test_a_causal_mask_in_blocks_is_computed_in_five_eighths():
-    """Of T = 256, in blocks of 64: 4 + 3 + 2 + 1 of 16 squares."""
+    """In blocks of 64 of T = 256: 4 + 3 + 2 + 1 of 16 squares."""
 
     def products(mask):
         return compiled_gradient("blocks", 256, mask).cost_analysis()["flops"]

@@ -56,7 +56,7 @@ class Arrays(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """What has none.
+    """The inputs that have none.
 
     Attributes:
         query_index: T or B T, for the mask.
