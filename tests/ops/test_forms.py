@@ -131,7 +131,7 @@ def test_chunks_of_queries_at_indices_of_their_own_are_those_rows_of_the_equatio
 
 @pytest.mark.parametrize("form", ["blocks", "chunks"])
 def test_keys_that_no_query_may_see_may_hold_anything(form):
-    """Of the output: in the derivative of a query, a key is multiplied by 0, in the plain form as well."""
+    """Outputs alone: the derivative of a query multiplies such a key by 0, in the plain form as well."""
     arrays = three_arrays()
     spoilt = {**arrays, "key": arrays["key"].at[:, 3:].set(jnp.nan)}
     mask = masks.padding(jnp.array([3, 2])) & masks.causal()

@@ -37,7 +37,7 @@ def sums(architecture, smoothing, key=None):
 @pytest.mark.parametrize("smoothing", [None, 0.2])
 @pytest.mark.parametrize("architecture", ["decoder_only", more("encoder_only"), more("seq2seq"), more("rnn_seq2seq")])
 def test_sums_and_gradients_of_pieces_are_those_of_the_whole(architecture, smoothing, monkeypatch):
-    """Of 40 tokens in 3 pieces of 14, the last one is filled up with 2; the weights are of some tokens alone."""
+    """The 40 tokens are 3 pieces of 14, the last one filled up with 2; some tokens alone have a weight."""
     smoothing = None if smoothing is None else jnp.asarray(smoothing)
     whole = sums(architecture, smoothing, key=1)
     monkeypatch.setattr(update, "MOST_LOGITS", B * T * V // 3 + 1)
@@ -60,7 +60,7 @@ def held(vocab_size):
 
 
 def test_the_program_holds_no_logits_of_all_tokens(monkeypatch):
-    """In 40 pieces, one token's logits and the gradient of the embedding: less than half of what all logits are."""
+    """Pieces of one token; the gradient of the embedding is as large as 12 of them."""
     vocab_size = 8192
     whole = 4 * B * T * vocab_size
     assert held(vocab_size) > whole
