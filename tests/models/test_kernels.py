@@ -75,6 +75,19 @@ def test_layers_that_are_computed_again_have_the_same_gradient(architecture, pol
     assert farthest(found, plain_gradient(architecture)) < 1e-5
 
 
+def test_a_remat_policy_decides_which_products_are_computed_again():
+    """The products of attention are between activations; those of projections have parameters."""
+
+    def products(**settings):
+        own = tiny("decoder_only", position="rotary", **settings)
+        gradient = jax.grad(lambda params: jnp.sum(own.model.apply(params, batch())["logits"]))
+        return str(jax.make_jaxpr(gradient)(own.params)).count("dot_general")
+
+    none = products()
+    counts = {policy: products(remat=True, remat_policy=policy) - none for policy in REMATS}
+    assert counts["everything"] > counts["all_but_linear"] > counts["all_but_products"] == 0
+
+
 def test_eight_layers_are_unrolled_six_in_a_step_with_the_same_logits():
     settings = {"num_layers": 8, "position": "rotary"}
     rolled, unrolled = (tiny("decoder_only", unroll=unroll, **settings) for unroll in (False, True))

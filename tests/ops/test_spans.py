@@ -9,11 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fixtures import arrays
+from tests.ops.test_forms import EVERY
 from tests.ops.test_masks import RULES, B
 from transformer.ops import masks
 from transformer.ops.blocks import Block, blocks_of
 
 T, S = 6, 7
+OF_SIZES = {name: mask for name, mask in EVERY.items() if mask.rules}
+"""Masks for the sizes of the fixtures."""
 
 
 @st.composite
@@ -57,6 +61,17 @@ def test_a_part_of_a_mask_allows_what_the_mask_does(make, data):
     rows, columns = query + jnp.arange(t_size), key + jnp.arange(s_size)
     expected = allowed_by(mask)[:, :, query : query + t_size, key : key + s_size]
     np.testing.assert_array_equal(allowed_by(part, rows, s_size, columns[None]), expected)
+
+
+@pytest.mark.parametrize("name", OF_SIZES)
+@pytest.mark.parametrize(("query", "key"), [(2, 1), (3, 0)])
+def test_a_part_of_each_rule_alone_is_its_rows_and_keys(name, query, key):
+    mask, (t_size, s_size) = OF_SIZES[name], (3, 4)
+    whole = np.broadcast_to(mask.allowed(jnp.arange(arrays.T), arrays.S), (arrays.B, arrays.N, arrays.T, arrays.S))
+    part = mask.part(query, t_size, key, s_size)
+    found = part.allowed(query + jnp.arange(t_size), s_size, key + jnp.arange(s_size)[None])
+    expected = whole[:, :, query : query + t_size, key : key + s_size]
+    np.testing.assert_array_equal(np.broadcast_to(found, expected.shape), expected)
 
 
 MASKS = {
