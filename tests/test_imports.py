@@ -115,7 +115,7 @@ def breaking(folder, is_allowed):
 def test_the_files_are_found_and_read():
     assert len(files("transformer")) > 20
     attend = imported(ROOT / "transformer" / "ops" / "attend.py")
-    assert {"jax.Array", "transformer.axes.check_shape", "transformer.ops.scores"} <= attend
+    assert {"jax.Array", "transformer.ops.kernels.choose", "transformer.ops.scores"} <= attend
 
 
 def test_the_library_imports_downwards_and_never_the_experiments():

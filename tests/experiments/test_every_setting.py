@@ -212,7 +212,9 @@ def in_vain(name: str, folder: Path) -> str | None:
 
 
 TRACED = [name for name in LEAVES if name not in WRITTEN]
-CORE = [name for number, name in enumerate(TRACED) if number % 17 == 3 or name == "model.num_layers"]
+CORE = [
+    name for number, name in enumerate(TRACED) if number % 17 == 3 or name in ("model.num_layers", "model.remat_policy")
+]
 """The settings that `make test` tries."""
 
 

@@ -176,6 +176,8 @@ def test_what_follows_from_the_tables_is_what_users_meet():
         ({"data.source": "files"}, "data.dates.first_year=2001"),
         ({"data.source": "source_code"}, "data.files.test_share=0.1"),
         ({}, "data.path=x"),
+        ({}, "model.remat_policy=all_but_products"),
+        ({"model.architecture": "rnn_seq2seq"}, "model.kernels=fast"),
         ({"data.source": "files"}, "data.files.label_field=x"),
         ({}, "model.class_head.reads=mean"),
         ({"task.name": "classification"}, "decoding.max_new_tokens=3"),

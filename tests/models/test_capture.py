@@ -283,7 +283,11 @@ def test_a_name_that_is_no_text_is_refused():
 
 @pytest.mark.parametrize("site", ["weights", "scores"])
 def test_asking_fused_kernels_for_weights_is_an_error(site):
-    model = tiny("decoder_only", kernels="fast")
-    with pytest.raises(UserError, match="kernels='plain'"):
-        model.model.apply(model.params, batch(), capture=(f"decoder.0.self.{site}",))
+    model, name = tiny("decoder_only", kernels="fused"), f"decoder.0.self.{site}"
+    with pytest.raises(UserError, match=r"does not compute scores and weights.*kernels='fast'"):
+        model.model.apply(model.params, batch(), capture=(name,))
     assert model.model.apply(model.params, batch(), capture=("decoder.0.self.head",))["captured"]
+    fast, plain = (tiny("decoder_only", kernels=kernels) for kernels in ("fast", "plain"))
+    found, expected = (own.model.apply(own.params, batch(), capture=(name,)) for own in (fast, plain))
+    np.testing.assert_allclose(found["captured"][name], expected["captured"][name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-4, atol=1e-5)

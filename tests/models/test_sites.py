@@ -7,6 +7,7 @@ import pytest
 
 from tests.fixtures.tiny import ARCHITECTURES, B, T, V, batch, frozendict, tiny
 from transformer.errors import UserError
+from transformer.ops.kernels import KERNELS
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -38,7 +39,8 @@ def test_sites_of_variants_are_those_that_they_have():
     classifier = tiny("encoder_only", class_head=frozendict(classes=3)).model.sites(batch())
     assert classifier["encoder.logits"][:2] == ("B C", (B, 3))
     assert "encoder.final_norm" not in tiny("encoder_only", norm_placement="post").model.sites(batch())
-    assert not [name for name in tiny("decoder_only", kernels="fast").model.sites(batch()) if "weights" in name]
+    weights = "decoder.*.self.weights"
+    assert [weights in tiny("decoder_only", kernels=x).model.sites(batch()) for x in KERNELS] == [True, True, False]
     maps = tiny("decoder_only", attention=frozendict(differential=True)).model.sites(batch())
     assert maps["decoder.*.self.scores"][:2] == ("L B 2N T S", (2, B, 8, T, T))
 

@@ -10,6 +10,7 @@ from tests.fixtures.speeds import more
 from transformer.errors import UserError
 from transformer.ops import masks
 from transformer.ops.attend import attend, attention_weights
+from transformer.ops.kernels import KERNELS
 from transformer.ops.scores import SCORES
 from transformer.ops.softmax import masked_softmax
 
@@ -79,7 +80,7 @@ def test_what_is_masked_does_not_matter_even_if_it_is_infinite():
         assert not np.asarray(slopes)[~np.asarray(allowed)].any()
 
 
-@pytest.mark.parametrize("kernels", ["plain", "fast"])
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("name", MASKS)
 def test_attend_is_its_equation_in_float64_under_every_mask(name, kernels):
     query, key, value = query_key_value()
@@ -100,7 +101,7 @@ def test_fast_kernels_have_the_gradients_of_the_plain_ones(name, score):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), slopes("fast"), slopes("plain"))
 
 
-@pytest.mark.parametrize("kernels", ["plain", "fast"])
+@pytest.mark.parametrize("kernels", KERNELS)
 def test_a_bias_is_added_to_the_scores(kernels):
     query, key, value = query_key_value()
     for shape in [(T, S), (N, T, S), (B, N, T, S), (B, 1, 1, S)]:
@@ -114,7 +115,7 @@ def test_a_bias_is_added_to_the_scores(kernels):
         np.testing.assert_allclose(attended, mixed, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernels", ["plain", "fast"])
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_query_that_may_see_nothing_gets_exactly_zero_and_gives_exactly_zero_gradient(dtype, kernels):
     query, key, value = (x.astype(dtype) for x in query_key_value())
@@ -135,7 +136,7 @@ def test_a_query_that_may_see_nothing_gets_exactly_zero_and_gives_exactly_zero_g
     assert not np.asarray(slopes[0][1, 2], np.float32).any()
 
 
-@pytest.mark.parametrize("kernels", ["plain", "fast"])
+@pytest.mark.parametrize("kernels", KERNELS)
 def test_nothing_to_see_at_all_is_zero(kernels):
     query, key, value = query_key_value()
     mixed = attend(query, key, value, mask=masks.padding(jnp.array([0, 0])), kernels=kernels)
@@ -143,19 +144,19 @@ def test_nothing_to_see_at_all_is_zero(kernels):
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_fast_is_taken_only_where_the_score_is_a_dot_product_and_nothing_drops_out(name):
+def test_fast_is_another_program_only_where_the_score_is_a_dot_product_and_fused_for_every_score(name):
     query, key, value = query_key_value()
 
-    def program(kernels, **more):
+    def program(kernels):
         def run(query, key, value, parameters):
-            return attend(query, key, value, score=name, parameters=parameters, kernels=kernels, **more)
+            return attend(query, key, value, score=name, parameters=parameters, kernels=kernels)
 
         return str(jax.make_jaxpr(run)(query, key, value, score_parameters(name)))
 
     same = program("fast") == program("plain")
     assert same == (SCORES[name].dot_scale is None)
-    drops = {"dropout": jnp.array(0.5), "key": jax.random.key(0)}
-    assert program("fast", **drops) == program("plain", **drops)
+    assert program("fused") != program("plain")
+    assert (program("fused") == program("fast")) == (not same)
 
 
 def test_twelve_heads_of_64_are_the_concatenation_of_each_head_alone():
@@ -197,7 +198,7 @@ def test_dropout_falls_on_the_weights():
     np.testing.assert_allclose(kept[~dropped], 2 * np.asarray(weights)[~dropped], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kernels", ["plain", "fast"])
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize(
     ("heads", "key_shape", "value_shape", "says"),
     [
@@ -214,5 +215,5 @@ def test_arrays_that_do_not_fit_name_the_axis(heads, key_shape, value_shape, say
 
 
 def test_unknown_kernels_are_refused():
-    with pytest.raises(UserError, match="plain or fast"):
+    with pytest.raises(UserError, match="plain or fast or fused"):
         attend(*query_key_value(), kernels="quick")

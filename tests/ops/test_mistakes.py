@@ -24,11 +24,15 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+FORM = {"kernels": "plain"}
+"""The form of `attended`, which a test changes."""
+
+
 def attended(query=None, key=None, **more):
     """Attend with some arguments changed."""
     own_query, own_key, _ = query_key_value()
     query, key = own_query if query is None else query, own_key if key is None else key
-    return attend(query, key, key, **more)
+    return attend(query, key, key, **{**FORM, **more})
 
 
 LENGTHS = np.array([3, 5])
@@ -134,8 +138,11 @@ MISTAKES = {
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kernels", ["plain", "fused"])
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_an_error_that_names_it(name):
+def test_a_mistake_is_an_error_that_names_it(name, kernels, monkeypatch):
+    """In each form: blocks and chunks cut masks and biases into parts, which would fit whatever the whole is."""
+    monkeypatch.setitem(FORM, "kernels", kernels)
     call, says = MISTAKES[name]
     with pytest.raises(UserError, match=says):
         call()

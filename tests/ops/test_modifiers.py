@@ -16,6 +16,7 @@ from transformer.nn.user_functions import user_allowed
 from transformer.ops import masks
 from transformer.ops.attend import attend, attention_weights
 from transformer.ops.differential import first_lambda, learned_lambda
+from transformer.ops.kernels import KERNELS
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scoring import raw_scores
@@ -81,7 +82,7 @@ def test_a_soft_cap_a_bias_a_function_and_a_sink_come_in_this_order(name):
     modifiers = Modifiers(2.0, nearer, sink)
     weights = attention_weights(query * 3, key, mask=MASKS[name], bias=bias, modifiers=modifiers)
     np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
-    for kernels in ("plain", "fast"):
+    for kernels in KERNELS:
         mixed = attend(query * 3, key, value, mask=MASKS[name], bias=bias, modifiers=modifiers, kernels=kernels)
         heads = np.einsum("BNTS,BSNH->BTNH", expected, np.repeat(value, G, 2))
         np.testing.assert_allclose(mixed, heads, rtol=1e-4, atol=1e-5)
@@ -99,7 +100,7 @@ def test_differential_weights_are_the_difference_of_the_softmaxes_of_the_halves(
     np.testing.assert_allclose(maps, np.concatenate([first, second], axis=1), rtol=1e-4, atol=1e-5)
 
 
-def test_each_modifier_alone_is_never_given_to_a_fused_kernel():
+def test_each_modifier_alone_is_the_plain_program_in_fast_and_another_one_in_fused_but_a_difference():
     query, key, value = query_key_value()
     each = (
         Modifiers(1.0),
@@ -115,6 +116,9 @@ def test_each_modifier_alone_is_never_given_to_a_fused_kernel():
     assert programs == [program("plain", modifiers) for modifiers in each]
     assert len(set(programs)) == 4
     assert program("fast", Modifiers()) != program("plain", Modifiers())
+    assert not {program("fused", modifiers) for modifiers in each[:3]} & set(programs)
+    with pytest.raises(UserError, match="chunks: the weights are a difference of maps"):
+        program("fused", each[3])
 
 
 def test_weights_with_a_sink_sum_to_less_than_one_and_a_huge_sink_takes_all():

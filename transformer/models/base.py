@@ -169,7 +169,7 @@ class ModelBase:
             if "forward-mode" not in str(error) or self.config.kernels == "plain":
                 raise
             raise problem(
-                "model.kernels has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.hessian)",
+                "model.kernels has no forward-mode derivative (jax.jvp, jax.jacfwd)",
                 got=f"model.kernels {self.config.kernels!r}",
                 expected="model.kernels 'plain'",
                 do="Build the model with kernels='plain'; its parameters are the same.",

@@ -13,6 +13,7 @@ exactly zero gradient (there: the mean of what it may not see), and scores and s
 Masked keys may hold anything; values must be finite also where masked, since 0 x inf is NaN.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -120,6 +121,8 @@ def attend(
     )
     form = choose(call, kernels)
     if form != "plain":
+        # Forms cut a mask into parts, which fit whatever the whole is: the errors of the plain form, without computing.
+        jax.eval_shape(lambda: allowed_keys(call.mask, query_BTNH, key_BSKH, query_index))
         return FORMS[form].compute(call)
     weights_BNTS = attention_weights(
         query_BTNH,

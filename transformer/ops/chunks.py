@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from transformer.axes import check_broadcast, to_rank
 from transformer.ops.mask_rules import part_of
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers, modify_scores
@@ -36,17 +37,39 @@ LOW = float(jnp.finfo(jnp.float32).min)
 """Stand-in for the score of a key that is not allowed; the largest score of a row counts as LOW / 2 at least."""
 
 
-class Inputs(NamedTuple):
-    """The arrays of attention; those of the first line have a derivative.
+class Arrays(NamedTuple):
+    """The arrays that have a derivative.
 
     Attributes:
         query: B T N H; `key` and `value` are B S K H.
         parameters: those of a learned score.
         bias: broadcasts to B N T S.
         sink_N: logits of the sinks.
+    """
+
+    query: Array
+    key: Array
+    value: Array
+    parameters: dict[str, Array]
+    bias: Array | None
+    sink_N: Array | None
+
+
+class Rest(NamedTuple):
+    """The inputs that have none.
+
+    Attributes:
         query_index: T or B T, for the mask.
         positions: of queries and keys.
     """
+
+    mask: Mask
+    query_index: Array
+    positions: QueryKeyPositions
+
+
+class Inputs(NamedTuple):
+    """All inputs, those of both kinds."""
 
     query: Array
     key: Array
@@ -60,32 +83,42 @@ class Inputs(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """The computation of scores, and the lengths of chunks."""
+    """The computation of scores, and the lengths of chunks.
+
+    Attributes:
+        rest: structure of a `Rest`, whose arrays alone are given to the function that has the derivative: JAX builds
+            its arguments from anything, and masks and positions hold arrays.
+    """
 
     score: Score
     modifiers: Modifiers
     T: int
     S: int
+    rest: jax.tree_util.PyTreeDef
 
 
-def attend_chunks(inputs: Inputs, score: Score, modifiers: Modifiers) -> Float[Array, "B T N H"]:
+def attend_chunks(arrays: Arrays, rest: Rest, score: Score, modifiers: Modifiers) -> Float[Array, "B T N H"]:
     """Attend, with memory that grows with T and S, not with their product; it has no forward-mode derivative.
 
     Args:
-        modifiers: soft cap and the user's own function; the sink is among the inputs.
+        modifiers: soft cap and the user's own function; the sink is among the arrays.
 
     >>> from transformer.ops import masks
     >>> from transformer.ops.scores import find
     >>> x, index = jnp.ones((2, 3, 4, 8)), jnp.arange(3)
-    >>> inputs = Inputs(x, x, x, {}, None, None, masks.causal(), index, QueryKeyPositions(index, index))
-    >>> attend_chunks(inputs, find("dot"), Modifiers()).shape
+    >>> rest = Rest(masks.causal(), index, QueryKeyPositions(index, index))
+    >>> attend_chunks(Arrays(x, x, x, {}, None, None), rest, find("dot"), Modifiers()).shape
     (2, 3, 4, 8)
     """
-    (B, T, N), S = inputs.query.shape[:3], inputs.key.shape[1]
+    (B, T, N), S = arrays.query.shape[:3], arrays.key.shape[1]
+    if arrays.bias is not None:
+        check_broadcast("the bias", arrays.bias, (B, N, T, S), "B N T S", jnp.floating)
+        arrays = arrays._replace(bias=to_rank(arrays.bias, 4))
+    leaves, structure = jax.tree.flatten(rest)
     length = 2 ** int((SCORES / max(B * N, 1)) ** 0.5).bit_length() // 2
     length = min(max(length, LENGTHS[0]), LENGTHS[1])
-    rule = Rule(score, dataclasses.replace(modifiers, sink_N=None), min(T, length), min(S, length))
-    return _attend(rule, inputs)
+    rule = Rule(score, dataclasses.replace(modifiers, sink_N=None), min(T, length), min(S, length), structure)
+    return _attend(rule, arrays, leaves)
 
 
 class Chunk(NamedTuple):
@@ -98,11 +131,12 @@ class Chunk(NamedTuple):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(rule: Rule, inputs: Inputs) -> Array:
-    return _forward(rule, inputs)[0]
+def _attend(rule: Rule, arrays: Arrays, leaves: list[Any]) -> Array:
+    return _forward(rule, arrays, leaves)[0]
 
 
-def _forward(rule: Rule, inputs: Inputs) -> tuple[Array, Any]:
+def _forward(rule: Rule, arrays: Arrays, leaves: list[Any]) -> tuple[Array, Any]:
+    inputs = Inputs(*arrays, *jax.tree.unflatten(rule.rest, leaves))
     B, T, N, H = inputs.query.shape
     state = jnp.zeros((B, T, N, H), inputs.value.dtype), jnp.zeros((B, N, T), jnp.float32)
 
@@ -135,11 +169,12 @@ def _forward(rule: Rule, inputs: Inputs) -> tuple[Array, Any]:
         )
 
     head, log_BNT = jax.lax.fori_loop(0, -(-T // rule.T), of_queries, state)
-    return head, (inputs, head, log_BNT)
+    return head, (arrays, leaves, head, log_BNT)
 
 
-def _backward(rule: Rule, residuals: Any, d_head: Array) -> tuple[Inputs]:
-    inputs, head, log_BNT = residuals
+def _backward(rule: Rule, residuals: Any, d_head: Array) -> tuple[Arrays, None]:
+    arrays, leaves, head, log_BNT = residuals
+    inputs = Inputs(*arrays, *jax.tree.unflatten(rule.rest, leaves))
     T, S = inputs.query.shape[1], inputs.key.shape[1]
     shared_BNT = jnp.swapaxes(sum_last(d_head.astype(jnp.float32) * head.astype(jnp.float32))[..., 0], 1, 2)
     wide = (inputs.query, inputs.key, inputs.value, inputs.parameters, inputs.bias)
@@ -178,7 +213,7 @@ def _backward(rule: Rule, residuals: Any, d_head: Array) -> tuple[Inputs]:
     if inputs.sink_N is not None:
         weight_BNT = jnp.exp(inputs.sink_N.astype(jnp.float32)[None, :, None] - log_BNT)
         d_sink = -jnp.sum(weight_BNT * shared_BNT, axis=(0, 2)).astype(inputs.sink_N.dtype)
-    return (Inputs(query, key, value, parameters, bias, d_sink, None, None, None),)  # type: ignore[arg-type]
+    return Arrays(query, key, value, parameters, bias, d_sink), None
 
 
 _attend.defvjp(_forward, _backward)

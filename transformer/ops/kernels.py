@@ -74,7 +74,7 @@ class Form(NamedTuple):
 def _no_dot(call: Call) -> str | None:
     """Return why a call is no softmax of q . k times a constant."""
     if call.score.dot_scale is None:
-        return f"the score {call.score.name} is not q . k times a constant"
+        return f"the score {call.score.name!r} is not q . k times a constant"
     if call.bias is not None:
         return "a bias is added to the scores"
     return None if call.modifiers.none else _modified(call.modifiers)
@@ -82,27 +82,28 @@ def _no_dot(call: Call) -> str | None:
 
 def _modified(modifiers: Modifiers) -> str:
     """Return the modifiers in words."""
-    names = {"soft_cap": "soft cap", "function": "score modifier", "sink_N": "sink", "subtract": "difference of maps"}
-    found = [word for name, word in names.items() if getattr(modifiers, name) is not None]
     if not WEIGHTS.find(modifiers.weights).is_softmax:
-        found.append(f"weights {str(modifiers.weights)!r}")
-    return "the scores have modifiers: " + ", ".join(found)
+        return f"the weights are {str(WEIGHTS.find(modifiers.weights))!r}, no softmax"
+    names = {"soft_cap": "soft cap", "function": "score modifier", "sink_N": "sink", "subtract": "difference of maps"}
+    return "the scores have modifiers: " + ", ".join(names[x] for x in names if getattr(modifiers, x) is not None)
 
 
 def _cudnn_refusal(call: Call) -> str | None:
     if jax.default_backend() != "gpu":
-        return "it needs a GPU of NVIDIA"
+        return f"it needs an NVIDIA GPU, and this is a {jax.default_backend()}"
     if call.query.dtype not in (jnp.bfloat16, jnp.float16):
-        return f"it computes bfloat16, and the queries are {call.query.dtype}"
+        return f"it computes bfloat16 and float16, and the queries are {call.query.dtype}"
     if call.dropout is not None:
-        return "dropout drops weights"
+        return "it has no dropout of weights"
     H, square = call.query.shape[-1], call.query.shape[1] == call.key.shape[1]
     if H % 8 or H > 128:
         return f"a head's width must be a multiple of 8 up to 128, and is {H}"
     if not _in_flags(call.mask):
-        return "its flags express a causal mask and a window, and the mask has other rules"
-    if call.mask.rules and (call.query_index is not None or not square):
-        return "a causal mask of other queries than the keys'"
+        return "it has flags for causal and window alone, a window of known size with causal, and the mask is another"
+    if call.query_index is not None:
+        return "the queries stand at indices of their own"
+    if call.mask.rules and not square:
+        return f"there are {call.query.shape[1]} queries under a causal mask, and {call.key.shape[1]} keys"
     return _no_dot(call)
 
 
@@ -152,9 +153,10 @@ def _blocks(call: Call) -> Array:
 
 def _chunks_refusal(call: Call) -> str | None:
     if call.dropout is not None:
-        return "dropout drops weights"
-    whole_rows = call.modifiers.subtract is not None or not WEIGHTS.find(call.modifiers.weights).is_softmax
-    return _modified(call.modifiers) if whole_rows else None
+        return "it has no dropout of weights"
+    if call.modifiers.subtract is not None:
+        return "the weights are a difference of maps"
+    return None if WEIGHTS.find(call.modifiers.weights).is_softmax else _modified(call.modifiers)
 
 
 def _chunks(call: Call) -> Array:
@@ -163,18 +165,8 @@ def _chunks(call: Call) -> Array:
     check_parameters(call.score, call.parameters, {"N": N, "H": H})
     index = jnp.arange(T, dtype=jnp.int32) if call.query_index is None else call.query_index
     positions = call.positions or QueryKeyPositions(index, jnp.arange(S, dtype=jnp.int32))
-    inputs = chunks.Inputs(
-        call.query,
-        call.key,
-        call.value,
-        call.parameters or {},
-        call.bias,
-        call.modifiers.sink_N,
-        call.mask,
-        index,
-        positions,
-    )
-    return chunks.attend_chunks(inputs, call.score, call.modifiers)
+    arrays = chunks.Arrays(call.query, call.key, call.value, call.parameters or {}, call.bias, call.modifiers.sink_N)
+    return chunks.attend_chunks(arrays, chunks.Rest(call.mask, index, positions), call.score, call.modifiers)
 
 
 FORMS = {

@@ -59,10 +59,15 @@ def test_donated_arguments_are_not_counted_twice():
 def test_a_layer_without_weights_needs_no_memory_for_them():
     def layer(**settings):
         settings = {"architecture": "decoder_only", "num_heads": 4, "num_kv_heads": 2, "head_width": 3, **settings}
-        return numbers_of_layer(model_config({"width": 12, **settings}), 10)
+        return numbers_of_layer(model_config({"width": 12, **settings}), length)
 
+    length = 10
     assert layer(feed_forward_width=5) == (2 * 10 * 3 * (4 + 2) + 4 * 10**2, 50)
-    assert layer(mixer="linear") == layer(kernels="fast") == (2 * 10 * 3 * (4 + 2), 480)
+    assert layer(mixer="linear") == (2 * 10 * 3 * (4 + 2), 480)
+    assert layer(kernels="fast") == layer()  # which keeps the weights while they are few
+    length = 2**13 + 1
+    assert layer(kernels="fast") == layer(mixer="linear")
+    assert layer()[0] == layer(mixer="linear")[0] + 4 * length**2
     own = {"architecture": "decoder_only", "width": 12, "mixer": "examples.mixer:recurrence"}
     assert numbers_of_layer(model_config(own), 10) == (0, 480)
 
