@@ -123,7 +123,8 @@ def attend(
     if form != "plain":
         # Forms cut a mask into parts, which fit whatever the whole is: the errors of the plain form, without computing.
         jax.eval_shape(lambda: allowed_keys(call.mask, query_BTNH, key_BSKH, query_index))
-        return FORMS[form].compute(call)
+        with jax.named_scope(f"attend_{form}"):  # a profile and the text of the program name the choice
+            return FORMS[form].compute(call)
     weights_BNTS = attention_weights(
         query_BTNH,
         key_BSKH,
