@@ -106,9 +106,9 @@ def attend(
     check_shapes(query_BTNH, key_BSKH, value_BSKH)
     score = score_functions.find(score)
     call = Call(
-        query_BTNH,
-        key_BSKH,
-        value_BSKH,
+        jnp.asarray(query_BTNH),
+        jnp.asarray(key_BSKH),
+        jnp.asarray(value_BSKH),
         masks.everything() if mask is None else as_mask(mask),
         score,
         bias,
