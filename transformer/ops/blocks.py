@@ -17,15 +17,13 @@ from jaxtyping import Float
 
 from transformer.ops.masks import Mask
 from transformer.ops.reductions import max_last, sum_last
+from transformer.ops.softmax import LOW
 
 QUERIES = 64
 """Queries of a block."""
 
 MOST = 16
 """Most blocks, each of which is compiled by itself."""
-
-LOW = float(jnp.finfo(jnp.float32).min)
-"""Stand-in for the score of a key that is not allowed; the largest score of a row counts as LOW / 2 at least."""
 
 
 class Block(NamedTuple):

@@ -26,15 +26,13 @@ from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.reductions import max_last, sum_last
 from transformer.ops.scores import Score
 from transformer.ops.scoring import mix, raw_scores
+from transformer.ops.softmax import LOW
 
 SCORES = 2**20
 """Scores of a chunk of queries and one of keys, of all examples and heads, that are held at once."""
 
 LENGTHS = (64, 512)
 """Least and most queries or keys of a chunk."""
-
-LOW = float(jnp.finfo(jnp.float32).min)
-"""Stand-in for the score of a key that is not allowed; the largest score of a row counts as LOW / 2 at least."""
 
 
 class Arrays(NamedTuple):
@@ -71,15 +69,8 @@ class Rest(NamedTuple):
 class Inputs(NamedTuple):
     """All inputs, those of both kinds."""
 
-    query: Array
-    key: Array
-    value: Array
-    parameters: dict[str, Array]
-    bias: Array | None
-    sink_N: Array | None
-    mask: Mask
-    query_index: Array
-    positions: QueryKeyPositions
+    arrays: Arrays
+    rest: Rest
 
 
 class Rule(NamedTuple):
@@ -136,28 +127,28 @@ def _attend(rule: Rule, arrays: Arrays, leaves: list[Any]) -> Array:
 
 
 def _forward(rule: Rule, arrays: Arrays, leaves: list[Any]) -> tuple[Array, Any]:
-    inputs = Inputs(*arrays, *jax.tree.unflatten(rule.rest, leaves))
-    B, T, N, H = inputs.query.shape
-    state = jnp.zeros((B, T, N, H), inputs.value.dtype), jnp.zeros((B, N, T), jnp.float32)
+    inputs = Inputs(arrays, jax.tree.unflatten(rule.rest, leaves))
+    B, T, N, H = inputs.arrays.query.shape
+    state = jnp.zeros((B, T, N, H), inputs.arrays.value.dtype), jnp.zeros((B, N, T), jnp.float32)
 
     def of_queries(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         first = _first(i, rule.T, T)
 
         def of_keys(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             highest, total, head = carry
-            chunk = Chunk(first, i * rule.T, _first(j, rule.S, inputs.key.shape[1]), j * rule.S)
-            scores = _scores(rule, chunk, inputs.positions, *_differentiable(rule, inputs, chunk))
+            chunk = Chunk(first, i * rule.T, _first(j, rule.S, inputs.arrays.key.shape[1]), j * rule.S)
+            scores = _scores(rule, chunk, inputs.rest.positions, *_differentiable(rule, inputs, chunk))
             scores = _masked(scores, rule, chunk, inputs)
             higher = jnp.maximum(highest, jnp.maximum(max_last(scores), LOW / 2))
             shrink, weights = jnp.exp(highest - higher), jnp.exp(scores - higher)
-            value = _cut(inputs.value, chunk.key, rule.S)
+            value = _cut(inputs.arrays.value, chunk.key, rule.S)
             mixed = mix(weights, value).astype(jnp.float32)
             return higher, total * shrink + sum_last(weights), head * jnp.swapaxes(shrink, 1, 2) + mixed
 
         none = jnp.full((B, N, rule.T, 1), LOW / 2, jnp.float32)
         highest, total = none, jnp.zeros_like(none)
-        if inputs.sink_N is not None:
-            sink = jnp.broadcast_to(inputs.sink_N.astype(jnp.float32)[None, :, None, None], none.shape)
+        if inputs.arrays.sink_N is not None:
+            sink = jnp.broadcast_to(inputs.arrays.sink_N.astype(jnp.float32)[None, :, None, None], none.shape)
             highest, total = jnp.maximum(sink, LOW / 2), jnp.ones_like(none)
         start = highest, total, jnp.zeros((B, rule.T, N, H), jnp.float32)
         highest, total, head = jax.lax.fori_loop(*_span(rule, inputs, i), of_keys, start)
@@ -174,10 +165,10 @@ def _forward(rule: Rule, arrays: Arrays, leaves: list[Any]) -> tuple[Array, Any]
 
 def _backward(rule: Rule, residuals: Any, d_head: Array) -> tuple[Arrays, None]:
     arrays, leaves, head, log_BNT = residuals
-    inputs = Inputs(*arrays, *jax.tree.unflatten(rule.rest, leaves))
-    T, S = inputs.query.shape[1], inputs.key.shape[1]
+    inputs = Inputs(arrays, jax.tree.unflatten(rule.rest, leaves))
+    T, S = inputs.arrays.query.shape[1], inputs.arrays.key.shape[1]
     shared_BNT = jnp.swapaxes(sum_last(d_head.astype(jnp.float32) * head.astype(jnp.float32))[..., 0], 1, 2)
-    wide = (inputs.query, inputs.key, inputs.value, inputs.parameters, inputs.bias)
+    wide = (inputs.arrays.query, inputs.arrays.key, inputs.arrays.value, inputs.arrays.parameters, inputs.arrays.bias)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), wide)
 
     def of_queries(i: Array, total: Any) -> Any:
@@ -187,8 +178,8 @@ def _backward(rule: Rule, residuals: Any, d_head: Array) -> tuple[Arrays, None]:
 
         def of_keys(j: Array, total: Any) -> Any:
             chunk = Chunk(first, i * rule.T, _first(j, rule.S, S), j * rule.S)
-            value = _cut(inputs.value, chunk.key, rule.S)
-            score = functools.partial(_scores, rule, chunk, inputs.positions)
+            value = _cut(inputs.arrays.value, chunk.key, rule.S)
+            score = functools.partial(_scores, rule, chunk, inputs.rest.positions)
             scores, of_scores = jax.vjp(score, *_differentiable(rule, inputs, chunk))
             weights = jnp.exp(_masked(scores, rule, chunk, inputs, once=True) - log)
             _, of_mix = jax.vjp(mix, weights, value)
@@ -210,9 +201,9 @@ def _backward(rule: Rule, residuals: Any, d_head: Array) -> tuple[Arrays, None]:
     total = jax.lax.fori_loop(0, -(-T // rule.T), of_queries, zeros)
     query, key, value, parameters, bias = jax.tree.map(lambda x, like: x.astype(like.dtype), total, wide)
     d_sink = None
-    if inputs.sink_N is not None:
-        weight_BNT = jnp.exp(inputs.sink_N.astype(jnp.float32)[None, :, None] - log_BNT)
-        d_sink = -jnp.sum(weight_BNT * shared_BNT, axis=(0, 2)).astype(inputs.sink_N.dtype)
+    if inputs.arrays.sink_N is not None:
+        weight_BNT = jnp.exp(inputs.arrays.sink_N.astype(jnp.float32)[None, :, None] - log_BNT)
+        d_sink = -jnp.sum(weight_BNT * shared_BNT, axis=(0, 2)).astype(inputs.arrays.sink_N.dtype)
     return Arrays(query, key, value, parameters, bias, d_sink), None
 
 
@@ -221,11 +212,11 @@ _attend.defvjp(_forward, _backward)
 
 def _differentiable(rule: Rule, inputs: Inputs, chunk: Chunk) -> tuple[Array, Array, dict[str, Array], Array | None]:
     """Cut what the scores of a chunk depend on: queries, keys, parameters, bias."""
-    bias = inputs.bias
+    bias = inputs.arrays.bias
     if bias is not None:
         bias = part_of(bias, chunk.query, rule.T, chunk.key, rule.S)
-    query, key = _cut(inputs.query, chunk.query, rule.T), _cut(inputs.key, chunk.key, rule.S)
-    return query, key, inputs.parameters, bias
+    query, key = _cut(inputs.arrays.query, chunk.query, rule.T), _cut(inputs.arrays.key, chunk.key, rule.S)
+    return query, key, inputs.arrays.parameters, bias
 
 
 def _scores(
@@ -252,16 +243,16 @@ def _masked(scores_BNTS: Array, rule: Rule, chunk: Chunk, inputs: Inputs, *, onc
     allowed = (column >= chunk.key_from)[None, None]
     if once:
         allowed = allowed & (row >= chunk.query_from)[None, None]
-    index = jax.lax.dynamic_slice_in_dim(inputs.query_index, chunk.query, rule.T, axis=-1)
-    part = inputs.mask.part(chunk.query, rule.T, chunk.key, rule.S).allowed(index, rule.S, column)
+    index = jax.lax.dynamic_slice_in_dim(inputs.rest.query_index, chunk.query, rule.T, axis=-1)
+    part = inputs.rest.mask.part(chunk.query, rule.T, chunk.key, rule.S).allowed(index, rule.S, column)
     return jnp.where(allowed if part is None else allowed & part, scores_BNTS, LOW)
 
 
 def _span(rule: Rule, inputs: Inputs, i: Array) -> tuple[Array, Array]:
     """Return the first chunk of keys that a chunk of queries reads, and the one after the last."""
-    T, S = inputs.query.shape[1], inputs.key.shape[1]
-    index = jax.lax.dynamic_slice_in_dim(inputs.query_index, _first(i, rule.T, T), rule.T, axis=-1)
-    low, high = inputs.mask.span(jnp.min(index), jnp.max(index), S)
+    T, S = inputs.arrays.query.shape[1], inputs.arrays.key.shape[1]
+    index = jax.lax.dynamic_slice_in_dim(inputs.rest.query_index, _first(i, rule.T, T), rule.T, axis=-1)
+    low, high = inputs.rest.mask.span(jnp.min(index), jnp.max(index), S)
     low, high = jnp.clip(jnp.asarray(low, jnp.int32), 0, S), jnp.clip(jnp.asarray(high, jnp.int32), 0, S)
     return low // rule.S, -(-high // rule.S)
 

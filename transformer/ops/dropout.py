@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from transformer.axes import describe, has_numbers
 from transformer.errors import problem
@@ -28,11 +28,23 @@ def dropout(
     """
     if rate is None:
         return x
+    kept = kept_entries(x.shape, rate, key)
+    return jnp.where(kept, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)
+
+
+def kept_entries(shape: tuple[int, ...], rate: "float | Float[Array, '']", key: Array | None) -> Bool[Array, "..."]:
+    """Draw the entries that dropout keeps.
+
+    Raises:
+        UserError: a rate without a key, or outside its range.
+
+    >>> kept_entries((2, 5), 0.1, jax.random.key(0)).shape
+    (2, 5)
+    """
     check_rate(rate)
     if key is None:
         raise problem("dropout needs a random key", got=f"rate {rate} and no key", do="Pass key=jax.random.key(...).")
-    kept = jax.random.uniform(key, x.shape, jnp.float32) >= rate
-    return jnp.where(kept, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)
+    return jax.random.uniform(key, shape, jnp.float32) >= rate
 
 
 def check_rate(rate: Any) -> None:

@@ -17,7 +17,7 @@ from jax import Array
 
 from transformer.errors import problem
 from transformer.ops import blocks, chunks
-from transformer.ops.dropout import check_rate
+from transformer.ops.dropout import kept_entries
 from transformer.ops.mask_rules import Causal, Window
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
@@ -52,7 +52,7 @@ class Call(NamedTuple):
 
     @property
     def weights(self) -> int:
-        """B N T S, the number of weights."""
+        """Number of weights, B N T S."""
         B, T, N, _ = self.query.shape
         return B * N * T * self.key.shape[1]
 
@@ -141,12 +141,7 @@ def _blocks(call: Call) -> Array:
     check_parameters(call.score, call.parameters, {"N": N, "H": H})
     kept = None
     if call.dropout is not None:
-        check_rate(call.dropout)
-        if call.random_key is None:
-            got = f"rate {call.dropout} and no key"
-            raise problem("dropout needs a random key", got=got, do="Pass key=jax.random.key(...).")
-        # The draws of the plain form, so that both drop the same weights.
-        kept = jax.random.uniform(call.random_key, (B, N, T, call.key.shape[1]), jnp.float32) >= call.dropout
+        kept = kept_entries((B, N, T, call.key.shape[1]), call.dropout, call.random_key)  # as the plain form drops
     scale = call.score.dot_scale(H, **call.score.own)
     return blocks.attend_blocks(call.query, call.key, call.value, call.mask, scale, kept, call.dropout)
 

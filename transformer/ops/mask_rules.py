@@ -4,6 +4,7 @@ A rule also states where the keys lie that some queries may see (`span`), so tha
 query sees, and what it is for some of the queries and keys (`part`), so that its booleans need not be held at once.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
@@ -22,12 +23,12 @@ Span = tuple[Index, Index]
 """First key that some query may see, and the first one after the last."""
 
 
-class Rule:
+class Rule(abc.ABC):
     """Function (query index, (B or 1) T 1; key index, (B or 1) 1 S) -> booleans that broadcast to B T S or B N T S."""
 
+    @abc.abstractmethod
     def __call__(self, query: Array, key: Array) -> Array:
         """Compute the booleans."""
-        raise NotImplementedError
 
     def span(self, first: Index, last: Index, keys: int) -> Span:
         """Return a range outside of which no query from index `first` to `last` sees one of `keys` keys."""

@@ -10,6 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+LOW = float(jnp.finfo(jnp.float32).min)
+"""Stand-in for the score of a key that is not allowed. Forms that subtract the largest score of a row, and mask once,
+take LOW / 2 for it at least, so that a row of no key has no weight."""
+
 
 def masked_softmax(
     scores_BNTS: Float[Array, "B N T S"], allowed: Bool[Array, "..."] | None, sink_N: Float[Array, "N"] | None = None
@@ -31,8 +35,7 @@ def masked_softmax(
         return jax.nn.softmax(scores_BNTS, axis=-1)
     allowed = jnp.broadcast_to(True if allowed is None else allowed, scores_BNTS.shape)
     # A finite stand-in keeps inf - inf out of the gradient; the second `where` makes the masked weights exactly zero.
-    low = jnp.finfo(jnp.float32).min
-    highest = jnp.maximum(jnp.max(jnp.where(allowed, scores_BNTS, low), axis=-1, keepdims=True), low)
+    highest = jnp.maximum(jnp.max(jnp.where(allowed, scores_BNTS, LOW), axis=-1, keepdims=True), LOW)
     if sink_N is not None:
         sink_1N11 = sink_N[None, :, None, None]
         highest = jnp.maximum(highest, sink_1N11)
