@@ -28,6 +28,9 @@ from transformer.schema import at_least, not_empty, setting
 
 SMALLEST = next(iter(SIZES))
 
+ROUNDS = 5
+"""Number of turns."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainBenchFlags(ReportFlags):
@@ -56,8 +59,10 @@ class TrainBenchFlags(ReportFlags):
         30, "number of updates that are timed, after a warm-up; with --peers, in all rounds", check=at_least(1, 100_000)
     )
     peers: bool = setting(False, "times of the same model in PyTorch, eager and compiled, beside a size")
-    rounds: int = setting(
-        5, "number of turns of each program with --peers, and of update and loop of a recipe", check=at_least(1, 10_000)
+    rounds: int | None = setting(
+        None,
+        f"number of turns of each program with --peers, and of update and loop of a recipe; none: {ROUNDS}",
+        check=at_least(1, 10_000),
     )
     loop: bool = setting(True, f"time of the training loop of a recipe, {EVERY} steps a round, beside bare updates")
     profile: str | None = setting(None, "folder for a profile of a few updates; none: no profile", check=not_empty)
@@ -71,6 +76,7 @@ def time_training(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]], 
         UserError: flags that contradict each other, a folder that cannot be written, too little memory.
     """
     experiment, notes = _chosen(flags, overrides)
+    rounds = flags.rounds or ROUNDS
     title = f"{flags.config or flags.size or SMALLEST}, {counted(flags.steps, 'update')}"
     if not flags.force:
         refuse_too_large(experiment)
@@ -82,8 +88,7 @@ def time_training(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]], 
         share_device()
     report.begin(["torch"] if names else [], notes)
     if flags.peers:
-        size, steps, rounds = flags.size or SMALLEST, flags.steps, flags.rounds
-        rows = time_in_turns(report, size, overrides, names, steps=steps, rounds=rounds)
+        rows = time_in_turns(report, flags.size or SMALLEST, overrides, names, steps=flags.steps, rounds=rounds)
         title = f"{title} in {counted(rounds, 'round')}"
     else:
         row, updates = time_updates(experiment, flags.steps)
@@ -93,8 +98,8 @@ def time_training(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]], 
     report.table(title, [with_share(row, found[dtype].speed) for row in rows])
     report.table("fastest products of two matrices", roof.rows_of(found))
     if flags.config is not None and flags.loop:
-        title = f"loop, medians of {counted(flags.rounds, 'round')} of {EVERY} steps"
-        report.table(title, time_loop(experiment, flags.rounds))
+        title = f"loop, medians of {counted(rounds, 'round')} of {EVERY} steps"
+        report.table(title, time_loop(experiment, rounds))
     if flags.profile is not None:
         write_profile(report, _warm(experiment) if flags.peers else updates, Path(flags.profile))
 
@@ -111,6 +116,9 @@ def with_share(row: Mapping[str, Any], speed: float) -> dict[str, Any]:
 
 def _chosen(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]]) -> tuple[Experiment, Sequence[str]]:
     """Build the experiment of a recipe or of a size; return it with lines about its settings."""
+    if flags.rounds is not None and not flags.peers and (flags.config is None or not flags.loop):
+        do = "Add --peers to a size, or leave --rounds out; --steps is the number of updates."
+        raise problem("--rounds is not read: nothing is timed in turns", got=flags.rounds, do=do)
     if flags.config is None:
         if flags.peers:
             refuse_other_model(overrides)

@@ -21,7 +21,7 @@ from experiments.benchmarks.sizes import size_experiment
 from experiments.benchmarks.train_peers import PEERS, SETTINGS, Twin, torch_program
 from experiments.benchmarks.updates import Turn, Updates, plain_form, row_of
 from experiments.cli.compilation import use_compilation_cache
-from experiments.costs.summary import flops_of_batch
+from experiments.costs.summary import operations_of_batch
 from experiments.training.experiment import Experiment
 from transformer.errors import problem
 
@@ -84,7 +84,7 @@ def time_in_turns(
         if isinstance(turns, Failed):
             report.line(f"{name} is left out: {turns.reason}")
     batch = experiment.task.batches.at(0)
-    operations = flops_of_batch(plain_form(experiment), batch)
+    operations = operations_of_batch(plain_form(experiment), batch).total.products
     done = {name: turns for name, turns in found.items() if not isinstance(turns, Failed)}
     return rows_of(done, batch["labels"].size, operations)
 

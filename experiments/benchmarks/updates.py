@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments.costs.memory import bytes_of
-from experiments.costs.summary import flops_of_batch
+from experiments.costs.summary import operations_of_batch
 from experiments.data.machine import free_memory, too_large
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
@@ -126,7 +126,7 @@ def operations_by_shape(experiment: Experiment, updates: Updates) -> Mapping[Any
     """Count the operations of the products of an update, for each shape of batch."""
     plain = plain_form(experiment)
     first = {size["shape"]: batch for size, batch in zip(updates.sizes, updates.batches, strict=True)}
-    return {shape: flops_of_batch(plain, batch) for shape, batch in first.items()}
+    return {shape: operations_of_batch(plain, batch).total.products for shape, batch in first.items()}
 
 
 def plain_form(experiment: Experiment) -> Experiment:

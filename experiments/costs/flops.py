@@ -15,6 +15,7 @@ By component: an equation belongs to the module that computes it, forward and ba
 import collections
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -38,9 +39,15 @@ class Count(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Operations:
-    """Operation counts of a program, by component; a program of R lanes counts all of them."""
+    """Operation counts of a program, by component; a program of R lanes counts all of them.
+
+    Attributes:
+        by_component: component -> count.
+        forms: component of attention -> the forms that compute it, in their order; see `transformer.ops.kernels`.
+    """
 
     by_component: Mapping[str, Count]
+    forms: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def total(self) -> Count:
@@ -54,12 +61,19 @@ class Operations:
 def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
     """Count the operations of `function` on arguments of these shapes (arrays, or jax.ShapeDtypeStruct)."""
     found: dict[str, Count] = collections.defaultdict(Count)
+    forms: dict[str, dict[str, None]] = collections.defaultdict(dict)
     program = jax.make_jaxpr(function)(*arguments).jaxpr
     kept, _ = kept_equations(program, [True] * len(program.outvars))
     for names, count in _counts(kept, ""):
         where = component(names)
         found[where] = found[where].plus(count)
-    return Operations(dict(found))
+        if form := _FORM.search(names):
+            forms[where][form[1]] = None
+    return Operations(dict(found), {where: tuple(names) for where, names in forms.items()})
+
+
+_FORM = re.compile(r"\battend_(\w+)")
+"""Name that `ops.attend.attend` gives to its operations."""
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> int:

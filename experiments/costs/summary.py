@@ -1,14 +1,16 @@
 """The lines that describe a run before it starts: the model, the data and the programs that will compile.
 
 WORKDIR/costs.json    "parameters", "operations" (of matrix products, an example and step), "lanes" (trials that
-                      were trained together, which share their seconds)
+                      were trained together, which share their seconds), "attention" (the forms that compute it)
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+from jax import Array
 
 from experiments.costs import flops
 from experiments.data.stored_json import Fields, read_json, whole
@@ -27,23 +29,49 @@ class Costs(NamedTuple):
         parameters: number of the model's parameters.
         operations: operations of matrix products in a training step, per example.
         lanes: number of trials that were trained in one program, which share the seconds of metrics.jsonl.
+        attention: forms that compute attention, and of which parts of the model; see `attention_line`.
     """
 
     parameters: int
     operations: float
     lanes: int = 1
+    attention: str = ""
 
 
 NAME = "costs.json"
 
-SHAPE = Fields({"parameters": whole(0, 2**62), "operations": float, "lanes": whole(1, 2**31)})
+SHAPE = Fields(
+    {"parameters": whole(0, 2**62), "operations": float, "lanes": whole(1, 2**31)}, optional={"attention": str}
+)
 """Shape of costs.json."""
 
 
 def costs_of(experiment: Experiment) -> Costs:
-    """Count the parameters and the operations of an experiment."""
+    """Count the parameters of an experiment, and its operations as a mean over the commonest shapes of batches."""
     params = experiment.state_shapes.params
-    return Costs(sum(x.size for x in jax.tree.leaves(params)), flops_per_example(experiment))
+    commonest = sorted(experiment.task.plan.census.values(), key=lambda census: -census[1])[:MOST_SHAPES]
+    total, examples, counted = 0, 0, []
+    for first_step, batches in commonest:
+        batch = experiment.task.batches.at(first_step)
+        counted.append(operations_of_batch(experiment, batch))
+        total += batches * counted[-1].total.products
+        examples += batches * len(batch["labels"])
+    parameters = sum(x.size for x in jax.tree.leaves(params))
+    return Costs(parameters, total / examples, attention=attention_in_words(x.forms for x in counted))
+
+
+def attention_in_words(forms: Iterable[Mapping[str, tuple[str, ...]]]) -> str:
+    """Name the forms that compute attention in some programs, each with the parts of the model.
+
+    >>> attention_in_words([{"decoder, self-attention": ("blocks",), "decoder, cross-attention": ("plain",)}])
+    'blocks (decoder, self-attention), plain (decoder, cross-attention)'
+    """
+    parts: dict[str, dict[str, None]] = {}
+    for each in forms:
+        for part, names in each.items():
+            for name in names:
+                parts.setdefault(name, {})[part] = None
+    return ", ".join(f"{name} ({'; '.join(parts[name])})" for name in parts)
 
 
 def write_costs(workdir: Path, costs: Costs) -> None:
@@ -64,7 +92,7 @@ def read_costs(workdir: Path) -> Costs | None:
     if not (workdir / NAME).exists():
         return None
     record = read_json(workdir / NAME, SHAPE, do="Delete it: the next start of the run writes it again.")
-    return Costs(**{name: record[name] for name in Costs._fields})
+    return Costs(**{name: record[name] for name in Costs._fields if name in record})
 
 
 def described(experiment: Experiment, costs: Costs, devices: str) -> list[str]:
@@ -84,21 +112,15 @@ def described(experiment: Experiment, costs: Costs, devices: str) -> list[str]:
         f"{sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test {task.unit}; batches of {shapes};"
         f" {task.plan.padding:.1%} padding",
         f"programs that compile: 1 of the start, {task.num_programs} of the update, 1 of losses{generation}",
+        *([f"attention by {costs.attention}"] if costs.attention else []),
     ]
 
 
-def flops_per_example(experiment: Experiment) -> float:
-    """Count the operations of matrix products in a training step, per example: a mean over the commonest shapes."""
-    operations = examples = 0
-    commonest = sorted(experiment.task.plan.census.values(), key=lambda census: -census[1])[:MOST_SHAPES]
-    for first_step, batches in commonest:
-        batch = experiment.task.batches.at(first_step)
-        operations += batches * flops_of_batch(experiment, batch)
-        examples += batches * len(batch["labels"])
-    return operations / examples
+def operations_of_batch(experiment: Experiment, batch: Batch) -> flops.Operations:
+    """Count the operations of the loss of a training step on a batch, and of its gradient."""
+    dropout = experiment.hyperparameters.dropout
 
+    def loss(params: Any, batch: Batch, key: Array) -> Array:
+        return token_sums(experiment.model, params, batch, key=key, dropout=dropout)[0]
 
-def flops_of_batch(experiment: Experiment, batch: Batch) -> int:
-    """Count the operations of matrix products in a training step on a batch."""
-    gradient = jax.grad(lambda params, batch: token_sums(experiment.model, params, batch)[0])
-    return flops.count(gradient, experiment.state_shapes.params, batch)
+    return flops.operations(jax.grad(loss), experiment.state_shapes.params, batch, jax.random.key(0))

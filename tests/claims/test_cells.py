@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.costs.summary import flops_per_example
+from experiments.costs.summary import costs_of
 from experiments.settings import defaults, resolve
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import Experiment, RunData, set_up
@@ -110,7 +110,7 @@ def test_operations_of_an_example_are_more_than_a_pass_of_its_parameters(trained
     rows = max(x.shape[1] for x in batch.values() if x.ndim == 2)
     layer = 4 * D * D + 8 * D * D
     said = rows * layer if experiment.task.classes else rows * layer + batch["labels"].shape[1] * D * V
-    count = flops_per_example(experiment)
+    count = costs_of(experiment).operations
     assert 3 * said < count < 30 * said  # a step is about three passes, each two operations a weight
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.speeds import core_of, more
-from tests.fixtures.tiny import TRANSFORMERS, batch, tiny
+from tests.fixtures.tiny import TRANSFORMERS, batch, frozendict, tiny
 from transformer.errors import UserError
 from transformer.nn.stack import REMATS, UNROLLED
 
@@ -52,6 +52,14 @@ def farthest(found, expected):
         return float(jnp.abs(x - y).max()) / (size if size > 1e-4 * largest else largest)
 
     return max(jax.tree.leaves(jax.tree.map(far, found, expected)))
+
+
+@pytest.mark.parametrize("form", ["blocks", more("chunks")])
+def test_a_mask_of_the_users_own_is_computed_in_parts(form):
+    """A form cuts the mask's positions, here in packed rows, and calls its function for those of a part."""
+    own = {"attention": frozendict(mask="examples.mask:every_second"), "position": "rotary"}
+    found = gradient("decoder_only", kernels=form, **own)
+    assert 0 < farthest(found, plain_gradient("decoder_only", **own)) < BOUNDS["float32"]
 
 
 BOUNDS = {"float32": 1e-5, "bfloat16": 0.15}

@@ -119,18 +119,61 @@ def test_cudnn_needs_a_gpu():
     assert FORMS["cudnn"].refusal(call(dtype="bfloat16", S=T)) == "it needs an NVIDIA GPU, and this is a cpu"
 
 
+@pytest.fixture
+def batches(monkeypatch):
+    """Compute by XLA's program for the same call, which any machine has; return the sizes of the batches of calls."""
+    real, found = jax.nn.dot_product_attention, []
+
+    def call(*arrays, implementation, **own):
+        found.append(len(arrays[0]))
+        return real(*arrays, **own, implementation={"cudnn": "xla"}[implementation])
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", call)
+    return found
+
+
+@pytest.mark.usefixtures("batches")
 @pytest.mark.parametrize("mask", [masks.everything(), masks.causal(), masks.causal() & masks.window(2)], ids=str)
-def test_what_is_handed_to_cudnn_is_what_the_mask_and_the_score_are(mask, monkeypatch):
-    """By XLA's program for the same call, which any machine has."""
-    real = jax.nn.dot_product_attention
-    monkeypatch.setattr(
-        jax.nn,
-        "dot_product_attention",
-        lambda *x, implementation, **own: real(*x, **own, implementation={"cudnn": "xla"}[implementation]),
-    )
+def test_what_is_handed_to_cudnn_is_what_the_mask_and_the_score_are(mask):
     three = normal(0, B, T, N, H), normal(1, B, T, K, H), normal(2, B, T, K, H)
     found = FORMS["cudnn"].compute(Call(*three, mask, find("dot")))
     np.testing.assert_allclose(found, attend(*three, mask=mask, score="dot"), rtol=1e-4, atol=1e-5)
+
+
+def test_lanes_of_vmap_are_one_larger_batch_for_cudnn_with_the_gradient_of_each(batches):
+    """JAX has no vmap of the kernel. Values are the same in all lanes here."""
+    lanes = 3
+    query, key, value = normal(0, lanes, B, T, N, H), normal(1, lanes, B, T, K, H), normal(2, B, T, K, H)
+
+    def gradient(compute):
+        def loss(*three):
+            return jnp.sum(compute(Call(*three, masks.causal(), find("dot"))) ** 3)
+
+        return jax.jit(jax.vmap(jax.grad(loss, (0, 1, 2)), (0, 0, None)))(query, key, value)
+
+    found = gradient(FORMS["cudnn"].compute)
+    assert batches[-1] == lanes * B
+    expected = gradient(lambda call: attend(*call[:3], mask=call.mask, score="dot"))
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_name_of_a_form_takes_it_or_raises_with_its_reason(form):
+    calls = {name: call(**own) for name, (own, *_) in CHOICES.items()}
+    for name, each in calls.items():
+        reason = FORMS[form].refusal(each)
+        if reason is None:
+            assert choose(each, form) == form, name
+        elif each.query_index is not None:  # a step of generation
+            assert choose(each, form) == "plain"
+        else:
+            with pytest.raises(UserError, match=f"the form '{form}' cannot compute this attention; got ") as error:
+                choose(each, form)
+            assert reason in str(error.value)
+            able = [other for other in FORMS if FORMS[other].refusal(each) is None]
+            assert ("expected plain, since no form can" in str(error.value)) == (not able)
+            assert all(other in str(error.value) for other in able)
 
 
 ERRORS = {

@@ -173,8 +173,8 @@ class ModelConfig:
     dtype: str = setting("float32", "type of the computation; parameters stay float32", allowed=("float32", "bfloat16"))
     kernels: str = setting(
         "plain",
-        "form of attention and norms: the definition (plain), faster ones where they compute the same (fast), or faster"
-        " ones alone, with an error where attention has none (fused)",
+        "form of attention and norms: the definition (plain), faster ones where they compute the same (fast), faster"
+        " ones alone, with an error where attention has none (fused), or one form of attention by its name",
         allowed=KERNELS,
         changes_result=False,
         read_by=reads.TRANSFORMERS,

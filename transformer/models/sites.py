@@ -17,6 +17,7 @@ from transformer.nn.heads import require_token_head
 from transformer.nn.mixers import MIXERS
 from transformer.nn.module_rows import structure
 from transformer.nn.names import layer_sites, parse_name
+from transformer.ops.kernels import WITH_WEIGHTS
 
 
 class Site(NamedTuple):
@@ -55,7 +56,9 @@ def names_of(config: ModelConfig, stacks: Mapping[str, Parts]) -> tuple[str, ...
     names, whole, sites = [], of_stacks(config, stacks), of_layers(config)
     for stack, parts in stacks.items():
         layers = [f"{stack}.*.{site}" for site in sites if site.partition(".")[0] in parts]
-        recorded = [name for name in layers if config.kernels != "fused" or not parse_name(name, sites).needs_weights]
+        recorded = [
+            name for name in layers if config.kernels in WITH_WEIGHTS or not parse_name(name, sites).needs_weights
+        ]
         first, *others = [f"{stack}.{site}" for site in whole[stack]]
         names += [first, *recorded, *others]
     return tuple(names)

@@ -25,6 +25,7 @@ from transformer.ops import attend as attention
 from transformer.ops import masks
 from transformer.ops import scoring as ops_scoring
 from transformer.ops.cache import ring_of, write
+from transformer.ops.kernels import WITH_WEIGHTS
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions, scaled_base
@@ -266,7 +267,7 @@ def attend_recorded(
             dropout=inputs.dropout.rate,
             key=inputs.dropout.key_at(0),
         )
-    if kernels == "fused":
+    if kernels not in WITH_WEIGHTS:
         raise problem(
             "fused attention does not compute scores and weights",
             got=f"kernels {kernels!r} and a request for them",

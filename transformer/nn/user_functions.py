@@ -17,6 +17,7 @@ from transformer.nn.positions import POSITIONS, Position
 from transformer.nn.positions import ROWS as POSITION_ROWS
 from transformer.nn.settings import AttentionSettings, ModelSettings
 from transformer.ops import masks
+from transformer.ops.mask_rules import Index, Rule, rule
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Function, Modifiers, modify_scores
 from transformer.ops.positions import QueryKeyPositions
@@ -72,6 +73,33 @@ def score_modifier(config: AttentionSettings) -> Function | None:
     return functools.partial(row.function, **row.own) if row.own else row.function
 
 
+@rule
+class OwnRule(Rule):
+    """Rule of the user's own mask: a function of positions, which it holds, so that it reads no index.
+
+    Attributes:
+        query, key: positions, T or B T, and S or B S.
+        config: settings of attention, with `mask`.
+        heads: number of heads.
+    """
+
+    query: Array
+    key: Array
+    config: AttentionSettings = dataclasses.field(metadata={"static": True})
+    heads: int = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, query: Array, key: Array) -> Array:
+        """Call the function. Raises UserError where it returns no booleans, or another shape."""
+        return user_allowed(self.config, QueryKeyPositions(self.query, self.key), self.heads)
+
+    def part(self, query: Index, T: int, key: Index, S: int) -> "OwnRule":
+        return dataclasses.replace(
+            self,
+            query=jax.lax.dynamic_slice_in_dim(self.query, query, T, axis=-1),
+            key=jax.lax.dynamic_slice_in_dim(self.key, key, S, axis=-1),
+        )
+
+
 def user_allowed(config: AttentionSettings, positions: QueryKeyPositions, heads: int) -> Bool[Array, "..."]:
     """Compute the booleans of the user's own mask, four axes that broadcast to B N T S.
 
@@ -103,7 +131,7 @@ def user_mask(config: ModelSettings, positions: QueryKeyPositions) -> Mask:
     """Return the user's own mask of self-attention; no rule where the config names none."""
     if config.attention.mask is None:
         return masks.everything()
-    return masks.given(user_allowed(config.attention, positions, config.num_heads))
+    return Mask((OwnRule(positions.query, positions.key, config.attention, config.num_heads),))
 
 
 def check_functions(config: ModelSettings, score: Score | None, setting: str, *, self_alone: bool) -> None:

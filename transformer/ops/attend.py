@@ -93,11 +93,12 @@ def attend(
         dropout: rate on the weights; None compiles to nothing. Needs `key`.
         key: a typed random key.
         kernels: "plain" is the definition; "fast" takes a form of `ops.kernels.FORMS` that computes the same in less
-            time or memory, where there is one, and "fused" one in any case. They have no forward-mode derivative.
+            time or memory, where there is one, and "fused" one in any case; the name of a form takes this one. They
+            have no forward-mode derivative.
 
     Raises:
         UserError: shapes that do not fit each other, N not a multiple of K, an unknown score or kernel; "fused" where
-            no form computes the call.
+            no form computes the call; the name of a form that does not.
 
     >>> query, key = jnp.ones((2, 3, 4, 8)), jnp.ones((2, 5, 1, 8))
     >>> attend(query, key, key, mask=masks.padding(jnp.array([5, 2]))).shape
@@ -120,20 +121,20 @@ def attend(
         key,
     )
     form = choose(call, kernels)
-    if form != "plain":
-        # Forms cut a mask into parts, which fit whatever the whole is: the errors of the plain form, without computing.
-        jax.eval_shape(lambda: allowed_keys(call.mask, query_BTNH, key_BSKH, query_index))
-        with jax.named_scope(f"attend_{form}"):  # a profile and the text of the program name the choice
+    with jax.named_scope(f"attend_{form}"):  # a profile, and the lines at the start of a run, name the choice
+        if form != "plain":
+            # Forms cut a mask into parts, which fit whatever the whole is: the plain form's errors, without computing.
+            jax.eval_shape(lambda: allowed_keys(call.mask, query_BTNH, key_BSKH, query_index))
             return FORMS[form].compute(call)
-    weights_BNTS = attention_weights(
-        query_BTNH,
-        key_BSKH,
-        mask=mask,
-        bias=bias,
-        score=score,
-        parameters=parameters,
-        query_index=query_index,
-        positions=positions,
-        modifiers=modifiers,
-    )
-    return mix(apply_dropout(weights_BNTS, dropout, key), value_BSKH)
+        weights_BNTS = attention_weights(
+            query_BTNH,
+            key_BSKH,
+            mask=mask,
+            bias=bias,
+            score=score,
+            parameters=parameters,
+            query_index=query_index,
+            positions=positions,
+            modifiers=modifiers,
+        )
+        return mix(apply_dropout(weights_BNTS, dropout, key), value_BSKH)

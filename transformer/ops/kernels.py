@@ -5,9 +5,11 @@
     chunks   chunks of queries and keys, no weights are kept `ops.chunks`
 
 All compute what the plain definition does. "fast" takes the first that can compute a call and is worth it, else the
-plain way; "fused" takes the first that can, and raises where none can.
+plain way; "fused" takes the first that can, and raises where none can; the name of a form takes this one, and raises
+where it cannot.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,14 +20,13 @@ from jax import Array
 from transformer.errors import problem
 from transformer.ops import blocks, chunks
 from transformer.ops.dropout import kept_entries
+from transformer.ops.lanes import in_one_batch
 from transformer.ops.mask_rules import Causal, Window
 from transformer.ops.masks import Mask
 from transformer.ops.modifiers import Modifiers
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score, check_parameters
 from transformer.ops.weights import WEIGHTS
-
-KERNELS = ("plain", "fast", "fused")
 
 FEW = 5
 """Fewest queries for which "fast" takes another form than the plain one; a step of generation has one, or a beam."""
@@ -118,15 +119,14 @@ def _in_flags(mask: Mask) -> bool:
 def _cudnn(call: Call) -> Array:
     assert call.score.dot_scale is not None
     window = next((rule.size for rule in call.mask.rules if isinstance(rule, Window)), None)
-    return jax.nn.dot_product_attention(
-        call.query,
-        call.key,
-        call.value,
+    attention = functools.partial(
+        jax.nn.dot_product_attention,
         scale=call.score.dot_scale(call.query.shape[-1], **call.score.own),
         is_causal=bool(call.mask.rules),
         local_window_size=None if window is None else (int(window) - 1, 0),
         implementation="cudnn",
     )
+    return in_one_batch(attention)(call.query, call.key, call.value)  # JAX 0.10 has no vmap of this kernel
 
 
 def _blocks_refusal(call: Call) -> str | None:
@@ -171,6 +171,11 @@ FORMS = {
 }
 """Name -> form, in the order of preference."""
 
+WITH_WEIGHTS = ("plain", "fast")
+"""Kernels that compute the scores and weights too, where these are requested."""
+
+KERNELS = (*WITH_WEIGHTS, "fused", *FORMS)
+
 
 def choose(call: Call, kernels: str) -> str:
     """Return the name of the form that computes a call; "plain" for the definition.
@@ -179,7 +184,8 @@ def choose(call: Call, kernels: str) -> str:
         kernels: one of KERNELS.
 
     Raises:
-        UserError: unknown kernels; "fused" where no form can compute the call.
+        UserError: unknown kernels; "fused" where no form can compute the call; the name of a form that cannot, unless
+            the queries stand at indices of their own, as in a step of generation, which takes "fast" then.
 
     >>> from transformer.ops import masks
     >>> from transformer.ops.scores import find
@@ -194,8 +200,17 @@ def choose(call: Call, kernels: str) -> str:
     refusals = {name: form.refusal(call) for name, form in FORMS.items()}
     able = [name for name, refusal in refusals.items() if refusal is None]
     worth = [name for name in able if FORMS[name].is_worth(call)]
-    if kernels == "fast":
+    if kernels in able:
+        return kernels
+    if kernels == "fast" or (kernels in FORMS and call.query_index is not None):
         return worth[0] if worth else "plain"
+    if kernels in FORMS:
+        raise problem(
+            f"the form {kernels!r} cannot compute this attention",
+            got=refusals[kernels],
+            expected=f"one of the forms that can: {', '.join(able)}" if able else "plain, since no form can",
+            do="Set model.kernels=fast, which takes a form that can.",
+        )
     if not able:
         raise problem(
             "no fused form computes this attention",

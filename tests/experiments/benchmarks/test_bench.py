@@ -85,6 +85,8 @@ def test_a_profile_folder_that_cannot_be_written_is_an_error_before_anything_is_
         (["--size=nano_4x182"], "--size"),
         ([TINY, "--size=nano_4x128"], "--size and --config are both given"),
         ([TINY, "--peers"], "--peers and --config are both given"),
+        (["--rounds=3"], "--rounds is not read: nothing is timed in turns"),
+        ([TINY, "--loop=false", "--rounds=3"], "--rounds is not read: nothing is timed in turns"),
         (["--config.data.path=x"], "data.path is not read with a size"),
         (["--config.model.max_length=9"], "model.max_length is not read with a size"),
         (["--config.model.architecture=encoder_only"], "expected decoder_only"),

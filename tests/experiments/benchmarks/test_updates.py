@@ -10,7 +10,7 @@ from experiments.benchmarks import roof
 from experiments.benchmarks.sizes import SIZES, Size, size_experiment
 from experiments.benchmarks.train import with_share
 from experiments.benchmarks.updates import Turn, Updates, operations_by_shape, peak_memory, row_of, time_updates
-from experiments.costs.summary import flops_per_example
+from experiments.costs.summary import costs_of
 from experiments.training.update import token_sums
 from transformer.errors import UserError
 
@@ -87,11 +87,11 @@ def test_losses_are_those_before_each_update():
 
 def test_operations_are_counted_by_the_plain_form_without_what_is_computed_again():
     plain, again = (small(("model.remat", remat)) for remat in ("false", "true"))
-    assert flops_per_example(again) > flops_per_example(plain)
+    assert costs_of(again).operations > costs_of(plain).operations
     counts = [operations_by_shape(each, Updates(each, 1)) for each in (plain, again)]
     assert counts[0] == counts[1]
     ((_, count),) = counts[0].items()
-    assert count == 5 * flops_per_example(plain)
+    assert count == 5 * costs_of(plain).operations
 
 
 def test_the_row_of_an_experiment_has_its_tokens():

@@ -70,6 +70,20 @@ def test_scanned_layers_count_as_those_unrolled(architecture):
     assert counts[0] == counts[1] > 0
 
 
+def test_forms_of_attention_are_named_with_the_parts_that_they_compute():
+    """Cross-attention has a bias of none: the distances of the relative position are those of self-attention alone."""
+    sizes = {"vocab_size": 11, "width": 12, "num_heads": 3, "num_layers": 1, "kernels": "fast", "position": "relative"}
+    model = transformer.build({"architecture": "seq2seq", **sizes})
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    batch = {name: jnp.zeros((2, 9), jnp.int32) for name in ("source", "target")}
+    gradient = jax.grad(lambda params, batch: jnp.sum(model.apply(params, batch)["logits"]))
+    assert flops.operations(gradient, params, batch).forms == {
+        "encoder, self-attention": ("plain",),
+        "decoder, self-attention": ("plain",),
+        "decoder, cross-attention": ("blocks",),
+    }
+
+
 def test_a_decoder_counts_what_its_shapes_say():
     B, T, D, F, V, L = 2, 5, 12, 48, 11, 2
     model = transformer.build(
