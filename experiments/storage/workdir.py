@@ -86,10 +86,7 @@ class Workdir(NamedTuple):
 
     def notes(self) -> list[str]:
         """List lines about XLA_FLAGS that differ from those of the latest start; none where they are the same."""
-        if self.changed_flags is None:
-            return []
-        old, new = (flags or "none" for flags in self.changed_flags)
-        return [f"note: XLA_FLAGS have changed since the latest start, so bits may differ: {old} -> {new}"]
+        return flags_notes(self.changed_flags, "the latest start")
 
     def close(self) -> None:
         """Release the lock, so that another run can use the directory."""
@@ -254,6 +251,14 @@ def changed_flags(before: Mapping[str, Any]) -> tuple[str, str] | None:
     """
     flags = ((before.get("versions") or {}).get(XLA_FLAGS) or "", os.environ.get(XLA_FLAGS, ""))
     return None if sorted(flags[0].split()) == sorted(flags[1].split()) else flags
+
+
+def flags_notes(changed: tuple[str, str] | None, since: str) -> list[str]:
+    """List the line about what `changed_flags` returned; `since` names the earlier start."""
+    if changed is None:
+        return []
+    old, new = (flags or "none" for flags in changed)
+    return [f"note: XLA_FLAGS have changed since {since}, so bits may differ: {old} -> {new}"]
 
 
 def versions() -> dict[str, str]:

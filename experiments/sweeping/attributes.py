@@ -73,7 +73,19 @@ LANE = Fields(
 ORIGIN = "init_from"
 """Attribute of a study: the run whose parameters its trials start from; None, also in earlier versions: none."""
 
-STUDY = Fields({}, {READY: bool, "config": dict, "fingerprint": str, POINTS: whole(1, MOST_POINTS)})
+VERSIONS = "versions"
+"""Attribute of a study: versions of libraries, and XLA_FLAGS, of its first worker; absent in earlier versions."""
+
+STUDY = Fields(
+    {},
+    {
+        READY: bool,
+        "config": dict,
+        "fingerprint": str,
+        POINTS: whole(1, MOST_POINTS),
+        VERSIONS: Fields({}, others=str),
+    },
+)
 """Shape of the attributes of a study that are read beyond being compared."""
 
 QUEUE = Fields({}, {QUEUED: dict})

@@ -12,9 +12,10 @@ from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
 from experiments.runs.init_from import Origin, check_fit, open_origin, wish_of, with_settings
+from experiments.storage.workdir import changed_flags, flags_notes, versions
 from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
 from experiments.sweeping import summary
-from experiments.sweeping.attributes import ORIGIN
+from experiments.sweeping.attributes import ORIGIN, VERSIONS
 from experiments.sweeping.groups import Experiments, refuse_large_points
 from experiments.sweeping.lanes import MOST_LANES, lanes_mesh, mode_of, padded, use_cores
 from experiments.sweeping.open_study import open_study
@@ -183,7 +184,7 @@ def _work(flags: Any, work: Work, reporter: Reporter) -> int | None:
     reporter.line(f"study {name} in {without_password(url)}: {sizes}")
     for line in study.space.to_lines():
         reporter.line(f"  {line}")
-    for note in sweep.notes:
+    for note in (*sweep.notes, *_notes_on_versions(study)):
         reporter.remark(note)
     reporter.line(f"lanes by {mode} on {devices}; search algorithm: {study.search.sampler}")
     if not left:
@@ -198,6 +199,15 @@ def _work(flags: Any, work: Work, reporter: Reporter) -> int | None:
         return stop.received
     reporter.line(f"programs of the update compiled here: {worker.compiled}")
     return None
+
+
+def _notes_on_versions(study: SweepStudy) -> list[str]:
+    """Store the versions and flags of a study's first worker; list a line where the flags of XLA are others here."""
+    before = study.study.user_attrs.get(VERSIONS)
+    if before is None:
+        study.study.set_user_attr(VERSIONS, versions())
+        return []
+    return flags_notes(changed_flags({VERSIONS: before}), "the study's first start")
 
 
 def _refuse_other_recipe(study: SweepStudy, base: Any, workdir: Path, data: str) -> None:

@@ -68,6 +68,15 @@ def test_the_same_command_again_prints_the_same_and_trains_nothing(swept, capsys
     assert "programs of the update compiled here: 0" in out
     assert "best: --config.optimizer.learning_rate=0.01" in out
     assert lines(swept) == before
+    assert "note:" not in out
+
+
+def test_a_study_that_goes_on_under_other_flags_of_xla_has_a_note(swept, capsys, monkeypatch):
+    before = os.environ.get("XLA_FLAGS", "")
+    monkeypatch.setenv("XLA_FLAGS", f"{before} --another=1")
+    assert sweep.main([RECIPE, f"--workdir={swept}", "--heartbeat=5"]) == 0
+    line = "note: XLA_FLAGS have changed since the study's first start, so bits may differ: "
+    assert f"{line}{before or 'none'} -> {before} --another=1\n" in capsys.readouterr().out
 
 
 def test_a_worker_that_joins_a_study_with_nothing_left_prints_the_table(swept, tmp_path, capsys):
