@@ -5,7 +5,7 @@ import pytest
 
 from tests.fixtures.arrays import check_gradients, normal
 from transformer.errors import UserError
-from transformer.ops.dropout import check_rate, dropout
+from transformer.ops.dropout import check_rate, dropout, kept_entries
 
 X = normal(0, 101, 103)
 
@@ -25,6 +25,20 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate):
     np.testing.assert_allclose(share, rate, atol=0.01)
     np.testing.assert_allclose(np.mean(kept), 1.0, atol=0.03)
     np.testing.assert_allclose(np.max(kept), 1 / (1 - rate), rtol=1e-5)
+
+
+def test_entries_that_share_a_random_word_are_dropped_independently_of_each_other():
+    dropped = np.asarray(~kept_entries((400, 1000), 0.3, jax.random.key(1)))
+    np.testing.assert_allclose(np.mean(dropped[:, ::2]), 0.3, atol=0.005)
+    np.testing.assert_allclose(np.mean(dropped[:, 1::2]), 0.3, atol=0.005)
+    np.testing.assert_allclose(np.mean(dropped[:, ::2] & dropped[:, 1::2]), 0.09, atol=0.005)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 5), (2, 0), (0, 3)], ids=str)
+def test_every_shape_has_its_entries_and_every_rate_below_one_keeps_some(shape):
+    assert kept_entries(shape, 0.5, jax.random.key(0)).shape == shape
+    nearly_all = jnp.nextafter(jnp.float32(1), jnp.float32(0))
+    assert np.mean(kept_entries((1000, 1000), nearly_all, jax.random.key(0))) < 1e-4
 
 
 def test_no_rate_compiles_to_nothing():

@@ -33,7 +33,9 @@ def dropout(
 
 
 def kept_entries(shape: tuple[int, ...], rate: "float | Float[Array, '']", key: Array | None) -> Bool[Array, "..."]:
-    """Draw the entries that dropout keeps.
+    """Draw the entries that dropout keeps: 16 bits decide over an entry, so a rate is met to 2^-16.
+
+    A random word decides over two entries next to each other: the words are most of the time that dropout takes.
 
     Raises:
         UserError: a rate without a key, or outside its range.
@@ -44,7 +46,11 @@ def kept_entries(shape: tuple[int, ...], rate: "float | Float[Array, '']", key: 
     check_rate(rate)
     if key is None:
         raise problem("dropout needs a random key", got=f"rate {rate} and no key", do="Pass key=jax.random.key(...).")
-    return jax.random.uniform(key, shape, jnp.float32) >= rate
+    *outer, size = shape or (1,)
+    words = jax.random.bits(key, (*outer, -(-size // 2)), jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*outer, 2 * words.shape[-1])[..., :size]
+    dropped = (jnp.asarray(rate, jnp.float32) * 2.0**16).astype(jnp.uint16)  # a rate is below 1, so this fits
+    return (bits >= dropped).reshape(shape)
 
 
 def check_rate(rate: Any) -> None:
