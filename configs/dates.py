@@ -24,6 +24,8 @@ def get_config() -> ConfigDict:
     # Four blocks in every architecture: 2 + 2 of seq2seq, 4 in the one stack of the others.
     c.model.update(architecture="seq2seq", num_layers=4, num_encoder_layers=2, num_decoder_layers=2)
     c.model.update(width=128, num_heads=4, unroll=True)
-    c.data.length_multiple = 8
-    c.training.update(steps=2500, batch_size=64)
+    c.data.update(num_buckets=3, length_multiple=8)
+    c.optimizer.update(name="muon", learning_rate=7e-3, beta1=0.95)
+    c.training.update(steps=800, batch_size=64)
+    c.training.output.evaluate_every = 400
     return c

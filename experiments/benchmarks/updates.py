@@ -28,7 +28,7 @@ from transformer.read_by import unread
 WARM_UP = 3
 """Updates that are not timed, after one of each shape."""
 
-PLAIN = {"kernels": "plain", "remat": False}
+PLAIN = {"kernels": "plain", "remat": False, "remat_policy": "everything"}
 """Settings of the model whose operations are counted."""
 
 

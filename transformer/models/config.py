@@ -181,12 +181,13 @@ class ModelConfig:
     )
     unroll: bool = setting(
         False,
-        "unrolled scan over layers, 6 in one step at most: faster steps, slower compiling, the same checkpoints",
+        "layers one after the other in the program, where there are 12 at most and none is computed again, in place of"
+        " a loop: faster steps, slower compiling, the same checkpoints",
         changes_result=False,
     )
     remat: bool = setting(
         False,
-        "layers computed again in the backward pass, which saves memory",
+        "layers computed again in the backward pass, in a loop: less memory, slower steps",
         changes_result=False,
         read_by=reads.TRANSFORMERS,
     )

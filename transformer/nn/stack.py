@@ -1,7 +1,7 @@
 """The stack of Transformer blocks, its layers scanned or one by one, and its cache.
 
-One layout of parameters: every block's arrays have a leading L and run under `nn.scan`, so compile time does not grow
-with depth; `unroll` and `remat` change the program and no parameter. Generation takes the layers apart, see
+One layout of parameters: every block's arrays have a leading L and run under `nn.scan`, a loop whose compile time does
+not grow with depth; `unroll` and `remat` change the program and no parameter. Generation takes the layers apart, see
 `decoding.layout`.
 """
 
@@ -28,8 +28,12 @@ from transformer.ops.masks import Mask
 from transformer.ops.positions import QueryKeyPositions
 from transformer.ops.scores import Score
 
-UNROLLED = 6
-"""Most layers of one step of an unrolled scan, so that more layers than these compile in no more time."""
+UNROLLED = 12
+"""Most layers that are unrolled; more are a loop, which compiles in less time.
+
+A loop whose steps are several layers takes longer to compile and is no faster: what costs time is that a loop stacks
+what the backward pass reads.
+"""
 
 REMATS = {
     "everything": jax.checkpoint_policies.nothing_saveable,
@@ -111,6 +115,8 @@ class Stack(nn.Module):
         if not sublayers(self.config, self.cross):
             return x_BTD, None if cache is None else {}, {}
         remat = REMATS[self.config.remat_policy] if self.config.remat else None
+        # Without a loop, XLA computes layers again before it needs them, and saves no memory.
+        unrolled = self.config.unroll and remat is None and self.num_layers <= UNROLLED
         block = Block if remat is None else nn.remat(Block, prevent_cse=False, policy=remat)
         scanned = nn.scan(
             block,
@@ -118,7 +124,7 @@ class Stack(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
             length=self.num_layers,
-            unroll=min(self.num_layers, UNROLLED) if self.config.unroll else 1,
+            unroll=self.num_layers if unrolled else 1,
         )
         check_order(self.config, inputs.self_mask)
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
