@@ -30,10 +30,7 @@ from experiments.training.tables import final_table, print_table
 from transformer.errors import UserError, problem
 from transformer.schema import not_empty, setting
 
-SHOWN_VARIABLES = (
-    *("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS"),
-    *("JAX_PLATFORMS", "JAX_DEFAULT_MATMUL_PRECISION"),
-)
+SHOWN_VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "JAX_PLATFORMS", "JAX_DEFAULT_MATMUL_PRECISION")
 """Variables of the environment that change speeds; the processes of a benchmark inherit them."""
 
 OWN = "this library"

@@ -21,12 +21,13 @@ from experiments.benchmarks.train_turns import (
     largest_difference,
     own_program,
     reference_of,
+    refuse_other_model,
     rows_of,
     time_in_turns,
 )
 from experiments.benchmarks.updates import Turn
 from tests.experiments.benchmarks.test_updates import SMALL, small
-from tests.fixtures.commands import outcome
+from tests.fixtures.commands import error_of, outcome
 
 
 def test_the_speed_over_a_program_is_the_median_of_the_ratios_of_rounds():
@@ -50,6 +51,13 @@ def test_the_speed_of_a_program_with_other_losses_does_not_count(monkeypatch, ca
     _, row = time_in_turns(Report("train", [], None), "nano_4x128", SMALL, ["PyTorch"], **turns)
     assert ("speed of this library over it" in row) == same
     assert ("not the same training, its speed does not count" in capsys.readouterr().out) == (not same)
+
+
+def test_settings_that_the_model_in_pytorch_follows_are_not_refused():
+    followed = {"optimizer.learning_rate": "5e-4", "model.width": "12", "model.unroll": "false", "seed": "1"}
+    refuse_other_model([*followed.items()])
+    for name in ("optimizer.schedule", "training.ema_decay"):
+        assert f"{name} is not known to the model in PyTorch" in error_of(refuse_other_model, [(name, "none")])
 
 
 def test_the_largest_difference_is_relative():
