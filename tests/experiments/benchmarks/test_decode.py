@@ -57,7 +57,7 @@ def test_another_program_that_fails_is_left_out_with_its_reason(monkeypatch, cap
     ((row,),) = (table["rows"] for table in report.tables)
     assert (row["tokens/s"], row["s"], row["least, s"], row["most, s"]) == (2.0, 3.0, 2.0, 4.0)
     (settings,) = report.settings.values()
-    assert settings["kernels"] == "fast"
+    assert settings["kernels"] == "plain"
 
 
 def test_the_other_programs_are_refused_where_jax_is_not_on_a_cpu(monkeypatch, capsys):
