@@ -38,6 +38,7 @@ CASES = {
 
 
 def main(argv: Sequence[str]) -> None:
+    """Run the case that a command line names."""
     name, words = case_of(argv)
     case = CASES[name]
     flags, overrides = parse(words, case.flags, overridable=case.overridable)

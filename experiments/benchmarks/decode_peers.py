@@ -3,36 +3,37 @@
 Neither is needed by the package; both come with the extra `peers`.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from experiments.benchmarks.decode_cases import Case
+from experiments.benchmarks.report import cores
 
-Run = Callable[[], Any]
+Write = Callable[[], int]
+"""A function that writes the answers of a case once, and returns the number of their tokens."""
 
 
 class Peer(NamedTuple):
     """Another program.
 
     Attributes:
-        package: what is imported.
-        versions: distributions whose versions are printed.
+        packages: those that it needs; their versions are printed.
         models: those that it has.
-        make: (case) -> a function that writes the answers once.
+        make: (case) -> a function that writes the answers, on a CPU.
     """
 
-    package: str
-    versions: tuple[str, ...]
+    packages: tuple[str, ...]
     models: tuple[str, ...]
-    make: Callable[[Case], Run]
+    make: Callable[[Case], Write]
 
 
 def _torch_model(case: Case) -> Any:
     """Build the model in transformers, with random parameters and no end token."""
+    import torch  # type: ignore[import-not-found, unused-ignore]
     import transformers  # type: ignore[import-not-found, unused-ignore]
 
+    torch.manual_seed(0)
     size = case.sizes
     if case.model == "gpt2":
         config = transformers.GPT2Config(
@@ -47,16 +48,6 @@ def _torch_model(case: Case) -> Any:
         )
         model = transformers.GPT2LMHeadModel(config)
     else:
-        layers = {"encoder": size["num_layers"], "decoder": size["num_layers"]}
-        sides = {
-            name: value
-            for side, count in layers.items()
-            for name, value in (
-                (f"{side}_layers", count),
-                (f"{side}_attention_heads", size["num_heads"]),
-                (f"{side}_ffn_dim", size["feed_forward_width"]),
-            )
-        }
         config = transformers.MarianConfig(
             vocab_size=size["vocab_size"],
             d_model=size["width"],
@@ -67,7 +58,12 @@ def _torch_model(case: Case) -> Any:
             eos_token_id=1,
             decoder_start_token_id=0,
             forced_eos_token_id=None,
-            **sides,
+            encoder_layers=size["num_layers"],
+            decoder_layers=size["num_layers"],
+            encoder_attention_heads=size["num_heads"],
+            decoder_attention_heads=size["num_heads"],
+            encoder_ffn_dim=size["feed_forward_width"],
+            decoder_ffn_dim=size["feed_forward_width"],
         )
         model = transformers.MarianMTModel(config)
     for name in ("eos_token_id", "forced_eos_token_id", "bad_words_ids", "max_length"):
@@ -75,15 +71,16 @@ def _torch_model(case: Case) -> Any:
     return model.eval()
 
 
-def _torch(case: Case) -> Run:
+def _torch(case: Case) -> Write:
     import torch  # type: ignore[import-not-found, unused-ignore]
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(cores())
     model, tokens = _torch_model(case), torch.from_numpy(case.tokens()).long()
+    begun = case.read if case.model == "gpt2" else 1  # what the answers begin with: the prompt, or the start token
 
-    def run() -> Any:
+    def write() -> int:
         with torch.no_grad():
-            return model.generate(
+            answers = model.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
                 do_sample=False,
@@ -91,11 +88,12 @@ def _torch(case: Case) -> Run:
                 max_new_tokens=case.steps,
                 pad_token_id=0,
             )
+        return answers[:, begun:].numel()
 
-    return run
+    return write
 
 
-def _ctranslate2(case: Case) -> Run:
+def _ctranslate2(case: Case) -> Write:
     import ctranslate2  # type: ignore[import-not-found, unused-ignore]
     from ctranslate2.converters.transformers import MarianMTLoader  # type: ignore[import-not-found, unused-ignore]
 
@@ -110,15 +108,20 @@ def _ctranslate2(case: Case) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         spec.save(folder)
         translator = ctranslate2.Translator(
-            folder, device="cpu", compute_type="float32", inter_threads=1, intra_threads=os.cpu_count() or 1
+            folder, device="cpu", compute_type="float32", inter_threads=1, intra_threads=cores()
         )
     texts = [[words[token] for token in row] for row in case.tokens()]
     lengths = {"max_decoding_length": case.steps, "min_decoding_length": case.steps}
-    return lambda: translator.translate_batch(texts, beam_size=case.width, max_input_length=0, **lengths)
+
+    def write() -> int:
+        answers = translator.translate_batch(texts, beam_size=case.width, max_input_length=0, **lengths)
+        return sum(len(answer.hypotheses[0]) for answer in answers)
+
+    return write
 
 
 PEERS = {
-    "transformers (PyTorch)": Peer("transformers", ("transformers", "torch"), ("gpt2", "marian"), _torch),
-    "CTranslate2": Peer("ctranslate2", ("ctranslate2",), ("marian",), _ctranslate2),
+    "transformers (PyTorch)": Peer(("transformers", "torch"), ("gpt2", "marian"), _torch),
+    "CTranslate2": Peer(("ctranslate2", "transformers", "torch"), ("marian",), _ctranslate2),
 }
 """Name -> the program."""

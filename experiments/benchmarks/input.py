@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from experiments import settings
-from experiments.benchmarks.report import Report, ReportFlags
+from experiments.benchmarks.report import Report, ReportFlags, spread
 from experiments.cli.flags import REQUIRED
 from experiments.training.experiment import set_up
 from experiments.training.loop import batch_size_of
@@ -29,7 +29,7 @@ def time_input(flags: InputBenchFlags, overrides: Sequence[tuple[str, str]], rep
     """Time the batches of a recipe, and print the table; speeds are medians of the parts."""
     config, notes = settings.resolve(settings.load_recipe(flags.config), overrides)
     task = set_up(config).task
-    report.begin(notes=notes)
+    report.begin(settings.to_json_dict(config), notes=notes)
     batches = task.training_batches()
     next(batches)
     tokens, made, count = [], [], flags.batches // PARTS
@@ -41,9 +41,7 @@ def time_input(flags: InputBenchFlags, overrides: Sequence[tuple[str, str]], rep
         made.append(count / seconds)
     row = {
         "part": "input pipeline alone",
-        "tokens/s": statistics.median(tokens),
-        "least, tokens/s": min(tokens),
-        "most, tokens/s": max(tokens),
+        **spread("tokens/s", tokens, "tokens/s"),
         "batches/s": statistics.median(made),
         "padding": task.plan.padding,
     }

@@ -19,13 +19,14 @@ import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from experiments.benchmarks.report import spread
 from experiments.cli.terminal import terminal
 from experiments.runs.session import opened_run
 from experiments.training import signals
@@ -77,12 +78,15 @@ class Marks:
             self.received = int(signal.SIGTERM)
 
 
-def time_loop(experiment: Experiment, rounds: int, every: int = EVERY) -> list[dict[str, Any]]:
+def time_loop(
+    experiment: Experiment, rounds: int, every: int = EVERY, advance: Callable[[int], object] = lambda count: None
+) -> list[dict[str, Any]]:
     """Time the bare update and the loop in turns; return the rows of a table.
 
     Args:
         rounds: number of turns of each, after one that is not timed.
         every: steps between checkpoints, at least 4.
+        advance: called with 1 after each turn.
     """
     experiment = without_end(experiment, every)
     bare: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -110,6 +114,7 @@ def time_loop(experiment: Experiment, rounds: int, every: int = EVERY) -> list[d
                 for way, seconds in bare.items():
                     seconds.append((before[way] + after[way]) / (every - 2))
                 loop.append((marks.times[last - 1] - marks.times[start + 1]) / (every - 2))
+            advance(1)
     return rows_of(bare, loop)
 
 
@@ -121,8 +126,9 @@ def rows_of(bare: Mapping[str, list[float]], loop: list[float]) -> list[dict[str
     """
     fastest = min(bare.values(), key=statistics.median)
     overhead = statistics.median(its / ours for its, ours in zip(loop, fastest, strict=True)) - 1.0
-    rows = [_row(f"bare update, {way}", seconds) for way, seconds in bare.items()]
-    return [*rows, {**_row("training loop", loop), "overhead": overhead}]
+    parts = {f"bare update, {way}": seconds for way, seconds in bare.items()} | {"training loop": loop}
+    rows = [{"part": part, **spread("ms a step", [1e3 * each for each in parts[part]])} for part in parts]
+    return [*rows[:-1], rows[-1] | {"overhead": overhead}]
 
 
 def without_end(experiment: Experiment, every: int) -> CompiledOnce:
@@ -161,8 +167,3 @@ def _bare(experiment: Experiment, state: State, first: int, last: int) -> tuple[
         jax.block_until_ready((state, queued))
         found[way] = time.perf_counter() - began
     return state, found
-
-
-def _row(part: str, seconds: list[float]) -> dict[str, Any]:
-    middle, least, most = (1e3 * f(seconds) for f in (statistics.median, min, max))
-    return {"part": part, "ms a step": middle, "least": least, "most": most}

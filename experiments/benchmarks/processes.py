@@ -40,51 +40,72 @@ def in_turns(
     programs: Mapping[str, Callable[[], Program]],
     rounds: int,
     *,
+    processes: int = 1,
     optional: Collection[str] = (),
     modules: Sequence[str] = (),
+    advance: Callable[[int], object] = lambda count: None,
 ) -> dict[str, list[Any] | Failed]:
     """Run programs in turns, each in a process of its own, after a warm-up turn.
 
     Args:
         programs: name -> function that makes the program, in its process.
         rounds: number of turns of each, the warm-up apart.
+        processes: number of processes that each has, one after another, of which each runs a part of the rounds: a
+            process may keep a speed of its own as long as it lives. At most one a round.
         optional: programs whose failure is returned; any other failure is raised.
         modules: those that each process imports first, which may register rows of tables.
+        advance: called with 1 after each round, those of warm-ups included.
 
     Returns:
-        Name -> the results of its turns, that of the warm-up first.
+        Name -> the results of its turns, that of the first warm-up first; those of other warm-ups are left out.
     """
-    results: dict[str, list[Any] | Failed] = {}
-    with contextlib.ExitStack() as stack:
-        pools = {name: stack.enter_context(_process(modules)) for name in programs}
-        for name, make in programs.items():
-            first = pools[name].submit(_prepare, make, name in optional).result()
-            results[name] = first if isinstance(first, Failed) else [first]
-        for number in range(1, rounds + 1):
-            for name, turns in results.items():
-                if isinstance(turns, list):
-                    turns.append(pools[name].submit(_turn, number).result())
+    results: dict[str, list[Any] | Failed] = {name: [] for name in programs}
+    for part in range(min(processes, rounds)):
+        with contextlib.ExitStack() as stack:
+            pools = {name: stack.enter_context(_process(modules)) for name in programs}
+            for number in (0, *range(part + 1, rounds + 1, min(processes, rounds))):
+                for name, turns in results.items():
+                    if isinstance(turns, Failed):
+                        continue
+                    make = None if number else programs[name]
+                    call = pools[name].submit(_turn, number, name in optional, make).result
+                    result = _attempt(call, name in optional)
+                    if isinstance(result, Failed):
+                        results[name] = result
+                    elif number or not part:
+                        turns.append(result)
+                advance(1)
     return results
 
 
 _programs: list[Program] = []
-"""The program of this process, once `_prepare` has made it."""
+"""The program of this process, which keeps it from turn to turn: it cannot be pickled."""
 
 
-def _prepare(make: Callable[[], Program], optional: bool) -> Any:
-    """Make the program of this process, and return the result of its warm-up."""
+def _turn(number: int, optional: bool, make: Callable[[], Program] | None) -> Any:
+    """Run a turn of this process's program, which the first turn makes."""
+
+    def run() -> Any:
+        if make is not None:
+            _programs.append(make())
+        return _programs[0](number)
+
+    return _attempt(run, optional)
+
+
+def _attempt(call: Callable[[], Any], optional: bool) -> Any:
+    """Return the result of a call, or, where the program is optional, why it failed.
+
+    It is done within the process, since an error may not be one that can be pickled, and by its parent, since the
+    process itself may end.
+    """
     try:
-        _programs.append(make())
-        return _turn(0)
+        return call()
     except Exception as error:  # of another library: any kind
         if not optional:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return Failed(shorten(" ".join([f"{type(error).__name__}:", *lines[:2]])))
-
-
-def _turn(number: int) -> Any:
-    return _programs[0](number)
 
 
 @contextlib.contextmanager

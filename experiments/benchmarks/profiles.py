@@ -22,4 +22,5 @@ def write_profile(report: Report, updates: Updates, folder: Path) -> None:
     found = glob.glob(os.path.join(glob.escape(str(folder)), "plugins", "profile", "*", "perfetto_trace.json.gz"))
     report.line(f"profile of {STEPS} updates: {folder}")
     report.line(f"  TensorBoard: pip install tensorboard xprof; tensorboard --logdir={folder}")
-    report.line(f"  Perfetto: open {max(found, key=os.path.getmtime)} at https://ui.perfetto.dev")
+    if found:
+        report.line(f"  Perfetto: open {max(found, key=os.path.getmtime)} at https://ui.perfetto.dev")

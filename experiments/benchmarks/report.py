@@ -1,9 +1,10 @@
 """Report of a benchmark: lines and tables that are printed as they come, and, with --json, one file of all numbers.
 
-    {"case": ..., "command": ..., "machine": {...}, "versions": {...}, "lines": [...],
-     "tables": [{"title": ..., "rows": [{column: number or text}]}]}
+    {"case": ..., "command": ..., "machine": {...}, "versions": {...}, "git": {"commit": ..., "clean": ...} or null,
+     "settings": {...}, "lines": [...], "tables": [{"title": ..., "rows": [{column: number or text}]}]}
 
-A column's name has the unit; an absent number is absent from its row.
+A column's name has the unit; an absent number is absent from its row. The settings are those of the model that is
+timed, resolved.
 """
 
 import dataclasses
@@ -13,21 +14,27 @@ import json
 import os
 import platform
 import shlex
+import statistics
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmarks.processes import Failed
 from experiments.cli.imports import split_imports
 from experiments.cli.terminal import terminal
-from experiments.storage.workdir import versions, write_text_atomically
-from experiments.training.progress import devices_in_words, print_line
+from experiments.storage.workdir import git_state, versions, write_text_atomically
+from experiments.training.progress import count_progress, devices_in_words, print_line
 from experiments.training.tables import final_table, print_table
 from transformer.errors import UserError, problem
 from transformer.schema import not_empty, setting
 
-SHOWN_VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES")
+SHOWN_VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "JAX_PLATFORMS", "JAX_DEFAULT_MATMUL_PRECISION")
 """Variables of the environment that change speeds; the processes of a benchmark inherit them."""
+
+OWN = "this library"
+"""Name of this project's program among those that take turns."""
 
 FORMATS = {
     "tokens/s": ",.1f",
@@ -68,17 +75,19 @@ class Report:
         self.modules, _ = split_imports(argv)
         self.console, self.machine, self.versions = terminal(), dict[str, Any](), dict[str, str]()
         self.lines, self.tables = list[str](), list[dict[str, Any]]()
+        self.settings, self.git = dict[str, Any](), None
         if self.path is not None:
             refuse_unwritable(self.path, "--json")
 
-    def begin(self, packages: Iterable[str] = (), notes: Iterable[str] = ()) -> None:
+    def begin(self, settings: dict[str, Any], packages: Iterable[str] = (), notes: Iterable[str] = ()) -> None:
         """Print the machine and the versions; called once nothing is left to be checked.
 
         Args:
+            settings: those of what is timed, as JSON can hold them.
             packages: other programs that are timed.
             notes: lines about the settings.
         """
-        self.machine = machine()
+        self.settings, self.machine, self.git = settings, machine(), git_state()
         self.versions = versions() | {name: importlib.metadata.version(name) for name in packages}
         for note in notes:
             self.line(note)
@@ -109,20 +118,54 @@ class Report:
             return
         command = shlex.join(["python", "-m", "experiments.bench", *self.argv])
         record = {"case": self.case, "command": command, "machine": self.machine, "versions": self.versions}
-        record |= {"lines": self.lines, "tables": self.tables}
+        record |= {"git": self.git, "settings": self.settings, "lines": self.lines, "tables": self.tables}
         write_text_atomically(self.path, json.dumps(record, indent=1) + "\n")
         print_line(self.console, f"numbers: {self.path}")
 
-    def installed(self, programs: Mapping[str, str]) -> list[str]:
-        """Return those programs whose package is installed, and print a line that names the others.
+    def installed(self, programs: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return those programs whose packages are installed, and print a line that names the missing packages.
 
         Args:
-            programs: name of a program -> its package.
+            programs: name of a program -> the packages that it needs.
         """
-        missing = [name for name, package in programs.items() if not importlib.util.find_spec(package)]
+        every = {package for packages in programs.values() for package in packages}
+        missing = {package for package in every if not importlib.util.find_spec(package)}
         if missing:
-            self.line(f"not installed: {', '.join(missing)}. Install: pip install 'transformer[peers]'")
-        return [name for name in programs if name not in missing]
+            self.line(f"not installed: {', '.join(sorted(missing))}. Install: pip install 'transformer[peers]'")
+        return [name for name, packages in programs.items() if missing.isdisjoint(packages)]
+
+    def completed(self, results: Mapping[str, list[Any] | Failed]) -> dict[str, list[Any]]:
+        """Return the results of the programs that ran to the end, and print why each of the others is left out."""
+        for name, found in results.items():
+            if isinstance(found, Failed):
+                self.line(f"{name} is left out: {found.reason}")
+        return {name: found for name, found in results.items() if not isinstance(found, Failed)}
+
+    def progress(self, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show how many of a number of things are done, and the time left; see `count_progress`."""
+        return count_progress(total, 0, unit, self.console)
+
+
+def spread(name: str, values: Sequence[float], unit: str = "") -> dict[str, float]:
+    """Build the columns of the median, the least and the most of values.
+
+    Args:
+        name: of the column of the median.
+        unit: written behind the names of the other two.
+    """
+    behind = f", {unit}" if unit else ""
+    return {name: statistics.median(values), f"least{behind}": min(values), f"most{behind}": max(values)}
+
+
+def speed_over(own: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+    """Build the column of this library's speed as a multiple of another program's: the median of ratios in a round.
+
+    Args:
+        own: seconds in each round.
+        other: likewise, of the other program.
+    """
+    ratios = [theirs / ours for theirs, ours in zip(other, own, strict=True)]
+    return {"speed of this library over it": statistics.median(ratios)}
 
 
 def refuse_unwritable(path: Path, flag: str) -> None:

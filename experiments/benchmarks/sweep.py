@@ -20,15 +20,24 @@ from ml_collections import ConfigDict
 
 from experiments import settings
 from experiments.benchmarks.processes import in_a_process, share_device
-from experiments.benchmarks.report import Report, ReportFlags
+from experiments.benchmarks.report import Report, ReportFlags, spread
 from experiments.cli.compilation import use_compilation_cache
 from experiments.sweeping.groups import Experiments
-from experiments.sweeping.lanes import MODES, MOST_DEVICES, lanes_mesh, make_lanes, mode_of, started, use_cores
+from experiments.sweeping.lanes import (
+    MODES,
+    MOST_DEVICES,
+    lanes_mesh,
+    make_lanes,
+    mode_of,
+    padded,
+    started,
+    use_cores,
+)
 from experiments.sweeping.space import DATA_SEED
 from experiments.training import signals
 from experiments.training.processes import child
 from experiments.training.progress import devices_in_words
-from transformer.errors import counted
+from transformer.errors import counted, problem
 from transformer.schema import at_least, setting
 
 FETCH_EVERY = 50
@@ -71,34 +80,39 @@ def time_lanes(flags: SweepBenchFlags, overrides: Sequence[Any], report: Report)
     """
     trials, steps = flags.trials, flags.steps
     share_device()
-    report.begin()
-    lanes, single = [], []
-    for _ in range(flags.rounds):
-        lanes.append(in_a_process(_lanes, trials, steps, flags.mode, flags.devices))
-        single.append(in_a_process(_one_after_another, trials, steps))
-    separate = [_train_in_a_process(steps) for _ in range(flags.processes)]
+    report.begin(settings.to_json_dict(settings.resolve(recipe(steps))[0]))
+    lanes, single, separate = [], [], []
+    processes = flags.processes + 1 if flags.processes else 0
+    with report.progress(2 * flags.rounds + processes, "processes") as advance:
+        for _ in range(flags.rounds):
+            lanes.append(in_a_process(_lanes, trials, steps, flags.mode, flags.devices))
+            advance(1)
+            single.append(in_a_process(_one_after_another, trials, steps))
+            advance(1)
+        for _ in range(processes):
+            separate.append(_train_in_a_process(steps))
+            advance(1)
     base = statistics.median(seconds for seconds, _ in lanes)
     rows = [
         _row(f"{counted(trials, 'lane')} of one program", [seconds for seconds, _ in lanes], trials, base),
         _row(f"{trials} one after another, in a warm process", [seconds for seconds, _ in single], trials, base),
     ]
     if separate:
-        seconds = [trials * each for each in separate]
-        rows.append(_row(f"a process for each, of {flags.processes} timed", seconds, trials, base))
+        seconds = [trials * each for each in separate[1:]]  # the first one fills the compilation cache
+        what = f"a process for each, with start, evaluation and checkpoint, of {flags.processes} timed"
+        rows.append(_row(what, seconds, trials, base))
     title = f"{counted(trials, 'trial')} of {counted(steps, 'step')}, medians of {counted(flags.rounds, 'round')}"
     report.table(title, rows)
     report.line(f"{lanes[0][1]}; alone: {single[0][1]}")
 
 
 def _row(what: str, seconds: list[float], trials: int, base: float) -> dict[str, Any]:
-    middle = statistics.median(seconds)
+    median = statistics.median(seconds)
     return {
         "trials": what,
-        "seconds": middle,
-        "least, s": min(seconds),
-        "most, s": max(seconds),
-        "trials an hour": 3600 * trials / middle,
-        "times as long as lanes": middle / base,
+        **spread("seconds", seconds, "s"),
+        "trials an hour": 3600 * trials / median,
+        "times as long as lanes": median / base,
     }
 
 
@@ -117,10 +131,11 @@ def _lanes(trials: int, steps: int, mode: str, devices: int | None) -> tuple[flo
     update = make_lanes(experiments[0].update_of_one(), mode, mesh, shared=True)
     first = jax.jit(experiments[0].initial_state)
     hyperparameters = [experiment.hyperparameters for experiment in experiments]
+    size = padded(trials, mesh.size)
 
     def train(steps: int) -> float:
         began = time.perf_counter()
-        states, running, h = started(first, hyperparameters, trials, mesh)
+        states, running, h = started(first, hyperparameters, size, mesh)
         pending = []
         for step, batch in zip(range(steps), experiments[0].task.training_batches(), strict=False):
             states, running, metrics = update(states, running, batch, h)
@@ -158,7 +173,11 @@ def _one_after_another(trials: int, steps: int) -> tuple[float, str]:
 
 
 def _train_in_a_process(steps: int) -> float:
-    """Time one trial by `experiments.train`, from the command to its end; return seconds."""
+    """Time one trial by `experiments.train`, from the command to its end; return seconds.
+
+    Raises:
+        UserError: the command fails.
+    """
     with signals.owned(tempfile.mkdtemp, shutil.rmtree) as folder:
         path = Path(folder) / "small.py"
         path.write_text(
@@ -168,5 +187,8 @@ def _train_in_a_process(steps: int) -> float:
         began = time.perf_counter()
         with child(command, Path(folder) / "output") as process:
             if process.wait() != 0:
-                raise RuntimeError((Path(folder) / "output").read_text(errors="replace"))
+                lines = (Path(folder) / "output").read_text(errors="replace").split("\n")
+                last = " ".join([line.strip() for line in lines if line.strip()][-3:])
+                do = "Leave the processes of single trials out: --processes=0."
+                raise problem("experiments.train failed in a process of its own", got=last, do=do)
         return time.perf_counter() - began

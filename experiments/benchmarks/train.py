@@ -6,7 +6,8 @@ speed over it        seconds of the other program over this library's, in each r
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ ROUNDS = 5
 
 @dataclasses.dataclass(frozen=True)
 class TrainBenchFlags(ReportFlags):
-    """Time training, and write nothing: python -m experiments.bench train --config=configs/dates.py
+    """Time training, and write no run directory: python -m experiments.bench train --config=configs/dates.py
 
     python -m experiments.bench CASE ..., of which `train` may be left out:
 
@@ -56,7 +57,9 @@ class TrainBenchFlags(ReportFlags):
         None, "size of a causal language model on random tokens, in place of a recipe", allowed=tuple(SIZES)
     )
     steps: int = setting(
-        30, "number of updates that are timed, after a warm-up; with --peers, in all rounds", check=at_least(1, 100_000)
+        30,
+        "number of updates that are timed, after a warm-up; with --peers, in all rounds, rounded up",
+        check=at_least(1, 100_000),
     )
     peers: bool = setting(False, "times of the same model in PyTorch, eager and compiled, beside a size")
     rounds: int | None = setting(
@@ -64,9 +67,16 @@ class TrainBenchFlags(ReportFlags):
         f"number of turns of each program with --peers, and of update and loop of a recipe; none: {ROUNDS}",
         check=at_least(1, 10_000),
     )
+    processes: int = setting(
+        1, "number of processes of each program with --peers, one after another; at most one a round", check=at_least(1)
+    )
     loop: bool = setting(True, f"time of the training loop of a recipe, {EVERY} steps a round, beside bare updates")
     profile: str | None = setting(None, "folder for a profile of a few updates; none: no profile", check=not_empty)
-    force: bool = setting(False, "timing though the memory is too small for what the run needs")
+    force: bool = setting(
+        False,
+        "timing though the memory is too small for what one program needs, three of which --peers keeps in memory"
+        " unchecked; batches must fit",
+    )
 
 
 def time_training(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]], report: Report) -> None:
@@ -75,43 +85,36 @@ def time_training(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]], 
     Raises:
         UserError: flags that contradict each other, a folder that cannot be written, too little memory.
     """
+    if flags.peers:
+        share_device()
     experiment, notes = _chosen(flags, overrides)
     rounds = flags.rounds or ROUNDS
-    title = f"{flags.config or flags.size or SMALLEST}, {counted(flags.steps, 'update')}"
+    title = flags.config or flags.size or SMALLEST
     if not flags.force:
         refuse_too_large(experiment)
     if flags.profile is not None:
         refuse_unwritable_folder(Path(flags.profile), "--profile")
     use_compilation_cache()
-    names = report.installed(dict.fromkeys(PEERS, "torch")) if flags.peers else []
+    names = report.installed(dict.fromkeys(PEERS, ("torch",))) if flags.peers else []
+    report.begin(settings.to_json_dict(experiment.config), ["torch"] if names else [], notes)
     if flags.peers:
-        share_device()
-    report.begin(["torch"] if names else [], notes)
-    if flags.peers:
-        rows = time_in_turns(report, flags.size or SMALLEST, overrides, names, steps=flags.steps, rounds=rounds)
-        title = f"{title} in {counted(rounds, 'round')}"
+        turns = dict(steps=math.ceil(flags.steps / rounds), rounds=rounds, processes=flags.processes)
+        rows = time_in_turns(report, flags.size or SMALLEST, overrides, names, **turns)
+        title = f"{title}, {counted(rounds * turns['steps'], 'update')} in {counted(rounds, 'round')}"
     else:
         row, updates = time_updates(experiment, flags.steps)
-        rows = [row]
+        rows, title = [row], f"{title}, {counted(flags.steps, 'update')}"
     found = roof.roofs()
     dtype = experiment.config.model.dtype
-    report.table(title, [with_share(row, found[dtype].speed) for row in rows])
+    report.table(title, [row | {"share of the roof": 1e9 * row["GFLOP/s"] / found[dtype].speed} for row in rows])
     report.table("fastest products of two matrices", roof.rows_of(found))
     if flags.config is not None and flags.loop:
         title = f"loop, medians of {counted(rounds, 'round')} of {EVERY} steps"
-        report.table(title, time_loop(experiment, rounds))
+        with report.progress(rounds + 1, "rounds") as advance:
+            rows = time_loop(experiment, rounds, advance=advance)
+        report.table(title, rows)
     if flags.profile is not None:
         write_profile(report, _warm(experiment) if flags.peers else updates, Path(flags.profile))
-
-
-def with_share(row: Mapping[str, Any], speed: float) -> dict[str, Any]:
-    """Return a row with the share of the roof, of so many operations a second, behind its speed."""
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        found[name] = value
-        if name == "GFLOP/s":
-            found["share of the roof"] = 1e9 * value / speed
-    return found
 
 
 def _chosen(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]]) -> tuple[Experiment, Sequence[str]]:
@@ -119,6 +122,9 @@ def _chosen(flags: TrainBenchFlags, overrides: Sequence[tuple[str, str]]) -> tup
     if flags.rounds is not None and not flags.peers and (flags.config is None or not flags.loop):
         do = "Add --peers to a size, or leave --rounds out; --steps is the number of updates."
         raise problem("--rounds is not read: nothing is timed in turns", got=flags.rounds, do=do)
+    if flags.processes > 1 and not flags.peers:
+        do = "Add --peers to a size, or leave --processes out."
+        raise problem("--processes is not read without --peers", got=flags.processes, do=do)
     if flags.config is None:
         if flags.peers:
             refuse_other_model(overrides)

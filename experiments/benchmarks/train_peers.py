@@ -1,7 +1,8 @@
-"""The twin in PyTorch of a size: the same model from the same parameters, with the same optimizer, on the same batches.
+"""The model of a size in PyTorch: from the same parameters, with the same optimizer, on the same batches.
 
 Plain modules with `scaled_dot_product_attention`, AdamW(fused=True) and `clip_grad_norm_`; query, key and value are one
-product. PyTorch is not needed by the package; it comes with the extra `peers`.
+product. For bfloat16 there is autocast, and the states between layers are bfloat16 as they are here. PyTorch is not
+needed by the package; it comes with the extra `peers`.
 """
 
 import itertools
@@ -21,13 +22,17 @@ PEERS = {"PyTorch": False, "PyTorch, compiled": True}
 SETTINGS = (
     *("model.num_layers", "model.width", "model.num_heads", "model.feed_forward_width", "model.vocab_size"),
     *("model.norm_epsilon", "model.dtype", "training.batch_size", "training.initial_scale", "task.context", "seed"),
-    *("learning_rate", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm"),
+    *("optimizer.learning_rate", "optimizer.weight_decay", "optimizer.beta1", "optimizer.beta2", "optimizer.epsilon"),
+    "optimizer.clip_norm",
 )
-"""Settings that the twin follows, those of the optimizer by their last part; so it does any that changes no result."""
+"""Settings that the PyTorch model follows; so it does any that changes no result."""
+
+LOSSES = 20
+"""Number of first losses that are compared, those of the warm-up, and of different batches."""
 
 
-class Twin(NamedTuple):
-    """The settings, parameters and batches of a twin.
+class Reference(NamedTuple):
+    """The settings, parameters and batches of the PyTorch model.
 
     Attributes:
         model: settings of the model, resolved.
@@ -44,29 +49,29 @@ class Twin(NamedTuple):
     device: str
 
 
-def torch_program(twin: Twin, compiled: bool, steps: Sequence[int]) -> Program:
-    """Return the program of a process; `steps` are those of the warm-up and of a turn, one that is not timed apart."""
+def torch_program(reference: Reference, compiled: bool, steps: int) -> Program:
+    """Return the program of a process: a warm-up of LOSSES updates; then turns of one that is not timed and `steps`."""
     import torch  # type: ignore[import-not-found, unused-ignore]
 
     torch.set_num_threads(cores())
-    torch.set_float32_matmul_precision("high" if twin.device == "cuda" else "highest")  # JAX's own choice
-    model = torch_model(twin.model, twin.params).to(twin.device)
+    torch.set_float32_matmul_precision("high" if reference.device == "cuda" else "highest")  # JAX's own choice
+    model = torch_model(reference.model, reference.params).to(reference.device)
     loss_of = torch.compile(model) if compiled else model
-    optimizer = _optimizer(model, twin.optimizer)
+    optimizer = _optimizer(model, reference.optimizer)
     batches = [
-        tuple(torch.from_numpy(np.asarray(batch[name])).long().to(twin.device) for name in ("target", "labels"))
-        for batch in twin.batches
+        tuple(torch.from_numpy(np.asarray(batch[name])).long().to(reference.device) for name in ("target", "labels"))
+        for batch in reference.batches
     ]
     following = itertools.cycle(batches)
 
     def step() -> float:
         tokens, labels = next(following)
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(twin.device, torch.bfloat16, enabled=twin.model.dtype == "bfloat16"):
+        with torch.autocast(reference.device, torch.bfloat16, enabled=reference.model.dtype == "bfloat16"):
             loss = loss_of(tokens, labels)
         loss.backward()
-        if twin.optimizer.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), twin.optimizer.clip_norm)
+        if reference.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), reference.optimizer.clip_norm)
         optimizer.step()
         return loss.item()
 
@@ -74,13 +79,13 @@ def torch_program(twin: Twin, compiled: bool, steps: Sequence[int]) -> Program:
         if number:
             step()
         seconds, losses = [], []
-        for _ in range(steps[bool(number)]):
+        for _ in range(steps if number else LOSSES):
             began = time.perf_counter()
             losses.append(step())
-            if twin.device == "cuda":
+            if reference.device == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
-        memory = torch.cuda.max_memory_allocated() if twin.device == "cuda" else process_memory()
+        memory = torch.cuda.max_memory_allocated() if reference.device == "cuda" else process_memory()
         return Turn(seconds, losses, memory)
 
     return run
@@ -94,13 +99,20 @@ def torch_model(config: Any, params: Mapping[str, Any]) -> Any:
 
     width, heads, hidden = config.width, config.num_heads, config.feed_forward_width
 
+    class Norm(nn.LayerNorm):
+        def __init__(self) -> None:
+            super().__init__(width, config.norm_epsilon, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            return super().forward(x).to(x.dtype)  # in float32 by autocast
+
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.norm1 = nn.LayerNorm(width, config.norm_epsilon, bias=False)
+            self.norm1 = Norm()
             self.query_key_value = nn.Linear(width, 3 * width, bias=False)
             self.output = nn.Linear(width, width, bias=False)
-            self.norm2 = nn.LayerNorm(width, config.norm_epsilon, bias=False)
+            self.norm2 = Norm()
             self.up = nn.Linear(width, hidden, bias=False)
             self.down = nn.Linear(hidden, width, bias=False)
 
@@ -118,10 +130,11 @@ def torch_model(config: Any, params: Mapping[str, Any]) -> Any:
             self.embedding = nn.Embedding(config.vocab_size, width)
             self.position = nn.Embedding(config.max_length, width)
             self.blocks = nn.ModuleList(Block() for _ in range(config.num_layers))
-            self.norm = nn.LayerNorm(width, config.norm_epsilon, bias=False)
+            self.norm = Norm()
 
         def forward(self, tokens: Any, labels: Any) -> Any:
-            x = self.embedding(tokens) + self.position.weight[: tokens.shape[1]]
+            dtype = getattr(torch, config.dtype)
+            x = self.embedding(tokens).to(dtype) + self.position.weight[: tokens.shape[1]].to(dtype)
             for block in self.blocks:
                 x = block(x)
             logits = functional.linear(self.norm(x), self.embedding.weight)
@@ -135,7 +148,7 @@ def torch_model(config: Any, params: Mapping[str, Any]) -> Any:
 
 
 def _named(params: Mapping[str, Any], layers: int) -> dict[str, np.ndarray]:
-    """Return this library's parameters by the names and in the order of axes of the twin, outputs x inputs."""
+    """Return this library's parameters by the names and in the order of axes of PyTorch's, outputs x inputs."""
     decoder = params["decoder"]
     blocks, own = decoder["blocks"], decoder["blocks"]["self"]
     found = {

@@ -6,7 +6,6 @@ show that the programs train the same model. A turn of the others begins with an
 
 import functools
 import itertools
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,86 +14,88 @@ import jax
 import numpy as np
 
 from experiments import settings
-from experiments.benchmarks.processes import Failed, Program, in_turns
-from experiments.benchmarks.report import Report
+from experiments.benchmarks.processes import Program, in_turns
+from experiments.benchmarks.report import OWN, Report, speed_over
 from experiments.benchmarks.sizes import size_experiment
-from experiments.benchmarks.train_peers import PEERS, SETTINGS, Twin, torch_program
+from experiments.benchmarks.train_peers import LOSSES, PEERS, SETTINGS, Reference, torch_program
 from experiments.benchmarks.updates import Turn, Updates, plain_form, row_of
 from experiments.cli.compilation import use_compilation_cache
 from experiments.costs.summary import operations_of_batch
 from experiments.training.experiment import Experiment
 from transformer.errors import problem
 
-OWN = "this library"
-
-LOSSES = 20
-"""Number of first losses that are compared, and of different batches."""
+SAME_LOSSES = {"float32": 1e-4, "bfloat16": 3e-3}
+"""Type of the computation -> the largest relative difference of losses of programs that train the same model."""
 
 Overrides = Sequence[tuple[str, str]]
 
 
 def refuse_other_model(overrides: Overrides) -> None:
-    """Raise a UserError for a setting that the twin in PyTorch does not follow."""
+    """Raise a UserError for a setting that the PyTorch model does not follow."""
     for name, text in overrides:
-        last = name.removeprefix("optimizer.")
-        if name not in SETTINGS and last not in SETTINGS and settings.find(name).changes_result:
+        if name not in SETTINGS and settings.find(name).changes_result:
             do = "Leave it or --peers out."
             raise problem(f"{name} is not known to the model in PyTorch, which --peers times", got=text, do=do)
 
 
-def own_program(size: str, overrides: Overrides, steps: Sequence[int]) -> Program:
-    """Return this library's program; `steps` are those of the warm-up and of a turn, one that is not timed apart."""
+def own_program(size: str, overrides: Overrides, steps: int) -> Program:
+    """Return this library's program, whose warm-up and turns are those of `torch_program`."""
     use_compilation_cache()
     updates = Updates(size_experiment(size, overrides)[0], LOSSES)
 
     def run(number: int) -> Turn:
         if number:
             updates.run(1)
-        return updates.run(steps[bool(number)])
+        return updates.run(steps if number else LOSSES)
 
     return run
 
 
-def twin_of(experiment: Experiment) -> Twin:
-    """Return what the twin in PyTorch of an experiment is made from."""
+def reference_of(experiment: Experiment) -> Reference:
+    """Return what the PyTorch model of an experiment is made from."""
     params = jax.jit(experiment.initial_state)(experiment.hyperparameters).params
     batches = list(itertools.islice(experiment.task.training_batches(), LOSSES))
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    return Twin(experiment.config.model, experiment.config.optimizer, jax.device_get(params), batches, device)
+    return Reference(experiment.config.model, experiment.config.optimizer, jax.device_get(params), batches, device)
 
 
 def time_in_turns(
-    report: Report, size: str, overrides: Overrides, names: Sequence[str], *, steps: int, rounds: int
+    report: Report, size: str, overrides: Overrides, names: Sequence[str], *, steps: int, rounds: int, processes: int
 ) -> list[dict[str, Any]]:
     """Time this library and others in turns; return the rows of a table, and print why a program is left out.
 
     Args:
         names: of PEERS, those that are installed.
-        steps: number of updates that are timed, of each program.
-        rounds: number of turns, among which they are divided.
+        steps: number of updates that are timed in a turn.
+        rounds: number of turns of each program.
+        processes: number of processes of each, among which its turns are divided.
     """
     experiment, _ = size_experiment(size, overrides)
-    turn = (LOSSES, math.ceil(steps / rounds))
-    programs = {OWN: functools.partial(own_program, size, list(overrides), turn)}
+    programs = {OWN: functools.partial(own_program, size, list(overrides), steps)}
     if names:
-        twin = twin_of(experiment)
-        programs |= {name: functools.partial(torch_program, twin, PEERS[name], turn) for name in names}
-    found = in_turns(programs, rounds, optional=names, modules=report.modules)
-    for name, turns in found.items():
-        if isinstance(turns, Failed):
-            report.line(f"{name} is left out: {turns.reason}")
+        reference = reference_of(experiment)
+        programs |= {name: functools.partial(torch_program, reference, PEERS[name], steps) for name in names}
+    with report.progress(rounds + min(processes, rounds), "rounds") as advance:
+        options = dict(processes=processes, optional=names, modules=report.modules, advance=advance)
+        done = report.completed(in_turns(programs, rounds, **options))
     batch = experiment.task.batches.at(0)
     operations = operations_of_batch(plain_form(experiment), batch).total.products
-    done = {name: turns for name, turns in found.items() if not isinstance(turns, Failed)}
-    return rows_of(done, batch["labels"].size, operations)
+    most = SAME_LOSSES[experiment.config.model.dtype]
+    rows = rows_of(done, batch["labels"].size, operations, most)
+    for row in rows:
+        if not row.get("losses differ by", 0.0) <= most:
+            differ = f"losses of {row['program']} differ by {row['losses differ by']:.1e}, more than {most}"
+            report.line(f"{differ}: not the same training, its speed does not count")
+    return rows
 
 
-def rows_of(done: Mapping[str, list[Turn]], tokens: int, operations: float) -> list[dict[str, Any]]:
+def rows_of(done: Mapping[str, list[Turn]], tokens: int, operations: float, most: float) -> list[dict[str, Any]]:
     """Build the rows of programs from their turns, that of the warm-up first.
 
     Args:
         tokens: of a batch.
         operations: of an update.
+        most: largest difference of losses with which the ratio of speeds is part of a row.
     """
     own, *timed = done[OWN]
     rows = []
@@ -103,9 +104,10 @@ def rows_of(done: Mapping[str, list[Turn]], tokens: int, operations: float) -> l
         together = Turn(seconds, [], max(turn.memory for turn in turns))
         row = row_of(name, together, [tokens] * len(seconds), [operations] * len(seconds))
         if name != OWN:
-            middles = [[statistics.median(turn.seconds) for turn in each] for each in (turns, timed)]
-            row["speed of this library over it"] = statistics.median(np.divide(*middles))
-            row["losses differ by"] = largest_difference(own.losses, first.losses)
+            difference = largest_difference(own.losses, first.losses)
+            if difference <= most:
+                row |= speed_over(*([statistics.median(turn.seconds) for turn in each] for each in (timed, turns)))
+            row["losses differ by"] = difference
         rows.append(row)
     return rows
 

@@ -3,7 +3,8 @@
 Every shape of batch is compiled and some updates run before the first that is timed. FLOP/s are the operations of
 matrix products that the model needs, forward and backward (`experiments.costs`), by the plain form of attention and
 without what is computed again for `remat`, over the seconds: so forms of the same model are compared by the same
-count.
+count. They are nominal, as in model FLOPs utilisation (Chowdhery et al. 2022, PaLM): masked scores count, though a
+program may leave them out.
 """
 
 import dataclasses
@@ -13,10 +14,12 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from experiments.benchmarks.report import spread
 from experiments.costs.memory import bytes_of
 from experiments.costs.summary import operations_of_batch
 from experiments.data.machine import free_memory, too_large
@@ -24,6 +27,9 @@ from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
 from transformer import build
 from transformer.read_by import unread
+
+STATUS = Path("/proc/self/status")
+"""File in which Linux describes this process."""
 
 WARM_UP = 3
 """Updates that are not timed, after one of each shape."""
@@ -88,7 +94,8 @@ class Updates:
     def warm_up(self) -> None:
         """Compile every shape, and run some updates; the next update begins at the first batch."""
         shapes = {size["shape"]: i for i, size in enumerate(self.sizes)}
-        for self.done in (*shapes.values(), *range(WARM_UP)):
+        for number in (*shapes.values(), *range(WARM_UP)):
+            self.done = number
             self.run(1)
         self.done = 0
 
@@ -98,9 +105,9 @@ def time_updates(experiment: Experiment, steps: int) -> tuple[dict[str, Any], Up
     updates = Updates(experiment, steps)
     updates.warm_up()
     turn = updates.run(steps)
-    operations = operations_by_shape(experiment, updates)
-    tokens = [size["tokens"] for size in updates.sizes]
-    return row_of("update alone", turn, tokens, [operations[size["shape"]] for size in updates.sizes]), updates
+    by_shape = operations_by_shape(experiment, updates)
+    tokens, operations = zip(*((size["tokens"], by_shape[size["shape"]]) for size in updates.sizes), strict=True)
+    return row_of("bare update, each waited for", turn, tokens, operations), updates
 
 
 def row_of(program: str, turn: Turn, tokens: Sequence[int], operations: Sequence[float]) -> dict[str, Any]:
@@ -113,12 +120,10 @@ def row_of(program: str, turn: Turn, tokens: Sequence[int], operations: Sequence
     done = list(zip(turn.seconds, tokens, operations, strict=True))
     return {
         "program": program,
-        "ms a step": 1e3 * statistics.median(turn.seconds),
-        "least": 1e3 * min(turn.seconds),
-        "most": 1e3 * max(turn.seconds),
+        **spread("ms a step", [1e3 * seconds for seconds in turn.seconds]),
         "tokens/s": statistics.median(count / seconds for seconds, count, _ in done),
         "GFLOP/s": statistics.median(count / seconds for seconds, _, count in done) / 1e9,
-        "peak memory, MB": turn.memory / 1e6,
+        "peak memory of the process, MB": turn.memory / 1e6,
     }
 
 
@@ -145,6 +150,13 @@ def peak_memory() -> int:
 
 
 def process_memory() -> int:
-    """Return the peak memory of this process so far, in bytes."""
+    """Return the peak memory of this process so far, in bytes.
+
+    Linux begins `ru_maxrss` of a new process at that of its parent, so that it is read there from another place.
+    """
+    if STATUS.exists():
+        found = [line.split() for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+        if found:
+            return 1024 * int(found[0][1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

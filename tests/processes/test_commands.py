@@ -79,7 +79,7 @@ def test_every_command_works_on_every_task_refuses_changed_data_and_answers_with
     for part in scores:
         assert part in out.replace("\n", ""), out
     if task == "classification":
-        assert "update alone" in succeed(bench.main, [*flags, "--steps=1", "--loop=false"], capsys)
+        assert "bare update" in succeed(bench.main, [*flags, "--steps=1", "--loop=false"], capsys)
     if task == "classification":
         paths["labels"].write_text(paths["labels"].read_text() + "ask\twhat ?\n")
         with pytest.raises(SystemExit) as stop:
