@@ -1,7 +1,7 @@
 """Seconds until the first step of a size is compiled, and of four times as many layers, without a compilation cache.
 
-A size has `model.unroll`: its layers are one scan whose step has six of them, so that 24 layers are a program about as
-large as that of 6, and should compile in at most 1.3 times the time.
+A size has `model.unroll`: up to 12 layers are one after the other in the program, more are a loop, so that 24 layers
+should compile in at most 1.3 times the time of 6.
 """
 
 import dataclasses
