@@ -2,16 +2,20 @@
 
 python -m experiments.train --config=configs/dates.py --workdir=runs/dates
 
-Exact match (the end token included) on 2,000 test examples, whose days no training example names, after 2,500 steps:
+Exact match (the end token included) on 2,000 test examples, whose days no training example names, after 800 steps:
 
-    seq2seq        99.9 %    1,026,432 parameters   1 min 59 s
-    decoder_only  100.0 %      893,568 parameters   3 min  6 s    --config.model.architecture=decoder_only
-    encoder_only   99.25 %     893,568 parameters   4 min 32 s    --config.model.architecture=encoder_only
+    seq2seq        99.75 %    1,026,432 parameters    seeds 1 and 2: 99.75, 99.65 %
+    decoder_only   99.9 %       893,568 parameters    --config.model.architecture=decoder_only
+    encoder_only   98.5 %       893,568 parameters    --config.model.architecture=encoder_only
+    rnn_seq2seq   100.0 %       643,712 parameters    --config.model.architecture=rnn_seq2seq
 
-Times are the session's, as it prints them; seq2seq took 3 min 34 s beside another job. One run each, seed 0, started
-by `make train`, on 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2. From command to
-first step: 13.6 s with an empty compilation cache, 4.5 s with a warm one. Seq2seq reached 98 % on validation at step
-1,500.
+From the command to the pictures seq2seq took 1 min 55 s with an empty compilation cache, alone on 2 cores of an Intel
+Xeon (AVX-512); Python 3.11.7, JAX 0.10.2. The others are one run each, seed 0. With AdamW, 2,500 steps at a rate of 1e-3
+and batches of two lengths, as this recipe had them before, the four reached 99.9, 100.0, 99.25 and 100.0 %.
+
+Muon and a third length of batches are what made it short: AdamW at 3e-3 reached 99.5, 98.95 and 98.65 % (three seeds) in
+1,000 steps, Muon in 700 steps 98.95, 99.45 and 99.45 %, and batches of 16, 24 or 40 source tokens in place of 24 or 40
+take 60 ms in place of 77 on average (AdamW).
 """
 
 from ml_collections import ConfigDict
