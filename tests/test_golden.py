@@ -14,7 +14,7 @@ from tests.golden.recurrent_case import check_recurrent
 from tests.golden.torch_layout import as_jax, assert_close, attention, part, seq2seq
 from transformer.ops import masks
 from transformer.ops.attend import attend, attention_weights
-from transformer.ops.kernels import KERNELS
+from transformer.ops.kernels import WAYS
 from transformer.ops.linear import linear
 from transformer.ops.losses import cross_entropy
 from transformer.ops.norms import layer_norm, rms_norm
@@ -59,7 +59,7 @@ def test_attention_weights_of_each_head_are_those_of_torch(name):
     assert_close(attention_weights(query, key, mask=golden.mask), golden.record["weights"])
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", WAYS)
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_multi_head_attention_and_its_gradients_are_those_of_torch(name, kernels):
     golden = GoldenAttention(name)
@@ -120,7 +120,7 @@ CORE = [("transformer_post_relu", "plain"), ("transformer_pre_gelu", "fast")]
 
 @pytest.mark.parametrize(
     ("name", "kernels"),
-    core_of(itertools.product(TRANSFORMERS, KERNELS), lambda case: case in CORE),
+    core_of(itertools.product(TRANSFORMERS, WAYS), lambda case: case in CORE),
 )
 def test_a_whole_seq2seq_model_and_its_gradients_are_those_of_torch(name, kernels):
     golden = GoldenTransformer(name, kernels)

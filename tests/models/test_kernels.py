@@ -98,7 +98,7 @@ def test_a_remat_policy_decides_which_products_are_computed_again():
 
 
 def test_more_layers_than_are_unrolled_and_layers_that_are_computed_again_are_a_loop(monkeypatch):
-    """Of unrolled layers, XLA computes again before it needs what it computes: no memory would be saved."""
+    """XLA computes unrolled layers again before it needs them, so that no memory would be saved."""
     assert loops_of(tiny("decoder_only", unroll=True, num_layers=3, position="rotary")) == [(3, 3)]
     assert loops_of(tiny("decoder_only", unroll=True, num_layers=3, position="rotary", remat=True)) == [(3, 1)]
     monkeypatch.setattr(stack, "UNROLLED", 2)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.tiny import ARCHITECTURES, B, T, V, batch, frozendict, tiny
 from transformer.errors import UserError
-from transformer.ops.kernels import KERNELS
+from transformer.ops.kernels import WAYS
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -40,7 +40,7 @@ def test_sites_of_variants_are_those_that_they_have():
     assert classifier["encoder.logits"][:2] == ("B C", (B, 3))
     assert "encoder.final_norm" not in tiny("encoder_only", norm_placement="post").model.sites(batch())
     weights = "decoder.*.self.weights"
-    assert [weights in tiny("decoder_only", kernels=x).model.sites(batch()) for x in KERNELS] == [True, True, False]
+    assert [weights in tiny("decoder_only", kernels=x).model.sites(batch()) for x in WAYS] == [True, True, False]
     maps = tiny("decoder_only", attention=frozendict(differential=True)).model.sites(batch())
     assert maps["decoder.*.self.scores"][:2] == ("L B 2N T S", (2, B, 8, T, T))
 

@@ -10,7 +10,7 @@ from tests.fixtures.speeds import more
 from transformer.errors import UserError
 from transformer.ops import masks
 from transformer.ops.attend import attend, attention_weights
-from transformer.ops.kernels import KERNELS
+from transformer.ops.kernels import WAYS
 from transformer.ops.scores import SCORES
 from transformer.ops.softmax import masked_softmax
 
@@ -80,7 +80,7 @@ def test_what_is_masked_does_not_matter_even_if_it_is_infinite():
         assert not np.asarray(slopes)[~np.asarray(allowed)].any()
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", WAYS)
 @pytest.mark.parametrize("name", MASKS)
 def test_attend_is_its_equation_in_float64_under_every_mask(name, kernels):
     query, key, value = query_key_value()
@@ -101,7 +101,7 @@ def test_fast_kernels_have_the_gradients_of_the_plain_ones(name, score):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), slopes("fast"), slopes("plain"))
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", WAYS)
 def test_a_bias_is_added_to_the_scores(kernels):
     query, key, value = query_key_value()
     for shape in [(T, S), (N, T, S), (B, N, T, S), (B, 1, 1, S)]:
@@ -115,7 +115,7 @@ def test_a_bias_is_added_to_the_scores(kernels):
         np.testing.assert_allclose(attended, mixed, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_query_that_may_see_nothing_gets_exactly_zero_and_gives_exactly_zero_gradient(dtype, kernels):
     query, key, value = (x.astype(dtype) for x in query_key_value())
@@ -136,7 +136,7 @@ def test_a_query_that_may_see_nothing_gets_exactly_zero_and_gives_exactly_zero_g
     assert not np.asarray(slopes[0][1, 2], np.float32).any()
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", WAYS)
 def test_nothing_to_see_at_all_is_zero(kernels):
     query, key, value = query_key_value()
     mixed = attend(query, key, value, mask=masks.padding(jnp.array([0, 0])), kernels=kernels)
@@ -198,7 +198,7 @@ def test_dropout_falls_on_the_weights():
     np.testing.assert_allclose(kept[~dropped], 2 * np.asarray(weights)[~dropped], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", WAYS)
 @pytest.mark.parametrize(
     ("heads", "key_shape", "value_shape", "says"),
     [

@@ -7,14 +7,14 @@ import pytest
 
 from tests.golden.torch_layout import assert_close
 from tests.peers.families import V, pair
-from transformer.ops.kernels import KERNELS
+from transformer.ops.kernels import WAYS
 
 pytestmark = pytest.mark.peers
 
 B, T = 3, 7
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", WAYS)
 @pytest.mark.parametrize("name", ["gpt2", "bert", "llama"])
 def test_result_and_gradients_are_those_of_hugging_face(name, kernels, torch, hugging_face, make_golden):
     random = np.random.default_rng(1)

@@ -174,7 +174,11 @@ FORMS = {
 WITH_WEIGHTS = ("plain", "fast")
 """Kernels that compute the scores and weights too, where these are requested."""
 
-KERNELS = (*WITH_WEIGHTS, "fused", *FORMS)
+WAYS = (*WITH_WEIGHTS, "fused")
+"""Kernels that choose a form for each call."""
+
+KERNELS = (*WAYS, *FORMS)
+"""All values of `model.kernels`."""
 
 
 def choose(call: Call, kernels: str) -> str:
