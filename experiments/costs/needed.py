@@ -186,4 +186,5 @@ def numbers_of_layer(model: ModelConfig, length: int) -> tuple[int, int]:
 
 def keeps_weights(model: ModelConfig, length: int) -> bool:
     """Return whether attention keeps its weights for the backward pass; fast forms do not where they are many."""
-    return model.kernels == "plain" or model.num_heads * length**2 <= MOST_KEPT
+    few = model.num_heads * length**2 <= MOST_KEPT
+    return {"plain": True, "blocks": True, "chunks": False, "cudnn": False}.get(model.kernels, few)

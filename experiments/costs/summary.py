@@ -29,7 +29,7 @@ class Costs(NamedTuple):
         parameters: number of the model's parameters.
         operations: operations of matrix products in a training step, per example.
         lanes: number of trials that were trained in one program, which share the seconds of metrics.jsonl.
-        attention: forms that compute attention, and of which parts of the model; see `attention_line`.
+        attention: forms that compute attention, and of which parts of the model; see `attention_in_words`.
     """
 
     parameters: int

@@ -65,8 +65,10 @@ def test_a_layer_without_weights_needs_no_memory_for_them():
     assert layer(feed_forward_width=5) == (2 * 10 * 3 * (4 + 2) + 4 * 10**2, 50)
     assert layer(mixer="linear") == (2 * 10 * 3 * (4 + 2), 480)
     assert layer(kernels="fast") == layer()  # which keeps the weights while they are few
+    assert layer(kernels="chunks") == layer(mixer="linear")
     length = 2**13 + 1
     assert layer(kernels="fast") == layer(mixer="linear")
+    assert layer(kernels="blocks") == layer()
     assert layer()[0] == layer(mixer="linear")[0] + 4 * length**2
     own = {"architecture": "decoder_only", "width": 12, "mixer": "examples.mixer:recurrence"}
     assert numbers_of_layer(model_config(own), 10) == (0, 480)
