@@ -10,7 +10,13 @@ seeds are added. The error of 5 % is divided among the looks in proportion to �
 1969, "Repeated significance tests on accumulating data"). Equality is shown by two one-sided tests (Schuirmann 1987).
 
 A seed that diverged is infinitely worse, not left out. The interval is then that of the median by order statistics
-(Conover 1999, "Practical nonparametric statistics", section 3.2), which infinities do not harm.
+(Conover 1999, "Practical nonparametric statistics", section 3.2), open towards the side that diverged: by the median
+alone, a model would win that diverges at 3 seeds of 16. So who diverges at a seed that counts cannot be better, nor
+equal; whether it is worse is decided as ever.
+
+Runs that are no pairs have the interval of Welch 1947, with ν by his formula, of two groups of n runs:
+
+    mean(a) - mean(b) ± t(ν, level) √((s_a² + s_b²) / n)
 """
 
 import dataclasses
@@ -19,8 +25,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
 
+from experiments.comparing.intervals import ERROR, advantages, interval, median, p_value, welch
+from experiments.comparing.intervals import discoveries as discoveries
+from experiments.comparing.intervals import share_interval as share_interval
+from experiments.comparing.power import ENOUGH, least_effect, seeds_for_effect, seeds_for_equality
+from experiments.comparing.power import POWER as POWER
+from experiments.comparing.power import power_of_equality as power_of_equality
 from transformer.errors import problem
 
 HOLDS, REVERSED, NO_DIFFERENCE, FAILS, UNDECIDED = (
@@ -36,13 +47,6 @@ WORDS = (HOLDS, REVERSED, NO_DIFFERENCE, FAILS, UNDECIDED, NOT_TESTED, PREVIEW, 
 """All words of a verdict."""
 LOOKS = (4, 8, 16)
 """Numbers of seeds at which the word is read."""
-ENOUGH = 4
-"""Least number of seeds of a look; fewer are a preview."""
-ERROR = 0.05
-"""Chance of a wrong interval at any look."""
-POWER = 0.8
-"""Chance with which an effect is to be shown, where the least effect or the seeds needed are computed."""
-MOST_SEEDS = 100_000
 
 
 class Kind(NamedTuple):
@@ -101,7 +105,10 @@ class Decision:
     """A row of KINDS."""
     margin: float
     values: tuple[float, ...]
-    """The values of the seeds that counted, in the order of the seeds; infinite where a seed diverged."""
+    """The values of the seeds that counted, in the order of the seeds.
+
+    Infinite where one of the two diverged, NaN where both did.
+    """
     middle: float
     """The mean; the median where a seed diverged."""
     low: float | None
@@ -114,6 +121,8 @@ class Decision:
     """The next number of seeds at which the word is read; None: this was the last."""
     p: float
     """Chance of so large an advantage without any, two-sided, corrected for the looks; 1 where it is not known."""
+    spread: float | None = None
+    """The standard deviation of a difference of runs that are no pairs; None: that of the values."""
 
     @property
     def count(self) -> int:
@@ -128,6 +137,8 @@ class Decision:
     @property
     def deviation(self) -> float:
         """The standard deviation over seeds; NaN with fewer than two finite values."""
+        if self.spread is not None:
+            return self.spread
         finite = [value for value in self.values if math.isfinite(value)]
         return float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan
 
@@ -143,15 +154,22 @@ class Decision:
 
     @property
     def seeds_needed(self) -> int | None:
-        """Seeds that show the effect as it was measured, or that it is below the margin, with a power of 0.8.
+        """Seeds that decide with a power of 0.8, if the effect is as it was measured.
 
-        None where neither can be computed, or more than 100,000 are needed.
+        None where they cannot be computed, as where a seed diverged, or more than 100,000 are needed.
         """
-        level = self.level or 1.0 - ERROR
-        effect = abs(self.middle - self.margin) if self.kind == AT_LEAST else abs(self.middle)
-        found = [seeds_for_effect(self.deviation, effect, level)]
-        if self.kind != AT_LEAST:
-            found.append(seeds_for_equality(self.deviation, self.margin, level, truth=effect))
+        if self.diverged or not math.isfinite(self.middle):
+            return None
+        level, size = self.level or 1.0 - ERROR, abs(self.middle)
+        distance = {
+            BETTER: size,
+            AS_GOOD: abs(self.middle + self.margin),
+            EQUAL: size - self.margin,
+            AT_LEAST: abs(self.middle - self.margin),
+        }[self.kind]
+        found = [seeds_for_effect(self.deviation, distance, level)]
+        if self.kind in (BETTER, EQUAL):
+            found.append(seeds_for_equality(self.deviation, self.margin, level, truth=size))
         return min((count for count in found if count is not None), default=None)
 
 
@@ -169,20 +187,80 @@ def decide(values: Sequence[float], *, margin: float, kind: str = BETTER, looks:
     Raises:
         UserError: looks that do not rise or begin below 4, or a margin that is not above 0.
     """
+    look = _look(margin, kind, looks, len(values))
+    used = tuple(map(float, values[: look.count]))
+    if look.level is None:
+        return _preview(look, used)
+    against = margin if kind == AT_LEAST else 0.0
+    return _judged(look, used, interval(used, look.level), p_value(used, against))
+
+
+def decide_unpaired(
+    ours: Sequence[float],
+    others: Sequence[float],
+    *,
+    mode: str,
+    margin: float,
+    kind: str = BETTER,
+    looks: Sequence[int] = LOOKS,
+) -> Decision:
+    """Decide a claim about two groups of runs that are no pairs, of which as many count of each.
+
+    Where a run diverged, the runs are paired in their order, which costs power and nothing else.
+
+    Args:
+        ours: the scores of our group, in an order fixed beforehand.
+        others: those of the other group.
+        mode: "max" where a higher score is better, "min" where a lower one is.
+        margin: as in `decide`; so are `kind`, but for "at least", and `looks`.
+
+    Raises:
+        UserError: as `decide`.
+    """
+    count = min(len(ours), len(others))
+    values = advantages(ours[:count], others[:count], mode=mode)
+    look = _look(margin, kind, looks, count)
+    used = tuple(values[: look.count])
+    if look.level is None or not np.isfinite(used).all():
+        return decide(values, margin=margin, kind=kind, looks=looks)
+    ends, p, spread = welch(ours[: look.count], others[: look.count], look.level, mode=mode)
+    return dataclasses.replace(_judged(look, used, ends, p), spread=spread)
+
+
+class _Look(NamedTuple):
+    """The look that counts: the greatest that the seeds reach."""
+
+    kind: str
+    margin: float
+    count: int
+    """The number of seeds that count; all where they reach no look."""
+    level: float | None
+    """The share of intervals that cover the truth; None where the seeds reach no look."""
+    following: int | None
+    """The next look; None: this is the last."""
+
+
+def _look(margin: float, kind: str, looks: Sequence[int], available: int) -> _Look:
+    """Find the look that so many seeds reach. Raises UserError for looks or a margin that do not fit."""
     check(margin, kind, looks)
-    reached = [n for n in looks if n <= len(values)]
+    reached = [n for n in looks if n <= available]
     if not reached:
-        known = tuple(map(float, values))
-        middle = float(np.median(known)) if known else math.nan
-        return Decision(PREVIEW, kind, margin, known, middle, None, None, None, looks[0], 1.0)
-    count = reached[-1]
-    used = tuple(map(float, values[:count]))
+        return _Look(kind, margin, available, None, looks[0])
     following = looks[len(reached)] if len(reached) < len(looks) else None
-    level = dict(zip(looks, levels(looks), strict=True))[count]
-    middle, low, high = interval(used, level)
-    word = KINDS[kind].rule(low, high, margin)
-    p = min(1.0, p_value(used, margin if kind == AT_LEAST else 0.0) * ERROR / (1.0 - level))
-    return Decision(word, kind, margin, used, middle, low, high, level, following, p)
+    return _Look(kind, margin, reached[-1], levels(looks)[len(reached) - 1], following)
+
+
+def _preview(look: _Look, values: tuple[float, ...]) -> Decision:
+    """Return the decision of fewer seeds than the first look: no verdict."""
+    return Decision(PREVIEW, look.kind, look.margin, values, median(values), None, None, None, look.following, 1.0)
+
+
+def _judged(look: _Look, values: tuple[float, ...], ends: tuple[float, float, float], p: float) -> Decision:
+    """Return the decision by an interval, (middle, low, high), and a p-value before the correction for looks."""
+    middle, low, high = ends
+    word = KINDS[look.kind].rule(low, high, look.margin)
+    corrected = min(1.0, p * ERROR / (1.0 - look.level))
+    return Decision(word, look.kind, look.margin, values, middle, low, high, look.level, look.following, corrected)
 
 
 def check(margin: float, kind: str, looks: Sequence[int]) -> None:
@@ -204,109 +282,3 @@ def levels(looks: Sequence[int] = LOOKS) -> tuple[float, ...]:
     """Return the share of intervals that cover the truth at each look: 1 - 0.05 √n / the sum of all √n."""
     roots = np.sqrt(looks)
     return tuple(float(x) for x in 1.0 - ERROR * roots / roots.sum())
-
-
-def advantages(ours: Sequence[float], others: Sequence[float], *, mode: str) -> list[float]:
-    """Compute how much better each of our scores is than the other's of the same seed.
-
-    A score that is not finite is that of a seed that diverged: it is infinitely worse; 0 where both diverged.
-
-    Args:
-        mode: "max" where a higher score is better, "min" where a lower one is.
-    """
-    sign = {"max": 1.0, "min": -1.0}[mode]
-    found = []
-    for our, other in zip(ours, others, strict=True):
-        arrived = math.isfinite(our), math.isfinite(other)
-        found.append(
-            sign * (our - other) if all(arrived) else math.inf * (arrived[0] - arrived[1]) if any(arrived) else 0.0
-        )
-    return found
-
-
-def interval(values: Sequence[float], level: float) -> tuple[float, float, float]:
-    """Compute (middle, low, high): Student's interval of the mean; of the median where a value is infinite."""
-    x, count = np.asarray(values, np.float64), len(values)
-    if not np.isfinite(x).all():
-        ordered = np.sort(x)
-        # The k-th least value lies below the median, but for a chance of P(Binomial(n, 1/2) < k).
-        k = int(stats.binom.ppf((1.0 - level) / 2, count, 0.5))
-        k -= int(stats.binom.cdf(k - 1, count, 0.5) > (1.0 - level) / 2) if k else 0
-        middle = float(ordered[(count - 1) // 2 : count // 2 + 1].mean()) if count else math.nan
-        return (middle, float(ordered[k - 1]), float(ordered[count - k])) if k else (middle, -math.inf, math.inf)
-    mean, spread = float(x.mean()), float(x.std(ddof=1))
-    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * spread / math.sqrt(count)
-    return mean, mean - half, mean + half
-
-
-def p_value(values: Sequence[float], against: float) -> float:
-    """Compute the two-sided p-value of a mean that is `against`: Student's test, or the sign test with infinities."""
-    x = np.asarray(values, np.float64) - against
-    if not np.isfinite(x).all():
-        signs = x[x != 0.0]
-        return float(stats.binomtest(int((signs > 0).sum()), len(signs)).pvalue) if len(signs) else 1.0
-    if x.std() == 0.0:
-        return 0.0 if x[0] else 1.0
-    return float(stats.ttest_1samp(x, 0.0).pvalue)
-
-
-def least_effect(deviation: float, count: int, level: float, power: float = POWER) -> float:
-    """Compute the least true mean whose interval excludes 0 with this power; NaN where it is not known."""
-    if count < 2 or not math.isfinite(deviation):
-        return math.nan
-    quantile = float(stats.t.ppf(0.5 + level / 2, count - 1))
-
-    def short(effect: float) -> float:
-        return float(stats.nct.sf(quantile, count - 1, effect * math.sqrt(count))) - power
-
-    return deviation * float(optimize.brentq(short, 0.0, 10.0 * quantile))
-
-
-def seeds_for_effect(deviation: float, effect: float, level: float) -> int | None:
-    """Compute the least number of seeds, 4 or more, that show an effect; None above 100,000 or without a deviation."""
-    return _fewest(lambda count: least_effect(deviation, count, level) <= effect)
-
-
-def seeds_for_equality(deviation: float, margin: float, level: float, truth: float = 0.0) -> int | None:
-    """Compute the least number of seeds, 4 or more, that show a difference below the margin; None above 100,000."""
-    if not math.isfinite(deviation) or abs(truth) >= margin:
-        return None
-    return _fewest(lambda count: power_of_equality(deviation, margin, count, level, truth) >= POWER)
-
-
-def power_of_equality(deviation: float, margin: float, count: int, level: float, truth: float = 0.0) -> float:
-    """Compute the chance that the interval of `count` seeds lies inside of ± margin."""
-    if deviation == 0.0:
-        return float(abs(truth) < margin)
-    quantile = float(stats.t.ppf(0.5 + level / 2, count - 1))
-    # The mean and the deviation are independent: the chance is averaged over quantiles of the latter.
-    middles = (np.arange(200) + 0.5) / 200
-    sampled = deviation * np.sqrt(stats.chi2.ppf(middles, count - 1) / (count - 1))
-    room, error = margin - quantile * sampled / math.sqrt(count), deviation / math.sqrt(count)
-    inside = stats.norm.cdf((room - truth) / error) - stats.norm.cdf((-room - truth) / error)
-    return float(np.where(room > 0.0, inside, 0.0).mean())
-
-
-def _fewest(enough: Callable[[int], bool]) -> int | None:
-    """Find the least number of seeds, from ENOUGH on, with which a condition holds that more seeds do not break."""
-    high = ENOUGH
-    while not enough(high):
-        high *= 2
-        if high > MOST_SEEDS:
-            return None
-    low = high // 2
-    while high - low > 1 and high > ENOUGH:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
-def share_interval(successes: int, count: int, level: float = 1.0 - ERROR) -> tuple[float, float]:
-    """Compute the interval of Clopper and Pearson 1934 of a share, such as that of the seeds that arrive."""
-    found = stats.binomtest(successes, count).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
-
-
-def discoveries(p_values: Sequence[float], rate: float = ERROR) -> list[bool]:
-    """Return which p-values the procedure of Benjamini and Hochberg 1995 keeps at this rate of false discoveries."""
-    return [bool(p <= rate) for p in stats.false_discovery_control(p_values, method="bh")] if len(p_values) else []
