@@ -27,6 +27,7 @@ CLASSES = {
     "Comparison": "experiments.comparing.python",
     "Config": "experiments.settings",
     "Fit": "experiments.runs.fit",
+    "Judgement": "experiments.comparing.python",
     "Label": "experiments.runs.generation",
     "NotFiniteError": "experiments.training.loop",
     "Run": "experiments.runs.run",
@@ -256,15 +257,16 @@ def sweep(
     return run_sweep(recipe, space, overrides, workdir, progress=progress, options=options)
 
 
-def compare(runs: Sequence[Any], metric: str | None = None) -> "Comparison":
+def compare(runs: Sequence[Any], metric: str | None = None, *, against: Sequence[Any] = ()) -> "Comparison":
     """Compare runs: the settings that differ, their last scores, and means over the runs that differ in seed alone.
 
     Args:
         runs: two or more runs, sweeps, or their working directories.
-        metric: the metric that the comparison shows; None: all.
+        metric: the metric that the comparison shows, and that decides; None: all, and the one that selects checkpoints.
+        against: the runs of B, which `decide(margin=...)` decides `runs` (A) against, seed by seed.
 
     Returns:
-        Comparison: `table()`, `settings`, `groups`, `results`.
+        Comparison: `table()`, `settings`, `groups`, `results`; with `against` also `decide(margin=0.02)`.
 
     Raises:
         UserError: fewer than two runs, one without an evaluation, or runs that share no metric.
@@ -273,7 +275,7 @@ def compare(runs: Sequence[Any], metric: str | None = None) -> "Comparison":
     """
     from experiments.comparing.python import compare as compare_runs
 
-    return compare_runs(runs, metric)
+    return compare_runs(runs, metric, against)
 
 
 def describe(section: str | None = None) -> str:

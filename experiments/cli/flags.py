@@ -72,7 +72,7 @@ def parse(
         own_flags: the schema of its own flags.
         overridable: whether it takes `--config.SECTION.NAME=value`; or the full names of the settings that it takes.
         words: name of the setting, of type tuple[str, ...], that receives the words which belong to no flag, and is no
-            flag itself; None: such words are errors.
+            flag itself; None: such words are errors. With it, a list takes all words up to a flag.
 
     Raises:
         UserError: an unknown or missing flag, a word that belongs to none, a flag without value.
@@ -128,7 +128,9 @@ def _pairs(
             raise _not_a_flag(word, own, overridable)
         name, equals, text = word[2:].partition("=")
         leaf = _flag(name, own, overridable, receiver)
-        if not equals:
+        if not equals and receiver is not None and name in own and leaf.is_tuple:
+            text = _all_following(name, leaf, words)
+        elif not equals:
             text = _following(name, leaf, words, alone="true" if name in own and leaf.plain_type is bool else None)
         if not text and leaf.default is REQUIRED:  # --workdir=$NOT_SET
             raise _no_value(name, leaf)
@@ -157,6 +159,16 @@ def _following(name: str, leaf: Setting, words: list[str], alone: str | None) ->
     if following.startswith("="):
         raise problem(f"--{name} is followed by a space", do=f"Write --{name}=VALUE without spaces.")
     return words.pop(0)
+
+
+def _all_following(name: str, leaf: Setting, words: list[str]) -> str:
+    """Take the words up to the next flag as the list that a flag without `=` has, as a shell writes `--flag runs/*`."""
+    taken = []
+    while words and not words[0].startswith("-"):
+        taken.append(words.pop(0))
+    if not taken:
+        raise _no_value(name, leaf)
+    return taken[0] if len(taken) == 1 else schema.show(tuple(taken))
 
 
 def _no_value(name: str, leaf: Setting) -> UserError:

@@ -76,8 +76,9 @@ def rows(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 def refuse_other_objectives(results: Sequence[Result]) -> None:
     """Raise a UserError if no metric is common to all runs, since scores of different objectives do not compare."""
-    if not set.intersection(*(set(result.metrics) for result in results)):
-        got = "; ".join(f"{result.name}: {', '.join(result.metrics)}" for result in results)
+    known = [result for result in results if result.metrics]  # a run may diverge before its first evaluation
+    if known and not set.intersection(*(set(result.metrics) for result in known)):
+        got = "; ".join(f"{result.name}: {', '.join(result.metrics)}" for result in known)
         raise problem(
             "the runs share no metric, so they are of different objectives and cannot be compared",
             got=got,
@@ -126,7 +127,7 @@ def _short(fingerprint: str | None) -> str:
 
 def group_runs(results: Sequence[Result]) -> list[Group]:
     """Group the runs that differ in their seed alone, in order of first appearance."""
-    deciding = _group_settings(results)
+    deciding = group_settings(results)
     by_key: dict[str, list[int]] = {}
     for i in range(len(results)):
         by_key.setdefault(_key(deciding, i), []).append(i)
@@ -141,7 +142,7 @@ def group_runs(results: Sequence[Result]) -> list[Group]:
     return groups
 
 
-def _group_settings(results: Sequence[Result]) -> list[Differing]:
+def group_settings(results: Sequence[Result]) -> list[Differing]:
     """List the settings by which groups differ: those that can change the result, but the seed and what it fills in."""
     deciding = [row for row in differing(results) if row.decides and row.name != SEED]
     filled = [row for row in deciding if row.name in FILLED_IN]

@@ -188,7 +188,7 @@ def decide(values: Sequence[float], *, margin: float, kind: str = BETTER, looks:
         UserError: looks that do not rise or begin below 4, or a margin that is not above 0.
     """
     look = _look(margin, kind, looks, len(values))
-    used = tuple(map(float, values[: look.count]))
+    used = tuple(map(float, values[: look.seeds]))
     if look.level is None:
         return _preview(look, used)
     against = margin if kind == AT_LEAST else 0.0
@@ -220,10 +220,10 @@ def decide_unpaired(
     count = min(len(ours), len(others))
     values = advantages(ours[:count], others[:count], mode=mode)
     look = _look(margin, kind, looks, count)
-    used = tuple(values[: look.count])
+    used = tuple(values[: look.seeds])
     if look.level is None or not np.isfinite(used).all():
         return decide(values, margin=margin, kind=kind, looks=looks)
-    ends, p, spread = welch(ours[: look.count], others[: look.count], look.level, mode=mode)
+    ends, p, spread = welch(ours[: look.seeds], others[: look.seeds], look.level, mode=mode)
     return dataclasses.replace(_judged(look, used, ends, p), spread=spread)
 
 
@@ -232,7 +232,7 @@ class _Look(NamedTuple):
 
     kind: str
     margin: float
-    count: int
+    seeds: int
     """The number of seeds that count; all where they reach no look."""
     level: float | None
     """The share of intervals that cover the truth; None where the seeds reach no look."""
@@ -258,9 +258,9 @@ def _preview(look: _Look, values: tuple[float, ...]) -> Decision:
 def _judged(look: _Look, values: tuple[float, ...], ends: tuple[float, float, float], p: float) -> Decision:
     """Return the decision by an interval, (middle, low, high), and a p-value before the correction for looks."""
     middle, low, high = ends
-    word = KINDS[look.kind].rule(low, high, look.margin)
-    corrected = min(1.0, p * ERROR / (1.0 - look.level))
-    return Decision(word, look.kind, look.margin, values, middle, low, high, look.level, look.following, corrected)
+    word, level = KINDS[look.kind].rule(low, high, look.margin), look.level or 1.0 - ERROR
+    corrected = min(1.0, p * ERROR / (1.0 - level))
+    return Decision(word, look.kind, look.margin, values, middle, low, high, level, look.following, corrected)
 
 
 def check(margin: float, kind: str, looks: Sequence[int]) -> None:

@@ -1,18 +1,54 @@
 """A comparison in Python: runs side by side, and the means of those that differ in their seed alone."""
 
 import dataclasses
+import html
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.cli.python_words import in_python
+from experiments.cli.python_words import in_python, python_words
+from experiments.comparing import wording
 from experiments.comparing.comparison import DATA, Group, differing, group_runs, refuse_other_objectives, rows
-from experiments.comparing.results import Result, read_results
+from experiments.comparing.decision import LOOKS, Decision
+from experiments.comparing.results import Result, read_sides
 from experiments.comparing.statistics import Estimate
 from experiments.comparing.tables import OTHER_DATA, group_lines, means_table, scores_table, settings_table
+from experiments.comparing.verdict import KINDS_OF_CLAIMS, Question, Verdict, judge
 from experiments.training.reporter import Reporter
 from experiments.training.tables import data_frame, to_html
-from transformer.errors import problem, unknown, written
+from transformer.errors import find_row, problem, unknown, written
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Judgement:
+    """The decision of A against B; a notebook shows what the command prints.
+
+    Attributes:
+        verdict: the runs that take part, what differs, the decision.
+    """
+
+    verdict: Verdict
+
+    @property
+    def word(self) -> str:
+        """The word of the rule, such as "holds" or "undecided"."""
+        return self.verdict.word
+
+    @property
+    def decision(self) -> Decision:
+        """The interval, its level, the values of the seeds, the seeds needed."""
+        return self.verdict.decision
+
+    def __repr__(self) -> str:
+        return python_words("\n".join(line for part in wording.PARTS for line in part(self.verdict)))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the sentences and the table of seeds in a notebook."""
+        texts = [
+            "".join(f"<p>{html.escape(python_words(line))}</p>" for line in part(self.verdict))
+            for part in wording.PARTS
+        ]
+        return {"text/plain": repr(self), "text/html": to_html(wording.seeds_table(self.verdict)).join(texts)}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -22,10 +58,45 @@ class Comparison:
     Attributes:
         results: the last scores of each run.
         metric: the metric that `table` has; None: all.
+        against: how many of the results, the last, are those of B, which `decide` decides the others against.
     """
 
     results: tuple[Result, ...]
     metric: str | None
+    against: int = 0
+
+    @in_python
+    def decide(
+        self,
+        margin: float | None = None,
+        *,
+        kind: str = "better",
+        split: str = "validation",
+        looks: Sequence[int] = LOOKS,
+        at: str | None = None,
+    ) -> Judgement:
+        """Decide the runs (A) against those of `against` (B), seed by seed.
+
+        Args:
+            margin: least difference of the metric that matters, chosen before the runs; None: an interval and no word.
+            kind: "better", "as_good" or "equal".
+            split: "validation" or "test".
+            looks: rising numbers of seeds at which the word is read.
+            at: "updates", "operations" or "seconds": an equal budget, at which the curves are read; None: the ends.
+
+        Raises:
+            UserError: no `against`, a group whose runs differ in more than their seed, or an argument that does not
+                fit.
+
+        >>> api.compare([a0, a1, a2, a3], against=[b0, b1, b2, b3]).decide(margin=0.02).word  # doctest: +SKIP
+        """
+        if not self.against:
+            do = "Write api.compare([a0, a1, a2, a3], against=[b0, b1, b2, b3]).decide(margin=0.02)."
+            raise problem("there is nothing to decide against", got="no runs of B", expected="against=[...]", do=do)
+        claim = find_row("kind of claim", KINDS_OF_CLAIMS, kind)
+        question = Question(self.metric, margin, claim, split, tuple(looks), at)
+        first = len(self.results) - self.against
+        return Judgement(judge(self.results[:first], self.results[first:], question))
 
     @property
     def groups(self) -> list[Group]:
@@ -72,11 +143,28 @@ class Comparison:
 
 
 @in_python
-def compare(runs: Sequence[Any], metric: str | None) -> Comparison:
+def compare(runs: Sequence[Any], metric: str | None, against: Sequence[Any] = ()) -> Comparison:
     """Compare runs; see `experiments.api.compare`."""
+    sides = [_folders(runs, "runs")]
+    if not isinstance(against, Sequence) or len(against):
+        sides.append(_folders(against, "against"))
+    remark = Reporter().remark
+    read = read_sides(sides, remark)
+    results = [result for side in read for result in side]
+    refuse_other_objectives(results)
+    names = dict.fromkeys(name for _, name in rows(results))
+    if metric is not None and metric not in names:
+        raise unknown("metric", str(metric), names)
+    if DATA in {row.name for row in differing(results)}:
+        remark(OTHER_DATA)
+    return Comparison(tuple(results), metric, len(results) - len(read[0]))
+
+
+def _folders(runs: Any, what: str) -> list[str]:
+    """Return the working directories of runs. Raises UserError for anything else than a list of runs."""
     if isinstance(runs, str | os.PathLike) or not isinstance(runs, Sequence):
         expected, do = "a list of runs, or of their working directories", "Write [run_a, run_b]."
-        raise problem("runs is no list", got=written(runs), expected=expected, do=do)
+        raise problem(f"{what} is no list", got=written(runs), expected=expected, do=do)
     if not runs:
         do = 'Write api.compare([run_a, run_b]), or ["runs/a", "runs/b"].'
         raise problem("there are no runs to compare", got="none", expected="two or more", do=do)
@@ -85,15 +173,7 @@ def compare(runs: Sequence[Any], metric: str | None) -> Comparison:
             got, expected = f"{written(run)} ({type(run).__name__})", "a Run, a Sweep, or the path of its folder"
             do = 'Write, for instance, "runs/a".'
             raise problem(f"run {number} is neither a run nor a path", got=got, expected=expected, do=do)
-    remark = Reporter().remark
-    results = read_results([os.fspath(getattr(run, "workdir", run)) for run in runs], remark)
-    refuse_other_objectives(results)
-    names = dict.fromkeys(name for _, name in rows(results))
-    if metric is not None and metric not in names:
-        raise unknown("metric", str(metric), names)
-    if DATA in {row.name for row in differing(results)}:
-        remark(OTHER_DATA)
-    return Comparison(tuple(results), metric)
+    return [os.fspath(getattr(run, "workdir", run)) for run in runs]
 
 
 def _columns(prefix: str, estimate: Estimate | None) -> dict[str, float | None]:

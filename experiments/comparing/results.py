@@ -1,6 +1,7 @@
 """The result of a run, read from its working directory alone: config, fingerprint of the data, last scores."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,15 @@ class Result:
     """The record of the run or checkpoint from whose parameters it started (--init_from); None: it started fresh."""
     units: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
     """The metrics of a run whose task has scores from outside."""
+    diverged: int | None = None
+    """The step whose loss or gradient is not finite, at which the training ended; None: there is none."""
+    lines: Sequence[Mapping[str, Any]] = ()
+    """The lines of its metrics, oldest first."""
+
+    @property
+    def ended(self) -> bool:
+        """True if its last score is known: it is finished, or diverged, which is the worst of all scores."""
+        return self.finished or self.diverged is not None
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting by its full name; its default where an earlier version did not have it."""
@@ -91,7 +101,18 @@ def read_results(names: Sequence[str], note: Callable[[str], None] = print_note)
     Raises:
         UserError: fewer than two runs, one of them twice, or an error of `read_result`.
     """
-    names = [run for name in names for run in _runs_of(Path(name), note)]
+    return read_sides([names], note)[0]
+
+
+def read_sides(sides: Sequence[Sequence[str]], note: Callable[[str], None] = print_note) -> list[list[Result]]:
+    """Read the results of the runs of several sides of a comparison; arguments and errors as of `read_results`."""
+    expanded = [[run for name in names for run in _runs_of(Path(name), note)] for names in sides]
+    _check_names([name for names in expanded for name in names])
+    return [[read_result(name) for name in names] for names in expanded]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise a UserError for fewer than two runs, or one of them twice."""
     if len(names) < 2:
         what, do = "one run alone has nothing to be compared with", "Name another run beside it."
         raise problem(what, got=names[0], expected="two runs or more", do=do)
@@ -102,7 +123,6 @@ def read_results(names: Sequence[str], note: Callable[[str], None] = print_note)
             same = "" if known[where] == name else f", once as {known[where]}"
             raise problem(f"{name} is given twice{same}", do="Give each run once.")
         known[where] = name
-    return [read_result(name) for name in names]
 
 
 def _runs_of(path: Path, note: Callable[[str], None]) -> list[str]:
@@ -111,7 +131,11 @@ def _runs_of(path: Path, note: Callable[[str], None]) -> list[str]:
         return [str(path)]
     trials = sorted(trial for trial in (path / TRIALS).iterdir() if trial.is_dir())
     lines = {trial: metrics.read(trial) for trial in trials if (trial / "config.json").exists()}
-    evaluated = [str(trial) for trial, own in lines.items() if any(line["split"] in SPLITS for line in own)]
+    evaluated = [
+        str(trial)
+        for trial, own in lines.items()
+        if any(line["split"] in SPLITS for line in own) or _diverged(own) is not None
+    ]
     left_out = [trial.name for trial in trials if str(trial) not in evaluated]
     if left_out:
         why = "without an evaluation, or of a version that wrote no config.json"
@@ -125,7 +149,7 @@ def read_result(name: str) -> Result:
     """Read the result of the run in a working directory.
 
     Raises:
-        UserError: no such directory, no run in it, or no evaluation of the run.
+        UserError: no such directory, no run in it, or no evaluation of a run that has not diverged.
     """
     path = Path(name)
     if not path.is_dir():
@@ -141,7 +165,8 @@ def read_result(name: str) -> Result:
     _check_config(record["config"], set(record.get("code", {})), path)
     lines = metrics.read(path)
     last = {line["split"]: line for line in lines if line["split"] in SPLITS}
-    if not last:
+    diverged = _diverged(lines)
+    if not last and diverged is None:
         got = f"metrics up to step {lines[-1]['step']} of training" if lines else "no metrics"
         raise problem(f"{path} was not evaluated yet", got=got, do="Wait for its first evaluation, or leave it out.")
     found = Result(
@@ -149,12 +174,14 @@ def read_result(name: str) -> Result:
         record["config"],
         record.get("data"),
         {split: _scores(last[split]) for split in SPLITS if split in last},
-        max(line["step"] for line in last.values()),
+        max((line["step"] for line in last.values()), default=0),
         finished=False,
         seconds=lines[-1]["seconds"],
         costs=read_costs(path),
         origin=record.get("origin"),
         units=read_units(path),
+        diverged=diverged,
+        lines=lines,
     )
     return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))
 
@@ -179,6 +206,14 @@ def _check_config(config: Mapping[str, Any], from_outside: set[str], path: Path)
         raise UserError(f"in {path / 'config.json'}: {error}") from error
 
 
+def _diverged(lines: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the step of the last line of training where its loss or gradient is not finite; None where both are."""
+    trained = [line for line in lines if line["split"] == "train"]
+    names = [name for name in trained[-1] if name == "gradient_norm" or f"_{name}".endswith("_loss")] if trained else []
+    finite = all(trained[-1][name] is None or math.isfinite(trained[-1][name]) for name in names)
+    return None if finite else trained[-1]["step"]
+
+
 def _scores(line: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in line.items() if name not in metrics.NO_METRICS}
 
@@ -200,6 +235,9 @@ def _stopped_early(result: Result, lines: Sequence[Mapping[str, Any]]) -> bool:
 def _no_directory(path: Path) -> UserError:
     siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
     guess = nearest(path.name, siblings)
+    if any(character in path.name for character in "*?["):
+        do = "The shell has not expanded it: write a space before it, not =, and no quotes."
+        return problem(f"{path} does not exist", expected="the working directory of a run or a sweep", do=do)
     return problem(
         f"{path} {'is not a directory' if path.exists() else 'does not exist'}",
         expected="the working directory of a run or a sweep",

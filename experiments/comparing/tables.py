@@ -133,6 +133,8 @@ def _short(results: Sequence[Result]) -> list[str]:
 
 
 def _heading(result: Result, name: str) -> str:
+    if result.diverged is not None:
+        return f"{name}\ndiverged at step {result.diverged:,}"
     return name if result.finished else f"{name}\nnot finished: step {result.step:,} of {result.steps:,}"
 
 

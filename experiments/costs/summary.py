@@ -1,7 +1,8 @@
 """The lines that describe a run before it starts: the model, the data and the programs that will compile.
 
 WORKDIR/costs.json    "parameters", "operations" (of matrix products, an example and step), "lanes" (trials that
-                      were trained together, which share their seconds), "attention" (the forms that compute it)
+                      were trained together, which share their seconds), "attention" (the forms that compute it),
+                      "examples" (in a step, a mean)
 """
 
 import json
@@ -30,18 +31,21 @@ class Costs(NamedTuple):
         operations: operations of matrix products in a training step, per example.
         lanes: number of trials that were trained in one program, which share the seconds of metrics.jsonl.
         attention: forms that compute attention, and of which parts of the model; see `attention_in_words`.
+        examples: examples in a training step, a mean; 0 in records of earlier versions.
     """
 
     parameters: int
     operations: float
     lanes: int = 1
     attention: str = ""
+    examples: float = 0.0
 
 
 NAME = "costs.json"
 
 SHAPE = Fields(
-    {"parameters": whole(0, 2**62), "operations": float, "lanes": whole(1, 2**31)}, optional={"attention": str}
+    {"parameters": whole(0, 2**62), "operations": float, "lanes": whole(1, 2**31)},
+    optional={"attention": str, "examples": float},
 )
 """Shape of costs.json."""
 
@@ -57,7 +61,9 @@ def costs_of(experiment: Experiment) -> Costs:
         total += batches * counted[-1].total.products
         examples += batches * len(batch["labels"])
     parameters = sum(x.size for x in jax.tree.leaves(params))
-    return Costs(parameters, total / examples, attention=attention_in_words(x.forms for x in counted))
+    forms = attention_in_words(x.forms for x in counted)
+    per_step = examples / sum(batches for _, batches in commonest)
+    return Costs(parameters, total / examples, attention=forms, examples=per_step)
 
 
 def attention_in_words(forms: Iterable[Mapping[str, tuple[str, ...]]]) -> str:

@@ -13,12 +13,12 @@ from experiments.data.stored_json import Checked, Fields, flaw, read_json, unrea
 from experiments.storage.metrics import Metrics
 from experiments.storage.retention import order
 from experiments.storage.workdir import write_text_atomically
-from experiments.sweeping.attributes import NUMBERS, PAIR, RUNNING, STATUS
+from experiments.sweeping.attributes import DIVERGED, NUMBERS, PAIR, RUNNING, STATUS
 from experiments.sweeping.groups import Trial, trial_name
 from experiments.sweeping.study import SweepStudy, TakenTrial
 from experiments.training.early_stopping import EarlyStopping
 from experiments.training.evaluation import Evaluation
-from experiments.training.loop import MetricsWindow
+from experiments.training.loop import MetricsWindow, of_divergence
 from transformer.errors import counted, problem
 from transformer.schema import Check
 
@@ -119,6 +119,11 @@ class LaneRecord:
         if evaluation is not None and task.splits.test:
             self.test = evaluation.score(params, task.splits.test)
             self.metrics.write(step, "test", self.test)
+
+    def diverge(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the end of the lane before a step that is not finite, whose line is the last of its metrics."""
+        self.end(step - 1, DIVERGED)
+        self.metrics.write(step, "train", self.trial.experiment.task.named(of_divergence(values)))
 
     def outcome(self) -> dict[str, Any]:
         """Return the part that a study stores, as JSON can hold it.

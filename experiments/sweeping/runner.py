@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments.runs.init_from import first_states
 from experiments.storage.checkpoints import Checkpoints, Restored
-from experiments.sweeping.attributes import DIVERGED, EARLY, FINISHED, HALVED, RUNNING, TAKEN
+from experiments.sweeping.attributes import EARLY, FINISHED, HALVED, RUNNING, TAKEN
 from experiments.sweeping.groups import Trial
 from experiments.sweeping.lanes import Programs, mean_loss, padded, place, row, stacked
 from experiments.sweeping.ranking import rungs, worse_half
@@ -234,7 +234,7 @@ class LanesRun:
                 if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
                     self.active.remove(i)
                     _assign(self.last, i, jax.device_get(row(self.states, at)))
-                    self.lanes[i].end(number - 1, DIVERGED)
+                    self.lanes[i].diverge(number, values)
                     self.print_line(
                         f"{self.trials[i]} has diverged: its loss or gradient is not finite at step {number}"
                     )

@@ -8,7 +8,7 @@ the last line was written, the evaluations without a better score) in the checkp
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -212,6 +212,7 @@ class Loop:
         bad = [name for name in ("loss", "gradient_norm") if not math.isfinite(float(metrics[name]))]
         if not bad:
             return
+        self.metrics.write(step, "train", self.experiment.task.named(of_divergence(metrics)))
         self.checkpoints.wait()
         safe = self.checkpoints.latest_step()
         kept = f"The last good checkpoint is of step {safe}" if safe is not None else "There is no checkpoint yet"
@@ -221,6 +222,11 @@ class Loop:
             f"{rate}. {kept}. Try a lower optimizer.learning_rate, "
             "a longer optimizer.warmup_steps or a lower optimizer.clip_norm, in another --workdir."
         )
+
+
+def of_divergence(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a step that is not finite, for a line of metrics of its own: the last of a run."""
+    return {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
 
 
 def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Trials as lanes from start to end: each as its own run would be, resumed, halved, written out."""
 
 import json
+import math
 import signal
 
 import jax
@@ -147,6 +148,9 @@ def test_a_lane_that_diverges_is_reported_and_the_others_finish(tmp_path):
     assert [lane.status for lane in result.lanes] == ["diverged", "finished"]
     assert any("trial 0, seed 0 has diverged: its loss or gradient is not finite at step" in line for line in printed)
     assert result.lanes[0].outcome()["score"] is None
+    last = lines(trials[0].workdir)[-1]
+    assert f"not finite at step {last['step']}" in "".join(printed)
+    assert not math.isfinite(float(last["gradient_norm"]))
     alone = run_lanes(make_trials(tmp_path / "alone", points[1:]), tmp_path / "alone")
     assert lines(trials[1].workdir) == lines(tmp_path / "alone" / "trials" / "0000-seed0")
     assert int(alone.last.step[0]) == STEPS

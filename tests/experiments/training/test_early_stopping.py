@@ -211,7 +211,10 @@ def test_a_loss_that_is_not_finite_ends_training_and_nothing_of_it_is_saved(tmp_
     with pytest.raises(loop.NotFiniteError, match=f"step {step}: not finite: loss"):
         train(toy, tmp_path / "run")
     assert steps(tmp_path / "run")[-1] == step - step % 5 - 5 * (step == 20)
-    assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "run") if line["split"] == "train")
+    *before, last = [line for line in lines(tmp_path / "run") if line["split"] == "train"]
+    assert all(np.isfinite(line["loss"]) for line in before)
+    assert last["step"] == step
+    assert not np.isfinite(float(last["loss"]))
 
 
 def test_checkpoints_to_average_are_saved_at_their_interval_and_kept(tmp_path, monkeypatch):
