@@ -240,11 +240,12 @@ def sweep(
         overrides: settings of all trials, full name -> value.
         workdir: folder for the trials, their results and the study.
         progress: whether to show progress.
-        **options: trials (number of combinations), sampler, lanes, mode, data, halvings, keep, storage, study,
-            heartbeat, devices, force, init_from, init_only, init_skip, trust_code: as the flags of `experiments.sweep`.
+        **options: trials (number of combinations), sampler, lanes, mode, data, halvings, margin, reference, decide,
+            max_seeds, keep, storage, study, heartbeat, devices, force, init_from, init_only, init_skip, trust_code: as
+            the flags of `experiments.sweep`.
 
     Returns:
-        Sweep: `table()`, `best()`, `finish(steps)`, `results`.
+        Sweep: `table()`, `best()`, `finish(steps)`, `results`; with a margin also `decisions()`.
 
     Raises:
         UserError: a mistake in the recipe, the space, or an option.

@@ -1,4 +1,4 @@
-"""What a number of seeds can show: the least effect, equality within a margin, and the seeds that either needs.
+"""Power of a number of seeds: the least effect, equality within a margin, and the seeds that either needs.
 
     power of an effect θ      P(|T| > t(n - 1, level)),   T noncentral t with n - 1 degrees of freedom, θ √n / σ
     power of equality         P(-δ < L and U < δ), averaged over the distribution of the sampled deviation

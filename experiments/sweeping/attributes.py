@@ -76,6 +76,12 @@ ORIGIN = "init_from"
 VERSIONS = "versions"
 """Attribute of a study: versions of libraries, and XLA_FLAGS, of its first worker; absent in earlier versions."""
 
+CRITERIA = "criteria"
+"""Attribute of a study: the margins, looks and references by which its points were decided, the first one first."""
+
+CRITERION = Fields({"margin": float, "looks": [whole(1, 2**31)], "reference": whole(0, MOST_POINTS), "done": int})
+"""Shape of one of them; `done` is the number of points whose trials had ended before."""
+
 STUDY = Fields(
     {},
     {
@@ -84,6 +90,7 @@ STUDY = Fields(
         "fingerprint": str,
         POINTS: whole(1, MOST_POINTS),
         VERSIONS: Fields({}, others=str),
+        CRITERIA: [CRITERION],
     },
 )
 """Shape of the attributes of a study that are read beyond being compared."""

@@ -19,6 +19,7 @@ from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.runs.init_from import open_origin, wish_of, with_settings
 from experiments.runs.report import train_and_report
 from experiments.storage.workdir_checks import EXTENDABLE, TRIALS, refuse_other_config, refuse_unwritable_name
+from experiments.sweeping.deciding import criterion_of, of_look, read_looks
 from experiments.sweeping.flags import BEST
 from experiments.sweeping.groups import Experiments, trial_name
 from experiments.sweeping.open_study import read_study
@@ -105,11 +106,17 @@ def results_of(flags: Any, sweep: Sweep) -> tuple[list[PointResult], Ranking]:
         do = "Sweep first: the same command without --finish."
         raise problem(f"--workdir {flags.workdir} holds no study", got="no study.db", expected="that of a sweep", do=do)
     with opened_storage(flags) as storage:
-        study = read_study(storage, flags.study or Path(flags.config).stem, sweep.search, properties=properties)
+        criterion = criterion_of(flags, sweep)
+        search = sweep.search
+        if criterion is not None and criterion.adding:
+            search = of_look(search, criterion, 0, None)
+        study = read_study(storage, flags.study or Path(flags.config).stem, search, properties=properties)
         before, base = study.study.user_attrs.get("config"), json.loads(json.dumps(settings.to_json_dict(sweep.base)))
         if before is not None:
             changed = settings.differences(before, base)
             refuse_other_config(Path(flags.workdir), [one for one in changed if one[0] not in EXTENDABLE])
+        if criterion is not None and criterion.adding:
+            study = read_looks(storage, study, criterion, properties)
         return ranked(study, ranking), ranking
 
 

@@ -3,11 +3,13 @@
 import dataclasses
 
 from experiments.cli.flags import REQUIRED
+from experiments.comparing.power import ENOUGH
+from experiments.sweeping.deciding import MAX_SEEDS
 from experiments.sweeping.keeping import KEEP
 from experiments.sweeping.lanes import MODES, MOST_DEVICES, MOST_TRIALS
 from experiments.sweeping.search import DATA
 from experiments.sweeping.study import SAMPLERS
-from transformer.schema import Check, at_least, not_empty, setting
+from transformer.schema import Check, above, at_least, not_empty, setting
 
 BEST = "best"
 """Name of the trial that ranks first."""
@@ -28,6 +30,12 @@ class SweepFlags:
     task's first metric); ties by the validation loss of that evaluation, also for the search algorithm and halvings.
     The exit code is 1 where no trial is the best, as where all diverged. The loss of a progress line is the mean over
     the lanes that train of the loss of that step's batch, with dropout on.
+
+    With --margin, the least difference that matters to you, each trial is decided against a reference, seed by seed:
+    holds (better), reversed (worse), no difference, fails, or undecided. --decide adds seeds by itself until then:
+
+    python -m experiments.sweep --config=configs/dates.py --workdir=runs/norms --sweep.model.norm=layer,rms \
+        --decide --margin=0.02 --max_seeds=16
 
     The same command with --finish=best --config.training.steps=N trains the best trial on to N steps, as a run in
     WORKDIR/finished that it continues when it is given again: from the trial's checkpoints where they are kept, as
@@ -78,6 +86,23 @@ class SweepFlags:
         0,
         "number of times that the worse half of the trials in a program is stopped, the last at half of the steps",
         check=at_least(0, 30),
+    )
+    margin: float | None = setting(
+        None,
+        "least difference of the ranking metric that matters, by which each trial is decided against the reference;"
+        " none: no words",
+        check=above(0.0),
+    )
+    reference: str | None = setting(
+        None,
+        "trial that the others are decided against: its number, or NAME=VALUE,...; none: the first of the grid",
+        check=not_empty,
+    )
+    decide: bool = setting(
+        False, "addition of seeds, to 4, 8, 16 and so on, until each trial is decided or has --max_seeds"
+    )
+    max_seeds: int | None = setting(
+        None, f"most seeds of a trial with --decide; none: {MAX_SEEDS}", check=at_least(ENOUGH, MOST_TRIALS)
     )
     keep: str = setting("best", "trials whose checkpoints are kept", allowed=KEEP)
     heartbeat: int = setting(

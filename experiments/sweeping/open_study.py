@@ -44,8 +44,8 @@ def open_study(storage: RDBStorage, name: str, search: Search, *, mode: str, pro
         return SweepStudy(study, storage, search)
     for key, value in {**shared, POINTS: points}.items():
         study.set_user_attr(key, value)
-    for number, values in enumerate(search.points):
-        study.enqueue_trial(values, user_attrs={POINT: number})
+    for number in range(points) if search.only is None else search.only:
+        study.enqueue_trial(search.points[number], user_attrs={POINT: number})
     study.set_user_attr(READY, True)
     return SweepStudy(study, storage, search)
 

@@ -19,7 +19,8 @@ from experiments.runs.python import folder, open_run_of, reporter_of
 from experiments.runs.run import Run, drawing_of
 from experiments.runs.session import train
 from experiments.settings import Config
-from experiments.sweeping import finishing, pictures, summary
+from experiments.sweeping import finishing, pictures, summary, verdicts
+from experiments.sweeping.deciding import Criterion, judged
 from experiments.sweeping.flags import SweepFlags
 from experiments.sweeping.lanes import use_cores
 from experiments.sweeping.ranking import PointResult, Ranking, best, best_lane, ranked
@@ -49,6 +50,7 @@ class Sweep:
         ranking: the scores that points are ranked by.
         plan: the recipe with its overrides, and the space.
         init: the run whose parameters all trials started from; None: none.
+        criterion: the margin, looks and reference by which trials are decided; None: they are not.
     """
 
     workdir: Path
@@ -57,6 +59,25 @@ class Sweep:
     ranking: Ranking
     plan: Planned
     init: InitFrom | None = None
+    criterion: Criterion | None = None
+
+    @in_python
+    def decisions(self) -> Any:
+        """Return a row for each combination of settings that is decided against the reference.
+
+        Columns: trial, the settings, the word, the advantage over the reference and the ends of its interval, the level
+        of the interval, the number of seeds that count, and of those at which one of the two diverged.
+
+        Returns:
+            A DataFrame where pandas is installed, otherwise a list of dicts.
+
+        Raises:
+            UserError: the sweep has no margin.
+        """
+        if self.criterion is None:
+            expected, do = "a margin", "Sweep with margin=0.02, for instance; decide=True adds seeds."
+            raise problem("the sweep decides nothing", got="no margin", expected=expected, do=do)
+        return data_frame(verdicts.rows(judged(self.results, self.criterion, self.ranking)))
 
     def table(self) -> Any:
         """Return a row for each combination of settings, the best first.
@@ -86,7 +107,8 @@ class Sweep:
         first = best(self.results)
         if first is None:
             raise problem(summary.no_best(self.results))
-        chosen = best_lane(first, self.ranking)
+        kept = [lane for lane in first.lanes if (Path(lane["workdir"]) / "checkpoints").is_dir()]
+        chosen = best_lane(dataclasses.replace(first, lanes=kept or first.lanes), self.ranking)
         return open_run_of(
             Path(chosen["workdir"]), "best", average_last=None, read_data=True, trust_code=False, paths={}
         )
@@ -169,10 +191,10 @@ def run_sweep(
     _divide(flags.devices)
     use_compilation_cache()
 
-    def finish(study: SweepStudy, ranking: Ranking) -> Sweep:
+    def finish(study: SweepStudy, ranking: Ranking, criterion: Criterion | None) -> Sweep:
         results = ranked(study, ranking)
         summary.write_results(results, Path(flags.workdir) / "results.jsonl")
-        return Sweep(Path(flags.workdir), tuple(results), study.points, ranking, plan, wish_of(flags))
+        return Sweep(Path(flags.workdir), tuple(results), study.points, ranking, plan, wish_of(flags), criterion)
 
     ended = train_sweep(flags, plan, name, reporter_of(progress), finish)
     if ended.stopped is not None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from optuna.trial import FrozenTrial
 
 from experiments.comparing.statistics import Bounds, Estimate, estimate
 from experiments.storage.retention import order
@@ -96,7 +95,7 @@ class PointResult:
 
 def ranked(study: SweepStudy, ranking: Ranking) -> list[PointResult]:
     """Rank the points that are done, the best first: complete ones, then halved ones, then those that lack a score."""
-    found = [_result(study, point, trial, ranking) for point, trial in study.results().items()]
+    found = [_result(point, values, lanes, ranking) for point, (values, lanes) in study.outcomes().items()]
 
     def place(result: PointResult) -> tuple[Any, ...]:
         return (
@@ -178,12 +177,10 @@ def worse_half(lanes: Sequence[LaneRecord]) -> tuple[set[int], int]:
     return set(in_order[math.ceil(len(in_order) / 2) :]), len(in_order)
 
 
-def _result(study: SweepStudy, point: int, trial: FrozenTrial, ranking: Ranking) -> PointResult:
-    lanes = study.lanes_of(trial)
-    known = [lane["score"] is not None and not _diverged(lane) for lane in lanes]
+def _result(point: int, values: dict[str, Any], lanes: list[dict[str, Any]], ranking: Ranking) -> PointResult:
+    known = [has_score(lane) for lane in lanes]
     scores = [lane["score"] if is_known else math.nan for lane, is_known in zip(lanes, known, strict=True)]
     losses = [_loss(lane, ranking) if is_known else math.nan for lane, is_known in zip(lanes, known, strict=True)]
-    values = study.space.settings_of(trial.params)
     return PointResult(
         point, values, lanes, estimate(scores, bounds=ranking.score.bounds), estimate(losses, bounds=(0.0, math.inf))
     )
@@ -194,6 +191,11 @@ def _loss(record: dict[str, Any], ranking: Ranking) -> float:
     loss = record.get("validation_loss")
     loss = record["validation"].get(ranking.loss) if loss is None else loss
     return math.nan if loss is None else float(loss)
+
+
+def has_score(record: dict[str, Any]) -> bool:
+    """Return whether a seed was trained without divergence and has a score."""
+    return record["score"] is not None and not _diverged(record)
 
 
 def _diverged(record: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """One session of a sweep: open the study, work on it, hand over its results; and the command around it."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ from experiments.storage.workdir import changed_flags, flags_notes, versions
 from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
 from experiments.sweeping import summary
 from experiments.sweeping.attributes import ORIGIN, VERSIONS
+from experiments.sweeping.deciding import Criterion, criterion_of, keep_criterion, of_look, study_name, undecided
 from experiments.sweeping.groups import Experiments, refuse_large_points
 from experiments.sweeping.lanes import MOST_LANES, lanes_mesh, mode_of, padded, use_cores
 from experiments.sweeping.open_study import open_study
-from experiments.sweeping.ranking import Ranking
+from experiments.sweeping.ranking import Ranking, ranked
 from experiments.sweeping.search import Sweep, make_sweep
 from experiments.sweeping.storage import (
     CONNECTION_ERRORS,
@@ -31,6 +33,7 @@ from experiments.sweeping.storage import (
     without_password,
 )
 from experiments.sweeping.study import Search, SweepStudy
+from experiments.sweeping.verdicts import look_line
 from experiments.sweeping.worker import Options, Worker
 from experiments.training import signals
 from experiments.training.progress import devices_in_words
@@ -50,8 +53,8 @@ class SweepEnd(NamedTuple):
     found: Any
 
 
-Finish = Callable[[SweepStudy, Ranking], Any]
-"""A function of the study and the ranking of its points, called once every trial is done."""
+Finish = Callable[[SweepStudy, Ranking, Criterion | None], Any]
+"""A function of the study, the ranking of its points and what decides them, called once every trial is done."""
 
 
 def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str, Any]) -> int:
@@ -73,8 +76,8 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     recipe, _ = with_settings(recipe, wish_of(flags))
     console, workdir = terminal(), Path(flags.workdir)
 
-    def finish(study: SweepStudy, ranking: Ranking) -> int:
-        return summary.print_results(console, study, workdir, ranking)
+    def finish(study: SweepStudy, ranking: Ranking, criterion: Criterion | None) -> int:
+        return summary.print_results(console, study, workdir, ranking, criterion)
 
     sweep = make_sweep(recipe, given, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
     use_cores(flags.devices)
@@ -94,6 +97,9 @@ def train_sweep(flags: Any, sweep: Sweep, name: str, reporter: Reporter, finish:
         UserError, OSError: mistakes of the user, a full disk, a storage that was lost.
     """
     refuse_unwritable_name(Path(flags.workdir))
+    criterion = criterion_of(flags, sweep)
+    if criterion is not None and criterion.adding:
+        sweep = dataclasses.replace(sweep, search=of_look(sweep.search, criterion, 0, None))
     if flags.halvings:
         _check_halvings(flags, sweep.search)
     wish = wish_of(flags)
@@ -107,10 +113,15 @@ def train_sweep(flags: Any, sweep: Sweep, name: str, reporter: Reporter, finish:
     ranking, workdir = Ranking.of(first.task, first.config.training.output.best), Path(flags.workdir)
     with opened_storage(flags) as storage:
         properties = properties_of(flags, ranking, experiments.origin)
-        study = open_study(storage, flags.study or name, sweep.search, mode=ranking.mode, properties=properties)
+        name = flags.study or name
+        study = open_study(storage, name, sweep.search, mode=ranking.mode, properties=properties)
         _refuse_other_recipe(study, sweep.base, workdir, first.task.splits.fingerprint)
-        stopped = _work(flags, Work(study, sweep, experiments, ranking), reporter)
-        return SweepEnd(stopped, None if stopped is not None else finish(study, ranking))
+        criterion = None if criterion is None else keep_criterion(study, criterion)
+        work = Work(study, sweep, experiments, ranking)
+        stopped = _work(flags, work, reporter)
+        if criterion is not None and criterion.adding and stopped is None:
+            work, stopped = _add_seeds(flags, work, criterion, properties, reporter)
+        return SweepEnd(stopped, None if stopped is not None else finish(work.study, ranking, criterion))
 
 
 def url_of(flags: Any) -> str:
@@ -148,6 +159,33 @@ class Work(NamedTuple):
     sweep: Sweep
     experiments: Experiments
     ranking: Ranking
+    prefix: str = ""
+
+
+def _add_seeds(
+    flags: Any, work: Work, criterion: Criterion, properties: dict[str, Any], reporter: Reporter
+) -> tuple[Work, int | None]:
+    """Add the seeds of one look after the other to the points that are not decided, and to the reference.
+
+    Returns:
+        The work with the study of the last look, which has all seeds; the number of the signal that stopped it.
+    """
+    study, ranking = work.study, work.ranking
+    name, storage, base = study.study.study_name, study.storage, study.search
+    for look in range(1, len(criterion.looks)):
+        only = undecided(ranked(work.study, ranking), criterion, ranking, look - 1)
+        if not only:
+            break
+        search = of_look(base, criterion, look, only)
+        reporter.line(look_line(criterion, search, look))
+        more = open_study(storage, study_name(name, search, look), search, mode=ranking.mode, properties=properties)
+        more = dataclasses.replace(more, earlier=work.study.outcomes())
+        seeds = search.space.seeds
+        work = work._replace(study=more, prefix=f"seeds{seeds[0]}to{seeds[-1]}-")
+        stopped = _work(flags, work, reporter)
+        if stopped is not None:
+            return work, stopped
+    return work, None
 
 
 def _check_halvings(flags: Any, search: Search) -> None:
@@ -178,9 +216,10 @@ def _work(flags: Any, work: Work, reporter: Reporter) -> int | None:
         devices,
         work.ranking,
         force=flags.force,
+        prefix=work.prefix,
     )
     name, left, seeds = study.study.study_name, study.left(), len(study.space.seeds)
-    sizes = f"{counted(study.points, 'trial')} of {counted(seeds, 'seed')}, {left} left"
+    sizes = f"{counted(len(study.by_point()), 'trial')} of {counted(seeds, 'seed')}, {left} left"
     reporter.line(f"study {name} in {without_password(url)}: {sizes}")
     for line in study.space.to_lines():
         reporter.line(f"  {line}")

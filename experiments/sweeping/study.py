@@ -8,7 +8,7 @@ queued again. So however workers end, every point is done once: the first comple
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,7 @@ class Search(NamedTuple):
         points: the values of each point; {} where the sampler draws them.
         seed: seed of the sampler.
         named: whether a flag names the sampler; otherwise a study that exists keeps its own.
+        only: numbers of the points that are trained, as where seeds are added to some; None: all.
     """
 
     space: Space
@@ -69,6 +70,7 @@ class Search(NamedTuple):
     points: Sequence[Point]
     seed: int
     named: bool = True
+    only: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,8 @@ class SweepStudy:
     storage: RDBStorage
     search: Search
     """The search over a space whose points it holds."""
+    earlier: Mapping[int, tuple[dict[str, Any], list[dict[str, Any]]]] = dataclasses.field(default_factory=dict)
+    """Number of a point -> its settings, and the records of the seeds that it had before this study added more."""
 
     @property
     def space(self) -> Space:
@@ -95,9 +99,10 @@ class SweepStudy:
 
     def by_point(self) -> dict[int, list[FrozenTrial]]:
         """Return the trials of each point by its number, oldest first."""
-        found: dict[int, list[FrozenTrial]] = {number: [] for number in range(self.points)}
+        numbers = range(self.points) if self.search.only is None else self.search.only
+        found: dict[int, list[FrozenTrial]] = {number: [] for number in numbers}
         for trial in self.trials():
-            found[self.point_of(trial)].append(trial)
+            found.setdefault(self.point_of(trial), []).append(trial)
         return found
 
     def point_of(self, trial: FrozenTrial) -> int:
@@ -112,6 +117,14 @@ class SweepStudy:
         """Return the trial that counts of each point that is done, by its number."""
         done = {point: [t for t in trials if t.state in DONE] for point, trials in self.by_point().items()}
         return {point: min(trials, key=lambda t: t.number) for point, trials in done.items() if trials}
+
+    def outcomes(self) -> dict[int, tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Return the settings of each point that is done, and the records of its seeds, earlier ones first."""
+        found = dict(self.earlier)
+        for point, trial in self.results().items():
+            _, before = found.get(point, ({}, []))
+            found[point] = self.space.settings_of(trial.params), [*before, *self.lanes_of(trial)]
+        return found
 
     def left(self) -> int:
         """Count the points that are not done, including those that other workers train."""

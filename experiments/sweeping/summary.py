@@ -20,7 +20,8 @@ from experiments.comparing.statistics import LEVEL, as_text, number
 from experiments.runs.pictures import attempt, save
 from experiments.storage.metrics import to_json
 from experiments.storage.workdir import write_text_atomically
-from experiments.sweeping import pictures
+from experiments.sweeping import pictures, verdicts
+from experiments.sweeping.deciding import Criterion, judged
 from experiments.sweeping.ranking import PointResult, Ranking, best, ranked
 from experiments.sweeping.study import SweepStudy
 from experiments.training.progress import print_line, print_paths
@@ -127,10 +128,11 @@ def importances(study: SweepStudy, results: Sequence[PointResult]) -> dict[str, 
     Returns:
         Name of a dimension -> its share; {} where the results are too few or all equal.
     """
-    scores = {r.point: r.estimate.mean for r in results if r.complete and math.isfinite(r.estimate.mean)}
+    trials = study.results()
+    complete = [r for r in results if r.complete and math.isfinite(r.estimate.mean) and r.point in trials]
+    scores = {r.point: r.estimate.mean for r in complete}
     if len(scores) < 4 or len(set(scores.values())) < 2:
         return {}
-    trials = study.results()
     copy = optuna.create_study(direction=study.study.direction)
     copy.add_trials(
         [
@@ -147,8 +149,13 @@ def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def print_results(console: Console, study: SweepStudy, workdir: Path, ranking: Ranking) -> int:
-    """Print the table and the best point, write results.jsonl and draw the pictures.
+def print_results(
+    console: Console, study: SweepStudy, workdir: Path, ranking: Ranking, criterion: Criterion | None = None
+) -> int:
+    """Print the table, the decisions and the best point, write results.jsonl and draw the pictures.
+
+    Args:
+        criterion: what points are decided by; None: they are not.
 
     Returns:
         The exit code: 1 where no trial is the best.
@@ -159,12 +166,28 @@ def print_results(console: Console, study: SweepStudy, workdir: Path, ranking: R
         print_table(console, table(results, ranking))
     for line in remarks(results, study.points, ranking):
         print_line(console, line)
+    print_decisions(console, results, ranking, criterion)
     drawn = draw_results(study, workdir, ranking, results) if any(r.estimate.count for r in results) else {}
     print_paths(console, {**drawn, "results": workdir / "results.jsonl"})
     first = best(results)
     if first is not None and first.values:
         print_line(console, f"best: {best_flags(first)}")
     return int(first is None)
+
+
+def print_decisions(
+    console: Console, results: Sequence[PointResult], ranking: Ranking, criterion: Criterion | None
+) -> None:
+    """Print the decision of each point against the reference; without a criterion, how to get it."""
+    if criterion is None:
+        for line in verdicts.hint(results, ranking):
+            print_line(console, line)
+        return
+    found = judged(results, criterion, ranking)
+    if found:
+        print_table(console, verdicts.table(found, criterion, ranking))
+    for line in verdicts.lines(found, criterion, results):
+        print_line(console, line)
 
 
 def draw_results(study: SweepStudy, workdir: Path, ranking: Ranking, results: Sequence[PointResult]) -> dict[str, Path]:

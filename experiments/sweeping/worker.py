@@ -48,6 +48,7 @@ class Options:
         devices: the platform and its devices, in words.
         ranking: the scores that points are ranked by.
         force: train though the memory is too small.
+        prefix: beginning of the names of its folders in WORKDIR/lanes, where a sweep has several studies.
     """
 
     workdir: Path
@@ -59,6 +60,7 @@ class Options:
     devices: str
     ranking: Ranking
     force: bool = False
+    prefix: str = ""
 
 
 class Worker:
@@ -102,7 +104,7 @@ class Worker:
         most = max((self.options.lanes or MOST_LANES) // seeds, 1)
         waiting_for = None
         while self.stop.received is None:
-            for directory in sorted((self.options.workdir / LANES).glob("*")):
+            for directory in sorted((self.options.workdir / LANES).glob(f"{self.options.prefix}[0-9]*")):
                 self._continue_lanes(directory)
             if self.stop.received is not None:
                 return
@@ -132,7 +134,7 @@ class Worker:
         for group in grouped(trials, shared=self.options.shared):
             for part in self._parts_or_fail(group, by_point):
                 points = dict.fromkeys(trial.point for trial in part)
-                name = f"{part[0].name}-{len(part)}-{by_point[part[0].point].trial}"
+                name = f"{self.options.prefix}{part[0].name}-{len(part)}-{by_point[part[0].point].trial}"
                 directory = self.options.workdir / LANES / name
                 if self.stop.received is not None:
                     break

@@ -160,7 +160,7 @@ def test_advantages_are_by_the_direction_of_the_metric_and_infinite_where_one_di
 
 
 def test_the_interval_is_students_worked_by_hand():
-    """Of 1, 2, 3, 6: mean 3, s² 14/3, and t(3) that leaves 0.5664 % above it, at the level of the first look."""
+    """The values 1, 2, 3, 6 have mean 3 and s² 14/3; t(3) leaves 0.5664 % above it at the first look."""
     assert levels() == pytest.approx([1 - 0.05 * x / (2 + 2 * math.sqrt(2) + 4) for x in (2, 2 * math.sqrt(2), 4)])
     found = decide([1.0, 2.0, 3.0, 6.0], margin=0.5)
     tail = 0.05 * 2 / (6 + 2 * math.sqrt(2)) / 2
