@@ -8,6 +8,9 @@ from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
+from experiments.comparing import planning
+from experiments.comparing.decision import BETTER, LOOKS, check
+from experiments.comparing.results import read_results
 from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import MOST_TRIALS, use_cores
@@ -15,8 +18,9 @@ from experiments.sweeping.planning import print_sweep_plan
 from experiments.sweeping.search import make_sweep
 from experiments.training.experiment import set_up
 from experiments.training.progress import print_line
+from experiments.training.tables import print_table
 from transformer.errors import problem
-from transformer.schema import at_least, setting
+from transformer.schema import above, at_least, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,9 @@ class PlanFlags:
     """Estimate the costs of a run, and write nothing: python -m experiments.plan --config=configs/dates.py
 
     With --sweep.SETTING=VALUES, as for experiments.sweep, or a recipe with get_sweep(), those of the sweep too.
+
+    With --power, what so many seeds can show before they run: the least effect, and the least margin within which two
+    settings are shown to be equal, as experiments.compare --against and experiments.sweep --decide decide them.
     """
 
     config: str = setting(REQUIRED, "recipe: a Python file with get_config(), or the name of one in configs/")
@@ -40,11 +47,24 @@ class PlanFlags:
     lanes: int | None = setting(
         None, "number of trials of a sweep at once; none: as many as memory holds", check=at_least(1, MOST_TRIALS)
     )
+    power: bool = setting(False, "table of what numbers of seeds can show, and of their costs")
+    seeds: tuple[int, ...] = setting(LOOKS, "rising numbers of seeds of that table, at which the word is to be read")
+    deviation: float | None = setting(
+        None,
+        "standard deviation of the difference of two runs of one seed, in the unit of the metric; none: that of --from",
+        check=at_least(0.0, 1e6),
+    )
+    from_: tuple[str, ...] = setting((), "finished runs, or a sweep, from which the deviation is estimated")
+    metric: str | None = setting(None, "metric of --from; none: the one that selects checkpoints")
+    margin: float | None = setting(
+        None, "least difference that matters, for the table; none: without", check=above(0.0)
+    )
 
 
 def main(argv: Sequence[str]) -> None:
     words, varied = split_flags(argv)
     flags, overrides = parse(words, PlanFlags)
+    _check_power(flags)
     recipe, space = load_recipe_and_sweep(flags.config)
     config, notes = settings.resolve(recipe, overrides)
     swept = None
@@ -62,9 +82,40 @@ def main(argv: Sequence[str]) -> None:
     console = terminal()
     for note in dict.fromkeys([*notes, *(swept.notes if swept is not None else ())]):
         print_line(console, note)
-    show_plan(console, set_up(config), flags.probe_steps)
+    experiment = set_up(config)
+    if flags.power:
+        deviation = _deviation(flags, experiment.config.training.output.best)
+        check(1.0 if flags.margin is None else flags.margin, BETTER, flags.seeds)
+    seconds = show_plan(console, experiment, flags.probe_steps)
+    runs, seconds = 2, None if seconds is None else 2 * seconds
     if swept is not None:
-        print_sweep_plan(console, swept, flags.lanes, flags.probe_steps)
+        seconds, runs = print_sweep_plan(console, swept, flags.lanes, flags.probe_steps), len(swept.search.points)
+    if flags.power:
+        print_table(console, planning.table(flags.seeds, deviation, flags.margin, seconds))
+        for line in planning.lines(deviation, flags.margin, runs):
+            print_line(console, line)
+
+
+def _deviation(flags: PlanFlags, metric: str) -> planning.Deviation | None:
+    """Return the deviation that flags give, or that of runs; None without either."""
+    if flags.deviation is not None:
+        return planning.Deviation(flags.deviation, "as given")
+    if not flags.from_:
+        return None
+    return planning.deviation_of(read_results(flags.from_), flags.metric or metric)
+
+
+def _check_power(flags: PlanFlags) -> None:
+    """Raise a UserError for a flag of the table of power that nothing reads."""
+    plain = PlanFlags(flags.config)
+    for name in () if flags.power else ("seeds", "deviation", "from_", "metric", "margin"):
+        if getattr(flags, name) != getattr(plain, name):
+            do = f"Add --power, or leave --{name.rstrip('_')} out."
+            raise problem(f"--{name.rstrip('_')} is not read without --power", got=getattr(flags, name), do=do)
+    if flags.deviation is not None and flags.from_:
+        raise problem("--from is not read with --deviation", got=", ".join(flags.from_), do="Leave one of them out.")
+    if flags.metric is not None and not flags.from_:
+        raise problem("--metric is not read without --from", got=flags.metric, do="Add --from=RUN,RUN,...")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ What they decide is in `decision`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -34,6 +34,13 @@ def advantages(ours: Sequence[float], others: Sequence[float], *, mode: str) -> 
             sign * (our - other) if all(arrived) else math.inf * (arrived[0] - arrived[1]) if any(arrived) else math.nan
         )
     return found
+
+
+def common_end(scores: Iterable[float], bounds: tuple[float, float]) -> float | None:
+    """Return the end of a metric's range at which all scores lie, where it can show no difference; else None."""
+    found = {*scores}
+    (only,) = found if len(found) == 1 else (None,)
+    return only if only in bounds and only is not None and math.isfinite(only) else None
 
 
 def interval(values: Sequence[float], level: float) -> tuple[float, float, float]:

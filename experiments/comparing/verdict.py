@@ -23,6 +23,7 @@ from experiments.comparing.decision import (
     decide,
     decide_unpaired,
 )
+from experiments.comparing.intervals import common_end
 from experiments.comparing.metric_units import metric_of
 from experiments.comparing.power import ENOUGH
 from experiments.comparing.results import Result, units_of
@@ -95,7 +96,7 @@ class Verdict:
     others: Side
     """B, likewise."""
     decision: Decision
-    """The decision; its word is "not tested" without a margin."""
+    """The decision; its word is "not tested" without a margin, or where all scores lie at an end of their range."""
     unpaired: str | None
     """The reason why the runs are no pairs; None: they are pairs by their seeds."""
     changes: tuple[Change, ...]
@@ -104,6 +105,8 @@ class Verdict:
     """Sentences about runs that take no part."""
     budget: Budget | None = None
     """The equal budget; None: runs are compared at their ends."""
+    end: float | None = None
+    """The end of the metric's range at which all scores lie, so that the word is "not tested"; None: they do not."""
 
     @property
     def word(self) -> str:
@@ -148,7 +151,11 @@ def judge(ours: Sequence[Result], others: Sequence[Result], question: Question) 
     changes = tuple(Change(*pair) for pair in pairs if pair[1] != pair[2])
     a, b, unpaired, notes = _taking_part(a, b, changes)
     decision = _decide(a, b, question, found.mode, paired=unpaired is None)
-    return Verdict(question, found, a, b, decision, unpaired, changes, notes, budget)
+    scores = [score for side in (a, b) for score in side.scores[: decision.count]]
+    end = common_end(scores, found.bounds)
+    if end is not None and decision.level is not None:
+        decision = dataclasses.replace(decision, word=NOT_TESTED)
+    return Verdict(question, found, a, b, decision, unpaired, changes, notes, budget, end)
 
 
 def _one_group(results: Sequence[Result], name: str, own: Sequence[int], deciding: Sequence[Differing]) -> Group:

@@ -57,11 +57,11 @@ def setting_lines(verdict: Verdict) -> list[str]:
 
 def result_lines(verdict: Verdict) -> list[str]:
     """Describe the means and the interval, the word, the seeds still needed and their cost."""
-    return [*_interval_lines(verdict), word_line(verdict.decision), *more_seeds_lines(verdict)]
+    return [*_interval_lines(verdict), word_line(verdict), *more_seeds_lines(verdict)]
 
 
 PARTS = (setting_lines, result_lines)
-"""What comes before the table of seeds, and what comes after it."""
+"""Sentences before the table of seeds, and those after it."""
 
 
 def _runs(side: Side) -> str:
@@ -180,11 +180,17 @@ def signed(value: float) -> str:
     return number(value, signed=True) if math.isfinite(value) else "unknown" if math.isnan(value) else f"{value:+}"
 
 
-def word_line(found: Decision) -> str:
+def word_line(verdict: Verdict) -> str:
     """Return the word, and what it concludes."""
+    found = verdict.decision
     meaning = MEANINGS.get((found.kind, found.word)) or OPEN[found.word]
     if found.word == rule.PREVIEW:
         meaning += f": {counted(found.count, 'pair')}, and the first look is at {found.next_look}"
+    elif found.word == rule.NOT_TESTED and verdict.end is not None:
+        meaning = (
+            f"all scores are {verdict.end:g}, an end of the range of {verdict.question.metric}, so it can show no"
+            " difference. Train longer, or choose another metric"
+        )
     return f"{found.word}: {meaning}."
 
 

@@ -20,11 +20,14 @@ from experiments.training.tables import final_table, print_table
 from transformer.errors import counted
 
 
-def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> None:
+def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> float | None:
     """Print the plan of a run; of one that cannot fit, without compiling it.
 
     Args:
         timed_steps: number of steps to time; 0: print no time.
+
+    Returns:
+        The estimated seconds of the run; None where no step was timed.
     """
     free = available(jax.devices()[0])  # before anything is put there
     state = experiment.state_shapes
@@ -45,13 +48,16 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Non
         print_table(console, final_table(rows, title="memory of that update, at least"))
         print_line(console, f"does not fit: {size(sum(parts.values()))} or more are needed, {size(free)} are free.")
         print_line(console, what_to_lower(parts))
-        return
+        return None
     memory = memory_of(update.lower(*arguments).compile())
     if memory is not None:
         print_table(console, final_table(memory_rows(state, memory), title="memory of that update"))
         print_line(console, fit(memory, free))
     if timed_steps and (memory is None or free is None or memory.peak <= free):
-        print_line(console, time_of_run(experiment, estimate_time(experiment, timed_steps), timed_steps))
+        times = estimate_time(experiment, timed_steps)
+        print_line(console, time_of_run(experiment, times, timed_steps))
+        return times.run(experiment.config.training.steps, evaluations_of(experiment))
+    return None
 
 
 def length_of_run(experiment: Experiment) -> str:
@@ -100,10 +106,16 @@ def fit(memory: Memory, free: int | None) -> str:
     return f"does not fit: {size(memory.peak)} are needed, {size(free)} are free. {do}"
 
 
+def evaluations_of(experiment: Experiment) -> int:
+    """Count the evaluations of the validation split of a whole run."""
+    training = experiment.config.training
+    return math.ceil(training.steps / training.output.evaluate_every)
+
+
 def time_of_run(experiment: Experiment, times: TimeEstimate, timed_steps: int) -> str:
     """Describe the estimated time of the whole run, its parts, and what it leaves out."""
     training = experiment.config.training
-    evaluations = math.ceil(training.steps / training.output.evaluate_every)
+    evaluations = evaluations_of(experiment)
     test = f" + {times.test:.2g} s of the test" if times.test else ""
     writing = ", writing until the last slot" if experiment.task.generates else ""
     return (

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.storages import RDBStorage
 
-from experiments.comparing.decision import LOOKS, Decision, advantages, decide
+from experiments.comparing.decision import LOOKS, NOT_TESTED, Decision, advantages, decide
+from experiments.comparing.intervals import common_end
 from experiments.sweeping.attributes import CRITERIA
 from experiments.sweeping.open_study import read_study
 from experiments.sweeping.ranking import PointResult, Ranking, has_score
@@ -189,7 +190,11 @@ def judged(results: Sequence[PointResult], criterion: Criterion, ranking: Rankin
             ours, others = _scores(result), _scores(reference)
             seeds = tuple(sorted(ours.keys() & others.keys()))
             values = advantages([ours[s] for s in seeds], [others[s] for s in seeds], mode=ranking.mode)
-            found.append(Judged(result, decide(values, margin=criterion.margin, looks=criterion.looks), seeds))
+            decision = decide(values, margin=criterion.margin, looks=criterion.looks)
+            scores = [own[seed] for own in (ours, others) for seed in seeds[: decision.count]]
+            if decision.level is not None and common_end(scores, ranking.score.bounds) is not None:
+                decision = dataclasses.replace(decision, word=NOT_TESTED)
+            found.append(Judged(result, decision, seeds))
     return found
 
 

@@ -25,12 +25,15 @@ NOWHERE = Path("nowhere")
 """The working directory of trials that are not trained."""
 
 
-def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_steps: int) -> None:
+def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_steps: int) -> float | None:
     """Print the plan of a sweep; for a space with ranges, that of its corners.
 
     Args:
         lanes: trials at once; None: as many as memory holds.
         timed_steps: steps that are timed of each group, after as many that are not; 0: none, and no time is printed.
+
+    Returns:
+        The estimated seconds of training of all points with one seed; None where no step was timed.
     """
     space, sampler, points, *_ = sweep.search
     grid = sampler == "grid"
@@ -54,6 +57,7 @@ def print_sweep_plan(console: Console, sweep: Sweep, lanes: int | None, timed_st
     print_table(console, final_table(rows, title=title))
     if timed_steps:
         print_line(console, f"about {duration(seconds)} of training by one worker, without evaluations and compiling")
+    return seconds / seeds if timed_steps else None
 
 
 def _group_plan(group: Sequence[Trial], lanes: int | None, timed_steps: int) -> tuple[dict[str, str], float]:

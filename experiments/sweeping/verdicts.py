@@ -27,6 +27,7 @@ MEANINGS = {
     rule.NO_DIFFERENCE: "differs by less than the margin",
     rule.FAILS: "not better by the margin; equal or worse is open",
     rule.UNDECIDED: "the interval is too wide for a word",
+    rule.NOT_TESTED: "all scores lie at an end of the metric's range: train longer, or rank by another metric",
     rule.PREVIEW: "fewer than 4 seeds: no verdict",
 }
 """Word -> its meaning for a trial of a sweep."""

@@ -115,6 +115,19 @@ def test_without_a_margin_there_is_an_interval_and_what_to_do_and_no_word(capsys
     assert "holds" not in out
 
 
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_scores_at_an_end_of_the_range_show_no_difference_and_no_equality(end, capsys):
+    names = {"training__output__best": "exact_match"}
+    ours = [write(f"a{s}", scores={"exact_match": end}, seed=s, model__norm="rms", **names) for s in range(4)]
+    others = [write(f"b{s}", scores={"exact_match": end}, seed=s, **names) for s in range(4)]
+    out = words(capsys, ours, others, "--margin=0.02")
+    assert (
+        f"not tested: all scores are {end:g}, an end of the range of exact_match, so it can show no difference." in out
+    )
+    others[3] = write("c3", scores={"exact_match": 0.999}, seed=3, **names)
+    assert "no difference: " in words(capsys, ours, others, "--margin=2")
+
+
 def test_a_seed_that_diverged_counts_as_one_that_did_not_arrive(capsys):
     ours, others = group("a", 1.0, model__norm="rms"), group("b", 2.0)
     diverge("a1", step=5)  # before its first evaluation

@@ -47,6 +47,14 @@ def test_each_trial_is_decided_against_the_reference_and_never_against_the_best(
     assert higher[0].decision.word == "holds"
 
 
+def test_scores_that_all_lie_at_an_end_of_the_range_are_not_tested_and_get_no_seeds():
+    nothing = (2, 1e-3, [0.0] * 4, "finished")
+    results, (one,) = decided(nothing, nothing, mode="max")
+    assert one.decision.word == "not tested"
+    assert "rank by another metric" in verdicts.MEANINGS[one.decision.word]
+    assert undecided(results, CRITERION, RANKING["max"], 0) == []
+
+
 def test_seeds_are_added_to_what_is_not_decided_and_to_the_reference():
     results, _ = decided(point(2.0), point(1.0, spread=2.0), point(2.01, spread=3.0))
     assert undecided(results, CRITERION, RANKING["min"], 0) == [0, 2]
