@@ -41,7 +41,7 @@ def _seconds(result: Result, line: Mapping[str, float]) -> float:
 UNITS: dict[str, Unit] = {
     "updates": Unit(lambda result, line: line["step"], lambda amount: counted(round(amount), "update")),
     "operations": Unit(_operations, lambda amount: f"{amount / 1e9:,.1f} GFLOPs of matrix products"),
-    "seconds": Unit(_seconds, duration),
+    "seconds": Unit(_seconds, lambda amount: f"{amount:.1f} s" if amount < 60 else duration(amount)),
 }
 """Name -> unit of a budget."""
 

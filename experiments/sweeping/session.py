@@ -223,7 +223,7 @@ def _work(flags: Any, work: Work, reporter: Reporter) -> int | None:
     reporter.line(f"study {name} in {without_password(url)}: {sizes}")
     for line in study.space.to_lines():
         reporter.line(f"  {line}")
-    for note in (*sweep.notes, *_notes_on_versions(study)):
+    for note in () if work.prefix else (*sweep.notes, *_notes_on_versions(study)):
         reporter.remark(note)
     reporter.line(f"lanes by {mode} on {devices}; search algorithm: {study.search.sampler}")
     if not left:

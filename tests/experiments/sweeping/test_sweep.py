@@ -195,6 +195,23 @@ def test_a_sweep_that_is_killed_in_the_middle_goes_on_to_the_same_bits(tmp_path)
 
 
 @pytest.mark.full
+def test_a_sweep_that_is_killed_while_it_adds_seeds_goes_on_with_them(tmp_path):
+    flags = ("--sweep.seed=0", "--sweep.model.norm=layer,rms", "--decide", "--max_seeds=5", "--margin=1e-4", *LONG)
+    killed = start(tmp_path, *flags)
+    until(lambda: list((tmp_path / "lanes").glob("seeds4to4-*/checkpoints/checksums/10.json")))
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    again = start(tmp_path, *flags)
+    out, _ = again.communicate()
+    assert again.returncode == 0, out
+    assert "0 left" in out
+    assert "of a worker that has ended" in out
+    assert not list((tmp_path / "lanes").iterdir())
+    assert {line["step"] for line in lines(tmp_path)} == {60}
+    assert {line["seed"] for line in lines(tmp_path)} == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.full
 def test_three_workers_do_every_trial_once_though_one_is_killed(tmp_path):
     rates = "--sweep.optimizer.learning_rate=" + ",".join(f"{i}e-3" for i in range(1, 13))
     flags = (*LONG, rates, "--lanes=2", f"--storage=sqlite:///{tmp_path}/study.db")
