@@ -7,7 +7,7 @@ from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.terminal import terminal
 from experiments.comparing.budget import UNITS
 from experiments.comparing.comparison import refuse_other_objectives
-from experiments.comparing.decision import BETTER, LOOKS
+from experiments.comparing.decision import BETTER, LOOKS, RISING
 from experiments.comparing.results import SPLITS, read_results, read_sides
 from experiments.comparing.tables import print_comparison
 from experiments.comparing.verdict import KINDS_OF_CLAIMS, Question, judge
@@ -50,7 +50,7 @@ class CompareFlags:
         "claim about A and B: better, as_good (or worse by less than the margin), or equal (within the margin)",
         allowed=KINDS_OF_CLAIMS,
     )
-    looks: tuple[int, ...] = setting(LOOKS, "rising numbers of seeds at which the word is read, each 4 or more")
+    looks: tuple[int, ...] = setting(LOOKS, "numbers of seeds at which the word is read", check=RISING)
     split: str = setting("validation", "split whose scores decide", allowed=SPLITS)
     at: str | None = setting(
         None,

@@ -9,7 +9,7 @@ from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
 from experiments.comparing import planning
-from experiments.comparing.decision import BETTER, LOOKS, check
+from experiments.comparing.decision import LOOKS, RISING
 from experiments.comparing.results import read_results
 from experiments.costs.plan import show_plan
 from experiments.sweeping.grammar import split_flags
@@ -48,7 +48,9 @@ class PlanFlags:
         None, "number of trials of a sweep at once; none: as many as memory holds", check=at_least(1, MOST_TRIALS)
     )
     power: bool = setting(False, "table of what numbers of seeds can show, and of their costs")
-    seeds: tuple[int, ...] = setting(LOOKS, "rising numbers of seeds of that table, at which the word is to be read")
+    seeds: tuple[int, ...] = setting(
+        LOOKS, "numbers of seeds of that table, at which the word is to be read", check=RISING
+    )
     deviation: float | None = setting(
         None,
         "standard deviation of the difference of two runs of one seed, in the unit of the metric; none: that of --from",
@@ -85,7 +87,6 @@ def main(argv: Sequence[str]) -> None:
     experiment = set_up(config)
     if flags.power:
         deviation = _deviation(flags, experiment.config.training.output.best)
-        check(1.0 if flags.margin is None else flags.margin, BETTER, flags.seeds)
     seconds = show_plan(console, experiment, flags.probe_steps)
     runs, seconds = 2, None if seconds is None else 2 * seconds
     if swept is not None:

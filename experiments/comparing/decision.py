@@ -20,6 +20,7 @@ Runs that are no pairs have the interval of Welch 1947, with ν by his formula, 
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from experiments.comparing.power import ENOUGH, least_effect, seeds_for_effect, 
 from experiments.comparing.power import POWER as POWER
 from experiments.comparing.power import power_of_equality as power_of_equality
 from transformer.errors import problem
+from transformer.schema import each
 
 HOLDS, REVERSED, NO_DIFFERENCE, FAILS, UNDECIDED = (
     "holds",
@@ -47,6 +49,10 @@ WORDS = (HOLDS, REVERSED, NO_DIFFERENCE, FAILS, UNDECIDED, NOT_TESTED, PREVIEW, 
 """All words of a verdict."""
 LOOKS = (4, 8, 16)
 """Numbers of seeds at which the word is read."""
+RISING = each(
+    ENOUGH, 100_000, "rising numbers of seeds", lambda looks: all(a < b for a, b in itertools.pairwise(looks))
+)
+"""Check of a setting that is a row of looks."""
 
 
 class Kind(NamedTuple):

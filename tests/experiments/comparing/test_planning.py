@@ -86,6 +86,7 @@ def test_what_the_table_rests_on_is_told():
         (["--from=x"], "--from is not read without --power"),
         (["--power", "--deviation=0.1", "--from=x"], "--from is not read with --deviation; got x."),
         (["--power", "--metric=loss"], "--metric is not read without --from"),
+        (["--power", "--seeds=8,4"], "--seeds is out of range; got (8, 4); expected rising numbers of seeds"),
         (["--power", "--deviation=-1"], "--deviation is out of range"),
         (["--power", "--from=nowhere,elsewhere"], "nowhere does not exist"),
     ],

@@ -270,7 +270,10 @@ def test_a_run_that_diverged_after_the_budget_had_arrived_there(capsys):
             "no run was evaluated on this split; got test; expected one of valid",
         ),
         (["A", "--against", "B", "--kind=best"], "unknown value of --kind; got 'best'"),
-        (["A", "--against", "B", "--looks=2,4"], "the looks do not fit; got 2, 4; expected rising numbers of seeds"),
+        (
+            ["A", "--against", "B", "--looks=2,4"],
+            "--looks is out of range; got (2, 4); expected rising numbers of seeds, each from 4",
+        ),
         (["A", "--against", "B", "--at=update"], "unknown value of --at; got 'update'"),
         (["A", "--against", "B", "--at=updates", "--split=test"], "no run was evaluated on this split"),
         (["A", "--against", "late"], "has no evaluation within the budget; got the first at 2,500 updates"),
