@@ -355,7 +355,7 @@ MISTAKES = {
     ),
     "sweep: an unknown option": (
         lambda: api.sweep("dates", {"model.dropout": [0.1]}, workdir="x", trails=3),
-        ("unknown option of a sweep", "'trails'", "one of data", "Did you mean 'trials'?"),
+        ("unknown option of a sweep", "'trails'", "", "Did you mean 'trials'?"),
     ),
     "compare: numbers": (
         lambda: api.compare([1, 2]),
