@@ -102,7 +102,8 @@ def p_value(values: Sequence[float], against: float) -> float:
         return float(stats.binomtest(int((signs > 0).sum()), len(signs)).pvalue) if len(signs) else 1.0
     if x.std() == 0.0:
         return 0.0 if x[0] else 1.0
-    return float(stats.ttest_1samp(x, 0.0).pvalue)
+    student = x.mean() / x.std(ddof=1) * math.sqrt(len(x))
+    return float(2.0 * stats.t.sf(abs(student), len(x) - 1))
 
 
 def share_interval(successes: int, count: int, level: float = 1.0 - ERROR) -> tuple[float, float]:

@@ -57,16 +57,20 @@ def main(argv: Sequence[str]) -> None:
 def overview() -> str:
     """Format the text of `--help`: the studies, each with its title and cost."""
     width = max(map(len, STUDIES))
-    lines = [f"  {name.ljust(width)}  {study.title}; {study.cost}" for name, study in STUDIES.items()]
-    usage = "Runs a study: python -m experiments.studies NAME [--seeds=0,1,2 --preview ...], or all"
+    lines = [f"  {name.ljust(width)}  {study.title.en}; {study.cost}" for name, study in STUDIES.items()]
+    usage = "Runs a study: python -m experiments.studies NAME [--preview ...], or all"
     return "\n".join([usage, "", *lines, "", "NAME --help lists the settings of a study."])
 
 
 def print_claims(record: dict[str, Any]) -> None:
-    """Print each claim of a record with its verdict."""
+    """Print each claim of a record with the words of its cases."""
     print(f"{record['study']}: {record['seconds']:g} s")
     for claim in record["claims"]:
-        print(f"  {claim['verdict']}: {claim['said']}\n    {claim['measured']}")
+        print(f"  {claim['number']}. {claim['said'][0]}")
+        for case in claim["cases"]:
+            place = ", ".join(part for part in (case["name"][0], case["at"][0]) if part)
+            reason = f" ({case['reason'][0]})" if case["reason"][0] else ""
+            print(f"     {place + ': ' if place else ''}{case['word']}{reason}\n       {case['measured'][0]}")
 
 
 if __name__ == "__main__":

@@ -14,21 +14,23 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, StudySettings, judge_cases, random_keys
+from experiments.comparing.decision import COUNTEREXAMPLE, HOLDS_EXACTLY
+from experiments.studies.frame.claim import CONTROL, MOST, Case, Claim, DrawnSettings, Numbers, Study, random_keys
 from experiments.studies.frame.pictures import matrix, panels
-from transformer import Model
+from experiments.studies.frame.text import Text, number
+from experiments.studies.parts.identities import NONE, explained, present
+from experiments.studies.parts.jacobians import blocks, by_token
 from transformer.ops import masks
 from transformer.ops.attend import attend
 from transformer.schema import at_least, setting
 
-ZERO = 1e-9
-"""Largest share of the largest block at which a block counts as no dependence."""
-
 TARGET = "cross, target X'"
+SMALLEST = Text("smallest block / largest", "最小块 / 最大块")
+HIDDEN = Text("control, hidden by the causal mask", "对照（被因果掩码遮住的块）")
 
 
 @dataclasses.dataclass(frozen=True)
-class DependenceSettings(StudySettings):
+class DependenceSettings(DrawnSettings):
     """Dependence of each output on each input: python -m experiments.studies dependence"""
 
     target_length: int = setting(9, "rows of X' (T)", check=at_least(2, MOST))
@@ -46,11 +48,6 @@ def layer(key: Array, source_SD: Array, target_TD: Array, mask: masks.Mask | Non
 
     query, keys, value = project(target_TD, q_DNH), project(source_SD, k_DNH), project(source_SD, v_DNH)
     return attend(query, keys, value, mask=mask)[0].reshape(len(target_TD), -1)
-
-
-def blocks(function: Callable[[Array], Array], x_SD: Array) -> Float[Array, "T S"]:
-    """Compute |df_t / dx_s|."""
-    return jnp.sqrt(jnp.sum(jax.jacrev(function)(x_SD) ** 2, axis=(1, 3)))
 
 
 def cross(key: Array, T: int, S: int, D: int) -> Mapping[str, Array]:
@@ -81,25 +78,6 @@ def recurrent(key: Array, T: int, S: int, D: int) -> Mapping[str, Array]:
     return {"RNN, source": of_source, "RNN, target": of_target}
 
 
-def by_token(model: Model, key: Array, T: int, S: int) -> tuple[Float[Array, "T S"], Float[Array, "T T"]]:
-    """Compute |dhidden_t / dembedding| of the source's and the target's tokens; one table holds all S + T tokens.
-
-    All tokens differ, so the gradient of a row of the table is that of the one position where its token stands.
-    """
-    params = model.init(key)
-    leaves, structure = jax.tree.flatten(params)
-    axes = structure.flatten_up_to(model.parameter_axes(params))
-    (table_index,) = (i for i, a in enumerate(axes) if a.letters == ("V", "D"))
-    batch = {"source": jnp.arange(S)[None], "target": S + jnp.arange(T)[None]}
-
-    def hidden(table_VD: Array) -> Array:
-        changed = structure.unflatten([*leaves[:table_index], table_VD, *leaves[table_index + 1 :]])
-        return model.apply(changed, batch)["hidden"][0]
-
-    found_TV = blocks(hidden, leaves[table_index])
-    return found_TV[:, :S], found_TV[:, S:]
-
-
 PANELS: tuple[Callable[..., Mapping[str, Array]], ...] = (cross, self_attention, recurrent)
 """Functions (key, T, S, D) -> panel -> blocks."""
 
@@ -115,85 +93,125 @@ def measure(settings: DependenceSettings) -> Numbers:
     return {"blocks_RTS": found}
 
 
-def depends(blocks_RTS: np.ndarray, where_TS: np.ndarray) -> bool:
-    """Return whether every block at `where` is above zero, for every seed."""
-    blocks_RTS = np.asarray(blocks_RTS, float)
-    return bool(np.all(blocks_RTS[:, where_TS] > ZERO * blocks_RTS.max()))
+CRITERION = Text(
+    f"holds exactly: no block is below {CONTROL * NONE:g} of the largest, in any draw, and the control, blocks that a "
+    f"mask hides, is below {NONE:g}; counterexample: some block is below {NONE:g} in every draw",
+    f"精确成立：任何一次抽样中，没有块小于最大块的 {CONTROL * NONE:g} 倍，且对照（被掩码遮住的块）小于 {NONE:g} 倍；"
+    f"反例：每次抽样中都有块小于 {NONE:g} 倍",
+)
 
 
 def judge(numbers: Numbers) -> Sequence[Claim]:
     """Judge the claims on self-attention, cross-attention and the recurrent decoder."""
     found = {name: np.asarray(x, float) for name, x in numbers["blocks_RTS"].items()}
-    full = {name: depends(x, np.ones(x.shape[1:], bool)) for name, x in found.items()}
+    S = found["causal"].shape[-1]
+    hidden_R = shares(found["causal"])[:, np.triu(np.ones((S, S), bool), 1)].max(-1)
 
-    def share(name: str) -> str:
-        return f"{np.mean(found[name] > ZERO * found[name].max()):.1%}"
+    def case(name: Text, panel: str, where_TS: np.ndarray | None = None) -> Case:
+        x = shares(found[panel])
+        where_TS = np.ones(x.shape[1:], bool) if where_TS is None else where_TS
+        judged = present(name, x[:, where_TS].min(-1), hidden_R, what=SMALLEST, control=HIDDEN)
+        share = Text("; {x:.1%} of the blocks are not zero", "；{x:.1%} 的块不为零")
+        measured = zip(judged.measured, share.format(x=float(np.mean(x[:, where_TS] > NONE))), strict=True)
+        return dataclasses.replace(judged, measured=Text(*map("".join, measured)))
 
-    common = dict(criterion=f"no block is below {ZERO:g} of the largest, for any seed", seeds=len(found["self"]))
+    own = (case(Text("nothing is masked", "没有掩码"), "self"), case(Text("the mask is causal", "因果掩码"), "causal"))
+    crossed = (
+        case(Text("inputs in the source X", "源序列 X 中的输入"), "cross, source X"),
+        case(Text("inputs in the target X'", "目标序列 X' 中的输入"), TARGET),
+    )
+    T = found["RNN, target"].shape[-1]
+    recurrent = (
+        case(Text("inputs in the source", "源序列中的输入"), "RNN, source"),
+        case(Text("tokens that it has read", "已经读过的词元"), "RNN, target", np.tril(np.ones((T, T), bool))),
+    )
+    last_T = found["RNN, target"][:, -1].mean(0)
     return [
         Claim(
-            said="In self-attention, change any x and every c changes",
-            **judge_cases({"nothing is masked": full["self"], "the mask is causal": full["causal"]}),
-            measured=f"blocks that are not zero: self {share('self')}, causal {share('causal')}",
-            instead="This is true without a mask. Under a causal mask c_i changes with x_1 to x_i only.",
-            **common,
+            1,
+            Text(
+                "In self-attention, change any x and every c changes", "在自注意力中，改变任何一个 x，每个 c 都会改变"
+            ),
+            CRITERION,
+            own,
+            explained(
+                own,
+                (HOLDS_EXACTLY, COUNTEREXAMPLE),
+                Text(
+                    "This is true without a mask. Under a causal mask c_i changes with x_1 to x_i only.",
+                    "没有掩码时如此。在因果掩码下，c_i 只随 x_1 到 x_i 改变。",
+                ),
+            ),
         ),
         Claim(
-            said="In cross-attention every c depends on every input",
-            **judge_cases(
-                {
-                    "the input is in the source X": full["cross, source X"],
-                    "the input is in the target X'": full[TARGET],
-                }
+            2,
+            Text("In cross-attention every c depends on every input", "在交叉注意力中，每个 c 都依赖每个输入"),
+            CRITERION,
+            crossed,
+            explained(
+                crossed,
+                (HOLDS_EXACTLY, COUNTEREXAMPLE),
+                Text(
+                    "In one layer, c_j depends on x'_j and on all of X, and on no other x'.",
+                    "在一层中，c_j 依赖 x'_j 和整个 X，而不依赖其他 x'。",
+                ),
             ),
-            measured=f"blocks that are not zero: X {share('cross, source X')}, X' {share(TARGET)}",
-            instead="In one layer, c_j depends on x'_j and on all of X, and on no other x'.",
-            **common,
         ),
-        judge_recurrent(found, common),
+        Claim(
+            3,
+            Text(
+                "A recurrent decoder's state depends on the whole source and on all that it has read",
+                "循环解码器的状态依赖整个源序列以及它已读过的一切",
+            ),
+            CRITERION,
+            recurrent,
+            explained(
+                recurrent,
+                (HOLDS_EXACTLY, HOLDS_EXACTLY),
+                Text(
+                    "It does, through the last state of the encoder and its own states. Before training, the first "
+                    "token that it has read counts {x} times as much in its last state as the last one.",
+                    "的确如此，通过编码器的最后一个状态和它自己的各个状态。训练之前，在它的最后一个状态中，"
+                    "最先读到的词元的影响是最后读到的 {x} 倍。",
+                ).format(x=number(float(last_T[0] / last_T[-1]), 2)),
+            ),
+        ),
     ]
 
 
-def judge_recurrent(found: Mapping[str, np.ndarray], common: Mapping[str, object]) -> Claim:
-    """Judge the claim on the recurrent decoder."""
-    T = found["RNN, target"].shape[1]
-    before = np.tril(np.ones((T, T), bool))
-    last_T = found["RNN, target"][:, -1].mean(0)
-    blocks_of = {"source": found["RNN, source"], "target": found["RNN, target"][:, before]}
-    least = {name: x.min() / x.max() for name, x in blocks_of.items()}
-    return Claim(
-        said="A recurrent decoder's state depends on the whole source and on all that it has read",
-        **judge_cases(
-            {
-                "the input is in the source": depends(
-                    found["RNN, source"], np.ones(found["RNN, source"].shape[1:], bool)
-                ),
-                "the input is what it has read": depends(found["RNN, target"], before),
-            }
-        ),
-        measured=f"smallest block / largest: of the source {least['source']:.1e}, of what was read "
-        f"{least['target']:.1e}; of the last state, first token read / last {last_T[0] / last_T[-1]:.3g}",
-        instead="It does, through the last state of the encoder and its own, and less for what was read long ago.",
-        **common,
-    )
+def shares(blocks_RTS: np.ndarray) -> np.ndarray:
+    """Return the blocks as shares of the largest of each draw, R T S."""
+    return blocks_RTS / blocks_RTS.max((1, 2), keepdims=True)
+
+
+OUTPUTS, INPUTS = ("output c_i", "state h_i"), {"source": "x_j", "target": "x'_j"}
+ORDER = ("self", "causal", "cross, source X", TARGET, "RNN, source", "RNN, target")
+"""Order of the panels."""
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Draw the blocks of each panel for the first seed."""
-    found = {name: np.asarray(x, float)[0] for name, x in numbers["blocks_RTS"].items()}
-    columns = min(4, len(found))
-    figure, grid = panels(columns, -(-len(found) // columns), width=2.8, height=2.6)
-    for axes in grid.flat[len(found) :]:
-        axes.set_visible(False)
-    for axes, (name, x) in zip(grid.flat, found.items(), strict=False):
-        image = matrix(axes, x / x.max(), name, rows="output c, row i", columns="input x, row j", top=1.0)
-    bar = figure.colorbar(image, ax=grid.ravel().tolist(), fraction=0.03, pad=0.01)
-    bar.set_label("|dc_i / dx_j|, share of the largest", fontsize=9)
+    """Draw the blocks of each panel for the first draw."""
+    found = {name: np.asarray(numbers["blocks_RTS"][name], float)[0] for name in ORDER}
+    figure, grid = panels(len(found), width=2.35, height=2.6)
+    for axes, (name, x) in zip(grid[0], found.items(), strict=True):
+        recurrent = name.startswith("RNN")
+        rows = OUTPUTS[recurrent]
+        columns = INPUTS["target" if "target" in name else "source"]
+        title = f"{name} (model)" if recurrent else f"{name} (one layer)"
+        image = matrix(axes, x / x.max(), title, rows=rows, columns=f"input {columns}", top=1.0)
+        axes.set_xticks(range(0, x.shape[1], 4))
+        axes.set_yticks(range(0, x.shape[0], 4))
+    bar = figure.colorbar(image, ax=grid.ravel().tolist(), fraction=0.02, pad=0.01, shrink=0.7)
+    bar.set_label("|dc_i / dx_j|, |dh_i / dx_j|\nshare of the largest", fontsize=8)
     return figure
 
 
 DEPENDENCE = Study(
-    title="Dependence of each output on each input: |dc_i / dx_j| of one layer (first seed)",
+    title=Text(
+        "Dependence of each output on each input: size of the derivative, in one layer of attention and in a recurrent "
+        "decoder (first draw)",
+        "每个输出对每个输入的依赖：一层注意力和循环解码器中导数的大小（第一次抽样）",
+    ),
     settings=DependenceSettings,
     measure=measure,
     judge=judge,

@@ -1,14 +1,16 @@
 """Distance: recall of the token that stood d positions ago, against d.
 
-    one sequence    the label of position t is the token at t - d, for t >= d
+    one sequence    the label of position t is the token at t - d
     a copy          a source of d tokens, then the same tokens: each is written d steps after it was read
 
-Tokens are drawn at random. A model is trained for each rung and each d, at the same settings, on T - d labels of each
-sequence, and on about T labels of copies for each sequence, however long they are. A guess is right for 1 / vocabulary
-of the labels.
+Tokens are drawn at random. A model is trained for each way of encoding positions and each d, at the same settings. A
+sequence has the same number of labels whatever d is, and copies are as many as give the same number of labels. A guess
+is right for 1 / vocabulary of the labels. Vaswani et al. 2017, section 4, compare path lengths; Bahdanau et al. 2015
+introduce attention for long sources.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,45 +21,43 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import (
-    DIFFERS,
-    HOLDS,
-    MOST,
-    MOST_STEPS,
-    SHAPE_ONLY,
-    Claim,
-    Numbers,
-    Study,
-    StudySettings,
-    above_zero,
-    judge_cases,
-    spread,
+from experiments.comparing.decision import AT_LEAST, HOLDS, NOT_TESTED
+from experiments.studies.frame.claim import MOST, Case, Numbers, Study, TrainedSettings
+from experiments.studies.frame.experiment import (
+    ACCURACY,
+    CHOICE,
+    TEST,
+    Baseline,
+    Contrast,
+    Experiment,
+    Question,
+    Trainee,
+    held_out_batches,
 )
-from experiments.studies.frame.pictures import curve, finish, panels, powers
-from experiments.studies.frame.training import Sample, best_rate, held_out, scores, train_lanes
+from experiments.studies.frame.pictures import curve, finish, panels
+from experiments.studies.frame.text import Text, same
+from experiments.studies.frame.training import Sample
 from experiments.studies.parts.rungs import ATTENDING, RNN, TRANSFORMER
 from experiments.training.update import Batch
-from transformer.nn.positions import POSITIONS
 from transformer.schema import at_least, each, setting
 
-RECALLED = 0.9
-"""Accuracy from which on a token counts as recalled."""
-RATES = (1e-3, 3e-3)
-positive = each(1, MOST, "two or more numbers that rise", lambda d: len(d) > 1 and list(d) == sorted(set(d)))
+RECALLED, DIFFERENT = 0.9, 0.05
+"""Share of tokens from which on they count as recalled; least difference of shares that matters."""
+KINDS = ("sinusoidal", "learned", "rotary", "relative", "alibi", "none")
+"""Ways of encoding positions."""
+SHARE = Text("share of tokens", "词元比例")
+two_or_more = each(1, MOST, "two or more numbers that rise", lambda d: len(d) > 1 and list(d) == sorted(set(d)))
 
 
 @dataclasses.dataclass(frozen=True)
-class DistanceSettings(StudySettings):
-    """Recall of a token against its distance: python -m experiments.studies distance --distance=1,8,32"""
+class DistanceSettings(TrainedSettings):
+    """Recall of a token against its distance: python -m experiments.studies distance --distance=1,32"""
 
-    distance: tuple[int, ...] = setting(
-        (1, 4, 16, 32), "distances d from a token to its label (tokens)", check=positive
-    )
-    length: int = setting(48, "tokens per sequence (T), more than each d", check=at_least(2, MOST))
+    distance: tuple[int, ...] = setting((1, 32), "distances d from a token to its label (tokens)", check=two_or_more)
+    labels: int = setting(16, "labels of a sequence; it has the largest d and so many tokens", check=at_least(1, MOST))
     vocabulary: int = setting(16, "different tokens (V)", check=at_least(2, MOST))
     width: int = setting(32, "model width D, a multiple of 4", check=at_least(4, MOST))
     batch: int = setting(16, "sequences per update", check=at_least(1, MOST))
-    steps: int = setting(400, "updates per model", check=at_least(2, MOST_STEPS))
 
 
 COPIERS: Mapping[str, Mapping[str, Any]] = {
@@ -65,28 +65,19 @@ COPIERS: Mapping[str, Mapping[str, Any]] = {
     ATTENDING: {"architecture": "rnn_seq2seq", "num_heads": 1},
     TRANSFORMER: {"architecture": "seq2seq", "num_heads": 2, "position": "sinusoidal"},
 }
-"""Model settings of the rungs that copy a source."""
+"""Model settings of those that copy a source."""
 
 
-def rungs() -> Mapping[str, Mapping[str, Any]]:
-    """Return the settings of the models of one sequence: each row of POSITIONS, and a recurrent decoder."""
-    found: dict[str, Mapping[str, Any]] = {
-        name: {"architecture": "decoder_only", "position": name, "num_heads": 2} for name in POSITIONS
-    }
-    return {**found, RNN: COPIERS[RNN]}
-
-
-def recall(batch: int, length: int, vocabulary: int) -> Sample:
-    """Return a sampler whose data are d; its source, which a recurrent decoder needs, is constant."""
+def recall(batch: int, length: int, vocabulary: int, first: int) -> Sample:
+    """Return a sampler whose data are d: tokens, and as labels those d before, from index `first` on."""
 
     def sample(key: Array, distance: Array) -> Batch:
         tokens_BT = jax.random.randint(key, (batch, length), 0, vocabulary, jnp.int32)
         index_T = jnp.arange(length)
         return {
-            "source": jnp.zeros((batch, 1), jnp.int32),
             "target": tokens_BT,
             "labels": tokens_BT[:, jnp.maximum(index_T - distance, 0)],
-            "loss_weights": jnp.broadcast_to((index_T >= distance).astype(jnp.float32), tokens_BT.shape),
+            "loss_weights": jnp.broadcast_to((index_T >= first).astype(jnp.float32), tokens_BT.shape),
         }
 
     return sample
@@ -108,110 +99,164 @@ def copy(batch: int, distance: int, vocabulary: int) -> Sample:
     return sample
 
 
-def measure(settings: DistanceSettings) -> Numbers:
-    """Compute the accuracy D R of each rung at its better learning rate: accuracy_DR of one sequence, copied_DR."""
-    V, T = settings.vocabulary, settings.length
-    common = dict(vocab_size=V + 1, width=settings.width, num_layers=2)
-    one, copied = {}, {}
-    for name, special in rungs().items():
-        lengths = {"max_length": T} if special.get("position") == "learned" else {}
-        model = transformer.build({**common, **lengths, **special})
-        sample = recall(settings.batch, T, V)
-        rows = [recalled(model, sample, d, settings, f"{name}, d {d}") for d in settings.distance]
-        one[name] = np.stack(rows)
-    for name, special in COPIERS.items():
-        model = transformer.build({**common, **special})
-        samples = {d: copy(max(settings.batch * T // d, 1), d, V) for d in settings.distance}
-        rows = [recalled(model, sample, d, settings, f"{name}, copy of {d}") for d, sample in samples.items()]
-        copied[name] = np.stack(rows)
-    return {"distance": settings.distance, "vocabulary": V, "accuracy_DR": one, "copied_DR": copied}
-
-
-def recalled(model: Any, sample: Sample, distance: int, settings: DistanceSettings, name: str) -> np.ndarray:
-    """Train a model, and compute the accuracy of each seed on other sequences."""
+def trainee(settings: DistanceSettings, special: Mapping[str, Any], distance: int, *, copies: bool) -> Trainee:
+    """Build what is trained: a model and its sequences, or its copies."""
+    V, longest = settings.vocabulary, settings.distance[-1]
+    length = longest + settings.labels
+    shape = dict(vocab_size=V + 1, width=settings.width, num_layers=2)
+    if copies:
+        sample = copy(max(settings.batch * settings.labels // distance, 1), distance, V)
+    else:
+        shape |= {"embedding": {"scale": True}} | ({"max_length": length} if special["position"] == "learned" else {})
+        sample = recall(settings.batch, length, V, longest)
     data = jnp.asarray(distance)
-    options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=name)
-    trained = train_lanes(model, sample, data, **options)
-    found = scores(model, trained, held_out(sample, data, 8))
-    return found["accuracy"][best_rate(found["loss"])]
+    return Trainee(
+        transformer.build({**shape, **special}),
+        sample,
+        data,
+        held_out_batches(sample, data, count=16, stream=CHOICE),
+        held_out_batches(sample, data, count=16, stream=TEST),
+        settings={"task": {"name": "copy" if copies else "recall", "distance": distance}},
+        baselines={ACCURACY: Baseline(1.0 / V, Text("chance", "随机猜测"))},
+    )
 
 
-def judge(numbers: Numbers) -> Sequence[Claim]:
-    """Judge the claims on one sequence and on copies."""
-    found, copied = (
-        {name: np.asarray(x, float) for name, x in numbers[key].items()} for key in ("accuracy_DR", "copied_DR")
-    )
-    nearest, furthest = numbers["distance"][0], numbers["distance"][-1]
-    seeds = next(iter(found.values())).shape[1]
+def arm(name: str, distance: int, *, copies: bool = False) -> str:
+    """Return the name of an arm."""
+    return f"{name}, copy of {distance}" if copies else f"{name}, d = {distance}"
 
-    def shares(rows: Mapping[str, np.ndarray], i: int) -> str:
-        return "; ".join(f"{name} {spread(x[i])}" for name, x in rows.items())
 
-    cases = {name: name if name == RNN else f"positions are {name}" for name in found}
-    any_distance = Claim(
-        said="Attention recalls a token however long ago it was",
-        **judge_cases({cases[name]: bool(np.all(x[-1] >= RECALLED)) for name, x in found.items() if name != RNN}),
-        criterion=f"at the longest distance, {furthest}, {RECALLED:.0%} or more are right, for every seed",
-        measured=f"share that is right, d = {furthest}: {shares(found, -1)}",
-        instead="The path is as short for every distance, but the distance must be learned: how quickly depends on how "
-        "positions are encoded.",
-        seeds=seeds,
+def experiment(settings: DistanceSettings) -> Experiment:
+    """Return the arms, one for each model and distance, and the claims."""
+    arms = {}
+    for d in settings.distance:
+        for kind in KINDS:
+            special = {"architecture": "decoder_only", "position": kind, "num_heads": 2}
+            arms[arm(kind, d)] = functools.partial(trainee, settings, special, d, copies=False)
+        for name, special in COPIERS.items():
+            arms[arm(name, d, copies=True)] = functools.partial(trainee, settings, special, d, copies=True)
+    return Experiment(arms, questions(settings), settings.updates)
+
+
+def questions(settings: DistanceSettings) -> tuple[Question, ...]:
+    """Return the claims on one sequence and on copies."""
+    near, far = settings.distance[0], settings.distance[-1]
+    common = dict(metric=ACCURACY, unit=SHARE)
+    reaches = {kind: Contrast(same(kind), (arm(kind, far),), competent=(arm(kind, near),)) for kind in KINDS}
+    any_distance = Question(
+        1,
+        Text("Attention recalls a token however long ago it was", "无论一个词元出现在多久以前，注意力都能回忆起它"),
+        recalled_by,
+        RECALLED,
+        tuple(reaches.values()),
+        kind=AT_LEAST,
+        **common,
     )
-    harder = Claim(
-        said="The longer ago a token was, the worse it is recalled",
-        **judge_cases({cases[name]: above_zero(x[0] - x[-1]) for name, x in found.items()}),
-        criterion=f"more are right at d = {nearest} than at d = {furthest}, by more than the interval",
-        measured=f"share that is right, d = {nearest}: {shares(found, 0)}",
-        instead="This is measured after this number of updates; the larger d is, the fewer labels a sequence has.",
-        seeds=seeds,
-    )
-    lost = {name: copied[name][0] - copied[name][-1] for name in COPIERS}
-    squeezed = Claim(
-        said="An RNN forgets: the longer the source, the less of it its last state holds",
-        found=HOLDS if above_zero(lost[RNN] - lost[ATTENDING]) else SHAPE_ONLY if above_zero(lost[RNN]) else DIFFERS,
-        criterion=f"from d = {nearest} to d = {furthest} it loses more of the tokens that it copies than the same "
-        "model with attention, by more than the interval; shape only: it loses some, but no more than with attention",
-        measured="share that is lost: "
-        + "; ".join(f"{name} {spread(x, signed=True)}" for name, x in lost.items())
-        + f"; right at d = {nearest}: {shares(copied, 0)}",
-        instead="This is measured with a state of this size after this number of updates: what it holds is learned.",
-        seeds=seeds,
-    )
-    freed = Claim(
-        said="Attention frees the decoder from the distance to what it needs",
-        **judge_cases(
-            {f"the model is {name}": bool(np.all(copied[name][-1] >= RECALLED)) for name in (ATTENDING, TRANSFORMER)},
+    harder = Question(
+        2,
+        Text("The longer ago a token was, the worse it is recalled", "词元出现得越早，回忆得越差"),
+        Text(
+            f"Here d = {near} is compared with d = {far}, after the same number of updates and with as many labels. A "
+            "larger distance may only take longer to learn: the first figure has the curves.",
+            f"这里在相同更新次数和相同标签数下比较 d = {near} 与 d = {far}。更大的距离也可能只是学得更慢："
+            "曲线见第一张图。",
         ),
-        criterion=f"{RECALLED:.0%} or more of a source of d = {furthest} tokens are copied right, for every seed",
-        measured=f"share that is right, d = {furthest}: {shares(copied, -1)}; more than without attention: "
-        + "; ".join(f"{n} {spread(copied[n][-1] - copied[RNN][-1], signed=True)}" for n in (ATTENDING, TRANSFORMER)),
-        instead="The state that is needed is one step away, but which one it is must be learned, and among random "
-        "tokens only positions distinguish the states.",
-        seeds=seeds,
+        DIFFERENT,
+        tuple(Contrast(same(kind), (arm(kind, near),), (arm(kind, far),), ("task.distance",)) for kind in KINDS),
+        **common,
     )
-    return [any_distance, harder, squeezed, freed]
+    copies = {(name, d): arm(name, d, copies=True) for name in COPIERS for d in (near, far)}
+    squeezed = Question(
+        3,
+        Text(
+            "An RNN forgets: the longer the source, the less of it its last state holds",
+            "RNN 会遗忘：源序列越长，最后的状态保留得越少",
+        ),
+        Text(
+            f"Measured as the accuracy that a source of {far} tokens loses against one of {near}, without attention "
+            "and "
+            "with it. What a state of this size holds is learned, so the loss depends on the number of updates.",
+            f"测量的是：源序列从 {near} 个词元变为 {far} 个时损失的正确率，没有注意力时比有注意力时多多少。"
+            "这种大小的状态能保留什么要靠学习，因此损失量取决于更新次数。",
+        ),
+        DIFFERENT,
+        (
+            Contrast(
+                Text("without attention against with it", "无注意力对有注意力"),
+                (copies[RNN, near], copies[ATTENDING, far]),
+                (copies[ATTENDING, near], copies[RNN, far]),
+                ("model.recurrent.attention", "model.num_heads", "model.num_kv_heads", "model.head_width"),
+                competent=(copies[RNN, near], copies[ATTENDING, near]),
+            ),
+        ),
+        **common,
+    )
+    freed = Question(
+        4,
+        Text(
+            "Attention frees the decoder from the distance to what it needs",
+            "注意力使解码器不再受所需信息距离的限制",
+        ),
+        Text(
+            "The state that is needed can be reached in one step. But the model must learn which state it is. The "
+            "tokens "
+            "are random, so only positions can tell.",
+            "所需的状态一步即可到达，但模型必须学会它是哪一个。词元是随机的，因此只有位置能够区分。",
+        ),
+        RECALLED,
+        tuple(Contrast(same(name), (copies[name, far],), competent=(copies[name, near],)) for name in COPIERS),
+        kind=AT_LEAST,
+        **common,
+    )
+    return any_distance, harder, squeezed, freed
+
+
+def recalled_by(cases: Sequence[Case]) -> Text:
+    """Return what to say of the first claim: with which positions it holds."""
+    path = Text(
+        "The path is as short for every distance, but the distance must be learned, and how positions are encoded "
+        "decides "
+        "how quickly.",
+        "任何距离的路径都一样短，但距离必须学习，学得多快取决于位置编码方式。",
+    )
+    if all(case.word == NOT_TESTED for case in cases):
+        return path
+    good = ", ".join(dict.fromkeys(case.name.en for case in cases if case.word == HOLDS))
+    learned = Text(
+        f" It was learned with {good}." if good else " It was learned with none of them.",
+        f"学会的有：{good}。" if good else "这里没有一种学会。",
+    )
+    return Text(*(first + second for first, second in zip(path, learned, strict=True)))
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Draw the share of tokens recalled against distance, in one sequence and in copies."""
-    figure, grid = panels(2, width=4.4, height=3.4)
-    titles = {"accuracy_DR": "one sequence (dotted: chance)", "copied_DR": "copy of a source of d tokens"}
-    for axes, (key, title) in zip(grid[0], titles.items(), strict=True):
-        for i, (name, accuracy_DR) in enumerate(numbers[key].items()):
-            curve(axes, numbers["distance"], accuracy_DR, name, i)
-        axes.axhline(1.0 / numbers["vocabulary"], color="black", linestyle=":", linewidth=1.0)
-        powers(axes, numbers["distance"])
-        axes.set_ylim(0.0, 1.05)
-        finish(axes, title, "distance d (tokens)", "share of tokens recalled", legend=True)
+    """Draw the share of tokens recalled against the number of updates, for each distance: sequences above copies."""
+    trained = numbers["trained"]
+    distances = sorted({int(name.split()[-1]) for name in trained})
+    figure, grid = panels(len(distances), 2, width=3.7, height=2.9, sharey=True)
+    for row, (names, copies) in zip(grid, ((KINDS, False), (tuple(COPIERS), True)), strict=True):
+        for axes, d in zip(row, distances, strict=True):
+            for i, name in enumerate(names):
+                runs = trained.get(arm(name, d, copies=copies), {}).get("runs", {})
+                if runs:
+                    points = runs[max(runs, key=int)]["curve"]
+                    curve(axes, points["updates"], np.asarray(points["accuracy_PR"], float), name, i)
+            axes.set_ylim(-0.02, 1.05)
+            title = f"copy of {d} tokens" if copies else f"one sequence, d = {d}"
+            finish(axes, title, "updates", "share of tokens right" if axes is row[0] else "")
+        handles, labels = row[0].get_legend_handles_labels()
+        row[0].legend(handles, labels, frameon=False, fontsize=7)
     return figure
 
 
 DISTANCE = Study(
-    title="Recall of the token that stood d positions ago: ways of encoding positions, with and without attention",
+    title=Text(
+        "Recall of the token that stood d positions ago: ways of encoding positions, with and without attention",
+        "回忆 d 个位置之前的词元：各种位置编码，有无注意力",
+    ),
     settings=DistanceSettings,
-    measure=measure,
-    judge=judge,
+    experiment=experiment,
     draw=draw,
-    cost="25 min beside other jobs",
-    preview={"distance": (1, 16), "steps": 100, "seeds": (0,)},
+    cost="not measured",
+    preview={"distance": (1, 8), "updates": 40, "max_seeds": 1, "long_seeds": 0},
 )

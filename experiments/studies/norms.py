@@ -1,11 +1,13 @@
-"""Norms: layer norm against batch norm, as lengths vary within a batch and where they are longer than trained ones.
+"""Norms: layer norm against batch norm, as batches are small and lengths vary, and beyond the trained length.
 
-The label of a position is the token BACK positions before it, so the task is the same at every length. Batch norm is
-that of `parts.batch_norm`: per feature or per position, with padding counted or not. The gradient of a causal model
-shows the leaks of its statistics.
+The label of a position is the token BACK positions before it, so the task is the same at every length, and positions
+are relative, which read any length. Batch norm is that of `parts.batch_norm`: per feature or per position, with padding
+counted or not. `parts.norms_exact` computes the leaks of its statistics into a causal model.
 """
 
 import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,51 +16,60 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments.studies.frame.claim import MOST, MOST_STEPS, Numbers, Study, StudySettings
-from experiments.studies.frame.pictures import curve, finish, matrix, panels
-from experiments.studies.frame.training import Sample, best_rate, held_out, train_lanes
-from experiments.studies.parts.batch_norm import FEATURE, NORMS, POSITION, averages_of, normed_model
-from experiments.studies.parts.norms_claims import judge
+from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, TrainedSettings, updates_setting
+from experiments.studies.frame.experiment import (
+    CHOICE,
+    LOSS,
+    TEST,
+    Baseline,
+    Contrast,
+    Experiment,
+    Question,
+    Reading,
+    Trainee,
+    held_out_batches,
+    score_of,
+)
+from experiments.studies.frame.pictures import even, finish, panels, points
+from experiments.studies.frame.text import Text
+from experiments.studies.frame.training import Sample
+from experiments.studies.parts import norms_exact
+from experiments.studies.parts.batch_norm import (
+    FEATURE,
+    FEATURE_PADDED,
+    LAYER,
+    NORMS,
+    POSITION,
+    POSITION_PADDED,
+    averages_of,
+    normed_model,
+)
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.models.config import ModelConfig, model_config
-from transformer.ops.losses import cross_entropy, weighted_sum
+from transformer.ops.losses import cross_entropy
 from transformer.schema import at_least, each, setting
 
-RATES = (1e-3, 3e-3)
 BACK = 2
 """Positions from a token to the position whose label it is."""
-shares = each(1e-6, 1.0, "falling numbers", lambda x: len(x) > 0 and list(x) == sorted(set(x))[::-1])
-longer = each(1.01, 100.0, "rising numbers", lambda x: len(x) > 0 and list(x) == sorted(set(x)))
+MARGIN = 0.05
+"""Least difference that matters (nats per token)."""
+LONGER = 4
+"""Length at test beyond the trained one, in units of it."""
+AVERAGED, POOLED = 4, 32
+"""Streams of batches: of the averages; and number of those batches."""
+two_sizes = each(2, MOST, "two or more numbers that rise", lambda x: len(x) > 1 and list(x) == sorted(set(x)))
 
 
 @dataclasses.dataclass(frozen=True)
-class NormsSettings(StudySettings):
-    """Layer norm and batch norm: python -m experiments.studies norms --shortest=1,0.2"""
+class NormsSettings(TrainedSettings):
+    """Layer norm and batch norm: python -m experiments.studies norms --batches=8,64"""
 
     length: int = setting(16, "longest sequence in training (T, tokens)", check=at_least(2 * BACK + 2, MOST))
-    shortest: tuple[float, ...] = setting(
-        (1.0, 0.5, 0.2), "lengths of the shortest sequence / T; lengths are drawn evenly", check=shares
-    )
-    longer: tuple[float, ...] = setting((2.0, 4.0), "lengths at test / T", check=longer)
+    batches: tuple[int, ...] = setting((8, 64), "sequences per update (B), each a case", check=two_sizes)
     vocabulary: int = setting(16, "different tokens (V)", check=at_least(2, MOST))
     width: int = setting(32, "model width D, a multiple of 4", check=at_least(4, MOST))
-    batch: int = setting(8, "sequences per update", check=at_least(2, MOST))
-    steps: int = setting(400, "updates per model", check=at_least(2, MOST_STEPS))
-
-
-def model_of(settings: NormsSettings, name: str, *, causal: bool = False) -> Model:
-    """Build an encoder with a row of NORMS."""
-    config: ModelConfig = model_config(
-        dict(
-            architecture="encoder_only",
-            vocab_size=settings.vocabulary,
-            width=settings.width,
-            num_heads=2,
-            position="rotary",
-        )
-    )
-    return normed_model(config, NORMS[name], causal=causal)
+    updates: int = updates_setting(400)
 
 
 def recall(batch: int, length: int, vocabulary: int, *, full: bool = False) -> Sample:
@@ -81,128 +92,203 @@ def recall(batch: int, length: int, vocabulary: int, *, full: bool = False) -> S
     return sample
 
 
-def measure(settings: NormsSettings) -> Numbers:
-    """Train with each norm: loss_SR by shortest length, longer_SER beyond it (nats per token); compute the leaks."""
-    rows = {name: [trained(settings, name, share) for share in settings.shortest] for name in NORMS}
-    found = {
-        name: {key: np.stack([cell[key] for cell in cells]) for key in ("loss", "longer")}
-        for name, cells in rows.items()
-    }
-    lengths = [shortest_of(settings, share) for share in settings.shortest]
-    return {
-        "length": settings.length,
-        "shortest": lengths,
-        "longer": [round(x * settings.length) for x in settings.longer],
-        "trained": {name: {"loss_SR": row["loss"], "longer_SER": row["longer"]} for name, row in found.items()},
-        "leaks": {name: leak(settings, name) for name in NORMS},
-    }
+def trainee(settings: NormsSettings, norm: str, batch: int, shortest: int) -> Trainee:
+    """Make what is trained with a row of NORMS; it is scored with averages over POOLED batches."""
+    T, V = settings.length, settings.vocabulary
+    config: ModelConfig = model_config(
+        dict(architecture="encoder_only", vocab_size=V, width=settings.width, num_heads=2, position="relative")
+    )
+    model = normed_model(config, NORMS[norm])
+    data, sample = jnp.asarray(shortest), recall(batch, T, V)
+    pool = _stacked(held_out_batches(sample, data, count=POOLED, stream=AVERAGED))
+    (beyond,) = held_out_batches(recall(64, LONGER * T, V, full=True), data, count=1, stream=TEST)
+
+    def prepare(model: Model, params: Any) -> Any:
+        return params, averages_of(model, params, pool, LONGER * T)
+
+    def extra(model: Model, params: Any) -> Mapping[str, Array]:
+        nats, labels = nats_of(model, prepare(model, params), beyond)[LOSS]
+        return {"longer": nats / labels}
+
+    checked = recall(32, T, V)
+    return Trainee(
+        model,
+        sample,
+        data,
+        held_out_batches(checked, data, count=16, stream=CHOICE),
+        held_out_batches(checked, data, count=16, stream=TEST),
+        settings={"batch": batch, "norm": norm, "shortest": shortest, "length": T},
+        baselines={LOSS: Baseline(float(np.log(V)), Text("chance", "随机猜测"))},
+        score=nats_of,
+        prepare=prepare,
+        extra=extra,
+    )
 
 
-def shortest_of(settings: NormsSettings, share: float) -> int:
-    """Return the shortest length of a batch, which has at least one label."""
-    return max(BACK + 1, round(share * settings.length))
-
-
-def trained(settings: NormsSettings, name: str, share: float) -> dict[str, np.ndarray]:
-    """Train with one norm and range of lengths: losses of each seed at the better learning rate, by averages."""
-    model, T = model_of(settings, name), settings.length
-    shortest = jnp.asarray(shortest_of(settings, share))
-    sample = recall(settings.batch, T, settings.vocabulary)
-    options = dict(seeds=settings.seeds, steps=settings.steps, rates=RATES, name=f"{name}, from {int(shortest)}")
-    lanes = train_lanes(model, sample, shortest, **options)
-    keys = jax.random.split(jax.random.key(3), 64)
-    batches = jax.jit(jax.vmap(sample, (0, None)))(keys, shortest)
-    lengths = [round(x * T) for x in settings.longer]
-    (check,) = held_out(recall(256, T, settings.vocabulary), shortest)
-    beyond = [held_out(recall(64, E, settings.vocabulary, full=True), shortest)[0] for E in lengths]
-
-    def each(params: Any) -> dict[str, Array]:
-        averages = averages_of(model, params, batches, max(lengths))
-        longer = jnp.stack([loss_of(model, params, batch, averages) for batch in beyond])
-        return {"loss": loss_of(model, params, check, averages), "longer": longer}
-
-    found = lanes.each(each)
-    at = best_rate(found["loss"])
-    return {"loss": found["loss"][at], "longer": found["longer"][at].T}
-
-
-def loss_of(model: Model, params: Any, batch: Batch, averages: Any) -> Array:
-    """Compute the nats per label, normalised with averages."""
+def nats_of(model: Model, prepared: Any, batch: Batch) -> dict[str, tuple[Array, Array]]:
+    """Compute the nats of a batch, normalised with averages."""
+    params, averages = prepared
     out = model.module.apply({"params": params}, batch, averages=averages, learn=None)
-    nats, labels = weighted_sum(cross_entropy(out["logits"], batch["labels"]), batch["loss_weights"])
-    return nats / labels
+    weights = batch["loss_weights"]
+    return {LOSS: (jnp.sum(cross_entropy(out["logits"], batch["labels"]) * weights), jnp.sum(weights))}
 
 
-def leak(settings: NormsSettings, name: str) -> dict[str, np.ndarray]:
-    """Compute |d hidden_i / d x_j|, T T, of a causal model, for x of the same example and of others.
+def _stacked(batches: Sequence[Batch]) -> Any:
+    return jax.tree.map(lambda *x: jnp.stack(x), *batches)
 
-    `learning`: normalised with the batch's statistics; `using`: with averages. `future_R`: the largest entry with
-    j > i, of the same example or of another, as a share of the largest of all; `others_R`: that of other examples.
-    """
-    model, T = model_of(settings, name, causal=True), min(settings.length, 8)
-    lengths_B = jnp.full(settings.batch, T)
 
-    def one(seed: Array) -> dict[str, Array]:
-        key = jax.random.key(seed)
-        params = model.init(key)
-        x_BTD = jax.random.normal(jax.random.fold_in(key, 1), (settings.batch, T, settings.width), jnp.float32)
-        tokens_BT = jnp.zeros(x_BTD.shape[:2], jnp.int32)
+def arm(norm: str, batch: int, shortest: int, length: int) -> str:
+    """Return the name of an arm."""
+    return f"{norm}, B = {batch}, {shortest} to {length}" if shortest < length else f"{norm}, B = {batch}, all {length}"
 
-        def first(x_BTD: Array, learn: float | None) -> Array:
-            batch = {"source": tokens_BT, "source_lengths": lengths_B, "embedded": x_BTD}
-            return model.module.apply({"params": params}, batch, learn=learn)["hidden"][0]
 
-        found = {}
-        for when, learn in (("learning", 1.0), ("using", None)):
-            size_TBS = jnp.linalg.norm(jax.jacrev(first)(x_BTD, learn), axis=(1, -1))
-            found[when] = jnp.stack([size_TBS[:, 0], size_TBS[:, 1:].max(1)])
-        return found
+def experiment(settings: NormsSettings) -> Experiment:
+    """Return an arm for each norm, batch and range of lengths, and the claims."""
+    T = settings.length
+    varied = BACK + 1
+    arms = {
+        arm(norm, batch, shortest, T): functools.partial(trainee, settings, norm, batch, shortest)
+        for norm in NORMS
+        for batch in settings.batches
+        for shortest in (T, varied)
+    }
+    return Experiment(arms, questions(settings, varied), settings.updates)
 
-    sizes = jax.jit(jax.vmap(one))(jnp.array(settings.seeds, jnp.uint32))
-    found: dict[str, np.ndarray] = {}
-    after_TT = np.triu(np.ones((T, T), bool), 1)
-    for when, size_R2TT in sizes.items():
-        size_R2TT = np.asarray(size_R2TT, float)
-        top_R = size_R2TT.max((1, 2, 3))
-        found[f"{when}_RTT"] = size_R2TT[:, 0] / top_R[:, None, None]
-        found[f"{when}_future_R"] = size_R2TT[:, :, after_TT].max((1, 2)) / top_R
-        found[f"{when}_others_R"] = size_R2TT[:, 1].max((1, 2)) / top_R
-    return found
+
+def questions(settings: NormsSettings, varied: int) -> tuple[Question, ...]:
+    """Return the claims that trained models decide."""
+    T, few = settings.length, settings.batches[0]
+
+    def name(norm: str, batch: int, shortest: int = varied) -> str:
+        return arm(norm, batch, shortest, T)
+
+    def case(batch: int, shortest: int) -> Text:
+        if shortest == T:
+            return Text(f"B = {batch}, all of {T} tokens", f"B = {batch}，全部 {T} 个词元")
+        return Text(f"B = {batch}, {shortest} to {T} tokens", f"B = {batch}，{shortest} 至 {T} 个词元")
+
+    def layer_against(norm: str, batch: int, shortest: int) -> Contrast:
+        return Contrast(
+            case(batch, shortest),
+            (name(LAYER, batch, shortest),),
+            (name(norm, batch, shortest),),
+            ("norm",),
+            (name(LAYER, batch, shortest),),
+        )
+
+    def grows(norm: str, batch: int) -> Contrast:
+        ours, others = (name(LAYER, batch), name(norm, batch, T)), (name(norm, batch), name(LAYER, batch, T))
+        return Contrast(
+            Text(f"{norm}, B = {batch}", f"{norm}，B = {batch}"), ours, others, ("norm",), (ours[0], others[1])
+        )
+
+    def uncounted(norm: str, padded: str) -> Contrast:
+        return Contrast(
+            Text(f"{norm}, B = {few}", f"{norm}，B = {few}"),
+            (name(norm, few),),
+            (name(padded, few),),
+            ("norm",),
+            (name(LAYER, few),),
+        )
+
+    per_feature = tuple(layer_against(FEATURE, b, s) for b in settings.batches for s in (T, varied))
+    return (
+        Question(1, SAID[1], INSTEAD[1], MARGIN, per_feature),
+        Question(2, SAID[2], INSTEAD[2], MARGIN, (grows(FEATURE, few), grows(POSITION, few))),
+        Question(
+            3, SAID[3], INSTEAD[3], MARGIN, (uncounted(FEATURE, FEATURE_PADDED), uncounted(POSITION, POSITION_PADDED))
+        ),
+        Question(
+            4,
+            SAID[4],
+            INSTEAD[4],
+            MARGIN,
+            (layer_against(FEATURE, few, varied), layer_against(POSITION, few, varied)),
+            reading=Reading(
+                fall, Text("loss at the trained lengths, less that at 4 T", "训练长度下的损失减去 4T 时的损失")
+            ),
+        ),
+    )
+
+
+def fall(lane: Mapping[str, Any]) -> float:
+    """Return the loss at the trained lengths, less that at LONGER times the longest."""
+    return score_of(lane, LOSS) - float(lane["extra"]["longer"])
+
+
+SAID = {
+    1: Text(
+        "Batch norm (per feature, of what is no padding) is worse than layer norm",
+        "批归一化（按特征，不计填充）不如层归一化",
+    ),
+    2: Text("Batch norm is worse because lengths vary within a batch", "批归一化更差是因为一批之内长度不一"),
+    3: Text("Batch norm suffers where padding is counted in its statistics", "统计量计入填充时，批归一化变差"),
+    4: Text("Batch norm fails at lengths that training did not have", "在训练中没有的长度上，批归一化失效"),
+}
+INSTEAD = {
+    1: Text(
+        "Mean and variance of few sequences are noisy, and this noise slows learning; compare the cases of the small "
+        "and "
+        "the large batch.",
+        "少量序列的均值和方差有噪声，噪声使学习变慢；请比较小批与大批的情形。",
+    ),
+    2: Text(
+        "Per position: few sequences are long, so the last positions have few values to average. Per feature: all "
+        "tokens of the batch are averaged. The case is a difference of differences: what batch norm loses against "
+        "layer "
+        "norm, with varied lengths less with equal ones.",
+        "按位置：长序列少，靠后的位置可平均的值少。按特征：对批中所有词元取平均。这里比较的是差之差："
+        "批归一化相对层归一化的损失，长度不一时减去长度相同时。",
+    ),
+    3: Text(
+        "All padding rows are the same. The more of them, the more they change mean and variance.",
+        "所有填充行都相同。它们越多，对均值和方差的改变越大。",
+    ),
+    4: Text(
+        "Positions are relative, so the task is the same at every length. Per position there are no averages beyond "
+        "the "
+        "trained length; per feature those of training are used.",
+        "位置是相对的，因此任何长度下任务都相同。按位置的统计在训练长度之外没有平均值；按特征则使用训练时的平均值。",
+    ),
+}
+
+
+def measure(settings: NormsSettings) -> Numbers:
+    """Compute the leaks of the statistics into a causal model."""
+    return {"leaks": norms_exact.measure(norms_exact.NormsExactSettings())}
+
+
+def judge(numbers: Numbers) -> Sequence[Claim]:
+    """Judge the claim on leaks."""
+    return [norms_exact.judge(numbers["leaks"], 5)]
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Draw the losses by length, within and beyond training, and the gradients of causal models."""
-    figure, grid = panels(2, 2, width=4.4, height=3.2)
-    shortest, T = numbers["shortest"], numbers["length"]
-    for i, (name, row) in enumerate(numbers["trained"].items()):
-        curve(grid[0, 0], range(len(shortest)), row["loss_SR"], name, i)
-        at_test = np.concatenate([np.asarray(row["loss_SR"])[-1:], np.asarray(row["longer_SER"])[-1]])
-        curve(grid[0, 1], [T, *numbers["longer"]], at_test, name, i)
-    grid[0, 0].set_xticks(range(len(shortest)), [f"{s} to {T}" if s < T else f"all {T}" for s in shortest])
-    for axes in grid[0]:
-        axes.set_yscale("log")
-    finish(grid[0, 0], "held out, lengths as in training", "lengths in a batch (tokens)", "loss (nats per token)")
-    grid[0, 1].set_xticks([T, *numbers["longer"]])
-    title = f"trained on {shortest[-1]} to {T}, tested longer"
-    finish(grid[0, 1], title, "longest length at test (tokens)", "loss (nats per token)")
-    lines, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    for axes, name in zip(grid[1], (FEATURE, POSITION), strict=True):
-        size_TT = np.asarray(numbers["leaks"][name]["learning_RTT"], float)[0]
-        title = f"causal, learning: {name}"
-        image = matrix(axes, size_TT, title, rows="output i", columns="input j of the same example", top=1.0)
-        axes.set_xticks(range(len(size_TT)))
-        axes.set_yticks(range(len(size_TT)))
-        figure.colorbar(image, ax=axes, shrink=0.8).set_label("|∂c_i/∂x_j| / largest", fontsize=9)
+    """Draw the losses of the norms, and the gradients of causal models."""
+    figure, grid = panels(3, 2, width=4.0, height=3.0)
+    trained = {name: row["runs"] for name, row in numbers["trained"].items() if row["runs"]}
+    for axes, order in zip(grid[0], (min, max), strict=False):
+        runs = {name: row[order(row, key=int)] for name, row in trained.items()}
+        if runs:
+            points(axes, *even({name: run["loss_R"] for name, run in runs.items()}), low=1e-5)
+            updates = max(int(order(row, key=int)) for row in trained.values())
+            finish(axes, f"{updates:,} updates", "held-out loss (nats per token)", "")
+    grid[0, 2].set_axis_off()
+    norms_exact.draw_panels(grid[1], numbers["leaks"])
     return figure
 
 
 NORMS_STUDY = Study(
-    title="Layer norm and batch norm, as lengths vary, beyond the trained length, and in a causal model",
+    title=Text(
+        "Layer norm and batch norm, with small batches and varied lengths, beyond the trained length, and in a "
+        "causal model",
+        "层归一化与批归一化：小批、长度不一、超出训练长度，以及因果模型",
+    ),
     settings=NormsSettings,
     measure=measure,
     judge=judge,
+    experiment=experiment,
     draw=draw,
-    cost="6 min beside other jobs",
-    preview={"shortest": (1.0, 0.2), "longer": (2.0,), "steps": 100, "seeds": (0,)},
+    cost="not measured",
+    preview={"updates": 40, "max_seeds": 1, "long_seeds": 0, "claims": (1,)},
 )

@@ -9,31 +9,31 @@ random, so that any influence of theirs shows.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, StudySettings, judge_cases, random_keys
+from experiments.studies.frame.claim import MOST, TOLERANCE, DrawnSettings, Numbers, Study, random_keys
 from experiments.studies.frame.pictures import matrix, panels
+from experiments.studies.frame.text import Text
+from experiments.studies.parts.padding_claims import EMPTY, PADDED, judge
+from experiments.studies.parts.padding_claims import WAYS as NAMES
 from transformer.inspection.plots import COLOURS
 from transformer.ops import masks
 from transformer.ops.softmax import masked_softmax
 from transformer.schema import at_least, setting
 
-TOLERANCE = 1e-5
-"""Largest reading that counts as zero."""
-FULL, PADDED, EMPTY = range(3)
-"""Indices of the examples in a batch."""
-
 
 @dataclasses.dataclass(frozen=True)
-class PaddingSettings(StudySettings):
+class PaddingSettings(DrawnSettings):
     """Ways to keep padding out of attention: python -m experiments.studies padding"""
 
     length: int = setting(8, "rows of each source (S)", check=at_least(4, MOST))
@@ -66,15 +66,32 @@ def set_embeddings(value: float) -> Callable[..., Array]:
     return lambda x_BSD, real_BS: jnp.where(real_BS[..., None], x_BSD, value)
 
 
-WAYS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
-    "embeddings of -∞": (set_embeddings(-jnp.inf), plain_softmax),
-    "embeddings of 0": (set_embeddings(0.0), plain_softmax),
-    "scores of 0": (unchanged, set_scores(0.0)),
-    "scores of -1e9": (unchanged, set_scores(-1e9)),
-    "scores of -∞": (unchanged, set_scores(-jnp.inf)),
-    "the mask here": (unchanged, library_softmax),
-}
-"""Functions of each way: one changes the embeddings, one turns scores into weights."""
+class Way(NamedTuple):
+    """A way to treat padding."""
+
+    embed: Callable[..., Array]
+    """(x_BSD, real_BS) -> x_BSD"""
+    weigh: Callable[..., Array]
+    """(x_BSD, real_BS, scores_BTS) -> weights_BTS"""
+    dtype: DTypeLike = jnp.float32
+
+
+WAYS: dict[str, Way] = dict(
+    zip(
+        NAMES,
+        (
+            Way(unchanged, plain_softmax),
+            Way(set_embeddings(-jnp.inf), plain_softmax),
+            Way(set_embeddings(0.0), plain_softmax),
+            Way(unchanged, set_scores(0.0)),
+            Way(unchanged, set_scores(-1e9)),
+            Way(unchanged, set_scores(-1e9), jnp.float16),
+            Way(unchanged, set_scores(-jnp.inf)),
+            Way(unchanged, library_softmax),
+        ),
+        strict=True,
+    )
+)
 READINGS = {
     "nan": "outputs that\nare NaN",
     "error": "difference\nfrom alone",
@@ -83,24 +100,26 @@ READINGS = {
     "nan_gradient": "gradient of W\nthat is NaN",
 }
 """Column heads of the table, by reading."""
+SHARES = ("nan", "nan_gradient")
+"""Readings that are shares of entries."""
 
 
-def attention(way: str, w_3DH: Array, target_BTD: Array, x_BSD: Array, real_BS: Array) -> tuple[Array, Array]:
+def attention(own: Way, w_3DH: Array, target_BTD: Array, x_BSD: Array, real_BS: Array) -> tuple[Array, Array]:
     """Compute (c B T H, weights B T S) of one head, with the padding treated in the given way."""
-    embed, to_weights = WAYS[way]
-    x_BSD = embed(x_BSD, real_BS)
+    w_3DH, target_BTD, x_BSD = (x.astype(own.dtype) for x in (w_3DH, target_BTD, x_BSD))
+    x_BSD = own.embed(x_BSD, real_BS)
     q_BTH, k_BSH, v_BSH = target_BTD @ w_3DH[0], x_BSD @ w_3DH[1], x_BSD @ w_3DH[2]
     scores_BTS = jnp.einsum("BTH,BSH->BTS", q_BTH, k_BSH) * q_BTH.shape[-1] ** -0.5
-    weights_BTS = to_weights(x_BSD, real_BS, scores_BTS)
+    weights_BTS = own.weigh(x_BSD, real_BS, scores_BTS)
     return jnp.einsum("BTS,BSH->BTH", weights_BTS, v_BSH), weights_BTS
 
 
-def alone(w_3DH: Array, target_BTD: Array, x_BSD: Array, lengths: Sequence[int]) -> Float[Array, "B T H"]:
-    """Compute the expected outputs: each example by itself, cut to its length."""
-    rows = []
+def alone(own: Way, w_3DH: Array, target_BTD: Array, x_BSD: Array, lengths: Sequence[int]) -> Float[Array, "B T H"]:
+    """Compute the expected outputs: each example by itself, cut to its length, without rows of padding."""
+    rows, own = [], Way(unchanged, plain_softmax, own.dtype)
     for b, length in enumerate(lengths):
         real_1S = jnp.ones((1, length), bool)
-        c_1TH, _ = attention("scores of 0", w_3DH, target_BTD[b : b + 1], x_BSD[b : b + 1, :length], real_1S)
+        c_1TH, _ = attention(own, w_3DH, target_BTD[b : b + 1], x_BSD[b : b + 1, :length], real_1S)
         rows.append(c_1TH)
     return jnp.concatenate(rows)
 
@@ -111,13 +130,14 @@ def measure(settings: PaddingSettings) -> Numbers:
     lengths = (S, max(S - settings.padding, 1), 0)
     keys = random_keys(settings)
     found = {}
-    for way in WAYS:
-        read = jax.jit(jax.vmap(lambda key, way=way: readings(way, key, lengths, S, D)))(keys)
+    for way, own in WAYS.items():
+        # Operation by operation: to compile it as a whole takes far longer than to run it.
+        read = jax.vmap(lambda key, own=own: readings(own, key, lengths, S, D))(keys)
         found[way] = {name: np.asarray(x, float) for name, x in read.items()}
     return {"lengths": lengths, "ways": found, "masks": pictures_of_masks(S, lengths[PADDED])}
 
 
-def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Mapping[str, Array]:
+def readings(own: Way, key: Array, lengths: Sequence[int], S: int, D: int) -> Mapping[str, Array]:
     """Compute the readings of one draw of projections and sources, for each of B examples."""
     for_w, for_x, for_target, for_direction = jax.random.split(key, 4)
     w_3DH = jax.random.normal(for_w, (3, D, D), jnp.float32) * D**-0.5
@@ -129,10 +149,10 @@ def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Ma
     real_BS = jnp.arange(S) < jnp.array(lengths)[:, None]
 
     def objective(w_3DH: Array, x_SD: Array, target_TD: Array, real_S: Array, direction_TH: Array) -> Array:
-        c_1TH, _ = attention(way, w_3DH, target_TD[None], x_SD[None], real_S[None])
+        c_1TH, _ = attention(own, w_3DH, target_TD[None], x_SD[None], real_S[None])
         return jnp.sum(c_1TH[0] * direction_TH)
 
-    c_BTH, weights_BTS = attention(way, w_3DH, target_BTD, x_BSD, real_BS)
+    c_BTH, weights_BTS = attention(own, w_3DH, target_BTD, x_BSD, real_BS)
     each = jax.vmap(jax.grad(objective, (0, 1)), (None, 0, 0, 0, 0))
     by_w, by_x = each(w_3DH, x_BSD, target_BTD, real_BS, direction_BTH)
 
@@ -141,7 +161,7 @@ def readings(way: str, key: Array, lengths: Sequence[int], S: int, D: int) -> Ma
 
     return {
         "nan": jnp.isnan(c_BTH).mean(axis=(1, 2)),
-        "error": largest(c_BTH - alone(w_3DH, target_BTD, x_BSD, lengths)),
+        "error": largest(c_BTH - alone(own, w_3DH, target_BTD, x_BSD, lengths)),
         "weight": jnp.where(real_BS[:, None], 0.0, weights_BTS).sum(-1).max(-1),
         "leak": largest(jnp.where(real_BS[..., None], 0.0, by_x)),
         "nan_gradient": jnp.isnan(by_w).mean(axis=(1, 2, 3)),
@@ -164,69 +184,6 @@ def pictures_of_masks(S: int, length: int) -> Mapping[str, np.ndarray]:
     }
 
 
-def as_alone(way: Mapping[str, np.ndarray], example: int) -> bool:
-    """Return whether an example's output is that of the example alone, without leak and NaN, for every seed."""
-    return all(bool(np.all(np.asarray(x, float)[:, example] <= TOLERANCE)) for x in way.values())
-
-
-def judge(numbers: Numbers) -> Sequence[Claim]:
-    """Judge a claim for each way."""
-    ways = numbers["ways"]
-
-    def worst(way: str, name: str, b: int) -> str:
-        return f"{np.max(np.asarray(ways[way][name], float)[:, b]):.2g}"
-
-    common = dict(
-        criterion=f"outputs as alone, no weight on and no gradient to padding (all below {TOLERANCE:g}), no NaN",
-        seeds=len(ways["the mask here"]["nan"]),
-    )
-
-    def cases(way: str) -> dict[str, str]:
-        padded, empty = (as_alone(ways[way], b) for b in (PADDED, EMPTY))
-        return judge_cases({"some row is no padding": padded, "all rows are padding": empty})
-
-    def measured_of(way: str) -> str:
-        parts = [
-            f"difference {worst(way, 'error', b)}, NaN in {float(worst(way, 'nan', b)):.0%} of the outputs and "
-            f"{float(worst(way, 'nan_gradient', b)):.0%} of W's gradient"
-            for b in (PADDED, EMPTY)
-        ]
-        return f"padded: {parts[0]}, weight on padding {worst(way, 'weight', PADDED)}; all padding: {parts[1]}"
-
-    sentences = {
-        "embeddings of -∞": (
-            "Padding embeddings of minus infinity are the same as the mask",
-            "A product with -∞ is ±∞, and their sum, or 0 x ∞, is NaN, in the rows that are no padding too.",
-        ),
-        "embeddings of 0": (
-            "Padding embeddings of zero keep padding out",
-            "A key of zero has a score of 0, and exp(0) = 1 is a weight like any other.",
-        ),
-        "scores of 0": (
-            "Setting masked scores to 0 keeps padding out",
-            "A score of 0 is a weight of exp(0): masked scores are set to -∞, before the softmax.",
-        ),
-        "scores of -1e9": (
-            "Scores of -1e9 are the same as a mask",
-            "They are where some key is not masked. Where all keys are, all scores are equal again, and the output is "
-            "the mean of the padding.",
-        ),
-        "scores of -∞": (
-            "Scores of minus infinity are the same as a mask",
-            "They are where some key is not masked. Where all keys are, 0 / 0 is NaN, and so is the gradient of every "
-            "function of it.",
-        ),
-        "the mask here": (
-            "The mask of `transformer.ops.attend` keeps padding out",
-            "Where all keys of a query are masked, output and gradient are exactly zero.",
-        ),
-    }
-    return [
-        Claim(said=said, **cases(way), measured=measured_of(way), instead=instead, **common)
-        for way, (said, instead) in sentences.items()
-    ]
-
-
 def draw(numbers: Numbers) -> Figure:
     """Draw the masks, and a table of the readings for the padded and for the empty source."""
     figure, grid = panels(4, 2, width=2.9, height=2.7)
@@ -237,23 +194,31 @@ def draw(numbers: Numbers) -> Figure:
         axes.remove()
     for column, (b, title) in enumerate({PADDED: "a padded source", EMPTY: "a source that is all padding"}.items()):
         axes = figure.add_subplot(layout[1, 2 * column : 2 * column + 2])
-        _table(axes, numbers["ways"], b, title, labels=column == 0)
+        _table(axes, numbers["ways"], b, title)
     return figure
 
 
-def _table(axes: Axes, ways: Mapping[str, Mapping[str, np.ndarray]], b: int, title: str, *, labels: bool) -> None:
-    """Draw a table of the worst of all seeds, with a coloured cell where zero is expected and not found."""
-    values = np.array([[np.max(np.asarray(way[name], float)[:, b]) for name in READINGS] for way in ways.values()])
-    axes.set_title(f"{title} (worst of the seeds; orange: 0 is expected)", fontsize=9, loc="left")
+def _table(axes: Axes, ways: Mapping[str, Mapping[str, np.ndarray]], b: int, title: str) -> None:
+    """Draw a table of the worst of all draws, with a coloured cell where zero is expected and not found."""
+    axes.set_title(f"{title} (worst of the draws; orange: 0 is expected)", fontsize=9, loc="left")
     axes.set_xlim(-0.5, len(READINGS) - 0.5)
     axes.set_ylim(len(ways) - 0.5, -0.5)
-    for (row, column), value in np.ndenumerate(values):
-        if not value <= TOLERANCE:
-            axes.add_patch(_cell(column, row))
-        axes.text(column, row, "NaN" if np.isnan(value) else f"{value:.1g}", ha="center", va="center", fontsize=8)
+    for row, way in enumerate(ways.values()):
+        for column, name in enumerate(READINGS):
+            value = float(np.max(np.asarray(way[name], float)[:, b]))
+            if not value <= TOLERANCE:
+                axes.add_patch(_cell(column, row))
+            axes.text(column, row, _shown(value, name in SHARES), ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(READINGS)), READINGS.values(), fontsize=7)
-    axes.set_yticks(range(len(ways)), ways if labels else [""] * len(ways), fontsize=8)
+    axes.set_yticks(range(len(ways)), ways, fontsize=8)
     axes.tick_params(length=0)
+
+
+def _shown(value: float, is_share: bool) -> str:
+    """Format a reading: a share as a percentage, a size to two digits."""
+    if np.isnan(value):
+        return "NaN"
+    return f"{value:.0%}" if is_share else f"{value:.2g}"
 
 
 def _cell(column: int, row: int) -> Rectangle:
@@ -262,7 +227,9 @@ def _cell(column: int, row: int) -> Rectangle:
 
 
 PADDING = Study(
-    title="Masks, and the effect of other ways to keep padding out",
+    title=Text(
+        "Masks, and the effect of other ways to keep padding out of attention", "掩码，以及用其他方法排除填充的效果"
+    ),
     settings=PaddingSettings,
     measure=measure,
     judge=judge,

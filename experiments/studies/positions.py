@@ -1,64 +1,51 @@
-"""Positions: training with each way of encoding them, and the loss beyond the trained length.
+"""Positions: codes that are bounded or not, and the loss beyond the trained length.
 
     raw index    code[p] = p u          index / T    code[p] = p u / T          u = (1, -1, 1, -1, ...)
+    sinusoids    of Vaswani et al. 2017, at most 1; and the same times T, as large as the raw index
 
-u has mean zero, since a layer norm removes the mean of all entries. T is the trained length; a learned table has rows
-beyond it that no update has changed. The loss that a longer window adds is measured on the same bytes, read once in a
-long window and once at the end of windows of T: bytes differ by more than positions do. Vaswani et al. 2017, section
-3.5, offer as a hypothesis that sinusoids extend to longer sequences.
+u has mean zero, since a layer norm removes the mean of all entries. T is the trained length. Size and bound are two
+factors: each is varied at either value of the other. The loss that a longer window adds is measured on the same bytes,
+read once in a long window and once at the end of windows of T: bytes differ by more than positions do. Vaswani et al.
+2017, section 3.5, offer as a hypothesis that sinusoids extend to longer sequences.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import (
-    DIFFERS,
-    HOLDS,
-    MOST,
-    MOST_STEPS,
-    SHAPE_ONLY,
-    Claim,
-    Numbers,
-    Study,
-    StudySettings,
-    above_zero,
-    judge_cases,
-    spread,
-)
-from experiments.studies.frame.pictures import bars, curve, finish, panels
-from experiments.studies.frame.training import held_out, train_lanes
+from experiments.comparing.decision import AT_LEAST
+from experiments.studies.frame.claim import MOST, Numbers, Study, TrainedSettings
+from experiments.studies.frame.experiment import KEPT, Contrast, Experiment, Question, Trainee, token_scores
+from experiments.studies.frame.pictures import even, finish, panels, points
+from experiments.studies.frame.text import Text, same
 from experiments.studies.parts import text
 from experiments.training.update import Batch
 from transformer import Model
 from transformer.ops.losses import cross_entropy
+from transformer.ops.positions import sinusoidal
 from transformer.schema import at_least, multiple, setting
 
 FURTHER = 4
 """Length at test / trained length."""
-RATE = 3e-3
-STAYS = 0.01
-"""Share by which a loss may rise and count as unchanged."""
-BINS = 4
-"""Bins of positions within the trained length; those beyond it are as wide."""
-bins = multiple(BINS, BINS, MOST)
-eights = multiple(8, 8, MOST)
+MARGIN = 0.02
+"""Least difference that matters (nats per byte)."""
+UNIT = Text("nats per byte", "奈特每字节")
+even_lengths, eights = multiple(4, 4, MOST), multiple(8, 8, MOST)
 
 
 @dataclasses.dataclass(frozen=True)
-class PositionsSettings(StudySettings):
+class PositionsSettings(TrainedSettings):
     """Training with each way of encoding positions: python -m experiments.studies positions --length=64"""
 
-    length: int = setting(64, "bytes per training window (T); test windows are four times as long", check=bins)
+    length: int = setting(64, "bytes of a training window (T); test windows are four times as long", check=even_lengths)
     width: int = setting(64, "model width D", check=eights)
-    steps: int = setting(300, "updates per model", check=at_least(2, MOST_STEPS))
     batch: int = setting(16, "windows per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
 
@@ -77,156 +64,159 @@ class FixedCode(Model):
 
 
 def _raw_index(length: int, width: int, trained: int) -> Array:
-    """Return the code p u."""
     return jnp.arange(length, dtype=jnp.float32)[:, None] * jnp.where(jnp.arange(width) % 2, -1.0, 1.0)
 
 
 def _share(length: int, width: int, trained: int) -> Array:
-    """Return the code p u / T."""
     return _raw_index(length, width, trained) / trained
 
 
-CODES: Mapping[str, Callable[[int, int, int], Array]] = {"raw index": _raw_index, "index / T": _share}
-"""Fixed codes that are added to embeddings, beside the sinusoidal one."""
-RAW, SHARE = CODES
-SINUSOIDAL = "sinusoidal"
-KINDS = (SINUSOIDAL, "learned", "rotary", "alibi", "relative", "none")
+def _waves(length: int, width: int, trained: int) -> Array:
+    return sinusoidal(jnp.arange(length), width)
+
+
+def _large_waves(length: int, width: int, trained: int) -> Array:
+    return trained * _waves(length, width, trained)
+
+
+RAW, SHARE, WAVES, LARGE = "raw index", "index / T", "sinusoids", "sinusoids x T"
+CODES: Mapping[str, Callable[[int, int, int], Array]] = {
+    WAVES: _waves,
+    SHARE: _share,
+    LARGE: _large_waves,
+    RAW: _raw_index,
+}
+"""Fixed codes that are added to embeddings: bounded or not, of either size."""
+KINDS = ("sinusoidal", "learned", "rotary", "alibi", "relative", "none")
 """Rows of POSITIONS that are tested beyond the trained length."""
 
 
 def model_of(name: str, length: int, width: int) -> Model:
     """Build a language model with a row of CODES or of POSITIONS, for up to FURTHER times the length."""
     shape = dict(architecture="decoder_only", vocab_size=text.VOCABULARY, num_layers=2, width=width, num_heads=4)
+    shape |= dict(feed_forward_width=4 * width, embedding={"scale": True})
+    limit = {"max_length": FURTHER * length}
     if name not in CODES:
-        limit = {"max_length": FURTHER * length} if name == "learned" else {}
-        return transformer.build({**shape, **limit, "position": name})
-    table = {"position": "learned", "max_length": FURTHER * length, "embedding": {"scale": True}}
-    model = transformer.build({**shape, **table})
+        return transformer.build({**shape, **(limit if name == "learned" else {}), "position": name})
+    model = transformer.build({**shape, **limit, "position": "learned"})
     return FixedCode(model.config, model.module, CODES[name], length)
 
 
-def loss_by_position(model: Model, params: Any, batch: Batch) -> Array:
-    """Compute the nats per byte at each position, T."""
-    logits = model.apply(params, batch)["logits"]
-    nats_BT = cross_entropy(logits, batch["labels"])
-    return nats_BT.mean(0)
+def trainee(name: str, settings: PositionsSettings) -> Trainee:
+    """Make what is trained with a row of CODES or of POSITIONS; the latter are scored on longer windows too."""
+    T = settings.length
+    own = text.trainee(model_of(name, T, settings.width), settings, length=T, task={"code": CODES.get(name) and name})
+    if name in CODES:
+        return own
+    longer = text.trainee(own.model, settings, length=FURTHER * T)
+    return dataclasses.replace(
+        own, choice=longer.choice[::4], test=longer.test[::4], score=functools.partial(beyond, length=T)
+    )
 
 
-def at_the_end(model: Model, params: Any, batch: Batch, length: int, wide: int) -> Array:
-    """Compute the nats per byte from twice the length on, each bin read at the end of windows of the length."""
+def beyond(model: Model, params: Any, batch: Batch, *, length: int) -> dict[str, tuple[Array, Array]]:
+    """Compute the scores of the first T bytes of each window, and KEPT on the bytes from 2 T on."""
+    first = {name: x[:, :length] for name, x in batch.items()}
+    wide = length // 4
 
-    def one(stop: Array) -> Array:
+    def nats(part: Batch) -> Array:
+        return cross_entropy(model.apply(params, part)["logits"], part["labels"])
+
+    far = nats(batch)[:, 2 * length :].sum()
+
+    def at_the_end(stop: Array) -> Array:
         cut = {name: jax.lax.dynamic_slice_in_dim(batch[name], stop - length, length, 1) for name in batch}
-        return loss_by_position(model, params, cut)[-wide:].mean()
+        return nats(cut)[:, -wide:].sum()
 
-    return jax.lax.map(one, jnp.arange(2 * length + wide, FURTHER * length + 1, wide)).mean()
-
-
-def measure(settings: PositionsSettings) -> Numbers:
-    """Train the models: held-out nats per byte, loss_BR by bin of positions, and short_R of `at_the_end`."""
-    learn, check = (jnp.asarray(part) for part in text.corpus(settings.text))
-    T, wide = settings.length, max(settings.length // BINS, 1)
-    (batch,) = held_out(text.windows(128, FURTHER * T), check)
-    losses, short = {}, {}
-    for name in (*KINDS, *CODES):
-        model = model_of(name, T, settings.width)
-        options = dict(seeds=settings.seeds, steps=settings.steps, rates=(RATE,), name=name)
-        trained = train_lanes(model, text.windows(settings.batch, T), learn, **options)
-
-        def losses_of(params: Any, model: Model = model) -> tuple[Array, Array]:
-            return loss_by_position(model, params, batch), at_the_end(model, params, batch, T, wide)
-
-        loss_RT, short[name] = (x[0] for x in trained.each(losses_of))
-        count = loss_RT.shape[1] // wide
-        losses[name] = loss_RT[:, : count * wide].reshape(len(settings.seeds), count, wide).mean(-1).T
-    return {"trained_length": T, "wide": wide, "loss_BR": losses, "short_R": short}
+    stops = jnp.arange(2 * length + wide, FURTHER * length + 1, wide)
+    near = jax.lax.map(at_the_end, stops).sum()
+    count = jnp.float32(batch["labels"].shape[0] * (FURTHER - 2) * length)
+    return {**token_scores(model, params, first), KEPT: (near - far, count)}
 
 
-def within(numbers: Numbers, name: str) -> np.ndarray:
-    """Compute the loss of each seed on windows of the trained length."""
-    loss_BR = np.asarray(numbers["loss_BR"][name], float)
-    return loss_BR[: numbers["trained_length"] // numbers["wide"]].mean(0)
+def experiment(settings: PositionsSettings) -> Experiment:
+    """Return an arm for each code and each way of encoding positions, and the claims."""
+    arms = {name: functools.partial(trainee, name, settings) for name in (*CODES, *KINDS)}
+    T = settings.length
 
+    def pair(ours: str, others: str) -> Contrast:
+        return Contrast(Text(f"{ours} against {others}", f"{ours} 对 {others}"), (ours,), (others,), ("task.code",))
 
-def rise(numbers: Numbers, name: str) -> np.ndarray:
-    """Compute the loss of bytes from twice T on, less that of the same bytes at the end of windows of T, R."""
-    loss_BR = np.asarray(numbers["loss_BR"][name], float)
-    inside = numbers["trained_length"] // numbers["wide"]
-    return loss_BR[2 * inside :].mean(0) - np.asarray(numbers["short_R"][name], float)
-
-
-def judge(numbers: Numbers) -> Sequence[Claim]:
-    """Judge the claims on bounded codes and on lengths beyond the trained one."""
-    loss = {name: within(numbers, name) for name in (SINUSOIDAL, *CODES)}
-    seeds, T = len(loss[RAW]), numbers["trained_length"]
-    helps = above_zero(loss[RAW] - loss[SHARE])
-    more = above_zero(loss[SHARE] - loss[SINUSOIDAL])
-    bounded = Claim(
-        said="What matters of a code of positions is that it is bounded",
-        found=DIFFERS if not helps else SHAPE_ONLY if more else HOLDS,
-        criterion="held-out loss of index / T is below that of the raw index by more than the interval, and not above "
-        "that of sinusoids by more; shape only: below the one, but above the other",
-        measured=f"nats per byte at T = {T}: " + ", ".join(f"{name} {spread(x)}" for name, x in loss.items()),
-        instead="An unbounded code is much larger than the tokens that it is added to. A bounded code is not enough: "
-        "the codes of neighbours must differ.",
-        seeds=seeds,
+    bounded = Question(
+        1,
+        Text("What matters of a code of positions is that it is bounded", "位置编码的关键在于有界"),
+        Text(
+            "Size and bound are two things. The first two cases change the bound at one size (at most 1; up to T = "
+            f"{T}), "
+            "the last two change the size at one bound.",
+            f"大小与有界是两回事。前两种情形在相同大小下改变是否有界（至多 1；至多 T = {T}），"
+            "后两种在相同有界性下改变大小。",
+        ),
+        MARGIN,
+        (pair(WAVES, SHARE), pair(LARGE, RAW), pair(WAVES, LARGE), pair(SHARE, RAW)),
+        unit=UNIT,
     )
-    rises = {name: rise(numbers, name) for name in KINDS}
-    prefix = f"loss of bytes {2 * T} to {FURTHER * T} less that of the same in windows of {T}, nats per byte: "
-    paper = Claim(
-        said="Sinusoids let a model read longer sequences than it was trained on",
-        found=HOLDS if loss_stays(numbers, SINUSOIDAL) else DIFFERS,
-        criterion=f"the loss of bytes beyond twice T = {T} is above that of the same bytes as the last of windows of T "
-        f"by less than {STAYS:.0%} of it, for every seed",
-        measured=prefix + spread(rises[SINUSOIDAL], signed=True),
-        instead="The code has no last position, but what a model has learned to do with it can fail beyond T.",
-        seeds=seeds,
+    paper = Question(
+        2,
+        Text(
+            "Sinusoids let a model read longer sequences than it was trained on", "正弦编码使模型能读比训练时更长的序列"
+        ),
+        Text(
+            "The code has no last position, but what a model has learned to do with it can fail beyond T.",
+            "这种编码没有最后一个位置，但模型学到的用法在 T 之外可能失效。",
+        ),
+        -MARGIN,
+        (Contrast(same("sinusoidal"), ("sinusoidal",)),),
+        kind=AT_LEAST,
+        metric=KEPT,
+        unit=UNIT,
     )
-    others = [name for name in KINDS if name != SINUSOIDAL]
-    relative = Claim(
-        said="With positions that are no sinusoids the loss beyond the trained length stays",
-        **judge_cases({name: loss_stays(numbers, name) for name in others}, word="they are "),
-        criterion="the same, for each",
-        measured=prefix + ", ".join(f"{name} {spread(rises[name], signed=True)}" for name in others),
-        instead="A bias that falls with distance, or one bucket for all far distances, brings nothing new beyond T; a "
-        "table has rows there that were never trained.",
-        seeds=seeds,
+    others = Question(
+        3,
+        Text(
+            "With other positions the loss does not rise beyond the trained length",
+            "用其他位置编码时，超出训练长度后损失不上升",
+        ),
+        Text(
+            "A bias that falls with distance, or one bucket for all far distances, brings nothing new beyond T; a "
+            "table "
+            "has rows there that were never trained.",
+            "随距离下降的偏置，或所有远距离共用一个桶，在 T 之外没有新东西；而位置表在那里的行从未训练过。",
+        ),
+        -MARGIN,
+        tuple(Contrast(same(name), (name,)) for name in KINDS if name != "sinusoidal"),
+        kind=AT_LEAST,
+        metric=KEPT,
+        unit=UNIT,
     )
-    return [bounded, paper, relative]
-
-
-def loss_stays(numbers: Numbers, name: str) -> bool:
-    """Return whether the loss of every seed stays beyond T; that of a seed that diverged does not."""
-    return bool(np.all(rise(numbers, name) < STAYS * np.asarray(numbers["short_R"][name], float)))
+    return Experiment(arms, (bounded, paper, others), settings.updates)
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Draw the loss of the codes, the loss by position, and the loss added beyond the trained length."""
+    """Draw the loss of the codes, the loss of ways of encoding positions, and what reading far adds."""
     figure, grid = panels(3, width=3.9)
-    row = grid[0]
-    T, wide = numbers["trained_length"], numbers["wide"]
-    codes = [SINUSOIDAL, *CODES]
-    values = np.array([within(numbers, name) for name in codes])
-    bars(row[0], codes, values)
-    row[0].set_xlim(left=0.95 * np.nanmin(values))
-    finish(row[0], f"codes that are added, trained at T = {T}", "held-out loss (nats per byte)", "")
-    for i, name in enumerate(KINDS):
-        loss_BR = np.asarray(numbers["loss_BR"][name], float)
-        curve(row[1], (np.arange(len(loss_BR)) + 0.5) * wide, loss_BR, name, i)
-    row[1].axvline(T, color="black", linestyle=":", linewidth=1.0)
-    finish(row[1], "beyond the trained length (dotted)", "position (bytes)", "held-out loss (nats per byte)")
-    figure.legend(*row[1].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
-    bars(row[2], list(KINDS), np.array([rise(numbers, name) for name in KINDS]))
-    finish(row[2], f"bytes from {2 * T} on: less in windows of {T}", "added loss (nats per byte)", "")
+    trained = {name: row["runs"] for name, row in numbers["trained"].items() if row["runs"]}
+    for axes, names, key, title, label in (
+        (grid[0, 0], CODES, "loss_R", "codes that are added", "held-out loss (nats per byte)"),
+        (grid[0, 1], KINDS, "loss_R", "ways of encoding positions", "held-out loss (nats per byte)"),
+        (grid[0, 2], KINDS, f"{KEPT}_R", "extra loss of reading far", "extra loss (nats per byte)"),
+    ):
+        sign = -1.0 if key != "loss_R" else 1.0
+        rows = {n: [sign * float(x) for x in next(iter(trained[n].values()))[key]] for n in names if n in trained}
+        if rows:
+            points(axes, *even(rows))
+        finish(axes, title, label, "")
     return figure
 
 
 POSITIONS = Study(
-    title="Codes of positions that are bounded or not, and positions beyond the trained length",
+    title=Text(
+        "Codes of positions that are bounded or not, and positions beyond the trained length",
+        "有界与无界的位置编码，以及超出训练长度的位置",
+    ),
     settings=PositionsSettings,
-    measure=measure,
-    judge=judge,
+    experiment=experiment,
     draw=draw,
-    cost="8 min beside other jobs",
-    preview={"steps": 40, "length": 32, "width": 32, "seeds": (0,)},
+    cost="not measured",
+    preview={"updates": 40, "length": 32, "width": 32, "max_seeds": 1, "long_seeds": 0, "claims": (1,)},
 )

@@ -4,35 +4,24 @@ code[p, i] = sin(p / 10000^(i / (D/2))), then the cosines;   similarity = code_p
 """
 
 import dataclasses
-from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
-from experiments.studies.frame.claim import (
-    DIFFERS,
-    HOLDS,
-    HOLDS_IF,
-    MOST,
-    Claim,
-    Numbers,
-    Study,
-    StudySettings,
-    judge_cases,
-)
+from experiments.studies.frame.claim import MOST, Numbers, Study, StudySettings
 from experiments.studies.frame.pictures import curve, finish, panels
+from experiments.studies.frame.text import Text
+from experiments.studies.parts.sinusoid_claims import NEAR, ROUNDING, first_rise, judge
+from transformer.inspection.plots import COLOURS
 from transformer.ops.positions import sinusoidal
 from transformer.schema import at_least, each, setting
 
-APART = 1e-3
-"""Largest difference of an entry up to which two codes count as the same."""
-ALIKE = 1e-3
-"""Largest change of a similarity that counts as none."""
-ROUNDING = 1e-6
 DRAWN = 128
 """Positions whose codes are drawn; of the widths, the one nearest to this is drawn."""
-even = each(2, MOST, "even numbers", lambda widths: all(w % 2 == 0 for w in widths))
+even = each(2, MOST, "even numbers", lambda widths: len(widths) > 0 and all(w % 2 == 0 for w in widths))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,22 +33,51 @@ class SinusoidsSettings(StudySettings):
 
 
 def measure(settings: SinusoidsSettings) -> Numbers:
-    """Compute similarity_T from position 0, its largest change over positions, nearest and largest, by width."""
-    rows = {}
-    for width in settings.width:
-        code_TD = np.asarray(sinusoidal(jnp.arange(settings.length), width), np.float64)
-        product_TT = code_TD @ code_TD.T / (width / 2)
-        T = len(code_TD)
-        diagonals = [np.ptp(np.diagonal(product_TT, d)) for d in range(0, T - 1, max(T // 64, 1))]
-        rows[width] = {
-            "similarity_T": product_TT[0],
-            "change": max(diagonals),
-            "nearest": nearest(code_TD),
-            "largest": float(np.abs(code_TD).max()),
-        }
+    """Compute the readings of each width, and those of the controls: a wave that repeats, one wave, sines alone."""
+    T = settings.length
+    codes = {width: np.asarray(sinusoidal(jnp.arange(T), width), np.float64) for width in settings.width}
+    repeating_TD = wave(np.arange(T), 2.0 * np.pi / (T // 2))
     shown = min(settings.width, key=lambda width: abs(width - DRAWN))
-    code_TD = np.asarray(sinusoidal(jnp.arange(DRAWN), shown))
-    return {"length": settings.length, "width": settings.width, "rows": rows, "code_TD": code_TD}
+    return {
+        "length": T,
+        "rows": {f"{width}": readings(code_TD) for width, code_TD in codes.items()},
+        "repeating": nearest(repeating_TD),
+        "one_wave": readings(wave(np.arange(T), 1.0)),
+        "code_TD": codes[shown][:DRAWN],
+    }
+
+
+def wave(position_T: np.ndarray, rate: float) -> np.ndarray:
+    """Compute the code of width 2 with one rate: its sine and its cosine."""
+    return np.stack([np.sin(rate * position_T), np.cos(rate * position_T)], axis=1)
+
+
+def readings(code_TD: np.ndarray) -> dict[str, Any]:
+    """Compute similarity_T from position 0, its largest change over positions, and the nearest and largest entries.
+
+    `change` is that of codes of sines and cosines, `change_of_sines` that of the sines alone. `rises` is the share of
+    the steps of one position at which the similarity rises, `rank` Spearman's correlation of distance and similarity up
+    to the distance NEAR.
+    """
+    T, D = code_TD.shape
+    similarity_T = code_TD @ code_TD[0] / (D / 2)
+    end = min(NEAR, T - 1)
+    return {
+        "similarity_T": similarity_T,
+        "change": change(code_TD),
+        "change_of_sines": change(code_TD[:, : D // 2]),
+        "nearest": nearest(code_TD),
+        "largest": float(np.abs(code_TD).max()),
+        "rises": float(np.mean(np.diff(similarity_T) > ROUNDING)),
+        "rank": float(stats.spearmanr(np.arange(1, end + 1), similarity_T[1 : end + 1]).statistic),
+    }
+
+
+def change(code_TD: np.ndarray) -> float:
+    """Compute how much the similarity at one distance changes over positions, at most, of 64 distances."""
+    T, D = code_TD.shape
+    product_TT = code_TD @ code_TD.T / (D / 2)
+    return float(max(np.ptp(np.diagonal(product_TT, d)) for d in range(0, T - 1, max(T // 64, 1))))
 
 
 def nearest(code_TD: np.ndarray) -> float:
@@ -68,75 +86,39 @@ def nearest(code_TD: np.ndarray) -> float:
     return float(min(distances))
 
 
-def first_rise(similarity_T: np.ndarray) -> int | None:
-    """Return the first distance at which the similarity is higher than one position nearer; None: there is none."""
-    rises = np.flatnonzero(np.diff(np.asarray(similarity_T, float)) > ROUNDING)
-    return int(rises[0]) + 1 if len(rises) else None
-
-
-def judge(numbers: Numbers) -> Sequence[Claim]:
-    """Judge the claims on the entries of the codes and on their similarity."""
-    rows, T = numbers["rows"], numbers["length"]
-    bounded = Claim(
-        said="Each position has a code of its own, with entries in [-1, 1]",
-        **judge_cases(
-            {f"{w}": r["nearest"] > APART and r["largest"] <= 1.0 + ROUNDING for w, r in rows.items()}, word="D is "
-        ),
-        criterion=f"no two of {T} codes agree within {APART:g} in every entry; no entry beyond 1, at this width",
-        measured="; ".join(f"D = {w}: two codes differ by {r['nearest']:.3g} or more" for w, r in rows.items()),
-        instead="This is true of the positions and widths that were tried: one wave repeats, all together do not.",
-        seeds=None,
-    )
-    relative = Claim(
-        said="The similarity of two codes depends on their distance alone",
-        found=HOLDS if all(r["change"] < ALIKE for r in rows.values()) else DIFFERS,
-        criterion=f"at one distance it changes by less than {ALIKE:g} over positions, at every width",
-        measured=f"it changes by at most {max(r['change'] for r in rows.values()):.1e}",
-        instead="sin a sin b + cos a cos b = cos(a - b) is true of the codes alone. Projections to queries and keys, "
-        "and the tokens that codes are added to, change that.",
-        seeds=None,
-    )
-    rises = {w: first_rise(r["similarity_T"]) for w, r in rows.items()}
-    shortest = min((d for d in rises.values() if d is not None), default=None)
-    falling = HOLDS if shortest is None else HOLDS_IF if shortest > 2 else DIFFERS
-    falls = Claim(
-        said="The further apart two positions are, the less similar their codes",
-        found=falling,
-        condition=f"the distance is below {shortest}" if falling == HOLDS_IF else "",
-        criterion="the similarity never rises with distance; if: up to the first distance at which it does (above 2)",
-        measured="; ".join(
-            f"D = {w}: rises first at {'none' if d is None else d}; {numbers['rows'][w]['similarity_T'][T // 2]:.2f} "
-            f"at {T // 2}"
-            for w, d in rises.items()
-        ),
-        instead="It falls over the first few positions and then oscillates around a slowly falling mean.",
-        seeds=None,
-    )
-    return [bounded, relative, falls]
-
-
 def draw(numbers: Numbers) -> Figure:
-    """Draw the codes of one width, and the similarity of all widths, near and far."""
-    figure, grid = panels(3, width=3.8)
-    code_TD = np.asarray(numbers["code_TD"], float)
+    """Draw the codes of one width, and the similarity of all widths, near and at all distances."""
+    figure, grid = panels(3, width=3.9)
+    code_TD, T = np.asarray(numbers["code_TD"], float), numbers["length"]
     image = grid[0, 0].imshow(code_TD, cmap="viridis", vmin=-1.0, vmax=1.0, aspect="auto", interpolation="nearest")
     figure.colorbar(image, ax=grid[0, 0], label="entry", shrink=0.9)
-    grid[0, 0].set_title(f"codes of {len(code_TD)} positions, D = {code_TD.shape[1]}", fontsize=9, loc="left")
+    title = f"codes of the first {len(code_TD)} of {T:,} positions, D = {code_TD.shape[1]}"
+    grid[0, 0].set_title(title, fontsize=9, loc="left")
     grid[0, 0].set_xlabel("entry of the code (sines, then cosines)", fontsize=9)
     grid[0, 0].set_ylabel("position (tokens)", fontsize=9)
-    for axes, end, title in ((grid[0, 1], 64, "near"), (grid[0, 2], numbers["length"], "far")):
+    distance = np.arange(T)
+    spaced = np.unique(np.geomspace(1, T - 1, 400).round().astype(int))
+    for axes, shown in ((grid[0, 1], distance[: NEAR + 1]), (grid[0, 2], spaced)):
         for i, (width, row) in enumerate(numbers["rows"].items()):
-            similar = np.asarray(row["similarity_T"], float)[:end]
-            every = max(len(similar) // 256, 1)
-            curve(axes, np.arange(len(similar))[::every], similar[::every], f"D = {width}", i, points=False)
-        finish(
-            axes, f"similarity, {title}", "distance (tokens)", "similarity (1 = same code)", legend=axes is grid[0, 1]
-        )
+            similarity_T = np.asarray(row["similarity_T"], float)
+            curve(axes, shown, similarity_T[shown], f"D = {width}", i, points=False)
+            rise = first_rise(similarity_T)
+            if rise is not None and rise <= shown[-1]:
+                axes.plot(rise, similarity_T[rise], "o", color=COLOURS[i % len(COLOURS)], markersize=5)
+    label = "similarity (1 = same code)"
+    finish(grid[0, 1], "similarity, near (dot: first rise)", "distance (tokens)", label, legend=True)
+    finish(grid[0, 2], f"similarity at all distances up to {T - 1:,}", "distance (tokens)", label)
+    ticks = [10**i for i in range(int(np.log10(T - 1)) + 1)]
+    grid[0, 2].set_xscale("log")
+    grid[0, 2].set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     return figure
 
 
 SINUSOIDS = Study(
-    title="Sinusoidal codes: their entries, and their similarity against distance",
+    title=Text(
+        "Sinusoidal codes of positions: their entries, and their similarity against distance",
+        "正弦位置编码：各元素，以及相似度随距离的变化",
+    ),
     settings=SinusoidsSettings,
     measure=measure,
     judge=judge,

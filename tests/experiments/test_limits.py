@@ -56,7 +56,7 @@ def refused(leaf: Setting, value) -> bool:
 
 def test_commands_and_studies_are_walked_through():
     assert len(NUMBERS) > 130
-    owners = {"Config: model.width", "VerifyFlags: verify_steps", "SweepBenchFlags: rounds", "LadderSettings: rates"}
+    owners = {"Config: model.width", "VerifyFlags: verify_steps", "SweepBenchFlags: rounds", "LadderSettings: updates"}
     assert owners <= {*NUMBERS}
 
 
@@ -91,7 +91,7 @@ def test_defaults_and_bounds_are_inside_their_ranges():
 
 def test_lists_are_refused_for_one_part_that_is_outside():
     leaves = {name: leaf for name, leaf in NUMBERS.items() if leaf.listed or leaf.is_tuple}
-    assert {"Config: model.window", "Config: model.rotary_base", "LadderSettings: seeds"} <= {*leaves}
+    assert {"Config: model.window", "Config: model.rotary_base", "DependenceSettings: seeds"} <= {*leaves}
     for leaf in leaves.values():
         high = leaf.check.bounds[1]
         for text in ("nan", "inf", f"{2**63}", "1e300"):

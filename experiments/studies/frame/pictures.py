@@ -1,6 +1,6 @@
 """Elements of the studies' figures: panels, curves and bars with the range of the seeds, matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -70,6 +70,39 @@ def bars(axes: Axes, names: Sequence[str], values_xR: np.ndarray, *, low: float 
     axes.barh(names, mean, left=0.0 if low is None else left, color=COLOURS[0], height=0.6)
     axes.errorbar(drawn.mean(axis=1), range(len(names)), xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1)
     axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def points(
+    axes: Axes, names: Sequence[str], values_xR: np.ndarray, *, low: float | None = None, number: int = 0
+) -> None:
+    """Draw the values of each name as points on a line of its own; "n/a" where none is a number.
+
+    Args:
+        low: start of a logarithmic axis, where smaller values are drawn as open points; None: the axis is linear.
+        number: index of the series, which gives its colour and its marker.
+    """
+    if not names:
+        return
+    values_xR = np.asarray(values_xR, float).reshape(len(names), -1)
+    style = {"marker": MARKERS[number % len(MARKERS)], "linestyle": "none", "color": COLOURS[number % len(COLOURS)]}
+    for row, values in enumerate(values_xR):
+        known = values[np.isfinite(values)]
+        if not len(known):
+            axes.text(0.02, row, "n/a", transform=axes.get_yaxis_transform(), va="center", fontsize=8, color="grey")
+        small = known < low if low is not None else np.zeros(len(known), bool)
+        axes.plot(known[~small], np.full(sum(~small), row), markersize=5, alpha=0.8, **style)
+        axes.plot(np.full(sum(small), low), np.full(sum(small), row), markersize=5, markerfacecolor="none", **style)
+    if low is not None:
+        axes.set_xscale("log")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def even(rows: Mapping[str, Sequence[float]]) -> tuple[list[str], np.ndarray]:
+    """Return names and values, x R, of rows that may have different numbers of seeds: those that all have."""
+    count = min(map(len, rows.values()), default=0)
+    values_xR = np.array([list(map(float, values))[:count] for values in rows.values()])
+    return list(rows), values_xR.reshape(len(rows), count)
 
 
 def matrix(

@@ -6,119 +6,141 @@ on the same batches whatever their learning rate, and so does another model.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from experiments.sweeping.lanes import lanes_mesh, make_lanes, mode_of, padded, started
+from experiments.sweeping.lanes import AXIS, lanes_mesh, make_lanes, mode_of, padded, started
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OptimizerConfig
-from experiments.training.update import Batch, initial_state, make_update, token_sums
+from experiments.training.update import Batch, initial_state, make_update
 from transformer import Model
 
 Sample = Callable[[Array, Any], Batch]
 """A function (key, data) -> batch, with labels and loss_weights; traced."""
 
 OPTIMIZER = OptimizerConfig(warmup_steps=20, weight_decay=0.0)
-DATA, HELD_OUT = 1, 2
-"""Numbers folded into a key: streams beside those of parameters and dropout."""
+DATA = 1
+"""Number folded into a key: the stream of training batches, beside those of parameters and dropout."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Lanes after training: A learning rates, R seeds."""
+    """R lanes after training."""
 
-    loss_ARU: Float[np.ndarray, "A R U"]
+    loss_RU: Float[np.ndarray, "R U"]
     """Loss at each update U, nats per token of its batch; NaN once a lane has diverged."""
     params: Any
-    """Parameters with a leading axis A x R, rates first."""
+    """Parameters with a leading axis of all lanes of the program, of which the first R were trained."""
     seconds: float
     """Time of the updates, without compilation."""
-
-    def each(self, measure: Callable[[Any], Any]) -> Any:
-        """Compute `measure` of each lane's parameters, with leading A R; NaN where a lane diverged."""
-        values = jax.device_get(jax.jit(lambda params: jax.lax.map(measure, params))(self.params))
-        diverged_AR = np.isnan(self.loss_ARU[:, :, -1])
-
-        def by_lane(x: np.ndarray) -> np.ndarray:
-            x = np.array(x, np.float64).reshape(*diverged_AR.shape, *x.shape[1:])
-            x[diverged_AR] = np.nan
-            return x
-
-        return jax.tree.map(by_lane, values)
+    curve: tuple[Any, ...]
+    """Readings at each update of the `watch`."""
 
 
-def train_lanes(
-    model: Model,
-    sample: Sample,
-    data: Any,
-    *,
-    seeds: Sequence[int],
-    steps: int,
-    rates: Sequence[float] = (1e-3,),
-    optimizer: OptimizerConfig = OPTIMIZER,
-    smoothing: float | None = None,
-    name: str = "",
-) -> Trained:
-    """Train the lanes of all rates and seeds; one program is compiled.
-
-    Args:
-        model: a model from `transformer.build`.
-        sample: draws a batch.
-        data: the second argument of `sample`; the same for all lanes.
-        rates: peak learning rates.
-        smoothing: label smoothing; the recorded losses are without it.
-        name: start of the line printed after training; "": nothing is printed.
-    """
-    update = make_update(model, optimizer, steps=steps)
-
-    def step(state: Any, data: Any, h: Hyperparameters) -> tuple[Any, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(h.seed), DATA), state.step)
-        return update(state, sample(key, data), h)
-
-    mesh, lanes = lanes_mesh(), len(rates) * len(seeds)
-    hyperparameters = [_hyperparameters(rate, seed, optimizer, smoothing) for rate in rates for seed in seeds]
-    initialise = jax.jit(lambda h: initial_state(model, optimizer, h, None))
-    states, alive, h = started(initialise, hyperparameters, padded(lanes, mesh.size), mesh)
-    data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
-    program = make_lanes(step, mode_of("auto"), mesh, shared=True).lower(states, alive, data, h).compile()
-    began, losses = time.perf_counter(), []
-    for _ in range(steps):
-        states, alive, metrics = program(states, alive, data, h)
-        losses.append(jnp.where(alive, metrics["loss"], jnp.nan))
-    loss_ARU = np.stack(jax.device_get(losses), axis=-1)[:lanes].reshape(len(rates), len(seeds), steps)
-    seconds = time.perf_counter() - began
-    if name:
-        print(f"  {name}: {steps} updates x {lanes} lanes in {seconds:.1f} s", flush=True)
-    return Trained(loss_ARU, jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[:lanes]), states.params), seconds)
+Readings = Callable[[Any, Any], Any]
+"""(parameters of all lanes, batches) -> arrays with a leading axis of the lanes."""
 
 
-def held_out(sample: Sample, data: Any, count: int = 1) -> list[Batch]:
-    """Draw batches of a stream that no lane is trained on."""
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), HELD_OUT), count)
-    return [jax.jit(sample)(key, data) for key in keys]
+class Watch(NamedTuple):
+    """Readings of the parameters during training."""
+
+    readings: Readings
+    batches: Any
+    updates: Sequence[int]
+    """Numbers of updates after which it is computed."""
 
 
-def scores(model: Model, trained: Trained, batches: Sequence[Batch]) -> Mapping[str, Float[np.ndarray, "A R"]]:
-    """Compute the nats per token and the accuracy of each lane on batches of one shape."""
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
+class Trainer:
+    """Training of lanes of different learning rates and seeds, by one program of a fixed number of lanes."""
 
-    def one(params: Any) -> Mapping[str, Array]:
-        sums = jax.tree.map(jnp.sum, jax.lax.map(lambda batch: token_sums(model, params, batch)[1], stacked))
-        return {"loss": sums["nats"] / sums["tokens"], "accuracy": sums["correct"] / sums["tokens"]}
+    def __init__(self, model: Model, sample: Sample, data: Any, optimizer: OptimizerConfig, *, lanes: int) -> None:
+        """Make a trainer; its program is compiled when it is first called.
 
-    return trained.each(one)
+        Args:
+            model: a model from `transformer.build`.
+            sample: draws a batch.
+            data: the second argument of `sample`; the same for all lanes.
+            optimizer: optimizer, whose learning rate and warm-up each lane sets.
+            lanes: lanes of the program; those that are not asked for are not computed.
+        """
+        self.optimizer = optimizer
+        self.mesh = lanes_mesh()
+        self.size = padded(lanes, self.mesh.size)
+        self.data = jax.device_put(data, NamedSharding(self.mesh, PartitionSpec()))
+        self.initialise = jax.jit(lambda h: initial_state(model, optimizer, h, None))
+
+        def step(state: Any, data: Any, h: Hyperparameters) -> tuple[Any, dict[str, Array]]:
+            data, steps = data
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(h.seed), DATA), state.step)
+            return make_update(model, optimizer, steps=steps)(state, sample(key, data), h)
+
+        self.program = make_lanes(step, mode_of("auto"), self.mesh, shared=True)
+        self.compiled: Any = None
+
+    def __call__(
+        self,
+        pairs: Sequence[tuple[float, int]],
+        *,
+        steps: int,
+        warmup: int,
+        smoothing: float | None = None,
+        watch: Watch | None = None,
+    ) -> Trained:
+        """Train lanes; the number of updates is an argument of the program, so one is compiled.
+
+        Args:
+            pairs: (peak learning rate, seed) of each, no more than the program's lanes.
+            steps: number of updates.
+            warmup: warm-up of the learning rate (updates).
+            smoothing: label smoothing; the recorded losses are without it.
+            watch: what is computed on the way.
+        """
+        optimizer = dataclasses.replace(self.optimizer, warmup_steps=warmup)
+        hyperparameters = [_hyperparameters(rate, seed, optimizer, smoothing) for rate, seed in pairs]
+        states, alive, h = started(self.initialise, hyperparameters, self.size, self.mesh)
+        data = (self.data, jax.device_put(jnp.float32(steps), NamedSharding(self.mesh, PartitionSpec())))
+        self.compiled = self.compiled or self.program.lower(states, alive, data, h).compile()
+        losses, curve, seconds, began = [], [], 0.0, time.perf_counter()
+        for number in range(1, steps + 1):
+            states, alive, metrics = self.compiled(states, alive, data, h)
+            losses.append(jnp.where(alive, metrics["loss"], jnp.nan))
+            if watch is not None and number in watch.updates:
+                jax.block_until_ready(losses[-1])
+                seconds += time.perf_counter() - began
+                readings = watch.readings(states.params, watch.batches)
+                curve.append(arrived(readings, np.asarray(alive)[: len(pairs)]))
+                began = time.perf_counter()
+        loss_RU = np.stack(jax.device_get(losses), axis=-1)[: len(pairs)]
+        seconds += time.perf_counter() - began
+        return Trained(loss_RU, states.params, seconds, tuple(curve))
 
 
-def best_rate(loss_AR: Float[np.ndarray, "A R"]) -> int:
-    """Return the index of the learning rate with the least mean loss; one at which a seed diverged comes last."""
-    return int(np.argmin(np.where(np.isnan(loss_AR), np.inf, loss_AR).mean(axis=1)))
+def readings_of(measure: Callable[[Any, Any], Any]) -> Readings:
+    """Compile what is computed of each lane's parameters and of batches: lanes one after another on each device."""
+    lane, every = PartitionSpec(AXIS), PartitionSpec()
+
+    def lanes(params: Any, batches: Any) -> Any:
+        return jax.lax.map(lambda own: measure(own, batches), params)
+
+    return jax.jit(jax.shard_map(lanes, mesh=lanes_mesh(), in_specs=(lane, every), out_specs=lane, check_vma=False))
+
+
+def arrived(readings: Any, alive_R: Bool[np.ndarray, "R"]) -> Any:
+    """Convert the readings of the first R lanes to float64, with NaN where a lane diverged."""
+
+    def by_lane(x: Any) -> np.ndarray:
+        x = np.array(x, np.float64)[: len(alive_R)]
+        x[~alive_R] = np.nan
+        return x
+
+    return jax.tree.map(by_lane, jax.device_get(readings))
 
 
 def number_of_parameters(model: Model) -> int:

@@ -19,6 +19,8 @@ from experiments.data.sources.table import load
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.data.tokenizers.table import TokenizerConfig
 from experiments.data.tokenizers.tokens import SpecialTokens
+from experiments.studies.frame.experiment import ACCURACY, EXACT, LOSS, Baseline, Trainee
+from experiments.studies.frame.text import Text
 from experiments.studies.frame.training import Sample
 from experiments.tasks.collating import Example, collate
 from experiments.tasks.framing import Frame, frame_for
@@ -36,6 +38,8 @@ SUBWORDS = 1000
 """Vocabulary size of a folder's tokenizer."""
 FLAG = "folder with train.de and train.en, aligned by line, plain or .gz, such as Multi30k; none: dates"
 """Meaning of the setting `data`."""
+HELD_OUT = "largest number of held-out pairs, half of which choose the learning rate; dates: of other days"
+"""Meaning of the setting `held_out`."""
 FOLDER = "a folder with train.de and train.en (or train.de.gz and train.en.gz)"
 """Description of such a folder in errors."""
 Tokens = tuple[np.ndarray, np.ndarray]
@@ -153,19 +157,69 @@ def sampler(batch: int) -> Sample:
     return sample
 
 
-def score_pairs(model: Model, params: Any, data: Mapping[str, Array], at_once: int = 64) -> Mapping[str, Array]:
-    """Score each pair, given the reference before each token: correct_N and tokens_N tokens, and nats_N.
+def pair_scores(model: Model, params: Any, batch: Batch) -> dict[str, tuple[Array, Array]]:
+    """Compute the nats and right tokens of a batch, and its right answers, given the reference before each token.
 
-    All tokens of a pair are correct exactly where its greedy answer is the reference.
+    All tokens of a pair are right exactly where its greedy answer is the reference.
     """
+    logits, labels, weights = model.apply(params, batch)["logits"], batch["labels"], batch["loss_weights"]
+    nats = (cross_entropy(logits, labels) * weights).sum()
+    right_BT = (jnp.argmax(logits, axis=-1) == labels) * weights
+    exact = jnp.sum(right_BT.sum(1) >= weights.sum(1))
+    count = jnp.float32(labels.shape[0])
+    return {LOSS: (nats, weights.sum()), ACCURACY: (right_BT.sum(), weights.sum()), EXACT: (exact, count)}
 
-    def one(batch: Mapping[str, Array]) -> Mapping[str, Array]:
-        logits, labels, weights = model.apply(params, batch)["logits"], batch["labels"], batch["loss_weights"]
-        nats = cross_entropy(logits, labels)
-        correct = (jnp.argmax(logits, axis=-1) == labels) * weights
-        return {"correct_N": correct.sum(1), "tokens_N": weights.sum(1), "nats_N": (nats * weights).sum(1)}
 
-    return _in_chunks(one, data, at_once)
+def trainee(model: Model, held: Pairs, batch: int, *, task: Mapping[str, Any], **options: Any) -> Trainee:
+    """Make what is trained on pairs: half of the held-out ones choose the learning rate, the others decide.
+
+    Args:
+        batch: pairs per update.
+        task: further settings that may change the result.
+        options: further fields of a Trainee.
+    """
+    architecture = model.config.architecture
+    learn, check = (as_batch(held, part, architecture) for part in (held.train, held.check))
+    half = len(held.check) // 2
+    choice, test = (in_batches({k: x[rows] for k, x in check.items()}) for rows in (slice(half), slice(half, 2 * half)))
+    return Trainee(
+        model,
+        sampler(batch),
+        jax.tree.map(jnp.asarray, learn),
+        choice,
+        test,
+        settings={"batch": batch, "examples": len(held.train), "task": dict(task)},
+        baselines={LOSS: Baseline(counted_by_place(held, test), Text("tokens counted by place", "按位置统计的词元"))},
+        score=pair_scores,
+        **options,
+    )
+
+
+def in_batches(data: Mapping[str, np.ndarray], count: int = 16) -> list[Batch]:
+    """Divide pairs into batches of one shape; those that are left over are left out."""
+    size = max(len(data["labels"]) // count, 1)
+    count = min(count, len(data["labels"]))
+    return [{k: jnp.asarray(x[i * size : (i + 1) * size]) for k, x in data.items()} for i in range(count)]
+
+
+def counted_by_place(held: Pairs, batches: Sequence[Batch]) -> float:
+    """Compute the nats per token of shares that are counted at each place of the training answers.
+
+    The end of an answer is one of its tokens. A place counts every token once more than it was seen.
+    """
+    places = held.max_answer_length
+    counts_PV = np.ones((places, held.vocabulary))
+    for _, target in held.train:
+        row = [*target, SpecialTokens.end]
+        np.add.at(counts_PV, (np.arange(len(row)), row), 1)
+    nats_PV = -np.log(counts_PV / counts_PV.sum(1, keepdims=True))
+    total, tokens = 0.0, 0.0
+    for batch in batches:
+        labels_BT, weights_BT = np.asarray(batch["labels"]), np.asarray(batch["loss_weights"])
+        place_BT = np.maximum(np.cumsum(weights_BT > 0, axis=1) - 1, 0).clip(max=places - 1)
+        total += float((nats_PV[place_BT, labels_BT] * weights_BT).sum())
+        tokens += float(weights_BT.sum())
+    return total / tokens
 
 
 def decode_greedily(

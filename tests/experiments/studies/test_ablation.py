@@ -1,13 +1,13 @@
-"""Ablation: each row is a model; verdicts follow from numbers, whatever they are."""
+"""Ablation: each row is a model that changes what its claim names; words follow the lanes, whatever they are."""
 
-import numpy as np
 import pytest
 
 import transformer
 from experiments.studies import ablation
 from experiments.studies.ablation import BASE, ROWS
+from tests.fixtures.lanes import arms_of, trained, words
 
-SEEDS = np.array([-0.001, 0.0, 0.001])
+EXPERIMENT = ablation.experiment(ablation.AblationSettings())
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -17,55 +17,29 @@ def test_each_row_is_a_model(name):
     assert config.num_heads * config.head_width == config.width or name == ablation.NARROW
 
 
-@pytest.mark.more
-def test_rows_are_measured():
-    settings = ablation.AblationSettings(
-        rows=(BASE, ablation.SHARP), examples=30, held_out=8, batch=4, steps=2, seeds=(0, 3)
-    )
-    numbers = ablation.measure(settings)
-    assert numbers["examples"] == 30
-    base, sharp = (numbers["rows"][name]["nats_R"] for name in (BASE, ablation.SHARP))
-    assert base.shape == (2,)
-    assert np.all(base != sharp)
-    assert ablation.judge(numbers)[0].verdict == "preview"
+def scores(**changed):
+    """Losses of all arms, 1 unless a row is given another, which is 0.2 away."""
+    names = {"_".join(arm.split()).replace(",", "").replace(".", "_"): arm for arm in EXPERIMENT.arms}
+    losses = {arm: changed.get(name, 1.0) for name, arm in names.items()}
+    return {arm: {"loss": loss, "accuracy": 0.5, "exact": 0.5} for arm, loss in losses.items()}
 
 
-def numbers(nats=None, accuracy=None, rows=tuple(ROWS)):
-    made = {
-        name: {
-            "nats_R": 1.0 + (nats or {}).get(name, 0.0) + SEEDS * (1 + i),
-            "accuracy_R": 0.5 + (accuracy or {}).get(name, 0.0) + SEEDS * (1 + i),
-        }
-        for i, name in enumerate(rows)
+def test_words_follow_the_lanes(tmp_path):
+    nothing = words(EXPERIMENT, scores(), tmp_path / "a")
+    assert nothing == {
+        **{n: ["no difference"] * len(nothing[n]) for n in (1, 2, 3, 4, 5, 7)},
+        6: ["holds"],
     }
-    return {"examples": 10, "rows": made}
+    paper = words(
+        EXPERIMENT, scores(**{"1_head": 1.2, "few_pairs_no_dropout": 1.2, "learned_positions": 1.2}), tmp_path / "b"
+    )
+    assert paper[1] == ["holds", "no difference"]
+    assert paper[4] == ["holds", "holds"]
+    assert paper[6] == ["fails"]
+    assert words(EXPERIMENT, scores(few_pairs_no_dropout=0.8), tmp_path / "c")[4] == ["reversed", "reversed"]
 
 
-PAPER = {
-    **dict.fromkeys(("1 head", "12 heads", "narrow keys", "1 layer", "half width", "no dropout"), 0.2),
-    **dict.fromkeys(("3 layers", "double width", "no smoothing"), -0.2),
-}
-
-
-def test_verdicts_follow_the_numbers():
-    def found(*changed):
-        return [c.verdict for c in ablation.judge(numbers(*changed))]
-
-    assert found(PAPER, {"no smoothing": -0.1}) == ["holds"] * 6
-    contrary = {name: -value for name, value in PAPER.items()} | {"learned positions": 0.3}
-    assert found(contrary) == ["differs"] * 6
-    assert found(PAPER)[4] == "shape only"
-    assert found({**PAPER, "12 heads": 0.0})[0] == "holds if it is 1 head"
-    assert found({**PAPER, "3 layers": 0.1})[2] == "holds if it becomes wider"
-    assert found({**PAPER, "learned positions": -0.3})[5] == "differs"
-
-
-def test_claims_are_of_the_rows_that_were_trained():
-    few = numbers(rows=(BASE, ablation.NO_DROPOUT, ablation.MORE_DROPOUT, ablation.SHARP))
-    assert next(c.said for c in ablation.judge(few)) == "No dropout is worse (D)"
-    assert len(ablation.judge(few)) == 2
-    assert ablation.judge(numbers(rows=tuple(ROWS)[1:])) == []
-
-
-def test_the_rows_are_drawn():
-    assert len(ablation.draw(numbers()).axes) == 2
+def test_every_arm_is_asked_about_and_the_figure_is_drawn_of_those_that_are_there(tmp_path):
+    assert arms_of(EXPERIMENT.questions) == set(EXPERIMENT.arms)
+    for i, some in enumerate(({}, {BASE: scores()[BASE]}, scores())):
+        assert len(ablation.draw({"trained": trained(EXPERIMENT, some, tmp_path / str(i))}).axes) == 2

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,23 +13,17 @@ import pytest
 
 import transformer
 from experiments.cli.flags import run
+from experiments.comparing.decision import COUNTEREXAMPLE, FAILS, HOLDS, HOLDS_EXACTLY, NOT_TESTED, PREVIEW, UNDECIDED
 from experiments.studies import __main__ as command
 from experiments.studies import scaling, sinusoids
 from experiments.studies.__main__ import main
-from experiments.studies.frame.claim import (
-    DIFFERS,
-    HOLDS,
-    HOLDS_IF,
-    SHAPE_ONLY,
-    Claim,
-    Study,
-    StudySettings,
-    judge_cases,
-)
-from experiments.studies.frame.gallery import page, read, write_gallery
+from experiments.studies.frame.claim import Case, Claim, Study, StudySettings, exact
+from experiments.studies.frame.gallery import read, write_gallery
 from experiments.studies.frame.pictures import panels
-from experiments.studies.frame.record import as_json, claim_json, command_of, plain, run_study
-from experiments.studies.frame.training import best_rate, train_lanes
+from experiments.studies.frame.record import as_json, claim_json, command_of, judge_record, plain, run_study
+from experiments.studies.frame.store import Store
+from experiments.studies.frame.text import WORDS, same
+from experiments.studies.frame.training import OPTIMIZER, Trainer, arrived, readings_of
 from experiments.studies.parts import text
 from experiments.studies.table import STUDIES
 from transformer import schema
@@ -39,48 +34,45 @@ ROOT = Path(__file__).parents[3]
 TINY_SINUSOIDS = sinusoids.SinusoidsSettings(length=33, width=(6, 10))
 
 
-def claim(found=HOLDS, seeds=3, **others):
-    return Claim(said="a", found=found, criterion="c", measured="m", instead="i", seeds=seeds, **others)
+def claim(word=HOLDS, number=1):
+    return Claim(number, same("a"), same("c"), (Case(same(""), word, same("m")),), same("i"))
 
 
-@pytest.mark.parametrize("seeds", [0, 1, 2])
-def test_fewer_than_three_seeds_are_a_preview_whatever_was_found(seeds):
-    assert claim(DIFFERS, seeds).verdict == claim(HOLDS, seeds).verdict == "preview"
+def test_a_word_outside_the_list_is_refused():
+    with pytest.raises(UserError, match="not a word of a verdict; got 'differs'"):
+        claim("differs")
 
 
-def test_three_seeds_or_nothing_drawn_give_a_verdict():
-    assert claim(DIFFERS, 3).verdict == "differs"
-    assert claim(SHAPE_ONLY, None).verdict == "shape only"
-    assert claim(HOLDS_IF, 3, condition="H is 7").verdict == "holds if H is 7"
+@pytest.mark.parametrize(
+    ("errors", "controls", "word"),
+    [
+        ([1e-7, 2e-6], [0.5, 0.01], HOLDS_EXACTLY),
+        ([1e-7, 2e-6], [0.5, 0.0005], UNDECIDED),
+        ([1e-7, 2e-5], [0.5, 0.01], UNDECIDED),
+        ([0.2, 0.01], None, COUNTEREXAMPLE),
+        ([0.2, 0.0005], None, UNDECIDED),
+        ([1e-7, np.nan], [0.5], UNDECIDED),
+    ],
+)
+def test_an_identity_needs_a_small_largest_error_and_a_control_that_differs(errors, controls, word):
+    assert exact(same("x"), errors, controls).word == word
 
 
-@pytest.mark.parametrize("wrong", [{"found": "true"}, {"found": HOLDS_IF}, {"found": HOLDS, "condition": "H is 7"}])
-def test_a_verdict_outside_the_list_or_without_its_condition_is_refused(wrong):
-    with pytest.raises(UserError):
-        claim(**wrong)
-
-
-def test_split_holds_where_all_cases_do_and_names_those_that_do():
-    assert judge_cases({"a": True, "b": True}) == {"found": HOLDS}
-    assert judge_cases({"a": False, "b": False}) == {"found": DIFFERS}
-    assert judge_cases({"8": False, "16": True, "32": True}, word="H is ") == {
-        "found": HOLDS_IF,
-        "condition": "H is 16 or 32",
-    }
+def test_a_counterexample_shows_the_smallest_of_its_differences():
+    assert "0.0100" in exact(same(""), [0.2, 0.01]).measured.en
 
 
 def test_the_record_holds_command_settings_versions_and_results(tmp_path):
-    settings = dataclasses.replace(TINY_SINUSOIDS, workdir=str(tmp_path), seeds=(4, 5))
+    settings = dataclasses.replace(TINY_SINUSOIDS, workdir=str(tmp_path))
     run_study("sinusoids", STUDIES["sinusoids"], settings)
     record = json.loads((tmp_path / "sinusoids.json").read_text(), parse_constant=pytest.fail)
     assert (tmp_path / "sinusoids.png").read_bytes().startswith(b"\x89PNG")
     assert {"study", "title", "versions", "git", "devices", "seconds", "numbers"} <= set(record)
-    assert record["command"] == "python -m experiments.studies sinusoids --seeds=4,5 --length=33 --width=6,10"
-    assert record["seeds"] == [4, 5]
-    assert record["settings"] == {"seeds": [4, 5], "preview": False, "length": 33, "width": [6, 10]}
+    assert record["command"] == "python -m experiments.studies sinusoids --length=33 --width=6,10"
+    assert record["settings"] == {"preview": False, "length": 33, "width": [6, 10]}
     assert record["versions"]["jax"] == jax.__version__
     fields = {field.name for field in dataclasses.fields(Claim)}
-    assert all(set(made) == fields | {"verdict"} for made in record["claims"])
+    assert all(set(made) == fields | {"changed"} for made in record["claims"])
     assert len(record["numbers"]["rows"]["6"]["similarity_T"]) == 33
 
 
@@ -90,15 +82,18 @@ def test_numbers_that_are_not_finite_are_texts_in_json():
     assert there == {"study": "x", "numbers": {"a": {"b": [1.5, "nan"], "c": "-inf", "d": 7}, "e": None}}
 
 
-def test_the_gallery_shows_claim_verdict_and_picture(tmp_path):
+def test_the_galleries_show_claims_words_and_pictures_in_both_languages(tmp_path):
     settings = dataclasses.replace(TINY_SINUSOIDS, workdir=str(tmp_path / "made"))
     record = run_study("sinusoids", STUDIES["sinusoids"], settings)
     assert write_gallery(tmp_path / "page.md", tmp_path / "made", STUDIES) == ["sinusoids"]
-    page = (tmp_path / "page.md").read_text()
-    assert "(made/sinusoids.png)" in page
-    for made in record["claims"]:
-        assert made["measured"] in page
-        assert f"**{made['verdict']}**" in page
+    for language, name in enumerate(("page.md", "page.zh.md")):
+        text = (tmp_path / name).read_text()
+        assert "(made/sinusoids.png)" in text
+        for made in record["claims"]:
+            assert made["said"][language] in text
+            for case in made["cases"]:
+                assert case["measured"][language] in text
+                assert f"**{WORDS[case['word']][language]}**" in text
 
 
 def test_a_damaged_record_is_named(tmp_path):
@@ -124,9 +119,9 @@ def test_every_file_beside_the_table_is_a_study():
 
 
 def test_a_setting_that_was_given_is_kept_in_a_preview():
-    given = scaling.ScalingSettings(preview=True, train_width=(8,))
-    assert scaling.SCALING.resolve(given).train_width == (8,)
-    assert command_of("scaling", scaling.SCALING, given).endswith("scaling --preview=true --train_width=8")
+    given = scaling.ScalingSettings(preview=True, head_width=8)
+    assert scaling.SCALING.resolve(given).head_width == 8
+    assert command_of("scaling", scaling.SCALING, given).endswith("scaling --preview=true --head_width=8")
 
 
 @pytest.mark.parametrize(
@@ -136,11 +131,15 @@ def test_a_setting_that_was_given_is_kept_in_a_preview():
         ([], "no study is named.*scaling, permutation"),
         (["scaling", "--widht=16"], "unknown flag --widht. Did you mean --width"),
         (["all", "--width=16"], "unknown flag --width"),
-        (["scaling", "--seeds=1,1"], "--seeds is out of range.*different whole numbers"),
-        (["scaling", "--width=16,x"], "--width has the wrong type"),
+        (["permutation", "--seeds=1,1"], "--seeds is out of range.*different whole numbers"),
+        (["scaling", "--width=x"], "--width has the wrong type"),
+        (
+            ["ablation", "--claims=9"],
+            "--claims names no trained claim; got 9; expected numbers of trained claims: 1, 2",
+        ),
         (["translation"], "translation needs sentences.*train.de and train.en.*Point --data=DIR"),
         (["translation", "--data=nowhere"], "--data nowhere is not a folder.*Point --data=DIR"),
-        (["prefixes", "--text=nowhere", "--steps=2"], "--text nowhere does not exist.*Point --text=PATH"),
+        (["prefixes", "--text=nowhere", "--updates=4"], "--text nowhere does not exist.*Point --text=PATH"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(words, line, capsys, tmp_path, monkeypatch):
@@ -162,7 +161,12 @@ def test_help_lists_the_studies(capsys):
 
 def test_one_command_writes_figure_numbers_and_gallery(tmp_path, capsys):
     main(["sinusoids", f"--workdir={tmp_path}", "--length=20", "--width=6"])
-    assert {path.name for path in tmp_path.iterdir()} == {"sinusoids.png", "sinusoids.json", "STUDIES.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "sinusoids.png",
+        "sinusoids.json",
+        "STUDIES.md",
+        "STUDIES.zh.md",
+    }
     assert "Each position has a code of its own" in capsys.readouterr().out
 
 
@@ -177,23 +181,25 @@ def test_all_runs_each_study_small_in_a_preview(tmp_path, monkeypatch, capsys):
     measured_with = []
 
     def measure(settings):
-        measured_with.append((settings.count, settings.seeds))
-        return {"count": settings.count, "seeds": len(settings.seeds)}
+        measured_with.append(settings.count)
+        return {"count": settings.count}
 
     def judge(numbers):
-        return [claim(HOLDS if numbers["count"] == 3 else DIFFERS, numbers["seeds"])]
+        return [claim(HOLDS if numbers["count"] == 3 else FAILS)]
 
-    coin = Study("Coins", CoinSettings, measure, judge, lambda numbers: panels(1)[0], "no time", {"count": 3})
+    coin = Study(
+        same("Coins"), CoinSettings, lambda numbers: panels(1)[0], "no time", measure, judge, preview={"count": 3}
+    )
     rows = {"coin": coin, "other": dataclasses.replace(coin, preview={}), "last": dataclasses.replace(coin, needs="x")}
     monkeypatch.setattr(command, "STUDIES", rows)
-    main(["all", "--preview", f"--workdir={tmp_path}", "--seeds=4,7"])
-    assert measured_with == [(3, (4, 7)), (50, (4, 7))]
+    main(["all", "--preview", f"--workdir={tmp_path}"])
+    assert measured_with == [3, 50]
     printed = capsys.readouterr().out
-    assert printed.count("  preview: a") == 2
+    assert "  1. a\n     holds\n       m" in printed
     assert "last: left out, since it needs --x" in printed
     page = (tmp_path / "STUDIES.md").read_text()
-    assert page.count("**preview**") == 4
-    assert "`python -m experiments.studies coin --seeds=4,7 --preview=true`" in page
+    assert page.count("**holds**") == page.count("**fails**") == 2
+    assert "`python -m experiments.studies coin --preview=true`" in page
 
 
 @pytest.mark.more
@@ -201,21 +207,38 @@ def test_lanes_are_seeds_and_rates_that_share_no_state(tiny_text):
     learn = jnp.asarray(text.corpus(tiny_text)[0])
     shape = dict(vocab_size=256, num_layers=1, width=6, num_heads=1)
     model = transformer.build(dict(architecture="decoder_only", **shape))
-    sample = text.windows(2, 5)
-    together = train_lanes(model, sample, learn, seeds=(3, 8), rates=(1e-3, 1e-2), steps=4)
-    assert together.loss_ARU.shape == (2, 2, 4)
-    assert np.all(together.loss_ARU[0, :, 0] == together.loss_ARU[1, :, 0])  # one seed: same parameters, same batch
-    assert np.all(together.loss_ARU[0, :, -1] != together.loss_ARU[1, :, -1])
-    assert np.all(together.loss_ARU[:, 0] != together.loss_ARU[:, 1])
-    alone = train_lanes(model, sample, learn, seeds=(8,), rates=(1e-2,), steps=4)
-    np.testing.assert_allclose(alone.loss_ARU[0, 0], together.loss_ARU[1, 1], rtol=1e-5)
-    counted = together.each(lambda params: {"n": sum(jnp.sum(x) for x in jax.tree.leaves(params))})
-    mine = sum(float(jnp.sum(x[3])) for x in jax.tree.leaves(together.params))
-    np.testing.assert_allclose(counted["n"][1, 1], mine, rtol=1e-4)
+    trainer = Trainer(model, text.windows(2, 5), learn, OPTIMIZER, lanes=4)
+    options = dict(steps=4, warmup=1)
+    together = trainer([(1e-3, 3), (1e-3, 8), (1e-2, 3), (1e-2, 8)], **options)
+    loss_ARU = together.loss_RU.reshape(2, 2, 4)
+    assert np.all(loss_ARU[0, :, 0] == loss_ARU[1, :, 0])  # one seed: same parameters, same batch
+    assert np.all(loss_ARU[0, :, -1] != loss_ARU[1, :, -1])
+    assert np.all(loss_ARU[:, 0] != loss_ARU[:, 1])
+    alone = trainer([(1e-2, 8)], **options)
+    np.testing.assert_array_equal(alone.loss_RU[0], loss_ARU[1, 1])
+    counted = readings_of(lambda params, _: {"n": sum(jnp.sum(x) for x in jax.tree.leaves(params))})
+    found = arrived(counted(together.params, ()), np.array([True, True, True, False]))
+    mine = sum(float(jnp.sum(x[2])) for x in jax.tree.leaves(together.params))
+    np.testing.assert_allclose(found["n"][2], mine, rtol=1e-4)
+    assert np.isnan(found["n"][3])
 
 
-def test_a_lane_that_diverged_is_nan_and_its_rate_is_not_the_best():
-    assert best_rate(np.array([[2.0, 2.0], [1.0, np.nan], [1.9, 1.8]])) == 2
+@pytest.mark.more
+def test_a_study_that_is_stopped_goes_on_where_it_was(tmp_path, tiny_text, capsys):
+    small = dict(updates=4, width=8, batch=2, max_seeds=1, long_seeds=0, text=tiny_text, workdir=str(tmp_path))
+    settings = scaling.ScalingSettings(head_width=4, **small)
+    record = run_study("scaling", scaling.SCALING, settings)
+    lines = (tmp_path / "scaling.jsonl").read_text().splitlines()
+    assert [case["word"] for case in record["claims"][-1]["cases"]] == ["preview"] * 2
+    capsys.readouterr()
+    (tmp_path / "scaling.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    again = run_study("scaling", scaling.SCALING, settings)
+    assert again["claims"] == record["claims"]
+    assert capsys.readouterr().out.count(" updates, rate") == 1
+    assert (tmp_path / "scaling.jsonl").read_text().count("\n") == len(lines)
+    store = Store(tmp_path / "scaling.jsonl")
+    judged = [claim_json(claim, None) for claim in judge_record(scaling.SCALING, plain(again), store)]
+    assert judged == again["claims"]
 
 
 def test_text_that_is_missing_or_too_short_is_an_error_with_advice(tmp_path):
@@ -238,21 +261,44 @@ def test_windows_label_each_byte_with_the_next(tiny_text):
 RECORDS = {name: ROOT / "docs" / "studies" / f"{name}.json" for name in STUDIES}
 
 
-def test_the_gallery_is_the_page_of_its_records():
-    records = [read(path) for path in RECORDS.values() if path.exists()]
-    assert (ROOT / "STUDIES.md").read_text(encoding="utf-8") == page(records, Path("docs/studies"))
+def test_the_galleries_are_the_pages_of_their_records(tmp_path):
+    write_gallery(tmp_path / "STUDIES.md", ROOT / "docs" / "studies", STUDIES)
+    for name in ("STUDIES.md", "STUDIES.zh.md"):
+        made = (tmp_path / name).read_text(encoding="utf-8")
+        folder = os.path.relpath(ROOT / "docs" / "studies", tmp_path)
+        assert (ROOT / name).read_text(encoding="utf-8") == made.replace(folder, "docs/studies")
 
 
 @pytest.mark.parametrize("name", [name for name, path in RECORDS.items() if path.exists()])
-def test_the_verdicts_of_the_gallery_are_those_of_its_numbers(name):
+def test_the_claims_of_the_gallery_are_those_of_its_numbers_and_lanes(name):
     record = read(RECORDS[name])
+    judged = judge_record(STUDIES[name], record, Store(RECORDS[name].with_suffix(".jsonl")))
+    for claim, made in zip(judged, record["claims"], strict=True):
+        found = claim_json(claim, None)
+        assert {key: found[key] for key in found if key != "changed"} == {k: made[k] for k in found if k != "changed"}
 
-    def texts(claim):
-        return claim["said"], claim["verdict"], claim["criterion"], claim["instead"]
 
-    judged = [claim_json(claim) for claim in STUDIES[name].judge(record["numbers"])]
-    assert [texts(claim) for claim in judged] == [texts(claim) for claim in record["claims"]]
-    assert len(record["seeds"]) >= 3
+def test_no_verdict_of_the_gallery_rests_on_fewer_than_four_seeds_or_a_failed_gate():
+    for path in RECORDS.values():
+        for made in read(path)["claims"] if path.exists() else ():
+            for case in made["cases"]:
+                values = case["numbers"].get("values")
+                if values is not None and case["word"] not in (NOT_TESTED, PREVIEW):
+                    assert len(values) >= 4, (made["said"], case["name"])
+                    assert "no better than" not in case["reason"][0]
+
+
+def test_the_tables_of_both_languages_have_the_same_numbers_and_words():
+    english, chinese = (
+        [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+        for name in ("STUDIES.md", "STUDIES.zh.md")
+    )
+    number = re.compile(r"\d[\d.,e-]*\d|\d")
+    back = {text.zh: text.en for text in WORDS.values()}
+    for line, other in zip(english, chinese, strict=True):
+        assert sorted(number.findall(line)) == sorted(number.findall(other)), line
+        words, others = (re.findall(r"\*\*(.*?)†?\*\*", row) for row in (line, other))
+        assert words == [back[word] for word in others], line
 
 
 def test_the_gallery_shows_studies_that_exist_with_their_pictures():

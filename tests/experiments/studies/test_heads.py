@@ -1,4 +1,4 @@
-"""Heads: what they attend to, one against several, ways of projecting; verdicts follow from numbers."""
+"""Heads: what they attend to, ways of projecting; words follow the lanes."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,10 @@ import transformer
 from experiments.studies import heads
 from experiments.studies.frame.training import number_of_parameters
 from experiments.studies.parts import projections, text
+from tests.fixtures.lanes import words
 from tests.fixtures.speeds import core_of
+
+EXPERIMENT = heads.experiment(heads.HeadsSettings())
 
 
 @pytest.mark.more
@@ -20,8 +23,10 @@ def test_a_head_that_is_switched_off_is_one_x(tiny_text):
     found = heads.switched_off(model, params, batch)
     off = model.apply(params, batch, replace={"decoder.1.self.head.2": jnp.zeros_like})["logits"]
     nats = -jax.nn.log_softmax(off)[jnp.arange(2)[:, None], jnp.arange(5), batch["labels"]].mean()
-    np.testing.assert_allclose(found["off_LN"][1, 2], nats, rtol=1e-5)
-    assert abs(float(found["all_on"] - nats)) > 1e-4
+    logits = model.apply(params, batch)["logits"]
+    on = -jax.nn.log_softmax(logits)[jnp.arange(2)[:, None], jnp.arange(5), batch["labels"]].mean()
+    np.testing.assert_allclose(found["added_LN"][1, 2], nats - on, atol=1e-5)
+    assert abs(float(on - nats)) > 1e-4
 
 
 def test_what_heads_share_and_how_far_back_they_attend(tiny_text):
@@ -34,20 +39,6 @@ def test_what_heads_share_and_how_far_back_they_attend(tiny_text):
     np.testing.assert_allclose(found["shared_L"], np.mean(pairs, axis=0), rtol=1e-5)
     back = sum(weights[..., s] * (np.arange(5) - s) for s in range(5))
     np.testing.assert_allclose(found["distance_LN"], back.mean((1, 3)), rtol=1e-5)
-
-
-def test_heads_with_equal_weights_are_one_wide_head_and_no_others():
-    found = projections.concatenated(jax.vmap(jax.random.key)(jnp.arange(3)), heads=2, head_width=3, length=4)
-    assert np.all(found["alike"] < projections.SAME)
-    query, keys, value = np.asarray(jax.random.normal(jax.random.key(0), (3, 1, 4, 2, 3)), float)[:, 0]
-
-    def attend(q, k, v):
-        scores = np.exp(q @ k.T / np.sqrt(q.shape[-1]))
-        return scores / scores.sum(-1, keepdims=True) @ v
-
-    several = np.concatenate([attend(query[:, n], keys[:, n], value[:, n]) for n in range(2)], axis=-1)
-    one = attend(*(x.reshape(4, 6) for x in (query, keys, value)))
-    np.testing.assert_allclose(found["own"][0], np.abs(several - one).max() / np.abs(one).max(), rtol=1e-4)
 
 
 def identities(params, way, width, heads):
@@ -100,39 +91,19 @@ def test_an_mlp_stands_after_the_concatenation():
         assert np.abs(gradient[layer]["after"]["up"]["kernel"]).max() > 0.0
 
 
-def head_numbers(loss=(2.0, 1.9, 1.8), damage=(0.1, 0.1, 0.1), shared=(1.0, 0.2, 0.4), ways=(2.2, 2.1, 2.0, 1.9)):
-    seeds = np.array([-0.001, 0.0, 0.001])
-    loss_NR = np.array(loss)[:, None] + seeds
-    off = {n: np.full((2, n, 3), x) + row + seeds for n, x, row in zip((1, 2, 4), damage, loss_NR, strict=True)}
-    looks = {
-        n: {"shared_L": np.full((2, 3), x), "distance_LN": np.ones((2, n, 3))}
-        for n, x in zip((1, 2, 4), shared, strict=True)
+def test_words_follow_the_lanes(tmp_path):
+    losses = {"1 head": 1.8, "2 heads": 1.7, "4 heads": 1.6, "8 heads": 1.6, "16 heads": 1.9}
+    losses |= {"no projections": 1.9, "no output projection": 1.75, "linear": 1.75, "MLP": 1.7}
+    extra = {"added_LN": [[0.05, 0.03]], "untrained_L": [0.6, 0.6], "shared_L": [0.4, 0.3]}
+    scores = {name: {"loss": loss, "accuracy": 0.5, "extra": extra} for name, loss in losses.items()}
+    assert words(EXPERIMENT, scores, tmp_path / "a") == {
+        1: ["holds", "holds", "holds", "reversed"],
+        2: ["holds", "holds", "no difference", "reversed"],
+        3: ["holds"] * 4,
+        4: ["holds"] * 4,
+        6: ["holds", "no difference"],
+        7: ["holds"],
     }
-    rows = zip(projections.WAYS, ways, strict=True)
-    return {
-        "heads": (1, 2, 4),
-        "width": 8,
-        "loss_NR": loss_NR,
-        "off": off,
-        "looks": looks,
-        "ways": {way: {"loss_R": x + seeds, "parameters": 9} for way, x in rows},
-        "concatenated": {"own": seeds + 1.0, "alike": 0.0 * seeds},
-        "concatenated_heads": (2, 3),
-    }
-
-
-def test_head_verdicts_follow_the_numbers():
-    def found(**numbers):
-        return [c.verdict for c in heads.judge(head_numbers(**numbers))]
-
-    assert found()[:4] == ["holds", "holds", "holds", "holds"]
-    assert found()[4:] == ["holds if all heads weigh alike", "holds", "holds"]
-    assert found(shared=(1.0, 0.2, 0.6))[3] == "holds if N is 2"
-    assert found(ways=(2.2, 2.0, 2.0, 2.1))[5:] == ["holds if all are taken away", "differs"]
-    assert found(loss=(2.0, 1.9, 1.95))[:2] == ["holds", "holds if 1 become 2"]
-    assert found(loss=(2.0, 2.1, 2.2))[:2] == ["differs", "differs"]
-    assert found(damage=(0.5, 0.1, -0.1))[2] == "holds if N is 1 or 2"
-    harmless = head_numbers()
-    harmless["off"][4][1, 3] = harmless["loss_NR"][2]
-    assert heads.judge(harmless)[2].verdict == "holds if N is 1 or 2"
-    assert heads.draw(head_numbers()).axes
+    idle = {"added_LN": [[0.05, -0.001]], "untrained_L": [0.6, 0.6], "shared_L": [0.6, 0.55]}
+    others = words(EXPERIMENT, {name: {**row, "extra": idle} for name, row in scores.items()}, tmp_path / "b")
+    assert others[3] == others[4] == ["fails"] * 4

@@ -1,4 +1,4 @@
-"""The study of norms: batch norm as a function, and verdicts that follow the numbers."""
+"""The study of norms: batch norm as a function, and words that follow the lanes."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,11 @@ import pytest
 from experiments.studies import norms as study
 from experiments.studies.parts import batch_norm
 from experiments.studies.parts.batch_norm import EPSILON, BatchNorm, averages_of
-from experiments.studies.table import STUDIES
 from experiments.training.update import token_sums
+from tests.fixtures.lanes import words
 
-TINY = study.NormsSettings(length=6, shortest=(1.0, 0.5), longer=(1.5,), vocabulary=3, width=4, batch=3, steps=2)
+TINY = study.NormsSettings(length=6, vocabulary=3, width=4)
+EXPERIMENT = study.experiment(study.NormsSettings())
 LENGTHS = jnp.array([5, 2, 3])
 ROWS = [row for row in batch_norm.NORMS.values() if row is not None]
 
@@ -74,7 +75,7 @@ def test_averages_are_an_argument_and_a_result(row):
 @pytest.mark.parametrize("name", [name for name, row in batch_norm.NORMS.items() if row is not None])
 def test_averages_are_of_all_counted_rows_however_batches_share_them(name):
     """The first norm, whose input no statistics change: few examples reach the last positions, in some batches none."""
-    row, model = batch_norm.NORMS[name], study.model_of(TINY, name)
+    row, model = batch_norm.NORMS[name], study.trainee(TINY, name, 4, 3).model
     params = model.init(jax.random.key(0))
     batches = jax.vmap(study.recall(3, 6, 3), (0, None))(jax.random.split(jax.random.key(1), 5), 3)
     batches["source_lengths"] = jnp.array([[3, 4, 6], [3, 3, 3], [4, 4, 4], [6, 6, 3], [3, 4, 4]])
@@ -90,7 +91,7 @@ def test_averages_are_of_all_counted_rows_however_batches_share_them(name):
 
 @pytest.mark.more
 def test_positions_that_nobody_reaches_keep_their_start():
-    model = study.model_of(TINY, batch_norm.POSITION)
+    model = study.trainee(TINY, batch_norm.POSITION, 4, 3).model
     batches = jax.vmap(study.recall(3, 6, 3), (0, None))(jax.random.split(jax.random.key(1), 2), 3)
     batches["source_lengths"] = jnp.full((2, 3), 4)
     found = averages_of(model, model.init(jax.random.key(0)), batches, 6)
@@ -112,7 +113,7 @@ def test_labels_stand_some_positions_back_and_padding_has_none():
 def test_a_model_of_layer_norm_needs_no_other_example_and_one_of_batch_norm_does():
     batch = study.recall(4, 6, 3)(jax.random.key(0), 6)
     for name, alike in ((batch_norm.LAYER, True), (batch_norm.FEATURE, False), (batch_norm.POSITION, False)):
-        model = study.model_of(TINY, name)
+        model = study.trainee(TINY, name, 4, 3).model
         params = model.init(jax.random.key(1))
         whole = model.apply(params, batch)["logits"][:2]
         part = model.apply(params, jax.tree.map(lambda x: x[:2], batch))["logits"]
@@ -120,61 +121,18 @@ def test_a_model_of_layer_norm_needs_no_other_example_and_one_of_batch_norm_does
         assert np.isfinite(token_sums(model, params, batch)[0])
 
 
-@pytest.mark.more
-def test_statistics_over_positions_let_the_future_in_and_averages_do_not():
-    found = {name: study.leak(TINY, name) for name in (batch_norm.LAYER, batch_norm.FEATURE, batch_norm.POSITION)}
-    feature, position, layer = found[batch_norm.FEATURE], found[batch_norm.POSITION], found[batch_norm.LAYER]
-    assert np.all(feature["learning_future_R"] > 1e-3)
-    for row in found.values():
-        assert np.all(row["using_future_R"] == 0.0)
-        assert np.all(row["using_others_R"] == 0.0)
-    assert np.all(position["learning_future_R"] == 0.0)
-    assert np.all(position["learning_others_R"] > 1e-3)
-    assert np.all(layer["learning_others_R"] == 0.0)
-    assert np.all(np.diagonal(layer["learning_RTT"], axis1=1, axis2=2) > 0.0)
+def test_words_follow_the_lanes(tmp_path):
+    def scores(layer, feature, padded, longer):
+        losses = {batch_norm.LAYER: layer, batch_norm.FEATURE: feature, batch_norm.FEATURE_PADDED: padded}
+        rows = {}
+        for name in EXPERIMENT.arms:
+            norm = name.split(", B")[0]
+            loss = losses.get(norm, feature)
+            rise = longer if norm != batch_norm.LAYER else 0.0
+            rows[name] = {"loss": loss, "extra": {"longer": loss + rise}}
+        return rows
 
-
-@pytest.mark.more
-def test_a_tiny_training_gives_a_loss_for_each_seed_and_length():
-    found = study.trained(TINY, batch_norm.POSITION_PADDED, 0.5)
-    assert found["loss"].shape == (3,)
-    assert found["longer"].shape == (1, 3)
-    assert np.all(np.isfinite(found["loss"]))
-    assert np.all(found["longer"] > 0.0)
-
-
-def numbers(batch=0.5, counted=0.6, beyond=3.0, leak=0.5, at_full=0.1):
-    seeds = np.array([-0.001, 0.0, 0.001])
-    last = {batch_norm.LAYER: 0.1, batch_norm.FEATURE: batch, batch_norm.POSITION: batch}
-    rows, leaks = {}, {}
-    for i, name in enumerate(batch_norm.NORMS):
-        final = last.get(name, counted + 0.01 * i) + seeds * (1 + i)
-        rise = beyond if name != batch_norm.LAYER else 1.0
-        rows[name] = {
-            "loss_SR": np.stack([at_full + seeds * (1 + i), final]),
-            "longer_SER": np.stack([final] * 2)[:, None],
-        }
-        rows[name]["longer_SER"] = rows[name]["longer_SER"] + rise
-        future = np.full(3, leak if name == batch_norm.FEATURE else 0.0)
-        leaks[name] = {"learning_future_R": future, "using_future_R": np.zeros(3), "learning_others_R": np.ones(3)}
-        leaks[name]["learning_RTT"] = np.ones((3, 4, 4))
-    return {"length": 8, "shortest": [8, 2], "longer": [16], "trained": rows, "leaks": leaks}
-
-
-def test_verdicts_follow_the_numbers():
-    def found(**changed):
-        return [c.verdict for c in study.judge(numbers(**changed))]
-
-    assert found()[:3] == ["holds if lengths are 2 to 8", "holds", "holds"]
-    assert found()[3:] == ["holds", "holds if it is per feature and learning"]
-    assert found(batch=0.05)[0] == "differs"
-    padded = f"{batch_norm.FEATURE_PADDED} or {batch_norm.POSITION_PADDED}".replace("batch, ", "")
-    assert found(batch=0.05)[1] == f"holds if it is {padded}"
-    assert found(batch=0.5, at_full=0.1, counted=0.4)[2] == "differs"
-    assert found(beyond=0.5)[3] == "differs"
-    assert found(leak=0.0)[4] == "differs"
-    assert study.draw(numbers()).axes
-
-
-def test_the_study_is_in_the_table():
-    assert STUDIES["norms"] is study.NORMS_STUDY
+    worse = words(EXPERIMENT, scores(0.1, 0.5, 0.9, 1.0), tmp_path / "a")
+    assert worse == {1: ["holds"] * 4, 2: ["no difference"] * 2, 3: ["holds", "no difference"], 4: ["holds"] * 2}
+    better = words(EXPERIMENT, scores(0.5, 0.1, 0.1, -1.0), tmp_path / "b")
+    assert better == {1: ["reversed"] * 4, 2: ["no difference"] * 2, 3: ["no difference"] * 2, 4: ["reversed"] * 2}

@@ -1,24 +1,20 @@
-"""The study of self- and cross-attention: the true alignment, the layers' bits, and what the verdicts follow."""
+"""The study of self- and cross-attention: the true alignment, the layers' bits, and words that follow the lanes."""
 
 import datetime
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from babel import Locale
 
-import transformer
 from experiments.data.config import DatesConfig
 from experiments.data.sources.dates import ceiling, every_day, write, writers
 from experiments.studies import self_and_cross as study
-from experiments.studies.frame.claim import StudySettings
 from experiments.studies.parts.date_alignment import ANSWER, NOWHERE, aligned, date_splits
 from experiments.studies.parts.one_function import layers
-from experiments.studies.table import STUDIES
+from tests.fixtures.lanes import words
 
 DAY = datetime.date(2026, 5, 7)
-TINY = study.SelfAndCrossSettings(locales=("de", "ja"), width=8, steps=2, batch=3, examples=11, checked=6)
 
 
 @pytest.mark.parametrize(
@@ -76,75 +72,32 @@ def test_layers_of_both_kinds_give_the_same_bits_but_where_positions_are_the_lay
     assert found["other_R"] > 0.1
 
 
-@pytest.mark.more
-def test_the_strongest_positions_are_those_of_the_weights():
-    model = transformer.build(dict(architecture="seq2seq", vocab_size=9, width=8, num_layers=2, num_heads=4))
-    params = model.init(jax.random.key(0))
-    batch = {"source": jnp.arange(10).reshape(2, 5) % 9, "target": jnp.arange(6).reshape(2, 3)}
-    found = study.strongest_positions(model, params, batch)
-    weights = model.apply(params, batch, capture=(study.WEIGHTS,))["captured"][study.WEIGHTS]
-    assert found["head_LNBT"].shape == (2, 4, 2, 3)
-    assert int(found["head_LNBT"][1, 3, 1, 2]) == int(jnp.argmax(weights[1, 1, 3, 2]))
-    assert int(found["mean_BT"][1, 2]) == int(jnp.argmax(weights[:, 1, :, 2].mean((0, 1))))
+class Aligned:
+    """A model whose second head of layer 1 has all its weight at the true positions, and the others at the first."""
+
+    def apply(self, params, batch, capture):
+        (B, S), T = batch["source"].shape, params.shape[1]
+        weights = np.zeros((2, B, 4, T, S))
+        weights[..., 0] = 1.0
+        weights[1, :, 1] = np.eye(S)[np.maximum(params, 0)]
+        return {"captured": {study.WEIGHTS: jnp.asarray(weights)}}
 
 
-def test_a_head_at_the_true_positions_is_aligned_and_one_at_the_first_is_not():
+def test_a_head_at_the_true_positions_is_aligned_and_the_others_are_not():
     _, dates, _ = date_splits(DatesConfig(("de", "ja"), ("medium",)), (1, 40))
-    true_NT = np.maximum(dates.aligned_NT, 0)
-    heads = np.stack([np.zeros_like(true_NT), true_NT])[None, :, None]  # R L N B T
-    strongest = {"mean_BT": np.zeros_like(true_NT)[None], "head_LNBT": np.swapaxes(heads, 1, 2)}
-    found = study.alignment(strongest, dates)
-    assert found["best_head_R"] == [1]
-    assert found["best_R"] == found["digit_R"] == [1.0]
-    assert found["mean_R"][0] < 0.3
-    assert np.isnan(found["best_RT"][0][[4, 7, 10]]).all()
-    assert 0.3 < found["fixed"] < 1.0
+    found = study.alignment_of(Aligned(), dates.aligned_NT, dates)
+    assert float(found["best"]) == 1.0
+    assert np.argmax(found["heads_H"]) == 5
+    assert np.sort(np.asarray(found["heads_H"]))[-2] < 0.3
+    assert 0.3 < float(found["fixed"]) < 1.0
 
 
-@pytest.fixture(scope="module")
-def measured():
-    return study.measure(TINY)
+def test_words_follow_the_lanes(tmp_path):
+    experiment = study.experiment(study.SelfAndCrossSettings())
 
+    def found(best, folder):
+        extra = {"best": best, "heads_H": [best], "fixed": 0.4}
+        return words(experiment, {"cross": {"loss": 0.1, "accuracy": 0.99, "exact": 0.9, "extra": extra}}, folder)
 
-@pytest.mark.more
-def test_a_tiny_study_gives_numbers_claims_and_a_figure(measured):
-    assert measured["alignment"]["digits"] > 0
-    assert measured["cross"]["exact_R"].shape == measured["blind"]["exact_R"].shape == (3,)
-    assert len(study.judge(measured)) == 3
-    assert study.draw(measured).axes
-
-
-def numbers(differ=0.0, written_out=1e-7, best=0.97, mean=0.5, with_cross=0.99, blind=0.0, guess=0.91):
-    seeds = np.array([-0.001, 0.0, 0.001])
-    row = {"differ_R": np.full(3, differ), "written_out_R": np.full(3, written_out)}
-    row |= {"written_out_other_R": row["written_out_R"], "other_R": 1.0 + seeds}
-    of_rotary = row | {"differ_R": np.ones(3)}
-    found = {"best_R": best + seeds, "mean_R": mean + seeds, "digit_R": best + seeds, "fixed": 0.4, "digits": 7}
-
-    def trained(exact, loss):
-        return {"exact_R": exact + seeds, "loss": loss + seeds}
-
-    both = {"cross": trained(with_cross, 0.1), "blind": trained(blind, guess), "blind_loss": 0.9}
-    return {"bits": {"none": row, "rotary": of_rotary}, "alignment": found, **both}
-
-
-def test_verdicts_follow_the_numbers():
-    def found(**changed):
-        return [c.verdict for c in study.judge(numbers(**changed))]
-
-    assert found() == ["holds if positions are none", "holds if the best head is read", "holds"]
-    assert found(differ=0.01)[0] == found(written_out=0.1)[0] == "differs"
-    assert found(best=0.8)[1] == "differs"
-    assert found(mean=0.95)[1] == "holds"
-    assert found(blind=0.99)[2] == found(guess=0.8)[2] == "differs"
-
-
-def test_fixed_positions_that_hit_as_often_are_no_alignment():
-    made = numbers()
-    made["alignment"]["fixed"] = 0.98
-    assert study.judge(made)[1].verdict == "differs"
-
-
-def test_the_study_is_in_the_table():
-    assert STUDIES["self_and_cross"] is study.SELF_AND_CROSS
-    assert issubclass(study.SelfAndCrossSettings, StudySettings)
+    assert found(0.97, tmp_path / "a") == {2: ["holds"]}
+    assert found(0.8, tmp_path / "b") == {2: ["fails"]}

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from optuna.trial import TrialState
 
 from experiments.sweeping import pictures
 from experiments.sweeping.grammar import make_space
@@ -26,22 +25,20 @@ SPACE = make_space(
 def results(seeds):
     """Return ranked points of a space with long names, each with this many seeds."""
     names = ("adamw", "sgd", "muon", "adafactor", "adamw")
-    trials = {
-        number: SimpleNamespace(
-            params={
-                "optimizer.learning_rate": 10.0 ** -(2 + number / 3),
-                "optimizer.name": name,
-                "model.recurrent.attention": "position_only",
-            },
-            user_attrs={"lanes": [lane(seed, 0.02 * number * seed, "finished", 1.0) for seed in range(seeds)]},
-            state=TrialState.COMPLETE,
+    outcomes = {
+        number: (
+            SPACE.settings_of(
+                {
+                    "optimizer.learning_rate": 10.0 ** -(2 + number / 3),
+                    "optimizer.name": name,
+                    "model.recurrent.attention": "position_only",
+                }
+            ),
+            [lane(seed, 0.02 * number * seed, "finished", 1.0) for seed in range(seeds)],
         )
         for number, name in enumerate(names)
     }
-    return ranked(
-        SimpleNamespace(results=lambda: trials, lanes_of=lambda trial: trial.user_attrs["lanes"], space=SPACE),
-        RANKING["max"],
-    )
+    return ranked(SimpleNamespace(outcomes=lambda: outcomes), RANKING["max"])
 
 
 def boxes(texts):
