@@ -150,8 +150,8 @@ class Decision:
 
     @property
     def decided(self) -> bool:
-        """True if more seeds are not asked for."""
-        return self.word not in (UNDECIDED, FAILS, PREVIEW)
+        """True if more seeds are not asked for: "better" that fails may still be equal or reversed."""
+        return self.word not in (UNDECIDED, PREVIEW) and not (self.word == FAILS and self.kind == BETTER)
 
     @property
     def least_effect(self) -> float:
