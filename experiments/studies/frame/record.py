@@ -86,17 +86,18 @@ def run_study(name: str, study: Study, settings: StudySettings) -> dict[str, Any
 
 
 def judge_all(lab: Lab, settings: Any) -> list[Claim]:
-    """Judge all questions; models are trained for those that the settings name, until the time is over."""
-    found, train = [], lab.train
-    for question in lab.experiment.questions:
-        lab.train = train and question.number in (settings.claims or [question.number])
-        limits = {"max_seeds": settings.max_seeds, "long_seeds": settings.long_seeds}
-        try:
-            found.append(judge_question(lab, question, **limits))
-        except OutOfTimeError:
-            print(f"  --minutes={settings.minutes:g} are over; the same command goes on from here", flush=True)
-            train = lab.train = False
-            found.append(judge_question(lab, question, **limits))
+    """Judge all questions; first, models are trained for those that the settings name, until the time is over."""
+    limits = {"max_seeds": settings.max_seeds, "long_seeds": settings.long_seeds}
+    train = lab.train
+    try:
+        for question in lab.experiment.questions if train else ():
+            if question.number in (settings.claims or [question.number]):
+                judge_question(lab, question, **limits)
+    except OutOfTimeError:
+        print(f"  --minutes={settings.minutes:g} are over; the same command goes on from here", flush=True)
+    # Judged when all are trained: claims share models, and a record must not depend on the order of its claims.
+    lab.train = False
+    found = [judge_question(lab, question, **limits) for question in lab.experiment.questions]
     lab.train = train
     return found
 

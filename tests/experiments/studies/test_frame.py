@@ -15,7 +15,7 @@ import transformer
 from experiments.cli.flags import run
 from experiments.comparing.decision import COUNTEREXAMPLE, FAILS, HOLDS, HOLDS_EXACTLY, NOT_TESTED, PREVIEW, UNDECIDED
 from experiments.studies import __main__ as command
-from experiments.studies import scaling, sinusoids
+from experiments.studies import induction, scaling, sinusoids
 from experiments.studies.__main__ import main
 from experiments.studies.frame.claim import Case, Claim, Study, StudySettings, exact
 from experiments.studies.frame.gallery import read, write_gallery
@@ -224,20 +224,20 @@ def test_lanes_are_seeds_and_rates_that_share_no_state(tiny_text):
 
 
 @pytest.mark.more
-def test_a_study_that_is_stopped_goes_on_where_it_was(tmp_path, tiny_text, capsys):
-    small = dict(updates=4, width=8, batch=2, max_seeds=1, long_seeds=0, text=tiny_text, workdir=str(tmp_path))
-    settings = scaling.ScalingSettings(head_width=4, **small)
-    record = run_study("scaling", scaling.SCALING, settings)
-    lines = (tmp_path / "scaling.jsonl").read_text().splitlines()
-    assert [case["word"] for case in record["claims"][-1]["cases"]] == ["preview"] * 2
+def test_a_study_that_is_stopped_goes_on_where_it_was(tmp_path, capsys):
+    small = dict(length=8, vocabulary=4, width=8, batch=2, updates=4, max_seeds=1, long_seeds=0, claims=(2,))
+    study, settings = induction.INDUCTION, induction.InductionSettings(**small, workdir=str(tmp_path))
+    record = run_study("induction", study, settings)
+    lines = (tmp_path / "induction.jsonl").read_text().splitlines()
+    assert [case["word"] for case in record["claims"][1]["cases"]] == ["preview"]
     capsys.readouterr()
-    (tmp_path / "scaling.jsonl").write_text("\n".join(lines[:-1]) + "\n")
-    again = run_study("scaling", scaling.SCALING, settings)
+    (tmp_path / "induction.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    again = run_study("induction", study, settings)
     assert again["claims"] == record["claims"]
     assert capsys.readouterr().out.count(" updates, rate") == 1
-    assert (tmp_path / "scaling.jsonl").read_text().count("\n") == len(lines)
-    store = Store(tmp_path / "scaling.jsonl")
-    judged = [claim_json(claim, None) for claim in judge_record(scaling.SCALING, plain(again), store)]
+    assert (tmp_path / "induction.jsonl").read_text().count("\n") == len(lines)
+    store = Store(tmp_path / "induction.jsonl")
+    judged = [claim_json(claim, None) for claim in judge_record(study, plain(again), store)]
     assert judged == again["claims"]
 
 
