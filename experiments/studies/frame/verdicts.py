@@ -57,17 +57,28 @@ def judge_question(lab: Lab, question: Question, *, max_seeds: int, long_seeds: 
 def criterion_of(question: Question) -> Text:
     """Return the rule of a question in words."""
     rule = KINDS[question.kind].words.format(margin=f"{question.margin:g}")
+    own = rule
+    for word, other in RULE_WORDS.items():
+        own = own.replace(word, other)
     metric = question.reading.name if question.reading else METRICS[question.metric]
     if question.kind == AT_LEAST:
         return Text(
-            f"{metric.en} L..U is the interval over seeds; {rule}", f"{metric.zh}：L..U 为随机种子上的区间；{rule}"
+            f"{metric.en}: L..U is the interval over seeds; {rule}", f"{metric.zh}：L..U 为随机种子上的区间；{own}"
         )
-    return Text(
-        f"{metric.en}: how much better, paired by seed, interval L..U, margin {f'{question.margin:g}'} "
-        f"{question.unit.en}; {rule}",
-        f"{metric.zh}：按种子配对的改进量，区间 L..U，界限 {f'{question.margin:g}'} {question.unit.zh}；{rule}",
-    )
+    how = Text("how much better, paired by seed, interval L..U, margin", "按种子配对的改进量，区间 L..U，界限")
+    unit, margin = question.unit, f"{question.margin:g}"
+    return Text(f"{metric.en}: {how.en} {margin} {unit.en}; {rule}", f"{metric.zh}：{how.zh} {margin} {unit.zh}；{own}")
 
+
+RULE_WORDS = {
+    **{word: WORDS[word].zh for word in ("no difference", "holds", "reversed", "fails")},
+    "else ": "否则",
+    " and ": " 且 ",
+    " or ": " 或 ",
+    ": ": "：",
+    "; ": "；",
+}
+"""Words of a rule -> the same in Chinese."""
 
 METRICS = {
     "loss": Text("held-out loss", "留出集损失"),
