@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 import transformer
 from experiments.comparing.decision import EQUAL
 from experiments.studies.frame.claim import MOST, Numbers, Study, TrainedSettings
-from experiments.studies.frame.experiment import Contrast, Experiment, Question, Reading, Trainee
+from experiments.studies.frame.experiment import Contrast, Experiment, Question, Reading, Trainee, stacked_batches
 from experiments.studies.frame.pictures import even, finish, panels, points
 from experiments.studies.frame.text import Text, same
 from experiments.studies.parts import text
@@ -109,7 +109,7 @@ def trainee(settings: CalibrationSettings, smoothing: float | None) -> Trainee:
     D = settings.width
     shape = dict(vocab_size=text.VOCABULARY, num_layers=2, width=D, num_heads=4, feed_forward_width=4 * D)
     own = text.trainee(transformer.build(dict(architecture="decoder_only", position="rotary", **shape)), settings)
-    choice, test = (jax.tree.map(lambda *x: jnp.stack(x), *batches) for batches in (own.choice, own.test))
+    choice, test = (stacked_batches(batches) for batches in (own.choice, own.test))
     return dataclasses.replace(
         own, smoothing=smoothing, extra=lambda model, params: readings(model, params, choice, test)
     )

@@ -29,6 +29,7 @@ from experiments.studies.frame.experiment import (
     Trainee,
     held_out_batches,
     score_of,
+    stacked_batches,
 )
 from experiments.studies.frame.pictures import even, finish, panels, points
 from experiments.studies.frame.text import Text
@@ -100,7 +101,7 @@ def trainee(settings: NormsSettings, norm: str, batch: int, shortest: int) -> Tr
     )
     model = normed_model(config, NORMS[norm])
     data, sample = jnp.asarray(shortest), recall(batch, T, V)
-    pool = _stacked(held_out_batches(sample, data, count=POOLED, stream=AVERAGED))
+    pool = stacked_batches(held_out_batches(sample, data, count=POOLED, stream=AVERAGED))
     (beyond,) = held_out_batches(recall(64, LONGER * T, V, full=True), data, count=1, stream=TEST)
 
     def prepare(model: Model, params: Any) -> Any:
@@ -131,10 +132,6 @@ def nats_of(model: Model, prepared: Any, batch: Batch) -> dict[str, tuple[Array,
     out = model.module.apply({"params": params}, batch, averages=averages, learn=None)
     weights = batch["loss_weights"]
     return {LOSS: (jnp.sum(cross_entropy(out["logits"], batch["labels"]) * weights), jnp.sum(weights))}
-
-
-def _stacked(batches: Sequence[Batch]) -> Any:
-    return jax.tree.map(lambda *x: jnp.stack(x), *batches)
 
 
 def arm(norm: str, batch: int, shortest: int, length: int) -> str:

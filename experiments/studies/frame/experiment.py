@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from experiments.comparing.decision import BETTER
-from experiments.studies.frame.text import NOTHING, Text
+from experiments.studies.frame.text import Text
 from experiments.studies.frame.training import OPTIMIZER, Sample
 from experiments.training.optimizers import OptimizerConfig
 from experiments.training.update import Batch, token_sums
@@ -151,7 +151,6 @@ class Question:
         kind: a row of `comparing.decision.KINDS`.
         metric: the score that decides.
         unit: the unit of the margin.
-        remark: what a reader must know of the measurement, such as the size of models and data.
         reading: what decides in place of the metric, a number of a lane's line in which more is better, and its name.
     """
 
@@ -163,8 +162,7 @@ class Question:
     kind: str = BETTER
     metric: str = LOSS
     unit: Text = NATS
-    remark: Text = NOTHING
-    reading: "Reading | None" = None
+    reading: Reading | None = None
 
     @property
     def mode(self) -> str:
@@ -251,6 +249,11 @@ def held_out_batches(sample: Sample, data: Any, *, count: int, stream: int) -> l
     keys = jax.random.split(jax.random.fold_in(jax.random.key(0), stream), count)
     draw = jax.jit(sample)
     return [jax.tree.map(jnp.asarray, draw(key, data)) for key in keys]
+
+
+def stacked_batches(batches: Sequence[Batch]) -> Batch:
+    """Stack batches of one shape, K."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *batches)
 
 
 CHOICE, TEST = 2, 3

@@ -4,7 +4,6 @@ All pages are made from the same records, so their numbers and words are the sam
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from experiments.comparing.decision import ERROR, HOLDS, LOOKS, REVERSED, discoveries, levels
 from experiments.data.stored_json import Fields, read_json
 from experiments.storage.workdir import write_text_atomically
-from experiments.studies.frame.text import WORDS, Text
+from experiments.studies.frame.text import SEMICOLON, WORDS, Text
 
 TEXT = [str]
 CASE = Fields({"name": TEXT, "word": str, "measured": TEXT, "at": TEXT, "reason": TEXT, "numbers": dict})
@@ -182,13 +181,8 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def word_counts(records: Sequence[Record]) -> Counter[str]:
-    """Count the words of all cases."""
-    return Counter(case["word"] for record in records for claim in record["claims"] for case in claim["cases"])
-
-
 COLON, STOP, BRACKETS = Text(": ", "："), Text(".", "。"), Text("{} ({})", "{}（{}）")
-SEMICOLON, LISTED, QUOTED = Text("; ", "；"), Text(", ", "、"), Text('"{}"', "“{}”")
+LISTED, QUOTED = Text(", ", "、"), Text('"{}"', "“{}”")
 CONTENTS = (("claim", "often said", "word"), ("论断", "常见的说法", "结论"))
 CASES = (("case", "measured", "word"), ("情形", "测量", "结论"))
 CRITERION, INSTEAD = Text("Criterion", "判据"), Text("Say instead", "更准确的说法")

@@ -15,15 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments.storage.metrics import NOT_FINITE
 from experiments.storage.workdir import git_state
-from experiments.studies.frame.experiment import LOSS, Baseline, Experiment, Question
-from experiments.studies.frame.store import Line, Store, rounded
-from experiments.studies.frame.training import Readings, Trainer, Watch, arrived, number_of_parameters, readings_of
-from experiments.training.update import Batch
+from experiments.studies.frame.experiment import LOSS, Baseline, Experiment, Question, stacked_batches
+from experiments.studies.frame.store import Line, Store, plain
+from experiments.studies.frame.training import Monitor, Readings, Trainer, arrived, number_of_parameters, readings_of
 
 RATE_SEEDS = (1000, 1001)
 """Seeds of the lanes by which a learning rate is chosen; claims are decided by seeds 0, 1, ..."""
@@ -92,6 +89,7 @@ class Lab:
         self.end = time.monotonic() + 60.0 * minutes if minutes else math.inf
         self.trainee = functools.cache(lambda arm: experiment.arms[arm]())
         self.scored = functools.cache(self._scored)
+        self.extra = functools.cache(self._extra)
         self.trainer = functools.cache(self._trainer)
 
     def of(self, arm: str) -> Facts:
@@ -99,7 +97,7 @@ class Lab:
         if arm not in self.facts:
             own = self.trainee(arm)
             count = number_of_parameters(own.model)
-            self.facts[arm] = Facts(own.fingerprint(), rounded(own.resolved()), count, own.baselines)
+            self.facts[arm] = Facts(own.fingerprint(), plain(own.resolved()), count, own.baselines)
         return self.facts[arm]
 
     def check_time(self) -> None:
@@ -174,7 +172,7 @@ class Lab:
         for start in range(0, len(missing), AT_ONCE):
             self.check_time()
             self._run(arm, updates, missing[start : start + AT_ONCE], final)
-        return [_decoded(self.store.lanes[key]) for key in keys.values()]
+        return [self.store.lanes[key] for key in keys.values()]
 
     def key(self, arm: str, updates: int, rate: float, seed: int, final: bool) -> str:
         """Return the key of a lane: a checksum of all that its numbers depend on."""
@@ -191,6 +189,11 @@ class Lab:
 
         return readings_of(scored)
 
+    def _extra(self, arm: str) -> Readings | None:
+        """Compile the further readings of an arm; None where it has none."""
+        own = self.trainee(arm)
+        return None if own.extra is None else readings_of(lambda params, batches: own.extra(own.model, params))
+
     def _trainer(self, arm: str) -> Trainer:
         """Make the trainer of an arm."""
         own = self.trainee(arm)
@@ -201,20 +204,18 @@ class Lab:
         own, began = self.trainee(arm), time.monotonic()
         every = max(updates // POINTS, 1)
         points = range(updates - (updates - every) // every * every, updates + 1, every)
-        scored, choice = self.scored(arm), _stacked(own.choice)
+        scored, choice = self.scored(arm), stacked_batches(own.choice)
         trained = self.trainer(arm)(
             pairs,
             steps=updates,
             warmup=round(WARMUP * updates) if own.warmup is None else own.warmup,
             smoothing=own.smoothing,
-            watch=Watch(scored, choice, points),
+            monitor=Monitor(scored, choice, points),
         )
         alive_R = ~np.isnan(trained.loss_RU[:, -1])
-        test = arrived(scored(trained.params, _stacked(own.test)), alive_R) if final else {}
-        extra = {}
-        if final and own.extra is not None:
-            read = readings_of(lambda params, batches: own.extra(own.model, params))
-            extra = arrived(read(trained.params, ()), alive_R)
+        test = arrived(scored(trained.params, stacked_batches(own.test)), alive_R) if final else {}
+        read = self.extra(arm) if final else None
+        extra = arrived(read(trained.params, ()), alive_R) if read is not None else {}
         seconds = trained.seconds / len(pairs)
         state = git_state() or {}
         for i, (rate, seed) in enumerate(pairs):
@@ -238,7 +239,7 @@ class Lab:
                 "device": jax.devices()[0].device_kind,
                 "when": _now(),
             }
-            self.store.add(rounded(line))
+            self.store.add(plain(line))
         rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(rate for rate, _ in pairs))
         loss = ", ".join(f"{_ratio(sums, counts):.4g}" for sums, counts in zip(*trained.curve[-1][LOSS], strict=True))
         taken = time.monotonic() - began
@@ -247,11 +248,6 @@ class Lab:
             f"{taken:.0f} s",
             flush=True,
         )
-
-
-def _stacked(batches: Sequence[Batch]) -> Any:
-    """Stack batches of one shape, K."""
-    return jax.tree.map(lambda *x: jnp.stack(x), *batches)
 
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> float:
@@ -268,22 +264,6 @@ def _next_rate(rate: float, *, up: bool) -> float:
     """Return the next rate of the row 1, 3, 10, 30, ..., up or down."""
     exponent = round(2.0 * math.log10(rate)) + (1 if up else -1)
     return float(f"{10.0 ** (exponent / 2.0):.1g}")
-
-
-def _decoded(line: Line) -> Line:
-    """Return a line with the texts of numbers that are not finite as numbers."""
-
-    def decoded(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: decoded(part) for key, part in value.items()}
-        if isinstance(value, list):
-            return [decoded(part) for part in value]
-        return NOT_FINITE.get(value, value) if isinstance(value, str) else value
-
-    return {
-        name: decoded(value) if name in ("choice", "curve", "train", "test", "extra") else value
-        for name, value in line.items()
-    }
 
 
 def _now() -> str:

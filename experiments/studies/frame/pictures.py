@@ -1,4 +1,4 @@
-"""Elements of the studies' figures: panels, curves and bars with the range of the seeds, matrices."""
+"""Elements of the studies' figures: panels, curves and points with the range of the seeds, matrices."""
 
 from collections.abc import Mapping, Sequence
 
@@ -52,24 +52,6 @@ def powers(axes: Axes, values: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
-
-
-def bars(axes: Axes, names: Sequence[str], values_xR: np.ndarray, *, low: float | None = None) -> None:
-    """Draw a horizontal bar for each name: the mean over seeds, with the least and the most.
-
-    Args:
-        low: start of a logarithmic axis, where values of zero are drawn; None: the axis is linear.
-    """
-    values_xR = np.asarray(values_xR, float).reshape(len(names), -1)
-    drawn = values_xR if low is None else np.maximum(values_xR, low)
-    mean = drawn.mean(axis=1)
-    ends = np.maximum([mean - drawn.min(axis=1), drawn.max(axis=1) - mean], 0.0)
-    if low is not None:
-        axes.set_xscale("log")
-        mean, left = mean - low, low
-    axes.barh(names, mean, left=0.0 if low is None else left, color=COLOURS[0], height=0.6)
-    axes.errorbar(drawn.mean(axis=1), range(len(names)), xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1)
-    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def points(

@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from experiments.comparing.decision import LOOKS
 from experiments.runs.pictures import save
-from experiments.storage.metrics import to_json
 from experiments.storage.workdir import git_state, versions, write_text_atomically
 from experiments.studies.frame.claim import Claim, Study, StudySettings
 from experiments.studies.frame.differences import draw_differences
 from experiments.studies.frame.experiment import Baseline, Experiment
 from experiments.studies.frame.lab import Facts, Lab, OutOfTimeError
-from experiments.studies.frame.store import Store
+from experiments.studies.frame.store import Store, plain
 from experiments.studies.frame.summary import summary
 from experiments.studies.frame.text import Text
 from experiments.studies.frame.verdicts import judge_question
@@ -189,15 +187,3 @@ def changed_since(number: int, lab: Lab) -> list[str]:
         for key in now
         if before.get(key) != now.get(key)
     ]
-
-
-def plain(value: Any) -> Any:
-    """Convert a value for JSON: arrays to lists, floats to six digits, those that are not finite to texts."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, str) or value is None:
-        return value
-    if isinstance(value, Sequence) or (hasattr(value, "ndim") and value.ndim):
-        return [plain(part) for part in (value if isinstance(value, Sequence) else np.asarray(value))]
-    value = value.item() if hasattr(value, "item") else value
-    return to_json(float(f"{value:.6g}")) if isinstance(value, float) else value

@@ -11,13 +11,18 @@ hold what a claim had fixed when its first lane was trained.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.storage.metrics import to_json
+import numpy as np
+
+from experiments.storage.metrics import NOT_FINITE, to_json
 
 Line = Mapping[str, Any]
+
+READINGS = ("choice", "curve", "train", "test", "extra")
+"""Keys of a lane under which numbers may be not finite."""
 
 
 class Store:
@@ -53,18 +58,28 @@ class Store:
     def _keep(self, line: Line) -> None:
         """Keep the first line of each lane and of each criterion."""
         if "lane" in line:
-            self.lanes.setdefault(line["lane"], line)
+            readings = {name: decoded(line[name]) for name in READINGS if name in line}
+            self.lanes.setdefault(line["lane"], {**line, **readings})
         elif "criterion" in line:
             self.criteria.setdefault(line["criterion"], line)
 
 
-def rounded(value: Any) -> Any:
-    """Round floats to six digits for JSON, in lists and mappings too; those that are not finite become texts."""
+def plain(value: Any) -> Any:
+    """Convert a value for JSON: arrays to lists, floats to six digits, those that are not finite to texts."""
     if isinstance(value, Mapping):
-        return {key: rounded(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(part) for part in value]
-    if isinstance(value, float):
-        short = float(f"{value:.6g}")
-        return to_json(int(short) if short.is_integer() and abs(short) < 1e15 else short)
-    return value
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, Sequence) or (hasattr(value, "ndim") and value.ndim):
+        return [plain(part) for part in (value if isinstance(value, Sequence) else np.asarray(value))]
+    value = value.item() if hasattr(value, "item") else value
+    return to_json(float(f"{value:.6g}")) if isinstance(value, float) else value
+
+
+def decoded(value: Any) -> Any:
+    """Convert the texts of numbers that are not finite back, in lists and mappings too."""
+    if isinstance(value, Mapping):
+        return {key: decoded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [decoded(part) for part in value]
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value

@@ -42,8 +42,6 @@ def joined(texts: Iterable[Text]) -> Text:
 NOTHING = same("")
 SEMICOLON = Text("; ", "；")
 
-LANGUAGES = Text("en", "zh")
-
 WORDS: dict[str, Text] = {
     decision.HOLDS: Text("holds", "成立"),
     decision.REVERSED: Text("reversed", "相反"),

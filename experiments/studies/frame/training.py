@@ -41,14 +41,14 @@ class Trained:
     seconds: float
     """Time of the updates, without compilation."""
     curve: tuple[Any, ...]
-    """Readings at each update of the `watch`."""
+    """Readings at each update of the `monitor`."""
 
 
 Readings = Callable[[Any, Any], Any]
 """(parameters of all lanes, batches) -> arrays with a leading axis of the lanes."""
 
 
-class Watch(NamedTuple):
+class Monitor(NamedTuple):
     """Readings of the parameters during training."""
 
     readings: Readings
@@ -91,7 +91,7 @@ class Trainer:
         steps: int,
         warmup: int,
         smoothing: float | None = None,
-        watch: Watch | None = None,
+        monitor: Monitor | None = None,
     ) -> Trained:
         """Train lanes; the number of updates is an argument of the program, so one is compiled.
 
@@ -100,7 +100,7 @@ class Trainer:
             steps: number of updates.
             warmup: warm-up of the learning rate (updates).
             smoothing: label smoothing; the recorded losses are without it.
-            watch: what is computed on the way.
+            monitor: what is computed on the way.
         """
         optimizer = dataclasses.replace(self.optimizer, warmup_steps=warmup)
         hyperparameters = [_hyperparameters(rate, seed, optimizer, smoothing) for rate, seed in pairs]
@@ -111,10 +111,10 @@ class Trainer:
         for number in range(1, steps + 1):
             states, alive, metrics = self.compiled(states, alive, data, h)
             losses.append(jnp.where(alive, metrics["loss"], jnp.nan))
-            if watch is not None and number in watch.updates:
+            if monitor is not None and number in monitor.updates:
                 jax.block_until_ready(losses[-1])
                 seconds += time.perf_counter() - began
-                readings = watch.readings(states.params, watch.batches)
+                readings = monitor.readings(states.params, monitor.batches)
                 curve.append(arrived(readings, np.asarray(alive)[: len(pairs)]))
                 began = time.perf_counter()
         loss_RU = np.stack(jax.device_get(losses), axis=-1)[: len(pairs)]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import cache
-from experiments.studies.frame.record import plain
+from experiments.studies.frame.store import plain
 from experiments.studies.frame.text import same
 from experiments.studies.parts import cache_claims as claims
 

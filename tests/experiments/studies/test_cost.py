@@ -5,7 +5,7 @@ import pytest
 
 from experiments.costs.flops import operations
 from experiments.studies import cost
-from experiments.studies.frame.record import plain
+from experiments.studies.frame.store import plain
 from experiments.studies.parts import cost_claims as claims
 
 LENGTHS = (4, 8, 20, 96, 192, 384)

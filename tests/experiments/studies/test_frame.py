@@ -20,8 +20,8 @@ from experiments.studies.__main__ import main
 from experiments.studies.frame.claim import Case, Claim, Study, StudySettings, exact
 from experiments.studies.frame.gallery import read, write_gallery
 from experiments.studies.frame.pictures import panels
-from experiments.studies.frame.record import as_json, claim_json, command_of, judge_record, plain, run_study
-from experiments.studies.frame.store import Store
+from experiments.studies.frame.record import as_json, claim_json, command_of, judge_record, run_study
+from experiments.studies.frame.store import Store, plain
 from experiments.studies.frame.text import WORDS, same
 from experiments.studies.frame.training import OPTIMIZER, Trainer, arrived, readings_of
 from experiments.studies.parts import text

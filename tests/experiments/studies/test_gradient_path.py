@@ -7,7 +7,7 @@ import pytest
 
 import transformer
 from experiments.studies import gradient_path
-from experiments.studies.frame.record import plain
+from experiments.studies.frame.store import plain
 from experiments.studies.parts import gradient_claims as claims
 from experiments.studies.parts.jacobians import of_table
 

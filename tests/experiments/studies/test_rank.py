@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import rank
-from experiments.studies.frame.record import plain
+from experiments.studies.frame.store import plain
 from transformer.ops.attend import attend
 
 SETTINGS = rank.RankSettings(seeds=(0, 1, 2, 3), depth=6, compared=5, length=7, width=12, heads=3)

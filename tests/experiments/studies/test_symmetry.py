@@ -7,7 +7,7 @@ import pytest
 
 from experiments.studies import symmetry
 from experiments.studies.frame.claim import Claim
-from experiments.studies.frame.record import plain
+from experiments.studies.frame.store import plain
 
 TINY = symmetry.SymmetrySettings(length=5, width=7, head_width=4)
 
