@@ -6,6 +6,7 @@ from experiments.studies.frame.experiment import LOSS, Baseline, Contrast, Exper
 from experiments.studies.frame.lab import RATE_SEEDS, Facts, Lab
 from experiments.studies.frame.store import Store
 from experiments.studies.frame.text import same
+from tests.fixtures import lanes
 
 RATES = (1e-3, 3e-3, 1e-2)
 UPDATES = 10
@@ -44,21 +45,6 @@ def lab(path, asked, scores, *, rates=None, known=None):
 
 def add(lab, arm, updates, rate, seed, value, *, final=True):
     """Add a lane; its items differ a little around the value."""
-    noise = np.linspace(-1e-4, 1e-4, BLOCKS)
-    sums = [str(value)] * BLOCKS if not np.isfinite(value) else list(value + noise)
-    lab.store.add(
-        {
-            "lane": lab.key(arm, updates, rate, seed, final),
-            "print": lab.of(arm).fingerprint,
-            "arm": arm,
-            "updates": updates,
-            "rate": rate,
-            "seed": seed,
-            "choice": {LOSS: value if np.isfinite(value) else "nan"},
-            "curve": {"updates": [updates], LOSS: [value if np.isfinite(value) else "nan"]},
-            "train": [],
-            "test": {LOSS: [sums, [1] * BLOCKS]} if final else {},
-            "extra": {},
-            "seconds": 1.0,
-        }
-    )
+    items = list(value + np.linspace(-1e-4, 1e-4, BLOCKS))
+    test = {LOSS: [items, [1] * BLOCKS]} if final else {}
+    lanes.add(lab, arm, updates, rate, seed, final=final, choice={LOSS: value}, test=test, extra={})
