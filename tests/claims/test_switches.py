@@ -203,7 +203,7 @@ def test_every_draw_states_its_type_so_that_64_bits_draw_the_same_numbers():
     assert (calls > 20, untyped) == (True, 0)
 
 
-@pytest.mark.parametrize("sample", [distance.recall(2, 9, 5), distance.copy(2, 5, 7)])
+@pytest.mark.parametrize("sample", [distance.recall(2, 9, 5, first=4), distance.copy(2, 5, 7)])
 def test_the_data_of_a_study_are_the_same_with_64_bits(sample):
     with jax.enable_x64(True):
         wide = sample(jax.random.key(3), jnp.asarray(4, jnp.int32))
