@@ -242,7 +242,7 @@ def draw(numbers: Numbers) -> Figure:
                     points = runs[max(runs, key=int)]["curve"]
                     curve(axes, points["updates"], np.asarray(points["accuracy_PR"], float), name, i)
             axes.set_ylim(-0.02, 1.05)
-            title = f"copy of {d} tokens" if copies else f"one sequence, d = {d}"
+            title = f"{'copy' if copies else 'one sequence'}, d = {d}"
             finish(axes, title, "updates", "share of tokens right" if axes is row[0] else "")
         handles, labels = row[0].get_legend_handles_labels()
         row[0].legend(handles, labels, frameon=False, fontsize=7)
