@@ -29,6 +29,7 @@ from transformer.nn.dropout import Dropout
 from transformer.nn.feed_forward import FeedForward
 from transformer.nn.heads import Head, token_table
 from transformer.nn.intermediates import Request
+from transformer.nn.modifiers import PositionBias
 from transformer.nn.recorder import Recorder
 from transformer.ops import masks
 from transformer.ops.linear import embed
@@ -158,9 +159,12 @@ class NormedStack(nn.Module):
 
             return apply
 
+        index_T = jnp.arange(tokens_BT.shape[1])
+        positions = QueryKeyPositions(index_T, index_T)
+        bias = PositionBias(config, self.causal, name="bias")(positions)
         for i in range(config.num_layers):
-            recorder, positions_T = Recorder(Request(), "encoder", i), jnp.arange(tokens_BT.shape[1])
-            inputs = AttentionInputs(mask, recorder, layer=i, positions=QueryKeyPositions(positions_T, positions_T))
+            recorder = Recorder(Request(), "encoder", i)
+            inputs = AttentionInputs(mask, recorder, layer=i, positions=positions, bias=bias)
             attention = self.attention(config, "self", find(config.score), name=f"self_{i}")
             forward = FeedForward(config, name=f"feed_forward_{i}")
             sublayers = {

@@ -10,6 +10,7 @@ from experiments.studies.parts import batch_norm
 from experiments.studies.parts.batch_norm import EPSILON, BatchNorm, averages_of
 from experiments.training.update import token_sums
 from tests.fixtures.lanes import words
+from transformer.models.config import model_config
 
 TINY = study.NormsSettings(length=6, vocabulary=3, width=4)
 EXPERIMENT = study.experiment(study.NormsSettings())
@@ -69,6 +70,28 @@ def test_averages_are_an_argument_and_a_result(row):
     assert all(np.array_equal(same[name], after[name]) for name in after)
     (alone, _), *_ = normalised(row, x[:1], None, after, LENGTHS[:1])
     np.testing.assert_allclose(alone, y[:1], rtol=1e-6)  # others no longer matter
+
+
+@pytest.mark.parametrize("position", ["relative", "alibi", "rotary"])
+def test_attention_reads_where_tokens_stand(position):
+    config = model_config(
+        {"architecture": "encoder_only", "vocab_size": 5, "width": 8, "num_heads": 2, "position": position}
+    )
+    model = batch_norm.normed_model(config, None)
+    # A table of relative positions begins with zeros.
+    params = jax.tree.map(
+        lambda x: x + 0.3 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), model.init(jax.random.key(0))
+    )
+    tokens = jnp.array([[1, 2, 3, 4, 1, 2]])
+    hidden = [model.apply(params, {"source": x})["hidden"] for x in (tokens, tokens[:, jnp.array([0, 2, 1, 4, 3, 5])])]
+    assert np.abs(hidden[0][:, 0] - hidden[1][:, 0]).max() > 1e-4  # without positions the first row would be the same
+
+
+def test_the_trivial_prediction_of_norms_counts_the_labels_of_each_sequence():
+    weights = jnp.array([[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]])
+    batch = {"labels": jnp.array([[0, 1, 1, 2], [0, 2, 2, 1]]), "loss_weights": weights}
+    expected = -(2 * np.log(2 / 3) + np.log(1 / 3)) / 5  # the second sequence has one label only
+    np.testing.assert_allclose(study.without_order([batch], 3), expected, rtol=1e-6)
 
 
 @pytest.mark.more
