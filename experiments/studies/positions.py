@@ -46,7 +46,7 @@ class PositionsSettings(TrainedSettings):
 
     length: int = setting(64, "bytes of a training window (T); test windows are four times as long", check=even_lengths)
     width: int = setting(64, "model width D", check=eights)
-    batch: int = setting(16, "windows per update", check=at_least(1, MOST))
+    batch: int = setting(8, "windows per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
 
 

@@ -33,7 +33,7 @@ class ScoresSettings(TrainedSettings):
 
     rounds: int = setting(20, "rounds in which each score is timed", check=at_least(4, 10_000))
     width: int = setting(64, "model width D, a multiple of 4", check=at_least(4, MOST))
-    batch: int = setting(16, "windows of 64 bytes per update", check=at_least(1, MOST))
+    batch: int = setting(8, "windows of 64 bytes per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
 
 
