@@ -1,7 +1,7 @@
 """Norms: layer norm against batch norm, as batches are small and lengths vary, and beyond the trained length.
 
-The label of a position is the token BACK positions before it, so the task is the same at every length, and positions
-are relative, which read any length. Batch norm is that of `parts.batch_norm`: per feature or per position, with padding
+The label of a position is the token BACK positions before it. Attention has a window and positions are relative, so the
+task is the same at every length. Batch norm is that of `parts.batch_norm`: per feature or per position, with padding
 counted or not. `parts.norms_exact` computes the leaks of its statistics into a causal model.
 """
 
@@ -16,7 +16,8 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, TrainedSettings, updates_setting
+from experiments.comparing.decision import HOLDS, NOT_TESTED, PREVIEW
+from experiments.studies.frame.claim import MOST, Case, Claim, Numbers, Study, TrainedSettings, updates_setting
 from experiments.studies.frame.experiment import (
     CHOICE,
     LOSS,
@@ -32,7 +33,7 @@ from experiments.studies.frame.experiment import (
     stacked_batches,
 )
 from experiments.studies.frame.pictures import even, finish, panels, points
-from experiments.studies.frame.text import Text
+from experiments.studies.frame.text import Text, same
 from experiments.studies.frame.training import Sample
 from experiments.studies.parts import norms_exact
 from experiments.studies.parts.batch_norm import (
@@ -53,6 +54,8 @@ from transformer.schema import at_least, each, setting
 
 BACK = 2
 """Positions from a token to the position whose label it is."""
+NEAR = 4
+"""Window of attention, to both sides: what is right within it is right at every length."""
 MARGIN = 0.05
 """Least difference that matters (nats per token)."""
 LONGER = 4
@@ -97,7 +100,14 @@ def trainee(settings: NormsSettings, norm: str, batch: int, shortest: int) -> Tr
     """Make what is trained with a row of NORMS; it is scored with averages over POOLED batches."""
     T, V = settings.length, settings.vocabulary
     config: ModelConfig = model_config(
-        dict(architecture="encoder_only", vocab_size=V, width=settings.width, num_heads=2, position="relative")
+        dict(
+            architecture="encoder_only",
+            vocab_size=V,
+            width=settings.width,
+            num_heads=2,
+            position="relative",
+            window=NEAR,
+        )
     )
     model = normed_model(config, NORMS[norm])
     data, sample = jnp.asarray(shortest), recall(batch, T, V)
@@ -213,7 +223,7 @@ def questions(settings: NormsSettings, varied: int) -> tuple[Question, ...]:
             SAID[4],
             INSTEAD[4],
             MARGIN,
-            (layer_against(FEATURE, few, varied), layer_against(POSITION, few, varied)),
+            tuple(layer_against(norm, few, varied)._replace(name=same(norm)) for norm in (FEATURE, POSITION)),
             reading=Reading(
                 fall, Text("loss at the trained lengths, less that at 4 T", "训练长度下的损失减去 4T 时的损失")
             ),
@@ -235,30 +245,41 @@ SAID = {
     3: Text("Batch norm suffers where padding is counted in its statistics", "统计量计入填充时，批归一化变差"),
     4: Text("Batch norm fails at lengths that training did not have", "在训练中没有的长度上，批归一化失效"),
 }
-INSTEAD = {
-    1: Text(
-        "Mean and variance of few sequences are noisy, and this noise slows learning; compare the cases of the small "
-        "and "
-        "the large batch.",
-        "少量序列的均值和方差有噪声，噪声使学习变慢；请比较小批与大批的情形。",
-    ),
+
+
+def where_worse(cases: Sequence[Case]) -> Text:
+    """Return what to say of the first claim: in which cases batch norm is worse."""
+    chosen = Text("With the learning rate chosen for each norm", "为每种归一化选择学习率时")
+    if all(case.word in (NOT_TESTED, PREVIEW) for case in cases):
+        return Text(f"{chosen.en}, the cases decide.", f"{chosen.zh}，由各情形决定。")
+    worse = [case.name for case in cases if case.word == HOLDS]
+    if not worse:
+        return Text(f"{chosen.en}, it is worse in none of these cases.", f"{chosen.zh}，它在这些情形中都不更差。")
+    names = Text(*("; ".join(dict.fromkeys(name[i] for name in worse)) for i in (0, 1)))
+    return Text(
+        f"{chosen.en}, it is worse in these cases alone: {names.en}.",
+        f"{chosen.zh}，它只在这些情形中更差：{names.zh}。",
+    )
+
+
+INSTEAD: Mapping[int, Any] = {
+    1: where_worse,
     2: Text(
-        "Per position: few sequences are long, so the last positions have few values to average. Per feature: all "
-        "tokens of the batch are averaged. The case is a difference of differences: what batch norm loses against "
-        "layer "
-        "norm, with varied lengths less with equal ones.",
-        "按位置：长序列少，靠后的位置可平均的值少。按特征：对批中所有词元取平均。这里比较的是差之差："
-        "批归一化相对层归一化的损失，长度不一时减去长度相同时。",
+        "The case is a difference of differences: what batch norm loses against layer norm with varied lengths, less "
+        "what it loses with equal ones.",
+        "这里比较的是差之差：长度不一时批归一化相对层归一化的损失，减去长度相同时的。",
     ),
     3: Text(
-        "All padding rows are the same. The more of them, the more they change mean and variance.",
-        "所有填充行都相同。它们越多，对均值和方差的改变越大。",
+        "All padding rows are the same. The more of them, the more they change mean and variance; whether that costs "
+        "anything is measured.",
+        "所有填充行都相同。它们越多，对均值和方差的改变越大；这是否有代价由测量决定。",
     ),
     4: Text(
-        "Positions are relative, so the task is the same at every length. Per position there are no averages beyond "
-        "the "
-        "trained length; per feature those of training are used.",
-        "位置是相对的，因此任何长度下任务都相同。按位置的统计在训练长度之外没有平均值；按特征则使用训练时的平均值。",
+        f"Attention reaches {NEAR - 1} tokens to either side, so the task is the same at every length, and only "
+        "statistics can be wrong. Per position there are no averages beyond the trained length; per feature those of "
+        "training are used.",
+        f"注意力只看左右各 {NEAR - 1} 个词元，因此任何长度下任务都相同，只有统计量可能出错。"
+        "按位置的统计在训练长度之外没有平均值；按特征则使用训练时的平均值。",
     ),
 }
 

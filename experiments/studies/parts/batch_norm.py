@@ -110,7 +110,7 @@ class NormedStack(nn.Module):
     """A stack of pre-norm blocks of the library's attention and feed-forward, with the norms of a row of NORMS.
 
     Attributes:
-        config: model settings; positions are those within attention.
+        config: model settings; positions are those within attention, and a window is one for all layers.
         row: a way of batch norm; None: layer norm.
         causal: whether attention is causal.
         attention: (config, sublayer, score, name=) -> the sublayer.
@@ -144,6 +144,8 @@ class NormedStack(nn.Module):
         old = self.start(tokens_BT.shape[1]) if averages is None else averages
         new: list[Averages] = []
         mask = masks.padding(lengths_B) & (masks.causal() if self.causal else masks.everything())
+        if config.window is not None:
+            mask = mask & masks.window(config.window)
         x_BTD = batch.get("embedded")
         table_VD = token_table(config, "embedding")()
         if x_BTD is None:

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.comparing.decision import HOLDS, NO_DIFFERENCE
 from experiments.studies import norms as study
+from experiments.studies.frame.claim import Case
+from experiments.studies.frame.text import same
 from experiments.studies.parts import batch_norm
 from experiments.studies.parts.batch_norm import EPSILON, BatchNorm, averages_of
 from experiments.training.update import token_sums
@@ -85,6 +88,23 @@ def test_attention_reads_where_tokens_stand(position):
     tokens = jnp.array([[1, 2, 3, 4, 1, 2]])
     hidden = [model.apply(params, {"source": x})["hidden"] for x in (tokens, tokens[:, jnp.array([0, 2, 1, 4, 3, 5])])]
     assert np.abs(hidden[0][:, 0] - hidden[1][:, 0]).max() > 1e-4  # without positions the first row would be the same
+
+
+def test_attention_of_the_study_reaches_no_further_than_its_window():
+    model = study.trainee(TINY, batch_norm.LAYER, 4, 3).model
+    params = model.init(jax.random.key(0))
+    layers, reach = model.config.num_layers, study.NEAR - 1
+    tokens = jnp.zeros((1, layers * reach + 2), jnp.int32)
+    hidden = [model.apply(params, {"source": tokens.at[0, -1].set(token)})["hidden"] for token in (0, 1)]
+    changed = np.flatnonzero(np.any(hidden[0][0] != hidden[1][0], axis=-1))
+    assert changed[0] == 1  # of layers in a row, each carries it on
+
+
+def test_what_to_say_instead_names_the_cases_in_which_batch_norm_is_worse():
+    cases = [Case(same(name), word, same("")) for name, word in (("B = 8", HOLDS), ("B = 64", NO_DIFFERENCE))]
+    assert study.where_worse(cases).en.endswith("it is worse in these cases alone: B = 8.")
+    assert study.where_worse(cases[1:]).en.endswith("it is worse in none of these cases.")
+    assert all("B = 8" in text for text in study.where_worse(cases))
 
 
 def test_the_trivial_prediction_of_norms_counts_the_labels_of_each_sequence():
