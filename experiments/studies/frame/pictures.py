@@ -36,7 +36,11 @@ def curve(axes: Axes, x: Sequence[float], y_xR: np.ndarray, name: str, number: i
 
 
 def finish(axes: Axes, title: str, x_label: str, y_label: str, *, legend: bool = False) -> None:
-    """Set the title and the labels of axes, and draw a light grid."""
+    """Set the title and the labels of axes, and draw a light grid; axes without data have the title alone."""
+    if not axes.has_data():
+        axes.set_title(f"{title}: not run", fontsize=9, loc="left")
+        axes.set_axis_off()
+        return
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_xlabel(x_label, fontsize=9)
     axes.set_ylabel(y_label, fontsize=9)
