@@ -186,7 +186,9 @@ def draw(numbers: Numbers) -> Figure:
     for i, (name, row) in enumerate(trained.items()):
         course = row["runs"][max(row["runs"], key=int)]["curve"]
         curve(grid[0, 2], course["updates"], np.asarray(course[f"{key}_PR"], float), name, i)
-    finish(grid[0, 2], "during training", "updates", "exact match", legend=bool(trained))
+    finish(grid[0, 2], "during training", "updates", "exact match")
+    if trained:
+        grid[0, 2].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
     return figure
 
 

@@ -81,4 +81,4 @@ def draw_rates(axes: Axes, trained: Mapping[str, Any]) -> None:
         axes.plot(*zip(*rates, strict=True), color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, label=arm)
         axes.plot([row["rate"]], [float(row["rates"][f"{row['rate']:g}"])], "o", color=colour, markersize=9, mfc="none")
     axes.set_xscale("log")
-    finish(axes, "choice of the learning rate (ring: chosen)", "learning rate", "held-out loss (nats per token)")
+    finish(axes, "learning rate (ring: chosen)", "learning rate", "held-out loss (nats per token)")
