@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 import transformer
 from experiments.comparing.decision import AT_LEAST
-from experiments.studies.frame.claim import MOST, Numbers, Study, TrainedSettings
+from experiments.studies.frame.claim import MOST, Numbers, Study, TrainedSettings, updates_setting
 from experiments.studies.frame.experiment import KEPT, Contrast, Experiment, Question, Trainee, token_scores
 from experiments.studies.frame.pictures import even, finish, panels, points
 from experiments.studies.frame.text import Text, same
@@ -48,6 +48,7 @@ class PositionsSettings(TrainedSettings):
     width: int = setting(64, "model width D", check=eights)
     batch: int = setting(8, "windows per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
+    updates: int = updates_setting(2000)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, TrainedSettings
+from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, TrainedSettings, updates_setting
 from experiments.studies.frame.experiment import Contrast, Experiment, Question, Trainee
 from experiments.studies.frame.pictures import even, finish, panels, points
 from experiments.studies.frame.text import Text, same
@@ -35,6 +35,7 @@ class ScoresSettings(TrainedSettings):
     width: int = setting(64, "model width D, a multiple of 4", check=at_least(4, MOST))
     batch: int = setting(8, "windows of 64 bytes per update", check=at_least(1, MOST))
     text: str | None = setting(None, text.FLAG)
+    updates: int = updates_setting(2000)
 
 
 def measure(settings: ScoresSettings) -> Numbers:
