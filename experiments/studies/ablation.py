@@ -148,10 +148,9 @@ QUESTIONS = (
         4,
         Text("No dropout is worse (D)", "没有 dropout 更差（D）"),
         Text(
-            "Dropout helps where a model can overfit: here 200 pairs are seen many times. With many more pairs there "
-            "is "
-            "nothing to regularise.",
-            "dropout 在模型可能过拟合时有用：这里 200 个句对被反复学习。句对多得多时没有什么需要正则化。",
+            "Here 200 pairs are seen many times, so that a model can overfit. With many more pairs, or other rates, the "
+            "answer may be another.",
+            "这里 200 个句对被反复学习，模型可能过拟合。句对多得多时，或用其他比率时，结果可能不同。",
         ),
         MARGIN,
         (
