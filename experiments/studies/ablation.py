@@ -148,8 +148,8 @@ QUESTIONS = (
         4,
         Text("No dropout is worse (D)", "没有 dropout 更差（D）"),
         Text(
-            "Here 200 pairs are seen many times, so that a model can overfit. With many more pairs, or other rates, the "
-            "answer may be another.",
+            "Here 200 pairs are seen many times, so that a model can overfit. With many more pairs, or other rates, "
+            "the answer may be another.",
             "这里 200 个句对被反复学习，模型可能过拟合。句对多得多时，或用其他比率时，结果可能不同。",
         ),
         MARGIN,
