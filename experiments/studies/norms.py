@@ -32,7 +32,7 @@ from experiments.studies.frame.experiment import (
     score_of,
     stacked_batches,
 )
-from experiments.studies.frame.pictures import even, finish, panels, points
+from experiments.studies.frame.pictures import even, finish, points
 from experiments.studies.frame.text import Text, same
 from experiments.studies.frame.training import Sample
 from experiments.studies.parts import norms_exact
@@ -296,16 +296,16 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
 
 def draw(numbers: Numbers) -> Figure:
     """Draw the losses of the norms, and the gradients of causal models."""
-    figure, grid = panels(3, 2, width=4.0, height=3.0)
+    figure = Figure(figsize=(11.5, 6.8), layout="constrained")
+    upper, lower = figure.subfigures(2, 1)
     trained = {name: row["runs"] for name, row in numbers["trained"].items() if row["runs"]}
-    for axes, order in zip(grid[0], (min, max), strict=False):
+    for axes, order in zip(upper.subplots(1, 2), (min, max), strict=True):
         runs = {name: row[order(row, key=int)] for name, row in trained.items()}
         if runs:
             points(axes, *even({name: run["loss_R"] for name, run in runs.items()}), low=1e-5)
             updates = max(int(order(row, key=int)) for row in trained.values())
             finish(axes, f"{updates:,} updates", "held-out loss (nats per token)", "")
-    grid[0, 2].set_axis_off()
-    norms_exact.draw_panels(grid[1], numbers["leaks"])
+    norms_exact.draw_panels(lower.subplots(1, 3), numbers["leaks"])
     return figure
 
 

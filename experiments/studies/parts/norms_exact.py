@@ -138,11 +138,11 @@ def draw_panels(panels_of: Sequence[Axes], numbers: Numbers) -> None:
     for axes, name in zip(panels_of, (LAYER, FEATURE, POSITION), strict=True):
         size_TT = np.asarray(numbers["leaks"][name]["learning_RTT"], float)[0]
         image = axes.imshow(np.ma.masked_equal(size_TT, 0.0), norm=LogNorm(1e-4, 1.0), cmap="viridis")
-        axes.set_title(f"causal, in training: {name}", fontsize=9, loc="left")
+        axes.set_title(f"causal, in training: {name}", fontsize=9)
         axes.set_xlabel("input j of the same sequence", fontsize=9)
         axes.set_ylabel("output i", fontsize=9)
         axes.tick_params(labelsize=8, length=2)
         axes.set_xticks(range(len(size_TT)))
         axes.set_yticks(range(len(size_TT)))
-        bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
-        bar.set_label("|dc_i / dx_j| / largest (blank: 0)", fontsize=8)
+    bar = panels_of[0].figure.colorbar(image, ax=panels_of, shrink=0.8)
+    bar.set_label("|dc_i / dx_j| / largest (blank: 0)", fontsize=8)
