@@ -18,6 +18,8 @@ from experiments.studies.frame.pictures import COLOURS, MARKERS, finish
 ROW = 0.34
 """Height of a case (inches)."""
 SHORT, LONG = COLOURS[0], COLOURS[1]
+LINE, MARK = 170, 10
+"""Characters of a line of the legend, and those that the mark of an entry takes."""
 
 
 def draw_differences(record: Mapping[str, Any]) -> Figure | None:
@@ -31,8 +33,10 @@ def draw_differences(record: Mapping[str, Any]) -> Figure | None:
     grid = figure.add_gridspec(len(claims), 2, width_ratios=(1.6, 1.0), height_ratios=heights)
     for i, claim in enumerate(claims):
         draw_claim(figure.add_subplot(grid[i, 0]), claim, record["study"])
-    draw_rates(figure.add_subplot(grid[:, 1]), record["numbers"]["trained"])
-    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=7)
+    trained = record["numbers"]["trained"]
+    draw_rates(figure.add_subplot(grid[:, 1]), trained)
+    columns = min(max(LINE // (max(map(len, trained)) + MARK), 1), 5)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=7)
     return figure
 
 
