@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     name, words = case_of(argv)
     case = CASES[name]
     flags, overrides = parse(words, case.flags, overridable=case.overridable)
-    report = Report(name, argv, flags.json)
+    report = Report(name, argv, flags.json, flags.output)
     case.time(flags, overrides, report)
     report.end()
 

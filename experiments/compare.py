@@ -4,18 +4,21 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.cli.flags import REQUIRED, parse, run
+from experiments.cli.table_output import write_table
 from experiments.cli.terminal import terminal
 from experiments.comparing.budget import UNITS
 from experiments.comparing.comparison import refuse_other_objectives
 from experiments.comparing.decision import BETTER, LOOKS, RISING
 from experiments.comparing.results import SPLITS, read_results, read_sides
+from experiments.comparing.table_rows import Row, comparison_rows, verdict_rows
 from experiments.comparing.tables import print_comparison
 from experiments.comparing.verdict import KINDS_OF_CLAIMS, Question, judge
 from experiments.comparing.wording import result_lines, seeds_table, setting_lines
+from experiments.storage.table_files import MEANING, TableFile
 from experiments.training.progress import print_line
 from experiments.training.tables import print_table
 from transformer.errors import problem
-from transformer.schema import above, setting
+from transformer.schema import above, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +60,22 @@ class CompareFlags:
         "equal budget at which the curves are read: updates, operations of matrix products, or seconds; none: the ends",
         allowed=UNITS,
     )
+    output: str | None = setting(None, MEANING, check=not_empty)
 
 
 def main(argv: Sequence[str]) -> None:
     flags, _ = parse(argv, CompareFlags, overridable=False, words="runs")
-    if flags.against:
-        decide(flags)
-        return
+    table = TableFile(flags.output)
+    found = decide(flags) if flags.against else side_by_side(flags)
+    write_table(table, found, "compare", argv)
+
+
+def side_by_side(flags: CompareFlags) -> list[Row]:
+    """Print runs side by side, and return the rows of the table for other programs.
+
+    Raises:
+        UserError: a flag that is not read, or runs that cannot be compared.
+    """
     plain = CompareFlags(flags.runs)
     for name in ("margin", "metric", "kind", "looks", "split", "at"):
         if getattr(flags, name) != getattr(plain, name):
@@ -72,10 +84,11 @@ def main(argv: Sequence[str]) -> None:
     results = read_results(flags.runs)
     refuse_other_objectives(results)
     print_comparison(results)
+    return comparison_rows(results)
 
 
-def decide(flags: CompareFlags) -> None:
-    """Print the decision of A against B."""
+def decide(flags: CompareFlags) -> list[Row]:
+    """Print the decision of A against B, and return the row of it."""
     ours, others = read_sides([flags.runs, flags.against])
     refuse_other_objectives([*ours, *others])
     question = Question(flags.metric, flags.margin, KINDS_OF_CLAIMS[flags.kind], flags.split, flags.looks, flags.at)
@@ -86,6 +99,7 @@ def decide(flags: CompareFlags) -> None:
     print_table(console, seeds_table(verdict))
     for line in result_lines(verdict):
         print_line(console, line)
+    return verdict_rows(verdict)
 
 
 if __name__ == "__main__":

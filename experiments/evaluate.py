@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import parse, run
 from experiments.cli.run_flags import DecodingFlags
+from experiments.cli.table_output import write_table
 from experiments.data.config import PATHS
 from experiments.runs.generation import with_decoding
 from experiments.runs.open_run import open_run
-from experiments.runs.scores import print_scores
-from transformer.schema import at_least, setting
+from experiments.runs.predictions import Predictions
+from experiments.runs.scores import Files, print_scores
+from experiments.storage.table_files import MEANING, TableFile
+from transformer.schema import at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +31,23 @@ class EvaluateFlags(DecodingFlags):
     mistakes: int | None = setting(
         None, "number of mistakes to print, of a model that writes answers or labels; none: 5", check=at_least(0)
     )
+    output: str | None = setting(None, MEANING, check=not_empty)
+    predictions: str | None = setting(
+        None,
+        "file (.jsonl) of a line for each example: input, reference, answer, scores, probabilities of labels; none:"
+        " no file",
+        check=not_empty,
+    )
 
 
 def main(argv: Sequence[str]) -> None:
     flags, paths = parse(argv, EvaluateFlags, overridable=PATHS)
+    table, predictions = TableFile(flags.output), Predictions(flags.predictions)
     use_compilation_cache()
     opened = open_run(flags.workdir, flags.checkpoint, flags.average_last, trust_code=flags.trust_code, paths=paths)
-    print_scores(with_decoding(opened, flags.given), flags.split, flags.examples, flags.mistakes)
+    files = Files(bool(table), predictions)
+    found = print_scores(with_decoding(opened, flags.given), flags.split, flags.examples, flags.mistakes, files)
+    write_table(table, found, "evaluate", argv)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
 from experiments.cli.recipes import load_recipe_and_sweep
+from experiments.cli.table_output import write_table
 from experiments.cli.terminal import terminal
 from experiments.comparing import planning
 from experiments.comparing.decision import LOOKS, RISING
 from experiments.comparing.results import read_results
 from experiments.costs.plan import show_plan
+from experiments.storage.table_files import MEANING, TableFile
 from experiments.sweeping.grammar import split_flags
 from experiments.sweeping.lanes import MOST_TRIALS, use_cores
 from experiments.sweeping.planning import print_sweep_plan
@@ -20,7 +22,7 @@ from experiments.training.experiment import set_up
 from experiments.training.progress import print_line
 from experiments.training.tables import print_table
 from transformer.errors import problem
-from transformer.schema import above, at_least, setting
+from transformer.schema import above, at_least, not_empty, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +63,14 @@ class PlanFlags:
     margin: float | None = setting(
         None, "least difference that matters, for the table; none: without", check=above(0.0)
     )
+    output: str | None = setting(None, MEANING, check=not_empty)
 
 
 def main(argv: Sequence[str]) -> None:
     words, varied = split_flags(argv)
     flags, overrides = parse(words, PlanFlags)
     _check_power(flags)
+    output = TableFile(flags.output)
     recipe, space = load_recipe_and_sweep(flags.config)
     config, notes = settings.resolve(recipe, overrides)
     swept = None
@@ -87,14 +91,17 @@ def main(argv: Sequence[str]) -> None:
     experiment = set_up(config)
     if flags.power:
         deviation = _deviation(flags, experiment.config.training.output.best)
-    seconds = show_plan(console, experiment, flags.probe_steps)
+    seconds, rows = show_plan(console, experiment, flags.probe_steps)
     runs, seconds = 2, None if seconds is None else 2 * seconds
     if swept is not None:
-        seconds, runs = print_sweep_plan(console, swept, flags.lanes, flags.probe_steps), len(swept.search.points)
+        seconds, groups = print_sweep_plan(console, swept, flags.lanes, flags.probe_steps)
+        runs, rows = len(swept.search.points), [*rows, *groups]
     if flags.power:
         print_table(console, planning.table(flags.seeds, deviation, flags.margin, seconds))
         for line in planning.lines(deviation, flags.margin, runs):
             print_line(console, line)
+        rows += planning.power_rows(flags.seeds, deviation, flags.margin, seconds)
+    write_table(output, rows, "plan", argv)
 
 
 def _deviation(flags: PlanFlags, metric: str) -> planning.Deviation | None:

@@ -15,7 +15,6 @@ import os
 import platform
 import shlex
 import statistics
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,11 +22,13 @@ from typing import Any
 
 from experiments.benchmarks.processes import Failed
 from experiments.cli.imports import split_imports
+from experiments.cli.table_output import write_table
 from experiments.cli.terminal import terminal
+from experiments.storage.table_files import MEANING, TableFile
 from experiments.storage.workdir import git_state, versions, write_text_atomically
+from experiments.storage.writable import refuse_unwritable
 from experiments.training.progress import count_progress, devices_in_words, print_line
 from experiments.training.tables import final_table, print_table
-from transformer.errors import UserError, problem
 from transformer.schema import not_empty, setting
 
 SHOWN_VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "JAX_PLATFORMS", "JAX_DEFAULT_MATMUL_PRECISION")
@@ -56,6 +57,7 @@ class ReportFlags:
     json: str | None = setting(
         None, "file for all numbers with versions, machine and command, written anew; none: no file", check=not_empty
     )
+    output: str | None = setting(None, MEANING, check=not_empty)
 
 
 class Report:
@@ -65,13 +67,15 @@ class Report:
         case: name of the case.
         argv: words of the command line behind `bench`.
         path: file for the numbers; None: none.
+        output: file of the tables for other programs; None: none.
 
     Raises:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, case: str, argv: Sequence[str], path: str | None) -> None:
+    def __init__(self, case: str, argv: Sequence[str], path: str | None, output: str | None = None) -> None:
         self.case, self.argv, self.path = case, argv, None if path is None else Path(path)
+        self.output = TableFile(output)
         self.modules, _ = split_imports(argv)
         self.console, self.machine, self.versions = terminal(), dict[str, Any](), dict[str, str]()
         self.lines, self.tables = list[str](), list[dict[str, Any]]()
@@ -109,11 +113,13 @@ class Report:
         print_table(self.console, final_table(shown, title=title))
 
     def end(self) -> None:
-        """Write the file, where there is one.
+        """Write the files, where there are any.
 
         Raises:
-            OSError: it cannot be written any more.
+            OSError: one cannot be written any more.
         """
+        rows = [{"case": self.case, "table": table["title"], **row} for table in self.tables for row in table["rows"]]
+        write_table(self.output, rows, "bench", self.argv, machine=self.machine, settings=self.settings)
         if self.path is None:
             return
         command = shlex.join(["python", "-m", "experiments.bench", *self.argv])
@@ -166,40 +172,6 @@ def speed_over(own: Sequence[float], other: Sequence[float]) -> dict[str, float]
     """
     ratios = [theirs / ours for theirs, ours in zip(other, own, strict=True)]
     return {"speed of this library over it": statistics.median(ratios)}
-
-
-def refuse_unwritable(path: Path, flag: str) -> None:
-    """Check that a file can be written, without making it.
-
-    Raises:
-        UserError: it cannot.
-    """
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise problem(f"{flag} is a folder", got=path, expected="the name of a file", do="Add a name to it.")
-    if not folder.is_dir():
-        what = f"{flag} is in no folder that is there"
-        raise problem(what, got=path, do=f"Make the folder: mkdir -p {folder}")
-    refuse_unwritable_folder(folder, flag)
-
-
-def refuse_unwritable_folder(folder: Path, flag: str) -> None:
-    """Check that files can be written in a folder, or, where it is not there, that it can be made.
-
-    Raises:
-        UserError: they cannot.
-    """
-    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise _unwritable(folder, flag, error) from error
-
-
-def _unwritable(folder: Path, flag: str, error: OSError) -> UserError:
-    what = f"the folder of {flag} cannot be written: {error.strerror or error}"
-    return problem(what, got=folder, do="Choose another path.")
 
 
 def machine() -> dict[str, Any]:

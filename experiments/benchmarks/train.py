@@ -16,13 +16,14 @@ from experiments.benchmarks import roof
 from experiments.benchmarks.loop_overhead import EVERY, time_loop
 from experiments.benchmarks.processes import share_device
 from experiments.benchmarks.profiles import write_profile
-from experiments.benchmarks.report import Report, ReportFlags, refuse_unwritable_folder
+from experiments.benchmarks.report import Report, ReportFlags
 from experiments.benchmarks.sizes import SIZES, size_experiment
 from experiments.benchmarks.train_peers import PEERS
 from experiments.benchmarks.train_turns import refuse_other_model, time_in_turns
 from experiments.benchmarks.updates import Updates, time_updates
 from experiments.cli.compilation import use_compilation_cache
 from experiments.costs.needed import refuse_too_large
+from experiments.storage.writable import refuse_unwritable_folder
 from experiments.training.experiment import Experiment, set_up
 from transformer.errors import counted, problem
 from transformer.schema import at_least, not_empty, setting

@@ -8,7 +8,7 @@ equality     least margin within which two equal settings are shown to be so, wi
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -100,6 +100,22 @@ def table(looks: Sequence[int], deviation: Deviation | None, margin: float | Non
             cells.append(f"{'can be shown' if power >= POWER else 'seldom shown'} (power {power:.2f})")
         add(shown, [*cells, *([duration(count * seconds)] if seconds else [])])
     return shown
+
+
+def power_rows(
+    looks: Sequence[int], deviation: Deviation | None, margin: float | None, seconds: float | None
+) -> list[dict[str, Any]]:
+    """Return a row for each look, for other programs; arguments as of `table`."""
+    sigma = 1.0 if deviation is None else deviation.value
+    found = []
+    for count, level in zip(looks, levels(looks), strict=True):
+        row = {"of": "power", "seeds": count, "level": level, "deviation": None if deviation is None else sigma}
+        row |= {"least_effect": least_effect(sigma, count, level)}
+        row |= {"least_margin_of_equality": least_margin(sigma, count, level)}
+        known = margin is not None and deviation is not None
+        row |= {"power_of_equality": power_of_equality(sigma, margin, count, level)} if known else {}
+        found.append(row | ({"seconds": count * seconds} if seconds else {}))
+    return found
 
 
 def lines(deviation: Deviation | None, margin: float | None, runs: int) -> list[str]:

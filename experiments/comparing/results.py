@@ -51,6 +51,8 @@ class Result:
     """The step whose loss or gradient is not finite, at which the training ended; None: there is none."""
     lines: Sequence[Mapping[str, Any]] = ()
     """The lines of its metrics, oldest first."""
+    commit: str | None = None
+    """The commit of the code that trained it; None where it is not known."""
 
     @property
     def ended(self) -> bool:
@@ -182,6 +184,7 @@ def read_result(name: str) -> Result:
         units=read_units(path),
         diverged=diverged,
         lines=lines,
+        commit=(record.get("git") or {}).get("commit"),
     )
     return dataclasses.replace(found, finished=found.step >= found.steps or _stopped_early(found, lines))
 

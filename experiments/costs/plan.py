@@ -1,7 +1,8 @@
 """Plan of a run before it starts: parameters, operations, memory, tokens and time, as lines and tables."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
@@ -20,14 +21,33 @@ from experiments.training.tables import final_table, print_table
 from transformer.errors import counted
 
 
-def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> float | None:
+class Planned(NamedTuple):
+    """The plan of a run.
+
+    Attributes:
+        seconds: estimated time of the run; None where no step was timed.
+        rows: its quantities for other programs, see `row`.
+    """
+
+    seconds: float | None
+    rows: list[dict[str, Any]]
+
+
+def row(of: str, part: str, quantity: str, value: float | None, unit: str) -> dict[str, Any]:
+    """Return a row of the table for other programs.
+
+    Args:
+        of: what is planned: "run", "update", "sweep" or "power".
+        part: part of it, such as "embedding", or "" for the whole.
+    """
+    return {"of": of, "part": part, "quantity": quantity, "value": value, "unit": unit}
+
+
+def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Planned:
     """Print the plan of a run; of one that cannot fit, without compiling it.
 
     Args:
         timed_steps: number of steps to time; 0: print no time.
-
-    Returns:
-        The estimated seconds of the run; None where no step was timed.
     """
     free = available(jax.devices()[0])  # before anything is put there
     state = experiment.state_shapes
@@ -36,39 +56,75 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> flo
     for line in described(experiment, costs_of(experiment), devices):
         print_line(console, line)
     print_line(console, length_of_run(experiment))
+    rows = length_rows(experiment)
     shape, first_step = experiment.largest_batch()
     arguments = state, experiment.task.batches.at(first_step), experiment.hyperparameters
     update = experiment.update()
     counts = operations(update, *arguments).by_component
     title = f"an update on a batch of {' x '.join(map(str, shape))}"
     print_table(console, final_table(component_rows(parameters, counts), title=title))
+    rows += count_rows(parameters, counts)
     parts = update_memory(experiment)
     if free is not None and sum(parts.values()) > free:
         rows = [{"part": name, "memory": size(count)} for name, count in (*parts.items(), ("sum", sum(parts.values())))]
         print_table(console, final_table(rows, title="memory of that update, at least"))
         print_line(console, f"does not fit: {size(sum(parts.values()))} or more are needed, {size(free)} are free.")
         print_line(console, what_to_lower(parts))
-        return None
+        rows += [row("update", name, "memory, at least", count, "bytes") for name, count in parts.items()]
+        return Planned(None, rows)
     memory = memory_of(update.lower(*arguments).compile())
     if memory is not None:
         print_table(console, final_table(memory_rows(state, memory), title="memory of that update"))
         print_line(console, fit(memory, free))
+        rows += [row("update", name, "memory", count, "bytes") for name, count in memory_parts(state, memory).items()]
+    rows += [] if free is None else [row("update", "", "free memory", free, "bytes")]
     if timed_steps and (memory is None or free is None or memory.peak <= free):
         times = estimate_time(experiment, timed_steps)
         print_line(console, time_of_run(experiment, times, timed_steps))
-        return times.run(experiment.config.training.steps, evaluations_of(experiment))
-    return None
+        seconds = times.run(experiment.config.training.steps, evaluations_of(experiment))
+        return Planned(seconds, rows + time_rows(times, seconds))
+    return Planned(None, rows)
+
+
+def length_rows(experiment: Experiment) -> list[dict[str, Any]]:
+    """Return the rows of the length of a run."""
+    plan = experiment.task.plan
+    counts = {"steps": experiment.config.training.steps, "steps of an epoch": plan.batches_per_epoch}
+    found = [row("run", "", name, count, "updates") for name, count in counts.items()]
+    found.append(row("run", "", "tokens", tokens_of_run(experiment), "tokens without padding"))
+    return [*found, row("run", "", "padding", plan.padding, "share of the tokens of batches")]
+
+
+def count_rows(parameters: Mapping[str, int], counts: Mapping[str, Count]) -> list[dict[str, Any]]:
+    """Return the rows of parameters and operations by part."""
+    found = [row("update", part, "parameters", count, "") for part, count in parameters.items()]
+    for part, count in counts.items():
+        found.append(row("update", part, "operations of products", count.products, "FLOPs"))
+        found.append(row("update", part, "all operations", count.all, "FLOPs"))
+        found.append(row("update", part, "transcendentals", count.transcendentals, ""))
+    return found
+
+
+def time_rows(times: TimeEstimate, seconds: float) -> list[dict[str, Any]]:
+    """Return the rows of the estimated times."""
+    parts = {"compiling": times.compiling, "a step": times.step, "an evaluation": times.validation, "test": times.test}
+    found = [row("run", part, "time", value, "seconds") for part, value in parts.items()]
+    return [*found, row("run", "", "time", seconds, "seconds")]
 
 
 def length_of_run(experiment: Experiment) -> str:
     """Describe steps, epochs and tokens without padding; a shape's tokens are those of its first batch."""
     steps, plan = experiment.config.training.steps, experiment.task.plan
-    batches = sum(count for _, count in plan.census.values())
-    tokens = sum(
-        count * batch_size_of(experiment.task.batches.at(first))["tokens"] for first, count in plan.census.values()
-    )
     epochs = f"{steps / plan.batches_per_epoch:.3g} epochs of {counted(plan.batches_per_epoch, 'step')}"
-    return f"{counted(steps, 'step')}, {epochs}; about {steps * tokens / batches:,.0f} tokens"
+    return f"{counted(steps, 'step')}, {epochs}; about {tokens_of_run(experiment):,.0f} tokens"
+
+
+def tokens_of_run(experiment: Experiment) -> float:
+    """Estimate the tokens of a run, without padding."""
+    plan, batches = experiment.task.plan, experiment.task.batches
+    number = sum(count for _, count in plan.census.values())
+    tokens = sum(count * batch_size_of(batches.at(first))["tokens"] for first, count in plan.census.values())
+    return experiment.config.training.steps * tokens / number
 
 
 def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list[dict[str, Any]]:
@@ -90,10 +146,12 @@ def component_rows(parameters: dict[str, int], counts: dict[str, Count]) -> list
 
 def memory_rows(state: Any, memory: Memory) -> list[dict[str, str]]:
     """Build a row for each part of the state, one of temporary values, and one of the peak."""
-    sizes = state_memory(state)
-    sizes["activations, gradients and the like"] = memory.temporary
-    sizes["peak"] = memory.peak
-    return [{"part": name, "memory": size(count)} for name, count in sizes.items()]
+    return [{"part": name, "memory": size(count)} for name, count in memory_parts(state, memory).items()]
+
+
+def memory_parts(state: Any, memory: Memory) -> dict[str, int]:
+    """Return the bytes of each part of the state, of temporary values, and of the peak."""
+    return {**state_memory(state), "activations, gradients and the like": memory.temporary, "peak": memory.peak}
 
 
 def fit(memory: Memory, free: int | None) -> str:

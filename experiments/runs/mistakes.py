@@ -8,10 +8,13 @@ from jaxtyping import Bool, Int
 from rich.console import Console
 
 from experiments.data.examples import Pair
+from experiments.runs.label_scores import LabelScores, confusion_counts, label_scores, label_table, macro_f1
 from experiments.runs.pictures import attempt, font_for, readable_tokens, save
 from experiments.runs.trained import TrainedExperiment
 from experiments.training.evaluation import Evaluation
 from experiments.training.progress import print_line
+from experiments.training.tables import print_table
+from transformer.errors import counted
 from transformer.inspection.plots import confusion
 
 
@@ -58,17 +61,22 @@ def print_label_mistakes(
     predicted: Int[np.ndarray, "I"],
     count: int,
     split: str,
-) -> None:
-    """Print the most frequent confusions and some wrong labels, and draw the picture of all.
+) -> list[LabelScores]:
+    """Print the scores by label, the most frequent confusions and some wrong labels; draw the picture of all.
 
     Args:
         predicted: index of the class that the model gives to each text.
         count: number of wrong labels to print.
+
+    Returns:
+        The scores of each label.
     """
     classes = run.experiment.task.classes
     labels = np.array([classes.index(pair.target) for pair in pairs])
-    counts = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
+    counts = confusion_counts(labels, predicted, len(classes))
+    found = label_scores(counts, classes)
+    print_line(console, f"macro-F1 {macro_f1(found):.4f}, the mean of the F1 of {counted(len(found), 'label')}")
+    print_table(console, label_table(found))
     for line in confusion_lines(counts, classes):
         print_line(console, line)
     for i in np.flatnonzero(predicted != labels)[:count]:
@@ -81,6 +89,7 @@ def print_label_mistakes(
 
     if attempt(draw, path):
         print_line(console, f"picture: {path}")
+    return found
 
 
 def confusion_lines(counts_CC: Int[np.ndarray, "C C"], classes: Sequence[str], most: int = 5) -> list[str]:

@@ -32,15 +32,19 @@ def held_out(task: Task, split: str | None, most: int | None) -> tuple[str, Sequ
     return split, examples
 
 
-def evaluate(run: TrainedExperiment, examples: Sequence) -> dict[str, Value]:
+def evaluate(run: TrainedExperiment, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, Value]:
     """Compute the scores of some examples, in the order of the task's metrics.
+
+    Args:
+        answers: the generated answers, where they were made before.
 
     Exact match and the accuracy of labels are shares of independent examples, with Wilson's interval. Losses, the
     accuracy of tokens, perplexity and bits per byte are means over tokens, whose interval is over texts (of language
     modelling: over windows, as if neighbours were independent). BLEU and chrF have no interval.
     """
     task, evaluation = run.experiment.task, run.evaluation()
-    answers = evaluation.answers(run.params, examples) if task.generates else None
+    if task.generates and answers is None:
+        answers = evaluation.answers(run.params, examples)
     scores = evaluation.score(run.params, examples, answers)
     sums = evaluation.sums_of_examples(run.params, examples)
     values = {task.names[name]: value for name, value in _of_tokens(task, sums).items() if name in task.names}

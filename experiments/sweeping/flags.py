@@ -4,6 +4,7 @@ import dataclasses
 
 from experiments.cli.flags import REQUIRED
 from experiments.comparing.power import ENOUGH
+from experiments.storage.table_files import MEANING
 from experiments.sweeping.deciding import MAX_SEEDS
 from experiments.sweeping.keeping import KEEP
 from experiments.sweeping.lanes import MODES, MOST_DEVICES, MOST_TRIALS
@@ -123,6 +124,7 @@ class SweepFlags:
         " number; none: a sweep",
         check=Check(lambda text: text == BEST or text.isdecimal(), "best, or the number of a trial"),
     )
+    output: str | None = setting(None, MEANING, check=not_empty)
     force: bool = setting(False, "training though the memory is too small for what the trials need")
     workers: int | None = setting(
         None, "number of workers to start; none: this process alone", check=at_least(1, 10_000)

@@ -35,7 +35,7 @@ from experiments.training.tables import data_frame, to_html
 from transformer import schema
 from transformer.errors import problem, unknown, written
 
-OF_THE_COMMAND = ("config", "workdir", "workers", "slurm", "slurm_options", "finish")
+OF_THE_COMMAND = ("config", "workdir", "output", "workers", "slurm", "slurm_options", "finish")
 """Settings of SweepFlags that the function does not take, or takes by a parameter of its own."""
 
 

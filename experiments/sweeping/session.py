@@ -13,6 +13,7 @@ from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
 from experiments.runs.init_from import Origin, check_fit, open_origin, wish_of, with_settings
+from experiments.runs.tracking import check_trackers
 from experiments.storage.workdir import changed_flags, flags_notes, versions
 from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
 from experiments.sweeping import summary
@@ -33,6 +34,7 @@ from experiments.sweeping.storage import (
     without_password,
 )
 from experiments.sweeping.study import Search, SweepStudy
+from experiments.sweeping.table_rows import sweep_rows
 from experiments.sweeping.verdicts import look_line
 from experiments.sweeping.worker import Options, Worker
 from experiments.training import signals
@@ -57,13 +59,19 @@ Finish = Callable[[SweepStudy, Ranking, Criterion | None], Any]
 """A function of the study, the ranking of its points and what decides them, called once every trial is done."""
 
 
-def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str, Any]) -> int:
+def run_sweep(
+    flags: Any,
+    given: Sequence[tuple[str, str]],
+    varied: Mapping[str, Any],
+    write: Callable[[Sequence[Mapping[str, Any]]], None] = lambda rows: None,
+) -> int:
     """Work on a study until it is done or a stop is requested, and print its results.
 
     Args:
         flags: SweepFlags.
         given: overrides of the recipe, as flags have them.
         varied: the space, as flags have it; it overrides the recipe's own for the same settings.
+        write: called with the rows of the table for other programs, once every trial is done.
 
     Returns:
         The exit code: 0, 1 where no trial is the best, 130 after Ctrl-C, 143 after SIGTERM.
@@ -77,7 +85,9 @@ def run_sweep(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[str,
     console, workdir = terminal(), Path(flags.workdir)
 
     def finish(study: SweepStudy, ranking: Ranking, criterion: Criterion | None) -> int:
-        return summary.print_results(console, study, workdir, ranking, criterion)
+        code = summary.print_results(console, study, workdir, ranking, criterion)
+        write(sweep_rows(ranked(study, ranking), ranking, criterion))
+        return code
 
     sweep = make_sweep(recipe, given, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
     use_cores(flags.devices)
@@ -105,6 +115,7 @@ def train_sweep(flags: Any, sweep: Sweep, name: str, reporter: Reporter, finish:
     wish = wish_of(flags)
     experiments = Experiments(None if wish is None else open_origin(wish))
     first = experiments.of(sweep.first())
+    check_trackers(first.config)
     if not flags.force:
         trials = len(sweep.search.points) * len(sweep.search.space.seeds)
         refuse_large_points(first, sweep.some(), padded(min(flags.lanes or 1, trials), lanes_mesh().size))

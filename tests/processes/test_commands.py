@@ -67,6 +67,42 @@ def succeed(main, argv: list[str], capsys) -> str:
     return out
 
 
+def check_files_of_evaluation(workdir: Path, task: str, folder: Path, capsys) -> str:
+    """Check the table and the predictions that `evaluate` writes against each other; return what it prints."""
+    table, predictions = folder / "scores.json", folder / "predictions.jsonl"
+    flags = [f"--workdir={workdir}", f"--output={table}"]
+    flags += [] if task == "language_modelling" else [f"--predictions={predictions}"]
+    out = succeed(evaluate.main, flags, capsys)
+    assert f"table: {table}" in out
+    rows = json.loads(table.read_text())["data"]
+    scores = {row["metric"]: row for row in rows if row["label"] is None}
+    for row in rows:
+        assert row["low"] is None or row["low"] <= row["value"] <= row["high"]
+        assert (row["step"], row["workdir"], row["split"]) == (2, str(workdir), "test")
+    if task == "language_modelling":
+        return out
+    lines = [json.loads(line) for line in predictions.read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(len(lines)))
+    right = [line["correct"] for line in lines]
+    share = scores["label_accuracy" if task == "classification" else "exact_match"]
+    assert (sum(right) / len(right), len(right)) == (pytest.approx(share["value"]), share["count"])
+    assert right == [line["answer"] == line["reference"] for line in lines]
+    nats, tokens = (sum(line["scores"][name] for line in lines) for name in ("nats", "tokens"))
+    assert nats / tokens == pytest.approx(scores["label_loss" if task == "classification" else "loss"]["value"])
+    if task == "classification":
+        assert "macro-F1" in out
+        labels = {row["label"] for row in rows} - {None}
+        assert labels <= {"ask", "say"}
+        for line in lines:
+            assert sum(line["probabilities"].values()) == pytest.approx(1.0)
+            assert max(line["probabilities"], key=line["probabilities"].get) == line["answer"]
+        for label in labels:
+            right = [line["answer"] == label for line in lines if line["reference"] == label]
+            (recall,) = [row for row in rows if (row["label"], row["metric"]) == (label, "recall")]
+            assert (recall["value"], recall["count"]) == (sum(right) / len(right) if right else None, len(right))
+    return out
+
+
 @pytest.mark.parametrize("task", core_of(TASKS, lambda task: task == "classification"))
 def test_every_command_works_on_every_task_refuses_changed_data_and_answers_without_it(task, tmp_path, capsys):
     flags, scores, answer = TASKS[task]
@@ -75,9 +111,9 @@ def test_every_command_works_on_every_task_refuses_changed_data_and_answers_with
     out = succeed(train.main, [*flags, f"--workdir={workdir}"], capsys)
     assert "MFLOPs per example" in out
     assert (workdir / "plots" / "attention.png").stat().st_size > 1000
-    out = succeed(evaluate.main, [f"--workdir={workdir}"], capsys)
+    written = check_files_of_evaluation(workdir, task, tmp_path, capsys)
     for part in scores:
-        assert part in out.replace("\n", ""), out
+        assert part in written.replace("\n", ""), written
     if task == "classification":
         assert "bare update" in succeed(bench.main, [*flags, "--steps=1", "--loop=false"], capsys)
     if task == "classification":

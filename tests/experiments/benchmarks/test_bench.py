@@ -113,6 +113,7 @@ def test_a_size_is_timed_profiled_and_written_with_machine_versions_and_command(
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     path, folder = tmp_path / "numbers.json", tmp_path / "new" / "profile"
     argv = ["train", *SMALL, "--config.model.kernels=plain", "--steps=4", f"--json={path}", f"--profile={folder}"]
+    argv.append(f"--output={tmp_path / 'numbers.md'}")
     code, out, error = outcome(bench.main, argv, capsys)
     assert code == 0, error
     assert "GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in out
@@ -125,6 +126,7 @@ def test_a_size_is_timed_profiled_and_written_with_machine_versions_and_command(
     assert record["git"] == git_state()
     assert record["settings"]["model"]["num_layers"] == 1
     assert record["settings"]["optimizer"]["learning_rate"] == 1e-3
+    assert (tmp_path / "numbers.md").read_text().startswith("| case | table | ")
     (row,), fastest = (table["rows"] for table in record["tables"])
     assert row["least"] <= row["ms a step"] <= row["most"]
     assert row["share of the roof"] == pytest.approx(row["GFLOP/s"] / 1e3)

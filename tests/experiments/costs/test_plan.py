@@ -1,5 +1,7 @@
 """Claims about the plan of a run, and about the memory that the run uses."""
 
+import csv
+import io
 import re
 import subprocess
 import sys
@@ -26,8 +28,14 @@ def test_a_plan_prints_sizes_operations_memory_and_time_and_writes_no_file(tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     flags = [*FLAGS, "--config.model.dropout=none", "--config.training.steps=124", "--config.data.num_buckets=1"]
-    code, out, error = outcome(plan.main, [*flags, "--probe_steps=2"], capsys)
+    table = tmp_path.parent / "plan.csv"
+    code, out, error = outcome(plan.main, [*flags, "--probe_steps=2", f"--output={table}"], capsys)
     assert code == 0, error
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    table.unlink()
+    parameters = sum(float(row["value"]) for row in rows if row["quantity"] == "parameters")
+    assert f"{parameters:,.0f} parameters" in out
+    assert [float(row["value"]) for row in rows if row["quantity"] == "steps"] == [124]
     assert "124 steps, 2 epochs of 62 steps" in out
     assert "programs that compile: 1 of the start, 1 of the update" in out
     for part in ("encoder, self-attention", "embedding", "optimizer", "peak", "fits: "):

@@ -71,6 +71,19 @@ def test_the_same_command_again_prints_the_same_and_trains_nothing(swept, capsys
     assert "note:" not in out
 
 
+def test_the_table_for_other_programs_has_a_row_for_each_trial_and_the_scores_in_full(swept, tmp_path):
+    table = tmp_path / "trials.json"
+    assert sweep.main([RECIPE, f"--workdir={swept}", "--heartbeat=5", f"--output={table}"]) == 0
+    rows = json.loads(table.read_text())["data"]
+    results = lines(swept)
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    for row in rows:
+        own = [line for line in results if line["point"] == row["trial"]]
+        assert row["value"] == pytest.approx(sum(line["score"] for line in own) / len(own), rel=1e-12)
+        assert (row["metric"], row["seeds"]) == (own[0]["metric"], len(own))
+        assert all(row[f"config.{name}"] == own[0][name] for name in own[0] if "." in name)
+
+
 def test_a_study_that_goes_on_under_other_flags_of_xla_has_a_note(swept, capsys, monkeypatch):
     before = os.environ.get("XLA_FLAGS", "")
     monkeypatch.setenv("XLA_FLAGS", f"{before} --another=1")
