@@ -133,7 +133,7 @@ def _storage(path: Path | None, config: dict[str, Any], fitting: Fitting) -> Ite
     with (
         open_workdir(path, config, differences=_differences, devices=devices_in_words()) as opened,
         Checkpoints(path / "checkpoints", retention, BEST, MODE) as checkpoints,
-        Metrics(path, tensorboard=False) as lines,
+        Metrics(path) as lines,
     ):
         yield checkpoints, lines, opened.notes()
 

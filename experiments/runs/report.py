@@ -15,6 +15,7 @@ from experiments.runs.drawing import draw_run
 from experiments.runs.init_from import InitFrom
 from experiments.runs.open_run import example_text
 from experiments.runs.session import train
+from experiments.runs.tracking import log_pictures
 from experiments.storage.metrics import read
 from experiments.tasks.task import Task
 from experiments.training import signals
@@ -60,7 +61,9 @@ def train_and_report(
         return signals.exit_code(ended.stopped)
     experiment = ended.run.experiment
     print_scores(console, experiment, workdir, ended.run.step, ended.seconds)
-    print_files(console, experiment, workdir, draw_run(ended.run), import_words(command))
+    pictures = draw_run(ended.run)
+    log_pictures(workdir, experiment.config, pictures, ended.run.step)
+    print_files(console, experiment, workdir, pictures, import_words(command))
     return 0
 
 

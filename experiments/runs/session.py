@@ -15,9 +15,11 @@ from experiments.runs.init_from import InitFrom, check_fit, first_states, read_o
 from experiments.runs.origin import Origin
 from experiments.runs.run_data import read_run_data, write_run_data
 from experiments.runs.stored_config import code_line, origin_named
+from experiments.runs.tracking import check_trackers, open_metrics
 from experiments.runs.trained import TrainedExperiment
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
+from experiments.storage.trackers import STOPPED
 from experiments.storage.units import write_units
 from experiments.storage.workdir import Start, open_workdir
 from experiments.storage.workdir_checks import refuse_unwritable_name
@@ -68,6 +70,7 @@ def train(
     """
     notes = [*notes]
     refuse_unwritable_name(workdir)
+    check_trackers(config)
     origin = read_origin(workdir, init)
     with origin_named(workdir):
         run_data = read_run_data(workdir, config.tokenizer.name) or (origin and origin.run_data(config))
@@ -96,6 +99,7 @@ def train(
             checkpoints.wait()
             seconds = time.monotonic() - began
             if stop.received is not None:
+                metrics.status = STOPPED
                 reporter.line(f"Stopped at step {int(state.step)}; saved. Continue with the same command:")
                 reporter.line(f"  {again}")
     trained = TrainedExperiment(experiment, state.evaluated_params, int(state.step), workdir)
@@ -137,7 +141,7 @@ def opened_run(
             loss=task.names["loss"],
             print_line=notes.append,
         ) as checkpoints,
-        Metrics(workdir, output.tensorboard) as metrics,
+        open_metrics(workdir, config) as metrics,
     ):
         notes += [*(code_line(name) for name in opened.changed_code), *opened.notes()]
         write_run_data(workdir, task)

@@ -1,4 +1,4 @@
-"""Metrics of a run on disk: `metrics.jsonl` and TensorBoard's event files. Terminal output is in `progress`.
+"""Metrics of a run on disk: `metrics.jsonl`; trackers get them too. Terminal output is in `progress`.
 
 A line of metrics.jsonl is one JSON object: `step`, `split`, the metrics by name, and `seconds`, the running time so
 far, earlier starts included. JSON has no NaN and no infinity: they are the texts "nan", "inf" and "-inf", which
@@ -11,15 +11,17 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from experiments.data.stored_json import Checked, Fields, decoded, parse_json, read_bytes, whole
+from experiments.storage.event_files import NO_METRICS as NO_METRICS
+from experiments.storage.run_facts import RunFacts
+from experiments.storage.trackers import FAILED, FINISHED, Trackers
 from experiments.storage.workdir import write_text_atomically
 from transformer.errors import UserError
 from transformer.schema import Check
 
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-NO_METRICS = ("step", "split", "seconds")
 
 LINE = Fields(
     {"step": whole(0, 2**53), "split": str, "seconds": float},
@@ -31,18 +33,18 @@ REPAIR = "Repair or delete the line, or choose another --workdir."
 
 
 class Metrics:
-    """The metrics of a working directory. Close it, or the last events may be lost.
+    """The metrics of a working directory. Close it, or a tracker may lose the last ones.
 
     Args:
-        workdir: the directory; metrics.jsonl is in it, the event files in its `tensorboard`.
-        tensorboard: whether to write event files too.
+        workdir: the directory; metrics.jsonl is in it.
+        trackers: further programs that get them; None: none.
     """
 
-    def __init__(self, workdir: str | os.PathLike, tensorboard: bool) -> None:
+    def __init__(self, workdir: str | os.PathLike, trackers: Trackers | None = None) -> None:
         self.path = Path(workdir) / "metrics.jsonl"
-        self.events = Path(workdir) / "tensorboard"
-        self.tensorboard = tensorboard
-        self._writer: Any = None
+        self.trackers = Trackers((), RunFacts(Path(workdir), {})) if trackers is None else trackers
+        self.status = FINISHED
+        """The end of this session, as trackers have it."""
         self._continue(read(workdir))
 
     def _continue(self, lines: list[dict[str, Any]]) -> None:
@@ -51,7 +53,7 @@ class Metrics:
         self._started, self._started_at = time.monotonic() - before, time.time() - before
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Append a line, and one scalar `NAME/SPLIT` for each metric to the event files.
+        """Append a line, and hand it to the trackers.
 
         Raises:
             OSError: it could not be written; the error names the path.
@@ -62,28 +64,24 @@ class Metrics:
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(text)
-            self._add_events({**line, **values, "seconds": seconds})
         except OSError as error:
-            self._fail(error)
+            where = str(self.path)
+            raise OSError(error.errno, f"metrics could not be written: {error.strerror}", where) from error
+        self.trackers.log({**line, **values}, self._started_at + seconds)
 
     def flush(self) -> None:
-        """Write buffered events to disk; lines are written at once."""
-        try:
-            if self._writer is not None:
-                self._writer.flush()
-        except OSError as error:
-            self._fail(error)
+        """Let trackers write what they have buffered; lines are written at once."""
+        self.trackers.flush()
 
     def close(self) -> None:
-        """Flush, and close the event file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """End the session with the trackers."""
+        self.trackers.close(self.status)
 
     def __enter__(self) -> "Metrics":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.status = self.status if kind is None else FAILED
         self.close()
 
     def cut_back(self, step: int) -> int:
@@ -92,7 +90,6 @@ class Metrics:
         Returns:
             The number of lines removed.
         """
-        self.close()
         if not self.path.exists():
             return 0
         old = read_bytes(self.path, do=REPAIR)
@@ -101,42 +98,8 @@ class Metrics:
         if new_text.encode() != old:
             write_text_atomically(self.path, new_text)
         self._continue(kept)
-        self._rebuild_events(kept)
+        self.trackers.rewrite([(_from_json(line), self._started_at + line["seconds"]) for line in kept])
         return len(old.splitlines()) - len(kept)
-
-    def _rebuild_events(self, lines: list[dict[str, Any]]) -> None:
-        """Delete the event files and write them again from the lines, if there were some or `tensorboard` is set."""
-        old = list(self.events.glob("events.out.tfevents.*"))
-        for path in old:
-            path.unlink()
-        if self.tensorboard or old:
-            for line in lines:
-                self._add_events(_from_json(line), anyway=True)
-            self.flush()
-        if not self.tensorboard:
-            self.close()
-
-    def _add_events(self, line: Mapping[str, Any], anyway: bool = False) -> None:
-        if not self.tensorboard and not anyway:
-            return
-        # Where PyTorch is installed this imports it, which takes longer than all else that a run imports.
-        from tensorboardX import summary
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event
-
-        if self._writer is None:
-            self.events.mkdir(exist_ok=True)
-            # SummaryWriter writes in a thread of its own, which ends at the first error; the run would then wait for
-            # it for ever. The writer beneath it raises here.
-            self._writer = EventsWriter(str(self.events / "events"), f".{os.getpid()}")
-        for name, value in line.items():
-            if name not in NO_METRICS:
-                scalar = summary.scalar(f"{name}/{line['split']}", value)
-                moment = self._started_at + line["seconds"]
-                self._writer.write_event(Event(wall_time=moment, step=line["step"], summary=scalar))
-
-    def _fail(self, error: OSError) -> NoReturn:
-        raise OSError(error.errno, f"metrics could not be written: {error.strerror}", str(self.path)) from error
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from experiments.data.stored_json import Checked, Fields, flaw, read_json, unreadable
+from experiments.runs.tracking import open_metrics
 from experiments.storage.metrics import Metrics
 from experiments.storage.retention import order
 from experiments.storage.workdir import write_text_atomically
@@ -79,7 +80,7 @@ class LaneRecord:
         """Create the record of a trial after `step` updates and its directory; remove metrics of later steps."""
         trial.workdir.mkdir(parents=True, exist_ok=True)
         output = trial.experiment.config.training.output
-        metrics = Metrics(trial.workdir, output.tensorboard)
+        metrics = open_metrics(trial.workdir, trial.experiment.config)
         metrics.cut_back(step)
         return cls(trial, metrics, MetricsWindow([]), EarlyStopping(output.best))
 

@@ -8,6 +8,7 @@ queued again. So however workers end, every point is done once: the first comple
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -177,12 +178,20 @@ class SweepStudy:
         """
         try:
             self.storage.set_trial_user_attr(taken.trial, LANES, lanes)
+            self._describe(taken, lanes)
             if pruned_at is not None:
                 self.storage.set_trial_intermediate_value(taken.trial, pruned_at, score)
             state = TrialState.COMPLETE if pruned_at is None else TrialState.PRUNED
             return self.storage.set_trial_state_values(taken.trial, state, [score])
         except UpdateFinishedTrialError:
             return False
+
+    def _describe(self, taken: TakenTrial, lanes: Sequence[Mapping[str, Any]]) -> None:
+        """Store the means over seeds of a point's curve and scores where Optuna's own programs draw them."""
+        for step, score in mean_curve(lanes):
+            self.storage.set_trial_intermediate_value(taken.trial, step, score)
+        for name, score in mean_scores(lanes).items():
+            self.storage.set_trial_user_attr(taken.trial, name, score)
 
     def recorded_lanes(self, taken: TakenTrial) -> list[dict[str, Any]]:
         """Return the records of seeds that `record_lanes` has stored."""
@@ -225,6 +234,26 @@ class SweepStudy:
                 values = max((trial.params for trial in trials), key=len, default=None)  # one was lost while it drew
                 values = self.search.points[point] if values is None else values
                 self.study.enqueue_trial(values, user_attrs={POINT: point})
+
+
+def mean_curve(lanes: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """Return (step, mean score over seeds) of each evaluation that all seeds have, where it is finite."""
+    curves = [dict(lane.get("curve", ())) for lane in lanes]
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    means = [(step, float(np.mean([curve[step] for curve in curves]))) for step in steps]
+    return [(step, mean) for step, mean in means if math.isfinite(mean)]
+
+
+def mean_scores(lanes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return "SPLIT NAME" -> mean over seeds of the last score, where all have it and it is finite."""
+    found = {}
+    for split in ("validation", "test"):
+        scores = [lane.get(split, {}) for lane in lanes]
+        for name in scores[0] if scores else ():
+            values = [own.get(name, math.nan) for own in scores]
+            mean = float(np.mean([math.nan if value is None else value for value in values]))
+            found |= {f"{split} {name}": mean} if math.isfinite(mean) else {}
+    return found
 
 
 def _settled(trials: Sequence[FrozenTrial]) -> bool:

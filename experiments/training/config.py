@@ -43,6 +43,12 @@ class OutputConfig:
         changes_result=False,
     )
     tensorboard: bool = setting(True, "event files for TensorBoard, in addition to metrics.jsonl", changes_result=False)
+    trackers: tuple[str, ...] = setting(
+        (),
+        "further programs that get the config, the metrics and the pictures: mlflow, wandb (Weights & Biases, offline)",
+        allowed=("mlflow", "wandb"),
+        changes_result=False,
+    )
 
     @property
     def average_every(self) -> int:

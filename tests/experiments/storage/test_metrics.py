@@ -1,5 +1,6 @@
 """Claims about the output of a run: metrics.jsonl, event files, and the terminal."""
 
+import contextlib
 import io
 import json
 import math
@@ -15,6 +16,8 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from experiments.storage.metrics import Metrics, read
+from experiments.storage.run_facts import RunFacts
+from experiments.storage.trackers import Trackers
 from experiments.training.progress import duration, print_next, print_paths, progress
 from experiments.training.tables import final_table
 from transformer.errors import UserError
@@ -37,8 +40,12 @@ def without_seconds(lines: list[dict]) -> list[dict]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-def write_run(workdir: Path, steps: range, tensorboard: bool = True) -> None:
-    with Metrics(workdir, tensorboard) as metrics:
+def metrics_of(workdir: Path, *trackers: str) -> Metrics:
+    return Metrics(workdir, Trackers(trackers, RunFacts(workdir, {})))
+
+
+def write_run(workdir: Path, steps: range) -> None:
+    with metrics_of(workdir, "tensorboard") as metrics:
         for step in steps:
             metrics.write(step, "train", {"loss": 1.0 / step, "tokens": 10 * step})
             if step % 3 == 0:
@@ -67,14 +74,15 @@ def test_the_event_files_hold_the_same_numbers(tmp_path):
 
 
 def test_without_tensorboard_there_are_no_event_files(tmp_path):
-    write_run(tmp_path, range(1, 4), tensorboard=False)
+    with Metrics(tmp_path) as metrics:
+        metrics.write(1, "train", {"loss": 1.0})
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 @given(value=st.floats() | st.integers(-(2**60), 2**60))
 def test_every_number_comes_back_and_every_line_is_valid_json(tmp_path_factory, value):
     workdir = tmp_path_factory.mktemp("metrics")
-    Metrics(workdir, False).write(1, "nan", {"loss": value})
+    Metrics(workdir).write(1, "nan", {"loss": value})
     line = (workdir / "metrics.jsonl").read_text()
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     (found,) = read(workdir)
@@ -94,7 +102,7 @@ def test_cut_back_and_written_again_is_as_if_never_stopped(tmp_path, end):
         path.rename(path.with_name("events.out.tfevents.1.host"))
     with open(tmp_path / "stopped" / "metrics.jsonl", "a") as file:
         file.write(end)
-    with Metrics(tmp_path / "stopped", True) as metrics:
+    with metrics_of(tmp_path / "stopped", "tensorboard") as metrics:
         assert metrics.cut_back(4) == 5 + bool(end)
         assert [line["step"] for line in read(tmp_path / "stopped")] == [1, 2, 3, 3, 4]
         assert {event[1] for event in events_of(tmp_path / "stopped")} == {1, 2, 3, 4}
@@ -104,7 +112,7 @@ def test_cut_back_and_written_again_is_as_if_never_stopped(tmp_path, end):
 
 
 def test_cut_back_keeps_numbers_that_are_not_finite_and_lines_of_the_step_itself(tmp_path):
-    with Metrics(tmp_path, True) as metrics:
+    with metrics_of(tmp_path, "tensorboard") as metrics:
         metrics.write(5, "train", {"loss": math.nan, "gradient_norm": math.inf})
         before = (tmp_path / "metrics.jsonl").read_text()
         assert metrics.cut_back(5) == 0
@@ -114,7 +122,7 @@ def test_cut_back_keeps_numbers_that_are_not_finite_and_lines_of_the_step_itself
 
 def test_event_files_of_an_earlier_start_are_cut_back_when_they_are_no_longer_written(tmp_path):
     write_run(tmp_path, range(1, 4))
-    with Metrics(tmp_path, False) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.cut_back(1)
         metrics.write(2, "train", {"loss": 0.5})
     assert {event[1] for event in events_of(tmp_path)} == {1}
@@ -123,7 +131,7 @@ def test_event_files_of_an_earlier_start_are_cut_back_when_they_are_no_longer_wr
 def test_seconds_go_on_from_the_last_line_that_was_kept(tmp_path):
     lines = [{"step": step, "split": "train", "loss": 1.0, "seconds": 1000.0 * step} for step in (1, 2)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with Metrics(tmp_path, False) as metrics:
+    with Metrics(tmp_path) as metrics:
         metrics.cut_back(1)
         metrics.write(2, "train", {"loss": 0.5})
     assert 1000.0 <= read(tmp_path)[-1]["seconds"] < 1100.0
@@ -139,25 +147,36 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
         read(tmp_path)
 
 
-def write_and_flush(metrics: Metrics) -> None:
-    metrics.write(1, "train", {"loss": 1.0})
-    metrics.flush()
-
-
-@pytest.mark.parametrize("room", [0, 70])  # for no line; for the line, but not for its events
-def test_a_full_disk_is_an_os_error_with_the_path(tmp_path, room):
+@contextlib.contextmanager
+def limited_to(size: int):
+    """No file can be longer than so many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    metrics = Metrics(tmp_path, True)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
-        with pytest.raises(OSError, match="metrics could not be written: File too large") as error:
-            write_and_flush(metrics)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
-        metrics.close()
+
+
+def test_a_full_disk_is_an_os_error_with_the_path(tmp_path):
+    metrics = metrics_of(tmp_path, "tensorboard")
+    with limited_to(0), pytest.raises(OSError, match="metrics could not be written: File too large") as error:
+        metrics.write(1, "train", {"loss": 1.0})
+    metrics.close()
     assert error.value.filename == str(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_event_files_that_cannot_be_written_cost_the_run_nothing(tmp_path, capsys):
+    metrics = metrics_of(tmp_path, "tensorboard")
+    with limited_to(70):  # room for the line, but not for its events
+        metrics.write(1, "train", {"loss": 1.0})
+        metrics.flush()
+    metrics.close()
+    assert [line["step"] for line in read(tmp_path)] == [1]
+    assert "note: tensorboard failed, so it gets no more metrics; training goes on (OSError" in capsys.readouterr().err
 
 
 class Clock:

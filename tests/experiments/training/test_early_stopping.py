@@ -141,7 +141,7 @@ def train(toy: Toy, workdir: Path, stop_at: int | None = None) -> tuple[int, lis
 
     with (
         Checkpoints(workdir / "checkpoints", Retention(2, averaged=3, every=4), "exact_match") as checkpoints,
-        Metrics(workdir, False) as metrics,
+        Metrics(workdir) as metrics,
         progress(60, 0, Console(quiet=True)) as shown,
     ):
         state, recent_metrics, early_stopping = restore_or_start(toy, checkpoints, metrics)
