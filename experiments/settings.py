@@ -86,6 +86,7 @@ class Config:
         DecodingConfig, "generation of outputs", read_by=tasks("text_to_text", "language_modelling")
     )
     seed: int = setting(0, "seed of parameters, data order and dropout", check=schema.a_seed)
+    sizes_from_data: bool = setting(False, "model sizes and steps by the amount of data")
 
     @property
     def data_seed(self) -> int:
@@ -144,6 +145,7 @@ def _resolved(
             put(merged, name, given[name])
     config = schema.from_dict(Config, merged.to_dict())
     import_code(config)
+    config, sized = _sized(config, given)
     config, replaced = _make_way(config, given, schema.flatten(recipe.to_dict()))
     config, left_out = _leave_out_unread(config, given)
     config.model.resolved()
@@ -155,7 +157,25 @@ def _resolved(
             got=f"batch_size {training.batch_size}, accumulation {training.accumulation}",
             expected="parts of equal size",
         )
-    return config, replaced + left_out
+    return config, sized + replaced + left_out
+
+
+def _sized(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Choose sizes by the training data, where the config asks for it; return a line about those that were chosen.
+
+    Settings that are given by flags, and those that nothing reads, stay.
+    """
+    data = config.data
+    if not config.sizes_from_data or (data.source == "files" and data.path is None and data.source_path is None):
+        return config, []  # without files the data have their own error
+    from experiments.training.sizes import sizes_of  # reads data, which `--help` does not need
+
+    values, amount = sizes_of(config)
+    not_read = unread(config)
+    values = {name: value for name, value in values.items() if name not in given and name not in not_read}
+    listed = ", ".join(f"{name}={schema.show(value)}" for name, value in values.items())
+    line = f"sizes from the data ({amount}): {listed}. A flag takes the place of any of them."
+    return schema.with_values(config, values), [line]
 
 
 def _check_recipe(recipe: ConfigDict) -> None:

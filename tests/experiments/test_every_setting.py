@@ -103,6 +103,10 @@ WRITTEN = {
     "test_the_newest_and_the_best_are_kept_and_those_without_a_metric_count_as_newest",
     "training.output.keep_last": "tests/experiments/storage/test_checkpoints.py::"
     "test_the_newest_and_the_best_are_kept_and_those_without_a_metric_count_as_newest",
+    "training.output.trackers": "tests/experiments/storage/test_trackers.py::"
+    "test_a_tracker_gets_each_line_and_the_end_and_knows_the_run_again",
+    "sizes_from_data": "tests/experiments/training/test_sizes.py::"
+    "test_a_flag_takes_the_place_of_the_rule_and_the_config_holds_numbers",
     "training.output.tensorboard": "tests/experiments/storage/test_metrics.py::"
     "test_without_tensorboard_there_are_no_event_files",
 }

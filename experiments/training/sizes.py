@@ -1,0 +1,97 @@
+"""Sizes that follow the data: a rule from the amount of training text to settings.
+
+    words w     characters of the training texts / 5
+    epochs      20, from 500 to 5,000 steps; text without pairs is read window by window
+
+    words          width D   heads   layers   dropout
+    below 20,000   64        2       2        0.3
+    below 2e6      128       4       2        0.2
+    from 2e6 on    256       8       4        0.1
+
+    vocabulary     of BPE: w / 50, from 500 to 8,000
+    warm-up        a tenth of the steps; evaluations: ten
+
+A recipe asks for the rule by `sizes_from_data`. A flag for one of these settings takes the place of the rule.
+"""
+
+from typing import Any, NamedTuple
+
+from experiments.data.examples import Document, Splits
+from experiments.tasks.build import read_examples
+from experiments.training.experiment import task_settings
+
+EPOCHS = 20
+"""Number of times that the training examples are read."""
+FEWEST_STEPS, MOST_STEPS = 500, 5000
+ROWS = ((20_000, 64, 2, 0.3), (2_000_000, 128, 2, 0.2), (float("inf"), 256, 4, 0.1))
+"""Words below which a row counts, width, layers and dropout."""
+HEAD_WIDTH = 32
+CHARACTERS = 5
+"""Characters of a word, and of a token of a window."""
+
+
+class DataSizes(NamedTuple):
+    """The amount of the training data.
+
+    Attributes:
+        examples: number of pairs, of labelled texts, or of windows of a text.
+        characters: of all texts, answers among them.
+    """
+
+    examples: int
+    characters: int
+
+    @property
+    def words(self) -> float:
+        """About the number of words."""
+        return self.characters / CHARACTERS
+
+
+def measure(splits: Splits, window: int) -> DataSizes:
+    """Measure the training split.
+
+    Args:
+        window: characters of a window of a text without pairs.
+    """
+    if isinstance(splits.train[0], Document):
+        characters = sum(len(document.text) for document in splits.train)
+        return DataSizes(max(characters // window, 1), characters)
+    return DataSizes(len(splits.train), sum(len(pair.source) + len(pair.target) for pair in splits.train))
+
+
+def chosen(sizes: DataSizes, batch: int, *, subwords: bool) -> dict[str, Any]:
+    """Choose sizes by the table of this module; full name of a setting -> value.
+
+    Args:
+        batch: examples per update.
+        subwords: whether tokens are subwords, whose vocabulary is learned.
+    """
+    _, width, layers, dropout = next(row for row in ROWS if sizes.words < row[0])
+    steps = min(max(hundreds(EPOCHS * sizes.examples / batch), FEWEST_STEPS), MOST_STEPS)
+    return {
+        "model.width": width,
+        "model.num_heads": width // HEAD_WIDTH,
+        "model.num_layers": layers,
+        "model.dropout": dropout,
+        **({"tokenizer.vocab_size": min(max(hundreds(sizes.words / 50), 500), 8000)} if subwords else {}),
+        "training.steps": steps,
+        "training.output.evaluate_every": steps // 10,
+        "optimizer.warmup_steps": steps // 10,
+    }
+
+
+def sizes_of(config: Any) -> tuple[dict[str, Any], str]:
+    """Read the training data of a config; return the sizes that the rule chooses, and the amount of data in words.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    found = measure(read_examples(task_settings(config), config.data), CHARACTERS * config.task.context)
+    subwords = str(config.tokenizer.name) == "bpe"
+    amount = f"{found.examples:,} examples, {found.characters:,} characters"
+    return chosen(found, config.training.batch_size, subwords=subwords), amount
+
+
+def hundreds(value: float) -> int:
+    """Round to whole hundreds."""
+    return 100 * round(value / 100)
