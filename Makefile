@@ -1,4 +1,4 @@
-# make train | test | test-more | test-full | test-peers | lint | studies: each does its own set-up, once.
+# make train | test | test-more | test-full | test-peers | lint | docs | studies: each does its own set-up, once.
 PYTHON ?= python3
 ACCELERATOR ?= cpu
 WORKDIR ?= runs/dates
@@ -12,7 +12,7 @@ comma := ,
 # Huge pages for the tests; commands ask for them themselves, see experiments/cli/huge_pages.py.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: train test test-more test-full test-peers lint studies clean
+.PHONY: train test test-more test-full test-peers lint docs studies clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.experiments-$(ACCELERATOR)
@@ -29,6 +29,10 @@ test-full: $(VENV)/.dev-$(ACCELERATOR)
 
 test-peers: $(VENV)/.peers-$(ACCELERATOR)
 	$(TEST) -m peers $(FLAGS)
+
+docs: $(VENV)/.docs-$(ACCELERATOR)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --clean --quiet
+	@echo "build/site/index.html"
 
 studies: $(VENV)/.experiments-$(ACCELERATOR)
 	$(RUN) -m experiments.studies all --preview --workdir=$(STUDIES) $(FLAGS)

@@ -28,10 +28,19 @@ def table(leaves: Iterable[Setting], *, prefix: str = "", width: int = 100, requ
     lines = [_row(heads, ["meaning"], sizes)]
     available = width - len(GAP) * (len(heads) + 1) - sum(sizes)
     for row, leaf in zip(rows, leaves, strict=True):
-        readers = [f"only with {condition.expected}" for condition in leaf.read_by]
-        text = [_meaning(leaf, row[2]), *readers, *_choices(leaf)]
+        text = described(leaf, row[2])
         lines.append(_row(row, [line for part in text for line in textwrap.wrap(part, max(available, 20))], sizes))
     return "\n".join(lines)
+
+
+def described(leaf: Setting, default: str = "") -> list[str]:
+    """Return the meaning of a setting, what reads it, and what it may be; a part each.
+
+    Args:
+        default: its default as it stands beside, so that a long one is repeated here; "" where it stands in full.
+    """
+    readers = [f"only with {condition.expected}" for condition in leaf.read_by]
+    return [_meaning(leaf, default), *readers, *_choices(leaf)]
 
 
 def _row(cells: Iterable[str], text: list[str], sizes: list[int]) -> str:

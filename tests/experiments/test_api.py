@@ -177,13 +177,13 @@ def test_a_notebook_shows_the_scores_the_curves_and_the_attention(run):
 
 
 @pytest.mark.more
-def test_the_lines_of_the_readme_run(run, workdir, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_lines_of_the_page_of_runs_run(run, workdir, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/guides/runs.md").read_text(encoding="utf-8"), re.DOTALL)
     (code,) = [block for block in blocks if "api.open_run" in block]
     assert sum(bool(line) for line in code.splitlines()) == 7
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(compile(code.replace('"runs/dates"', repr(str(workdir))), "README.md", "exec"), names)
+    exec(compile(code.replace('"runs/dates"', repr(str(workdir))), "runs.md", "exec"), names)
     assert (tmp_path / "attention.png").stat().st_size > 1000
 
 

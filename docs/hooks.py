@@ -1,0 +1,139 @@
+"""Pages that are made when the site is built: settings, the API reference, tutorials, and pages of the checkout's root.
+
+MkDocs calls these functions by their names.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jupytext
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+PAGES = {"STUDIES.md": "studies.md", "STUDIES.zh.md": "studies.zh.md", "BENCHMARKS.md": "benchmarks.md"}
+"""Page of the checkout's root -> page of the site."""
+PACKAGES = {
+    "transformer": "transformer",
+    "experiments/api.py": "experiments.api",
+    "experiments/testing": "experiments.testing",
+}
+"""Folder or file whose modules are in the API reference -> its name."""
+HEADS = {"transformer": "Library", "experiments": "Experiments"}
+
+
+def on_config(config: Any) -> Any:
+    """Add the pages of the API reference to the navigation."""
+    pages: dict[str, list[dict[str, str]]] = {}
+    for name in modules():
+        part = name.split(".")[1] if name.startswith("transformer.") else name.split(".")[0]
+        pages.setdefault(part, []).append({name: f"reference/{name}.md"})
+    reference = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
+    reference += [{"API": [{part: own} for part, own in pages.items()]}]
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are made."""
+    for path, page in PAGES.items():
+        files.append(File.generated(config, page, content=of_the_root((ROOT / path).read_text(encoding="utf-8"))))
+    for path in sorted((ROOT / "docs" / "tutorials").glob("*.py")):
+        files.append(File.generated(config, f"tutorials/{path.stem}.md", content=tutorial(path)))
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        code = path.read_text(encoding="utf-8")
+        page = f"# {path.stem}\n\n`examples/{path.name}`\n\n```python\n{code}```\n"
+        files.append(File.generated(config, f"examples/{path.stem}.md", content=page))
+    for name in modules():
+        files.append(File.generated(config, f"reference/{name}.md", content=f"# {name}\n\n::: {name}\n"))
+    files.append(File.generated(config, "settings.md", content=settings_page()))
+    return files
+
+
+def on_post_build(config: Any) -> None:
+    """Check that every public function and class of the API reference has a place on its page.
+
+    Raises:
+        PluginError: one is missing.
+    """
+    missing = []
+    for name in modules():
+        page = Path(config.site_dir, "reference", f"{name}.html").read_text(encoding="utf-8")
+        missing += [f"{name}.{own}" for own in public_names(name) if f'id="{name}.{own}"' not in page]
+    if missing:
+        raise PluginError(f"no place in the API reference: {', '.join(missing)}")
+
+
+def public_names(module: str) -> list[str]:
+    """Return the names of the public functions and classes that a module defines."""
+    path = ROOT.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    defined = (node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    return [name for name in defined if not name.startswith("_")]
+
+
+def modules() -> Iterator[str]:
+    """Yield the full names of the modules of the API reference."""
+    for place in PACKAGES:
+        path = ROOT / place
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            if not any(part.startswith("_") and part != "__init__" for part in parts):
+                yield ".".join(part for part in parts if part != "__init__")
+
+
+def of_the_root(text: str) -> str:
+    """Return a page of the root with links that are right within the site."""
+    for path, page in PAGES.items():
+        text = text.replace(f"]({path}", f"]({page}")
+    text = text.replace("](docs/", "](")
+    return text
+
+
+def tutorial(path: Path) -> str:
+    """Return a notebook that is kept as text as a page, with its figure at the end."""
+    notebook = jupytext.read(path)
+    text = jupytext.writes(notebook, fmt="md")
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    picture = path.with_suffix(".png")
+    if picture.exists():
+        text += f"\n![The figure at the end of this tutorial]({picture.name})\n"
+    source = f"This page is the notebook `docs/tutorials/{path.name}`: `jupytext --to ipynb` makes a notebook of it.\n"
+    return f"{text}\n---\n\n{source}"
+
+
+def settings_page() -> str:
+    """Return the page of all settings: a table for each section of the config."""
+    from experiments import settings
+    from transformer import schema
+
+    leaves = schema.settings(settings.Config)
+    sections: dict[str, list[str]] = {}
+    for name in leaves:
+        section, _, _ = name.rpartition(".")
+        sections.setdefault(section, []).append(name)
+    lines = [
+        "# Settings",
+        "",
+        "Every setting of a recipe, from the schema that checks them. A flag `--config.SECTION.NAME=VALUE` gives one;"
+        " `--help=SECTION` prints the same on a terminal, with the settings of rows that a recipe chooses.",
+    ]
+    for section, names in sections.items():
+        lines += ["", f"## {section or 'top'}", "", "| setting | default | meaning |", "|---|---|---|"]
+        lines += [setting_row(name, leaves[name]) for name in names]
+    return "\n".join(lines) + "\n"
+
+
+def setting_row(name: str, leaf: Any) -> str:
+    """Return the row of a setting."""
+    from experiments.cli.help import described
+    from transformer import schema
+
+    default = schema.show(leaf.default)
+    cells = [f"`{name.rpartition('.')[2]}`", f"`{default}`" if default else "(empty)", "<br>".join(described(leaf))]
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
