@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
@@ -17,7 +18,7 @@ def test_a_tutorial_runs_and_ends_with_a_figure(path, tmp_path, monkeypatch):
     matplotlib.use("agg")
     names = {"__name__": path.stem}
     exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
-    matplotlib.pyplot.close("all")
+    plt.close("all")
     assert (tmp_path / f"{path.stem}.png").stat().st_size > 5_000
 
 
