@@ -18,13 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 PAGES = {"STUDIES.md": "studies.md", "STUDIES.zh.md": "studies.zh.md", "BENCHMARKS.md": "benchmarks.md"}
 """Page of the checkout's root -> page of the site."""
-PACKAGES = {
-    "transformer": "transformer",
-    "experiments/api.py": "experiments.api",
-    "experiments/testing": "experiments.testing",
-}
-"""Folder or file whose modules are in the API reference -> its name."""
-HEADS = {"transformer": "Library", "experiments": "Experiments"}
+PACKAGES = ("transformer", "experiments/api.py", "experiments/testing")
+"""Folders and files whose modules are in the API reference."""
 
 
 def on_config(config: Any) -> Any:

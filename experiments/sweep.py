@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     def write(rows: Sequence[Mapping[str, Any]]) -> None:
         write_table(table, rows, "sweep", argv)
 
-    return run_sweep(flags, overrides, space, write)
+    return run_sweep(flags, overrides, space, write if table else None)
 
 
 if __name__ == "__main__":

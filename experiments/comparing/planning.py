@@ -86,19 +86,18 @@ def table(looks: Sequence[int], deviation: Deviation | None, margin: float | Non
         margin: the least difference that matters; None: no column says whether equality within it is shown.
         seconds: seconds of the runs of one seed; None: no column of costs.
     """
-    sigma = 1.0 if deviation is None else deviation.value
     unit = " (in standard deviations)" if deviation is None else ""
     heads = ["seeds", "interval", f"least effect{unit}", f"least margin of equality{unit}"]
     within = margin if deviation is not None else None
     heads += [] if within is None else [f"no difference within {within:g}"]
     shown = text_table(f"what seeds show with a power of {POWER}", [*heads, *(["cost"] if seconds else [])])
-    for count, level in zip(looks, levels(looks), strict=True):
-        cells = [str(count), f"{100 * level:.1f} %", number(least_effect(sigma, count, level))]
-        cells.append(number(least_margin(sigma, count, level)))
+    for row in power_rows(looks, deviation, margin, seconds):
+        cells = [str(row["seeds"]), f"{100 * row['level']:.1f} %", number(row["least_effect"])]
+        cells.append(number(row["least_margin_of_equality"]))
         if within is not None:
-            power = power_of_equality(sigma, within, count, level)
+            power = row["power_of_equality"]
             cells.append(f"{'can be shown' if power >= POWER else 'seldom shown'} (power {power:.2f})")
-        add(shown, [*cells, *([duration(count * seconds)] if seconds else [])])
+        add(shown, [*cells, *([duration(row["seconds"])] if seconds else [])])
     return shown
 
 

@@ -10,7 +10,6 @@ probabilities     of a classifier: label -> probability
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from experiments.data.examples import Pair
 from experiments.runs.trained import TrainedExperiment
+from experiments.storage.workdir import written_atomically
 from experiments.storage.writable import refuse_unwritable
 from experiments.tasks.task import Task
 from transformer.errors import problem
@@ -57,16 +57,11 @@ class Predictions:
         """
         if self.path is None:
             return np.concatenate([found for found, _ in _predicted(run, pairs, scored=False)])
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         kept = []
-        try:
-            with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                for found, lines in _predicted(run, pairs, scored=True):
-                    kept.append(found)
-                    file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            part.replace(self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        with written_atomically(self.path) as file:
+            for found, lines in _predicted(run, pairs, scored=True):
+                kept.append(found)
+                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         return np.concatenate(kept)
 
 

@@ -44,6 +44,7 @@ def log_pictures(workdir: Path, config: Config, pictures: Mapping[str, Path], st
 
 def _open(workdir: Path, config: Config) -> Trackers:
     names = names_of(config)
-    commit = (git_state() or {}).get("commit") if config.training.output.trackers else None
-    flat = schema.flatten(settings.to_json_dict(config)) if names else {}
-    return Trackers(names, RunFacts(workdir, flat, commit))
+    if set(names) <= {"tensorboard"}:  # event files need no facts
+        return Trackers(names, RunFacts(workdir, {}))
+    flat = schema.flatten(settings.to_json_dict(config))
+    return Trackers(names, RunFacts(workdir, flat, (git_state() or {}).get("commit")))

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class EventFiles:
-    """The event files of a working directory: a scalar `NAME/SPLIT` for each metric, pictures, and the config as text.
+    """The event files of a working directory: a scalar `NAME/SPLIT` for each metric, and pictures.
 
     Args:
         workdir: the directory.

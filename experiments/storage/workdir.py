@@ -16,9 +16,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from experiments.data.stored_json import Fields, read_json
 from experiments.storage.workdir_checks import (
@@ -230,11 +230,21 @@ def write_text_atomically(path: str | os.PathLike, text: str) -> None:
     Raises:
         OSError: it could not be written; the error names the path, and the old text remains.
     """
+    with written_atomically(path) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def written_atomically(path: str | os.PathLike) -> Iterator[TextIO]:
+    """Open a file whose text takes the place of the old one at the end of the block, whole or not at all.
+
+    Half of a surrogate pair and errors as of `write_text_atomically`.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

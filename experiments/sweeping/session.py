@@ -63,7 +63,7 @@ def run_sweep(
     flags: Any,
     given: Sequence[tuple[str, str]],
     varied: Mapping[str, Any],
-    write: Callable[[Sequence[Mapping[str, Any]]], None] = lambda rows: None,
+    write: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
 ) -> int:
     """Work on a study until it is done or a stop is requested, and print its results.
 
@@ -71,7 +71,7 @@ def run_sweep(
         flags: SweepFlags.
         given: overrides of the recipe, as flags have them.
         varied: the space, as flags have it; it overrides the recipe's own for the same settings.
-        write: called with the rows of the table for other programs, once every trial is done.
+        write: called with the rows of the table for other programs, once every trial is done; None: there is no table.
 
     Returns:
         The exit code: 0, 1 where no trial is the best, 130 after Ctrl-C, 143 after SIGTERM.
@@ -86,7 +86,8 @@ def run_sweep(
 
     def finish(study: SweepStudy, ranking: Ranking, criterion: Criterion | None) -> int:
         code = summary.print_results(console, study, workdir, ranking, criterion)
-        write(sweep_rows(ranked(study, ranking), ranking, criterion))
+        if write is not None:
+            write(sweep_rows(ranked(study, ranking), ranking, criterion))
         return code
 
     sweep = make_sweep(recipe, given, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
