@@ -18,10 +18,6 @@ class SecondHalf(Causal):
 api.register("objective", "second_half", SecondHalf)
 
 if __name__ == "__main__":
-    recipe = {
-        "task": {"name": "language_modelling", "objective": "second_half", "context": 32},
-        "data": {"source": "source_code"},
-        "model": {"architecture": "decoder_only", "width": 16, "num_heads": 2, "num_layers": 1},
-        "training": {"steps": 3, "batch_size": 10},
-    }
+    recipe = {"task": {"name": "language_modelling", "objective": "second_half"}, "data": {"source": "source_code"}}
+    recipe |= {"model": {"architecture": "decoder_only", "width": 16, "num_layers": 1}, "training": {"steps": 3}}
     print(api.train(recipe, workdir="runs/second_half", progress=False).metrics[-1])

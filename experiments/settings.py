@@ -170,7 +170,7 @@ def _sized(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]
         return config, []  # without files the data have their own error
     from experiments.training.sizes import sizes_of  # reads data, which `--help` does not need
 
-    values, amount = sizes_of(config)
+    values, amount = sizes_of(config, given)
     not_read = unread(config)
     values = {name: value for name, value in values.items() if name not in given and name not in not_read}
     listed = ", ".join(f"{name}={schema.show(value)}" for name, value in values.items())

@@ -11,7 +11,7 @@ from tests.processes.test_wheel import unpacked, wheel  # noqa: F401
 pytestmark = pytest.mark.more
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
-LONG = ("architecture", "mixer", "objective", "task", "tokenizer")
+LONG = ("architecture", "mixer", "task", "tokenizer")
 
 RUN = """
 import runpy, sys

@@ -35,6 +35,29 @@ def test_steps_read_the_examples_twenty_times_within_limits(examples, steps):
     assert found["training.output.evaluate_every"] == found["optimizer.warmup_steps"] == steps // 10
 
 
+def test_warm_up_and_evaluations_follow_steps_that_are_given(labels):
+    given = [("data.path", labels), ("training.steps", "80")]
+    config, _ = settings.resolve(load_recipe("classify"), given)
+    assert (config.training.steps, config.training.output.evaluate_every, config.optimizer.warmup_steps) == (80, 8, 8)
+
+
+@pytest.mark.parametrize(("tokenizer", "examples"), [("characters", 36), ("bytes", 36), ("bpe", 7)])
+def test_a_window_is_as_many_characters_as_its_tokens_have(tmp_path, tokenizer, examples):
+    path = tmp_path / "text.txt"
+    path.write_text("x" * 5120)  # a tenth is held out
+    given = [("data.path", str(path)), ("tokenizer.name", tokenizer)]
+    (line,) = [note for note in settings.resolve(load_recipe("language_model"), given)[1] if "sizes from" in note]
+    assert line.startswith(f"sizes from the data ({examples} examples, ")
+
+
+def test_all_seeds_have_the_same_sizes(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{'word ' * (1 if i % 97 else 3000)}\tanswer\n" for i in range(2000)))  # few long ones
+    given = [("data.path", str(path))]
+    found = [settings.resolve(load_recipe("text_to_text"), [*given, ("seed", str(seed))])[0] for seed in range(3)]
+    assert len({(config.tokenizer.vocab_size, config.training.steps) for config in found}) == 1
+
+
 def test_texts_and_their_answers_are_measured_and_a_text_alone_by_windows():
     pairs = Splits([Pair("ab", "c"), Pair("d", "efg")], [], [])
     assert measure(pairs, 10) == DataSizes(2, 7)
