@@ -43,6 +43,18 @@ DROPOUT: dict[str, float | None] = {
     "few pairs, dropout 0.3": 0.3,
 }
 """Rows on dropout."""
+CHINESE = {
+    "1 head": "1 个头",
+    "12 heads": "12 个头",
+    "narrow heads": "较窄的头",
+    "1 layer": "1 层",
+    "3 layers": "3 层",
+    "half width": "一半宽度",
+    "double width": "两倍宽度",
+    "no smoothing": "无平滑",
+    "learned positions": "学习的位置编码",
+}
+"""Names of rows in Chinese."""
 SOME, NO_DROPOUT, MORE = DROPOUT
 COMMON: Mapping[str, Any] = dict(
     num_layers=2, width=48, num_heads=4, feed_forward_width=192, dropout=0.1, embedding={"scale": True}
@@ -94,12 +106,12 @@ def experiment(settings: AblationSettings) -> Experiment:
 
 def base_against(row: str, *changes: str) -> Contrast:
     """Return the case in which the base is better than a row."""
-    return Contrast(Text(f"base against {row}", f"基准对 {row}"), (BASE,), (row,), changes, (BASE,))
+    return Contrast(Text(f"base against {row}", f"基准对 {CHINESE[row]}"), (BASE,), (row,), changes, (BASE,))
 
 
 def against_base(row: str, *changes: str) -> Contrast:
     """Return the case in which a row is better than the base."""
-    return Contrast(Text(f"{row} against base", f"{row} 对基准"), (row,), (BASE,), changes)
+    return Contrast(Text(f"{row} against base", f"{CHINESE[row]} 对基准"), (row,), (BASE,), changes)
 
 
 HEADS = ("model.num_heads", "model.num_kv_heads", "model.head_width")

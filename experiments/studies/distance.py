@@ -35,9 +35,9 @@ from experiments.studies.frame.experiment import (
     held_out_batches,
 )
 from experiments.studies.frame.pictures import curve, finish, panels
-from experiments.studies.frame.text import Text, same
+from experiments.studies.frame.text import Text, named, same
 from experiments.studies.frame.training import Sample
-from experiments.studies.parts.rungs import ATTENDING, RNN, TRANSFORMER
+from experiments.studies.parts.rungs import ATTENDING, CHINESE, RNN, TRANSFORMER
 from experiments.training.update import Batch
 from transformer.schema import at_least, each, setting
 
@@ -204,7 +204,9 @@ def questions(settings: DistanceSettings) -> tuple[Question, ...]:
             "所需的状态一步即可到达，但模型必须学会它是哪一个。词元是随机的，因此只有位置能够区分。",
         ),
         RECALLED,
-        tuple(Contrast(same(name), (copies[name, far],), competent=(copies[name, near],)) for name in COPIERS),
+        tuple(
+            Contrast(named(name, CHINESE), (copies[name, far],), competent=(copies[name, near],)) for name in COPIERS
+        ),
         kind=AT_LEAST,
         **common,
     )

@@ -17,12 +17,13 @@ from experiments.comparing.decision import AS_GOOD, EQUAL
 from experiments.studies.frame.claim import MOST, MOST_STEPS, Numbers, Study, TrainedSettings, updates_setting
 from experiments.studies.frame.experiment import EXACT, LOSS, Contrast, Experiment, Question, Trainee
 from experiments.studies.frame.pictures import curve, even, finish, panels, points
-from experiments.studies.frame.text import Text
+from experiments.studies.frame.text import Text, against
 from experiments.studies.frame.training import number_of_parameters
 from experiments.studies.parts import pairs
 from experiments.studies.parts.rungs import (
     ALONE,
     ATTENDING,
+    CHINESE,
     DECODER,
     ENCODER,
     RNN,
@@ -115,8 +116,7 @@ def questions(metric: str, margin: float, unit: Text) -> tuple[Question, ...]:
     common: Mapping[str, Any] = dict(metric=metric, unit=unit)
 
     def pair(ours: str, others: str, competent: Sequence[str] = ()) -> Contrast:
-        name = Text(f"{ours} against {others}", f"{ours} 对 {others}")
-        return Contrast(name, (ours,), (others,), ("model",), tuple(competent))
+        return Contrast(against(ours, others, CHINESE), (ours,), (others,), ("model",), tuple(competent))
 
     steps = tuple(pair(b, a, (b,)) for a, b in itertools.pairwise(ORDER))
     others = tuple(pair(name, TRANSFORMER) for name in (DECODER, ENCODER))

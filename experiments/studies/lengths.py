@@ -19,7 +19,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import transformer
-from experiments.comparing.decision import AT_LEAST, HOLDS
+from experiments.comparing.decision import AT_LEAST, HOLDS, NOT_TESTED, PREVIEW
 from experiments.studies.distance import recall
 from experiments.studies.frame.claim import MOST, Case, Numbers, Study, TrainedSettings
 from experiments.studies.frame.experiment import (
@@ -34,7 +34,7 @@ from experiments.studies.frame.experiment import (
     held_out_batches,
 )
 from experiments.studies.frame.pictures import curve, finish, panels, powers
-from experiments.studies.frame.text import Text, same
+from experiments.studies.frame.text import NOTHING, Text, same
 from experiments.studies.parts import synthetic
 from experiments.training.update import token_sums
 from transformer import Model
@@ -42,6 +42,8 @@ from transformer.schema import at_least, setting
 
 KINDS = ("none", "sinusoidal", "learned", "rotary", "alibi", "relative")
 """Ways of encoding positions."""
+IN_WORDS = {"none": Text("no encoding", "无位置编码")}
+"""Ways whose name is no name within a sentence -> words for them."""
 WITHIN = ("rotary", "alibi", "relative")
 """Ways that work within attention, by distances."""
 BACK, LONGER = 3, (2, 4)
@@ -174,15 +176,18 @@ def reading_name(length: int) -> Text:
 
 
 def kept_by(cases: list[Case]) -> Text:
-    """Return what to say of a length: with which positions it holds."""
-    good = [case.name for case in cases if case.word == HOLDS]
-    names = Text(", ".join(name.en for name in good) or "none", "、".join(name.zh for name in good) or "无")
+    """Return what to say of a length: with which positions it holds, of those that were judged."""
+    good = [IN_WORDS.get(case.name.en, case.name) for case in cases if case.word == HOLDS]
+    names = Text(*(mark.join(name[i] for name in good) for i, mark in enumerate((", ", "、"))))
+    right = Text("It was right with: {names}. ", "仍然正确的有：{names}。").format(names=names)
+    if not good:
+        judged = any(case.word not in (NOT_TESTED, PREVIEW) for case in cases)
+        right = Text("It was right with none of them. ", "没有一种仍然正确。") if judged else NOTHING
     return Text(
-        "It depends on how positions are encoded. It was right with: {names}. The task needs the token {back} "
-        "positions ago; what needs distances that training did not have is another question.",
-        "这取决于位置编码方式。仍然正确的有：{names}。任务需要 {back} 个位置之前的词元；"
-        "需要训练中没有的距离则是另一个问题。",
-    ).format(names=names, back=BACK)
+        "It depends on how positions are encoded. {right}The task needs the token {back} positions ago; what needs "
+        "distances that training did not have is another question.",
+        "这取决于位置编码方式。{right}任务需要 {back} 个位置之前的词元；需要训练中没有的距离则是另一个问题。",
+    ).format(right=right, back=BACK)
 
 
 def draw(numbers: Numbers) -> Figure:

@@ -33,10 +33,11 @@ from experiments.studies.frame.experiment import (
     stacked_batches,
 )
 from experiments.studies.frame.pictures import even, finish, points
-from experiments.studies.frame.text import Text, same
+from experiments.studies.frame.text import Text, named
 from experiments.studies.frame.training import Sample
 from experiments.studies.parts import norms_exact
 from experiments.studies.parts.batch_norm import (
+    CHINESE,
     FEATURE,
     FEATURE_PADDED,
     LAYER,
@@ -199,12 +200,12 @@ def questions(settings: NormsSettings, varied: int) -> tuple[Question, ...]:
     def grows(norm: str, batch: int) -> Contrast:
         ours, others = (name(LAYER, batch), name(norm, batch, T)), (name(norm, batch), name(LAYER, batch, T))
         return Contrast(
-            Text(f"{norm}, B = {batch}", f"{norm}，B = {batch}"), ours, others, ("norm",), (ours[0], others[1])
+            Text(f"{norm}, B = {batch}", f"{CHINESE[norm]}，B = {batch}"), ours, others, ("norm",), (ours[0], others[1])
         )
 
     def uncounted(norm: str, padded: str) -> Contrast:
         return Contrast(
-            Text(f"{norm}, B = {few}", f"{norm}，B = {few}"),
+            Text(f"{norm}, B = {few}", f"{CHINESE[norm]}，B = {few}"),
             (name(norm, few),),
             (name(padded, few),),
             ("norm",),
@@ -223,7 +224,7 @@ def questions(settings: NormsSettings, varied: int) -> tuple[Question, ...]:
             SAID[4],
             INSTEAD[4],
             MARGIN,
-            tuple(layer_against(norm, few, varied)._replace(name=same(norm)) for norm in (FEATURE, POSITION)),
+            tuple(layer_against(norm, few, varied)._replace(name=named(norm, CHINESE)) for norm in (FEATURE, POSITION)),
             reading=Reading(
                 fall, Text("loss at the trained lengths, less that at 4 T", "训练长度下的损失减去 4T 时的损失")
             ),

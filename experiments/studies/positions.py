@@ -24,7 +24,7 @@ from experiments.comparing.decision import AT_LEAST
 from experiments.studies.frame.claim import MOST, Numbers, Study, TrainedSettings, updates_setting
 from experiments.studies.frame.experiment import KEPT, Contrast, Experiment, Question, Trainee, token_scores
 from experiments.studies.frame.pictures import even, finish, panels, points
-from experiments.studies.frame.text import Text, same
+from experiments.studies.frame.text import Text, against, same
 from experiments.studies.parts import text
 from experiments.training.update import Batch
 from transformer import Model
@@ -88,6 +88,8 @@ CODES: Mapping[str, Callable[[int, int, int], Array]] = {
     RAW: _raw_index,
 }
 """Fixed codes that are added to embeddings: bounded or not, of either size."""
+CHINESE = {WAVES: "正弦编码", LARGE: "正弦编码 x T", SHARE: "下标 / T", RAW: "下标"}
+"""Names of the codes in Chinese."""
 KINDS = ("sinusoidal", "learned", "rotary", "alibi", "relative", "none")
 """Rows of POSITIONS that are tested beyond the trained length."""
 
@@ -141,17 +143,17 @@ def experiment(settings: PositionsSettings) -> Experiment:
     T = settings.length
 
     def pair(ours: str, others: str) -> Contrast:
-        return Contrast(Text(f"{ours} against {others}", f"{ours} 对 {others}"), (ours,), (others,), ("task.code",))
+        return Contrast(against(ours, others, CHINESE), (ours,), (others,), ("task.code",))
 
     bounded = Question(
         1,
         Text("What matters of a code of positions is that it is bounded", "位置编码的关键在于有界"),
         Text(
-            "Size and bound are two things. The first two cases change the bound at one size (at most 1; up to T = "
-            f"{T}), "
-            "the last two change the size at one bound.",
-            f"大小与有界是两回事。前两种情形在相同大小下改变是否有界（至多 1；至多 T = {T}），"
-            "后两种在相同有界性下改变大小。",
+            f"Size and bound are two things. {WAVES.capitalize()} against {SHARE}, and {LARGE} against {RAW}, have the "
+            f"same size (at most 1; up to T = {T}) and differ in the bound; the other two comparisons have the same "
+            "bound and differ in size.",
+            f"大小与有界是两回事。{CHINESE[WAVES]}对{CHINESE[SHARE]}、{CHINESE[LARGE]} 对{CHINESE[RAW]}的大小相同"
+            f"（至多 1；至多 T = {T}），区别在于是否有界；另外两种比较的有界性相同，区别在于大小。",
         ),
         MARGIN,
         (pair(WAVES, SHARE), pair(LARGE, RAW), pair(WAVES, LARGE), pair(SHARE, RAW)),
@@ -194,18 +196,21 @@ def experiment(settings: PositionsSettings) -> Experiment:
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Draw the loss of the codes, the loss of ways of encoding positions, and what reading far adds."""
-    figure, grid = panels(3, width=3.9)
+    """Draw the loss of the codes, that of ways of encoding positions, and what reading far adds, of those that ran."""
     trained = {name: row["runs"] for name, row in numbers["trained"].items() if row["runs"]}
-    for axes, names, key, title, label in (
-        (grid[0, 0], CODES, "loss_R", "codes that are added", "held-out loss (nats per byte)"),
-        (grid[0, 1], KINDS, "loss_R", "ways of encoding positions", "held-out loss (nats per byte)"),
-        (grid[0, 2], KINDS, f"{KEPT}_R", "extra loss of reading far", "extra loss (nats per byte)"),
+    found = []
+    for names, key, title, label in (
+        (CODES, "loss_R", "codes that are added", "held-out loss (nats per byte)"),
+        (KINDS, "loss_R", "ways of encoding positions", "held-out loss (nats per byte)"),
+        (KINDS, f"{KEPT}_R", "extra loss of reading far", "extra loss (nats per byte)"),
     ):
         sign = -1.0 if key != "loss_R" else 1.0
         rows = {n: [sign * float(x) for x in next(iter(trained[n].values()))[key]] for n in names if n in trained}
         if rows:
-            points(axes, *even(rows))
+            found.append((rows, title, label))
+    figure, grid = panels(max(len(found), 1), width=3.9)
+    for axes, (rows, title, label) in zip(grid[0], found, strict=False):
+        points(axes, *even(rows))
         finish(axes, title, label, "")
     return figure
 

@@ -17,7 +17,7 @@ import transformer
 from experiments.studies.frame.claim import MOST, Claim, Numbers, Study, TrainedSettings
 from experiments.studies.frame.experiment import LOSS, Contrast, Experiment, Question, Trainee
 from experiments.studies.frame.pictures import even, finish, panels, points
-from experiments.studies.frame.text import Text
+from experiments.studies.frame.text import Text, against
 from experiments.studies.frame.training import Sample
 from experiments.studies.parts import prefixes_exact, text
 from experiments.training.update import Batch, token_sums
@@ -63,6 +63,7 @@ def as_source(sample: Sample) -> Sample:
 
 
 MASKED, LAST, UNMASKED = "all rows, causal mask", "last row only", "all rows, no mask"
+CHINESE = {MASKED: "所有行，因果掩码", LAST: "只有最后一行", UNMASKED: "所有行，无掩码"}
 ROWS: dict[str, tuple[Mapping[str, Any], Callable[[Sample], Sample]]] = {
     MASKED: ({"architecture": "decoder_only"}, all_rows),
     LAST: ({"architecture": "decoder_only"}, last_row),
@@ -97,7 +98,7 @@ def experiment(settings: PrefixesSettings) -> Experiment:
     architecture = ("task.training", "model.architecture")
 
     def case(ours: str, others: str, changes: tuple[str, ...]) -> Contrast:
-        return Contrast(Text(f"{ours} against {others}", f"{ours} 对 {others}"), (ours,), (others,), changes, (MASKED,))
+        return Contrast(against(ours, others, CHINESE), (ours,), (others,), changes, (MASKED,))
 
     last = Question(
         2,

@@ -7,6 +7,7 @@ separates what the factor does during training from what it does at the start.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,17 +103,18 @@ def judge(numbers: Numbers) -> Sequence[Claim]:
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Draw the statistics at the start, and the losses of the trained models."""
-    figure, grid = panels(3, 2, width=3.7)
-    axes = grid.ravel()
-    scaling_exact.draw_panels(axes[: scaling_exact.PANELS], numbers)
+    """Draw the statistics at the start and, where models were trained, their losses at each number of updates."""
     runs = {name: row["runs"] for name, row in numbers.get("trained", {}).items() if row["runs"]}
-    for place, order in zip(axes[4:], (min, max), strict=True):
-        found = {name: row[order(row, key=int)]["loss_R"] for name, row in runs.items()}
-        if found:
-            points(place, *even(found))
-        updates = max((int(order(row, key=int)) for row in runs.values()), default=0)
-        finish(place, f"trained, {updates:,} updates", "held-out loss (nats per byte)", "")
+    lengths = sorted({updates for row in runs.values() for updates in row}, key=int)
+    exact = scaling_exact.PANELS
+    figure, grid = panels(math.ceil((exact + len(lengths)) / 2), 2, width=3.7)
+    axes = grid.ravel()
+    scaling_exact.draw_panels(axes[:exact], numbers)
+    for place, updates in zip(axes[exact:], lengths, strict=False):
+        points(place, *even({name: row[updates]["loss_R"] for name, row in runs.items() if updates in row}))
+        finish(place, f"trained, {int(updates):,} updates", "held-out loss (nats per byte)", "")
+    for place in axes[exact + len(lengths) :]:
+        place.remove()
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.comparing.decision import AT_LEAST
-from experiments.studies.frame.pictures import COLOURS, MARKERS, finish
+from experiments.studies.frame.pictures import COLOURS, finish, marked
 
 ROW = 0.34
 """Height of a case (inches)."""
@@ -22,8 +22,12 @@ LINE, MARK = 170, 10
 """Characters of a line of the legend, and those that the mark of an entry takes."""
 
 
-def draw_differences(record: Mapping[str, Any]) -> Figure | None:
-    """Draw the cases of a record's trained claims, and the losses by which rates were chosen; None without any."""
+def draw_differences(record: Mapping[str, Any], unit: str) -> Figure | None:
+    """Draw the cases of a record's trained claims, and the losses by which rates were chosen; None without any.
+
+    Args:
+        unit: unit of those losses.
+    """
     claims = [claim for claim in record["claims"] if any(case["numbers"].get("values") for case in claim["cases"])]
     if not claims:
         return None
@@ -34,7 +38,7 @@ def draw_differences(record: Mapping[str, Any]) -> Figure | None:
     for i, claim in enumerate(claims):
         draw_claim(figure.add_subplot(grid[i, 0]), claim, record["study"])
     trained = record["numbers"]["trained"]
-    draw_rates(figure.add_subplot(grid[:, 1]), trained)
+    draw_rates(figure.add_subplot(grid[:, 1]), trained, unit)
     columns = min(max(LINE // (max(map(len, trained)) + MARK), 1), 5)
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=7)
     return figure
@@ -77,12 +81,12 @@ def draw_claim(axes: Axes, claim: Mapping[str, Any], study: str) -> None:
     finish(axes, "\n".join(textwrap.wrap(title, 64)), f"{what} (margin {margin:g})", "")
 
 
-def draw_rates(axes: Axes, trained: Mapping[str, Any]) -> None:
+def draw_rates(axes: Axes, trained: Mapping[str, Any], unit: str) -> None:
     """Draw the loss of each arm against its learning rate, on the seeds and batches by which the rate was chosen."""
     for i, (arm, row) in enumerate(trained.items()):
         rates = sorted((float(rate), float(loss)) for rate, loss in row["rates"].items())
-        colour = COLOURS[i % len(COLOURS)]
-        axes.plot(*zip(*rates, strict=True), color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, label=arm)
+        colour, marker = marked(i)
+        axes.plot(*zip(*rates, strict=True), color=colour, marker=marker, markersize=4, label=arm)
         axes.plot([row["rate"]], [float(row["rates"][f"{row['rate']:g}"])], "o", color=colour, markersize=9, mfc="none")
     axes.set_xscale("log")
-    finish(axes, "learning rate (ring: chosen)", "learning rate", "held-out loss (nats per token)")
+    finish(axes, "learning rate (ring: chosen)", "learning rate", f"held-out loss ({unit})")

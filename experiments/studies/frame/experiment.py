@@ -213,6 +213,12 @@ class Experiment:
     rates: tuple[float, ...] = RATES
     fixed: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
+    @property
+    def loss_unit(self) -> Text:
+        """The unit of the held-out loss: that of a claim on the loss itself; without any, nats per token."""
+        units = (question.unit for question in self.questions if question.metric == LOSS and not question.reading)
+        return next(units, NATS)
+
 
 def score_of(lane: Mapping[str, Any], metric: str) -> float:
     """Return a lane's score on the test batches."""

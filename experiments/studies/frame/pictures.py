@@ -20,6 +20,11 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
+def marked(number: int) -> tuple[str, str]:
+    """Return the colour and the marker of a curve; no two of the first len(COLOURS) x len(MARKERS) share both."""
+    return COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+
+
 def curve(axes: Axes, x: Sequence[float], y_xR: np.ndarray, name: str, number: int, *, points: bool = True) -> None:
     """Draw the mean over seeds (the last axis), shaded from the least to the most.
 
@@ -28,8 +33,8 @@ def curve(axes: Axes, x: Sequence[float], y_xR: np.ndarray, name: str, number: i
         points: mark each point, so that curves can be told apart without colour.
     """
     y_xR = np.asarray(y_xR, float).reshape(len(x), -1)
-    style = {"marker": MARKERS[number % len(MARKERS)], "markersize": 4.5} if points else {}
-    colour = COLOURS[number % len(COLOURS)]
+    colour, marker = marked(number)
+    style = {"marker": marker, "markersize": 4.5} if points else {}
     axes.plot(x, y_xR.mean(axis=1), label=name, color=colour, linewidth=1.6, **style)
     if y_xR.shape[1] > 1:
         axes.fill_between(x, y_xR.min(axis=1), y_xR.max(axis=1), color=colour, alpha=0.2, linewidth=0)
@@ -70,7 +75,8 @@ def points(
     if not names:
         return
     values_xR = np.asarray(values_xR, float).reshape(len(names), -1)
-    style = {"marker": MARKERS[number % len(MARKERS)], "linestyle": "none", "color": COLOURS[number % len(COLOURS)]}
+    colour, marker = marked(number)
+    style = {"marker": marker, "linestyle": "none", "color": colour}
     for row, values in enumerate(values_xR):
         known = values[np.isfinite(values)]
         if not len(known):

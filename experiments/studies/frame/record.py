@@ -77,7 +77,7 @@ def run_study(name: str, study: Study, settings: StudySettings) -> dict[str, Any
     }
     if any(record["numbers"].values()):
         save(study.draw(record["numbers"]), folder / f"{name}.png", dpi=DPI)
-    if lab is not None and (figure := draw_differences(record)) is not None:
+    if lab is not None and (figure := draw_differences(record, lab.experiment.loss_unit.en)) is not None:
         save(figure, folder / f"{name}-differences.png", dpi=DPI)
     write_text_atomically(folder / f"{name}.json", as_json(record))
     return record

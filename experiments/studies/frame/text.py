@@ -4,7 +4,7 @@ A study writes its sentences once in each language, side by side; numbers are fo
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from experiments.comparing import decision
@@ -31,6 +31,18 @@ def _in(value: object, language: int) -> object:
 def same(text: str) -> Text:
     """Make a text that is equal in all languages, such as a number or the value of a setting."""
     return Text(text, text)
+
+
+def named(name: str, chinese: Mapping[str, str]) -> Text:
+    """Make the text of a name: in Chinese that of the table, or the same where the table has none."""
+    return Text(name, chinese.get(name, name))
+
+
+def against(ours: str, others: str, chinese: Mapping[str, str]) -> Text:
+    """Make the text "ours against others" of two names."""
+    return Text("{ours} against {others}", "{ours} 对 {others}").format(
+        ours=named(ours, chinese), others=named(others, chinese)
+    )
 
 
 def joined(texts: Iterable[Text]) -> Text:

@@ -98,6 +98,14 @@ NORMS: dict[str, BatchNorm | None] = {
     "batch, per position, padding counted": BatchNorm(over=(0,), padding=True),
 }
 """Ways of batch norm by name; None: layer norm."""
+CHINESE = {
+    "layer": "层归一化",
+    "batch, per feature": "批归一化，按特征",
+    "batch, per feature, padding counted": "批归一化，按特征，计入填充",
+    "batch, per position": "批归一化，按位置",
+    "batch, per position, padding counted": "批归一化，按位置，计入填充",
+}
+"""The same names in Chinese."""
 LAYER, FEATURE, FEATURE_PADDED, POSITION, POSITION_PADDED = NORMS
 
 

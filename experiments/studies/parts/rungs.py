@@ -32,6 +32,14 @@ ROWS: dict[str, Mapping[str, Any]] = {
 }
 """Model settings by rung; widths are even."""
 RNN, ATTENDING, ALONE, SELF_TOO, TRANSFORMER, DECODER, ENCODER = ROWS
+CHINESE = {
+    ATTENDING: "RNN + 注意力",
+    ALONE: "只有注意力",
+    SELF_TOO: "只有注意力，含自注意力",
+    DECODER: "仅解码器",
+    ENCODER: "仅编码器",
+}
+"""Names of rungs in Chinese, where they differ."""
 
 
 def of_size(special: Mapping[str, Any], vocabulary: int, size: int, name: str) -> Model:

@@ -18,8 +18,10 @@ from experiments.studies import __main__ as command
 from experiments.studies import induction, scaling, sinusoids
 from experiments.studies.__main__ import main
 from experiments.studies.frame.claim import Case, Claim, Study, StudySettings, exact
+from experiments.studies.frame.differences import draw_differences
 from experiments.studies.frame.gallery import read, write_gallery
-from experiments.studies.frame.pictures import panels
+from experiments.studies.frame.lab import FLAT
+from experiments.studies.frame.pictures import COLOURS, MARKERS, marked, panels
 from experiments.studies.frame.record import as_json, claim_json, command_of, judge_record, run_study
 from experiments.studies.frame.store import Store, plain
 from experiments.studies.frame.text import WORDS, same
@@ -96,6 +98,47 @@ def test_the_galleries_show_claims_words_and_pictures_in_both_languages(tmp_path
                 assert f"**{WORDS[case['word']][language]}**" in text
 
 
+def gallery_of(tmp_path, *claims, devices="3 cores of Some CPU"):
+    """Write the pages of one record with these claims, and return them, in English and in Chinese."""
+    versions = {"python": "3", "jax": "0"}
+    head = {"study": "sinusoids", "title": same("t"), "command": "c", "devices": devices, "seconds": 1.0}
+    record = {**head, "versions": versions, "claims": [claim_json(own, None) for own in claims], "numbers": {}}
+    (tmp_path / "made").mkdir(parents=True)
+    (tmp_path / "made" / "sinusoids.json").write_text(as_json(record))
+    write_gallery(tmp_path / "page.md", tmp_path / "made", STUDIES)
+    return [(tmp_path / name).read_text(encoding="utf-8") for name in ("page.md", "page.zh.md")]
+
+
+def one(number, word, measured="", **numbers):
+    case = Case(same(""), word, same(measured), reason=same("why"), numbers=numbers)
+    return Claim(number, same(f"claim {number}"), same("c"), (case,), same(f"result {number}"))
+
+
+def test_a_claim_that_was_not_run_has_no_result_and_is_listed_by_itself(tmp_path):
+    # The second was run, and a gate failed; the third was not run.
+    pages = gallery_of(tmp_path, one(1, HOLDS, "m"), one(2, NOT_TESTED, "m", values=[1.0]), one(3, NOT_TESTED))
+    for page, mark, count in zip(
+        pages, ("**Not run yet**", "**尚未运行**"), ("Of 3 claims, 2", "共 3 条论断，其中 2"), strict=True
+    ):
+        assert count in page
+        assert [f"result {number}" in page for number in (1, 2, 3)] == [True, True, False]
+        overview = page[: page.index("## sinusoids")]
+        tested, other = overview.split(mark)
+        assert [f"| claim {number} |" in tested for number in (1, 2, 3)] == [True, True, False]
+        assert re.findall(r"\| claim (\d) \|", other) == ["3"]
+    assert "not run yet" not in gallery_of(tmp_path / "all", one(1, HOLDS, "m"))[0].lower()
+
+
+def test_the_gallery_states_its_rule_for_rates_and_its_devices_in_both_languages(tmp_path):
+    english, chinese = gallery_of(tmp_path, one(1, HOLDS, "m"))
+    assert f"neighbour is less than {FLAT} nats worse, the neighbour is taken" in english
+    assert f"只差不到 {FLAT} 奈特" in chinese
+    assert "on 3 cores of Some CPU" in english
+    assert "Some CPU 的 3 个核" in chinese
+    assert "cores" not in chinese
+    assert "2 x H200" in gallery_of(tmp_path / "other", one(1, HOLDS, "m"), devices="2 x H200")[1]
+
+
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "sinusoids.json").write_text("{")
     with pytest.raises(UserError, match=r"sinusoids\.json cannot be read.*run the study again"):
@@ -110,6 +153,32 @@ def test_settings_have_meanings_and_the_preview_changes_settings_that_exist(name
     small = study.resolve(study.settings(preview=True))
     assert all(getattr(small, key) == value for key, value in study.preview.items())
     assert study.resolve(study.settings()) == study.settings()
+
+
+def test_colour_and_marker_tell_curves_apart():
+    count = len(COLOURS) * len(MARKERS)
+    assert len({marked(number) for number in range(count)}) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("scaling", "byte"), ("tying", "byte"), ("norms", "token"), ("distance", "token")]
+)
+def test_held_out_losses_have_the_unit_of_the_claims_on_them(name, unit):
+    study = STUDIES[name]
+    assert study.experiment(study.settings()).loss_unit.en == f"nats per {unit}"
+
+
+def test_the_figure_of_decisions_names_the_unit_and_every_arm_by_a_mark_of_its_own():
+    arms = [f"arm {i}" for i in range(18)]
+    trained = {arm: {"rate": 0.01, "rates": {"0.01": 1.0, "0.1": 2.0}} for arm in arms}
+    numbers = {"values": [0.1, 0.2], "updates": 10, "margin": 0.1, "kind": "better"}
+    case = {"name": ["", ""], "word": PREVIEW, "numbers": numbers}
+    claims = [{"number": 1, "said": ["s", "s"], "cases": [case]}]
+    figure = draw_differences({"study": "x", "claims": claims, "numbers": {"trained": trained}}, "nats per byte")
+    rates = figure.axes[-1]
+    assert rates.get_ylabel() == "held-out loss (nats per byte)"
+    marks = {line.get_label(): (line.get_color(), line.get_marker()) for line in rates.lines}
+    assert len({marks[arm] for arm in arms}) == len(arms)
 
 
 def test_every_file_beside_the_table_is_a_study():

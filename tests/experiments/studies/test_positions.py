@@ -8,7 +8,7 @@ import pytest
 from experiments.studies import positions
 from experiments.studies.frame.experiment import CHOICE, KEPT, held_out_batches
 from experiments.studies.parts import text
-from tests.fixtures.lanes import words
+from tests.fixtures.lanes import trained, words
 
 EXPERIMENT = positions.experiment(positions.PositionsSettings())
 
@@ -64,3 +64,19 @@ def test_words_follow_the_lanes(tmp_path):
         2: ["fails"],
         3: ["fails", "fails", "holds", "fails", "fails"],
     }
+
+
+def test_the_figure_has_panels_of_what_ran_alone(tmp_path):
+    scores = {name: {"loss": 1.7, "accuracy": 0.5, KEPT: -0.5} for name in EXPERIMENT.arms}
+    codes = {name: scores[name] for name in positions.CODES}
+    for i, (some, count) in enumerate(((codes, 1), (scores, 3))):
+        figure = positions.draw({"trained": trained(EXPERIMENT, some, tmp_path / str(i))})
+        assert len(figure.axes) == count
+        assert all(axes.has_data() for axes in figure.axes)
+
+
+def test_the_text_of_the_first_claim_names_its_comparisons():
+    (first, *_) = EXPERIMENT.questions
+    for i, names in enumerate(first.contrasts[:2]):
+        assert names.name.en in first.instead.en.replace("Sinusoids", "sinusoids"), i
+        assert names.name.zh.replace(" ", "") in first.instead.zh.replace(" ", "")
