@@ -6,7 +6,7 @@ MkDocs calls these functions by their names.
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,23 @@ PACKAGES = ("transformer", "experiments/api.py", "experiments/testing")
 
 def on_config(config: Any) -> Any:
     """Add the pages of the API reference to the navigation."""
-    pages: dict[str, list[dict[str, str]]] = {}
-    for name in modules():
-        part = name.split(".")[1] if name.startswith("transformer.") else name.split(".")[0]
-        pages.setdefault(part, []).append({name: f"reference/{name}.md"})
+    groups = [{group: [{label: f"reference/{name}.md"} for label, name in own]} for group, own in grouped(modules())]
     reference = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
-    reference += [{"API": [{part: own} for part, own in pages.items()]}]
+    reference += [{"API": groups}]
     return config
+
+
+def grouped(names: Iterable[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Group modules by package: (group, [(name within the group, full name), ...]), modules of no package first."""
+    names = list(names)
+    packages = {name.rpartition(".")[0] for name in names}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name in names:
+        top, _, rest = name.partition(".")
+        group = rest.split(".")[0] if f"{top}.{rest.split('.')[0]}" in packages else top
+        label = rest.removeprefix(f"{group}.") if rest else top
+        groups.setdefault(group if group == top or top == "transformer" else f"{top}.{group}", []).append((label, name))
+    return list(groups.items())
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -44,9 +54,15 @@ def on_files(files: Files, config: Any) -> Files:
         page = f"# {path.stem}\n\n`examples/{path.name}`\n\n```python\n{code}```\n"
         files.append(File.generated(config, f"examples/{path.stem}.md", content=page))
     for name in modules():
-        files.append(File.generated(config, f"reference/{name}.md", content=f"# {name}\n\n::: {name}\n"))
+        files.append(File.generated(config, f"reference/{name}.md", content=reference_page(name)))
     files.append(File.generated(config, "settings.md", content=settings_page()))
     return files
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """State the language of a page that is not in that of the site."""
+    chinese = page.file.src_uri == PAGES["STUDIES.zh.md"]
+    return output.replace("<article ", '<article lang="zh-Hans" ', 1) if chinese else output
 
 
 def on_post_build(config: Any) -> None:
@@ -65,9 +81,7 @@ def on_post_build(config: Any) -> None:
 
 def public_names(module: str) -> list[str]:
     """Return the names of the public functions and classes that a module defines."""
-    path = ROOT.joinpath(*module.split("."))
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    body = ast.parse(file.read_text(encoding="utf-8")).body
+    body = ast.parse(source_of(module).read_text(encoding="utf-8")).body
     defined = (node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
     return [name for name in defined if not name.startswith("_")]
 
@@ -82,6 +96,19 @@ def modules() -> Iterator[str]:
                 yield ".".join(part for part in parts if part != "__init__")
 
 
+def reference_page(module: str) -> str:
+    """Return the page of a module; one that declares settings begins with a link to their meanings."""
+    declares = re.search(r"^    \w+: .* = setting\(", source_of(module).read_text(encoding="utf-8"), re.MULTILINE)
+    link = "Settings of a recipe, with their meanings and allowed values: [Settings](../settings.md).\n\n"
+    return f"{link * bool(declares)}::: {module}\n"
+
+
+def source_of(module: str) -> Path:
+    """Return the file of a module."""
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def of_the_root(text: str) -> str:
     """Return a page of the root with links that are right within the site."""
     for path, page in PAGES.items():
@@ -91,13 +118,14 @@ def of_the_root(text: str) -> str:
 
 
 def tutorial(path: Path) -> str:
-    """Return a notebook that is kept as text as a page, with its figure at the end."""
+    """Return a notebook that is kept as text as a page, with its figure below the last cell of code."""
     notebook = jupytext.read(path)
     text = jupytext.writes(notebook, fmt="md")
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     picture = path.with_suffix(".png")
     if picture.exists():
-        text += f"\n![The figure at the end of this tutorial]({picture.name})\n"
+        end = text.index("\n```\n", text.rindex("```python\n")) + len("\n```\n")
+        text = f"{text[:end]}\n![The figure that this tutorial draws]({picture.name})\n{text[end:]}"
     source = f"This page is the notebook `docs/tutorials/{path.name}`: `jupytext --to ipynb` makes a notebook of it.\n"
     return f"{text}\n---\n\n{source}"
 
@@ -108,6 +136,7 @@ def settings_page() -> str:
     from transformer import schema
 
     leaves = schema.settings(settings.Config)
+    started = ", ".join(f"`{name}={schema.show(value)}`" for name, value in settings.OF_RECIPES.items())
     sections: dict[str, list[str]] = {}
     for name in leaves:
         section, _, _ = name.rpartition(".")
@@ -116,10 +145,14 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Every setting of a recipe, from the schema that checks them. A flag `--config.SECTION.NAME=VALUE` gives one;"
-        " `--help=SECTION` prints the same on a terminal, with the settings of rows that a recipe chooses.",
+        f" `--help=SECTION` prints the same on a terminal. Recipes start with {started}, not with the default.",
+        "",
+        "Settings of a chosen row are listed by `--help=model` with the recipe.",
     ]
     for section, names in sections.items():
-        lines += ["", f"## {section or 'top'}", "", "| setting | default | meaning |", "|---|---|---|"]
+        lines += ["", f"## {section or 'Without a section'}", ""]
+        lines += [] if section else ["A flag of these has no section: `--config.seed=1`.", ""]
+        lines += ["| setting | default | meaning |", "|---|---|---|"]
         lines += [setting_row(name, leaves[name]) for name in names]
     return "\n".join(lines) + "\n"
 

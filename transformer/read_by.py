@@ -25,6 +25,7 @@ class Condition:
         who: their values -> the words for what does not read it.
         expected: what reads it, in words.
         do: what a user should do who sets it nevertheless.
+        where: the architectures that the condition concerns, in words; "": all.
         part: the part of a section that alone has this condition; "": all of it.
         gives_way: True where `names` of a recipe are reset to none once a flag gives the setting.
         quiet: True where a recipe may give the setting beside `names`, for its other choices: it is kept, unread.
@@ -36,6 +37,7 @@ class Condition:
     who: Callable[..., str]
     expected: str
     do: str
+    where: str = ""
     part: str = ""
     gives_way: bool = False
     quiet: bool = False

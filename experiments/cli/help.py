@@ -39,8 +39,7 @@ def described(leaf: Setting, default: str = "") -> list[str]:
     Args:
         default: its default as it stands beside, so that a long one is repeated here; "" where it stands in full.
     """
-    readers = [f"only with {condition.expected}" for condition in leaf.read_by]
-    return [_meaning(leaf, default), *readers, *_choices(leaf)]
+    return [_meaning(leaf, default), *_readers(leaf), *_choices(leaf)]
 
 
 def _row(cells: Iterable[str], text: list[str], sizes: list[int]) -> str:
@@ -62,6 +61,12 @@ def _meaning(leaf: Setting, default: str) -> str:
     if not leaf.changes_result:
         parts.append("may differ on resume")
     return "; ".join(parts)
+
+
+def _readers(leaf: Setting) -> list[str]:
+    """List with what a setting is read, each condition once, those of some architectures with their names."""
+    places = [(f"in {condition.where} " if condition.where else "", condition.expected) for condition in leaf.read_by]
+    return list(dict.fromkeys(f"{place}only with {expected}" for place, expected in places))
 
 
 def _choices(leaf: Setting) -> list[str]:

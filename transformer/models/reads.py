@@ -18,6 +18,8 @@ Parts = dict[str, int]
 """Residual and sublayers of a stack's layers -> in how many of them, from the first on."""
 
 
+A_TRANSFORMER = "a Transformer"
+"""Words for the architectures that are not recurrent."""
 NO_ATTENTION = "none"
 """The value of recurrent.attention without any."""
 
@@ -68,12 +70,15 @@ def only(*architectures: str) -> Condition:
     )
 
 
-def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: str, noted: bool = False) -> Condition:
+def with_choice(
+    name: str, holds: Callable[..., bool], expected: str, *others: str, where: str = "", noted: bool = False
+) -> Condition:
     """Return the condition of settings that are read with some values of the setting `name`.
 
     Args:
         holds: (its value, those of `others`) -> True where they are read.
         expected: the values, in words.
+        where: the architectures that have the setting `name`, in words; "": all.
     """
     return Condition(
         ("model.architecture", name, *others),
@@ -83,6 +88,7 @@ def with_choice(name: str, holds: Callable[..., bool], expected: str, *others: s
         ),
         expected=expected,
         do=f"Leave it out, or change {name}.",
+        where=where,
         noted=noted,
     )
 
@@ -118,6 +124,7 @@ def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) 
         who=lambda architecture, mixer: f"architecture {str(architecture)!r} with model.mixer {str(mixer)!r}",
         expected=f"a mixer that reads it, such as {readers}",
         do="Leave it out, or change model.mixer.",
+        where=A_TRANSFORMER,
         noted=noted,
     )
     both = with_choice(
@@ -125,6 +132,7 @@ def of_attention(*settings: str, self_alone: bool = False, noted: bool = False) 
         lambda mixer, cross: mixer_reads(mixer) or (cross and not self_alone),
         alone.expected,
         "model.cross_attention",
+        where=A_TRANSFORMER,
         noted=noted,
     )
     return alone, both
@@ -135,15 +143,21 @@ TWO_STACKS = only("seq2seq", "rnn_seq2seq")
 ONE_OF_BOTH_STACKS = unless("model.num_encoder_layers", "model.num_decoder_layers", quiet=True)
 SEQ2SEQ = only("seq2seq")
 RECURRENT = only("rnn_seq2seq")
-SELF_ATTENTION = with_choice("model.self_attention", lambda value: value, "model.self_attention true")
+SELF_ATTENTION = with_choice(
+    "model.self_attention", lambda value: value, "model.self_attention true", where=A_TRANSFORMER
+)
 ATTENTION = with_choice(
-    "model.recurrent.attention", lambda value: value != NO_ATTENTION, "model.recurrent.attention other than none"
+    "model.recurrent.attention",
+    lambda value: value != NO_ATTENTION,
+    "model.recurrent.attention other than none",
+    where="rnn_seq2seq",
 )
 ATTENDS = with_choice(
     "model.self_attention",
     lambda own, cross: own or cross,
     "model.self_attention or model.cross_attention true",
     "model.cross_attention",
+    where=A_TRANSFORMER,
     noted=True,
 )
 FEED_FORWARD = with_choice(

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.cli.flags import REQUIRED, command_help, parse
+from experiments.cli.help import described
 from experiments.data.config import PATHS
 from experiments.evaluate import EvaluateFlags
+from experiments.settings import Config
 from tests.fixtures.commands import error_of
+from transformer import schema
 from transformer.errors import UserError
 from transformer.schema import at_least, setting
 
@@ -227,3 +230,13 @@ def test_help_of_a_section_lists_its_settings(words, capsys):
 
 def test_help_of_an_unknown_section_is_a_mistake_like_others():
     assert "Did you mean --help=optimizer?" in flags_error("--help=optimiser")
+
+
+def test_help_names_the_architectures_of_a_condition_and_no_condition_twice():
+    leaves = schema.settings(Config)
+    lines = described(leaves["model.num_heads"])
+    assert "in rnn_seq2seq only with model.recurrent.attention other than none" in lines
+    assert "in a Transformer only with model.self_attention or model.cross_attention true" in lines
+    for name, leaf in leaves.items():
+        lines = described(leaf)
+        assert len(lines) == len(set(lines)), name
