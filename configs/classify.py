@@ -2,9 +2,10 @@
 
 python -m experiments.train --config=configs/classify.py --workdir=runs/mine --config.data.path=train.tsv
 
-A line of the file is LABEL<TAB>text; JSONL does as well (--config.data.files.source_field=NAME). A tenth is held out
-for validation unless --config.data.validation_path names a file; --config.data.test_path names a test. A line at the
-start has the sizes that were chosen (`experiments/training/sizes.py`), and a flag takes the place of any of them.
+A line of the file is LABEL<TAB>text; JSONL does as well (--config.data.files.text_field=NAME,
+--config.data.files.label_field=NAME). A tenth is held out for validation unless --config.data.validation_path names a
+file; --config.data.test_path names a test. A line at the start has the sizes that were chosen
+(`experiments/training/sizes.py`), and a flag takes the place of any of them.
 """
 
 from ml_collections import ConfigDict

@@ -49,7 +49,7 @@ assert np.allclose(own_BTNH[0, :, 0], context_TH, atol=1e-5)
 # ## Masks
 #
 # A mask is a description of which keys a query may attend to. Masks are joined by `&`, `|` and `~`; a function of two
-# indices is a mask as well. What is masked gets a weight of exactly zero, and so does its gradient.
+# indices is a mask as well. What is masked has a weight of exactly zero, and its gradient is exactly zero.
 
 # %%
 mask = masks.causal() & masks.padding(jnp.array([5]))

@@ -2,7 +2,8 @@
 # # Fine-tuning
 #
 # A run can start from the parameters of another, or from a checkpoint of Hugging Face. Here a small model learns dates
-# in one language, and then in another: from scratch and from the first. It ends with a paired comparison.
+# in many languages, and then in Portuguese: once from the parameters of the first run, once from scratch. A figure
+# shows both.
 
 # %%
 import matplotlib.pyplot as plt
@@ -68,6 +69,8 @@ axes.legend()
 figure.savefig("fine_tuning.png")
 
 # %% [markdown]
+# ## From a Hugging Face checkpoint
+#
 # A directory of a Hugging Face checkpoint does as well:
 #
 # ```

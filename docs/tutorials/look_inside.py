@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Opening a run and looking inside
 #
-# A run is a directory. We train a small one, open it as one would open any other, ask it, measure it, list its
+# A run is a directory. We train a small one, open it as one would open any other, get predictions, measure it, list its
 # activations, switch heads off, and draw what that costs.
 
 # %%
@@ -31,7 +31,7 @@ trained = api.train(
 )
 
 # %% [markdown]
-# ## Open, ask, measure
+# ## Open, get predictions, measure
 
 # %%
 run = api.open_run("runs/inside")  # the best checkpoint; checkpoint="last", or a step
@@ -55,7 +55,7 @@ for name, site in run.model.sites(inputs).items():
 # ## Switch heads off
 #
 # `replace` puts another array, or a function of it, in the place of an activation. Here the output of one head of
-# cross-attention becomes zero, and the loss is computed again.
+# the decoder becomes zero, and the loss is computed again.
 
 
 # %%
