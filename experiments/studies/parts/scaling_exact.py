@@ -103,7 +103,7 @@ def draw_panels(panels_of: Sequence[Axes], numbers: Numbers) -> None:
     for axes in (variance, *others):
         axes.set_yscale("log")
     finish(variance, "variance of the scores", "head width H", "variance", legend=True)
-    most = f"dotted: greatest value, ln {numbers['keys']}"
+    most = f"dotted: most, ln {numbers['keys']}"
     finish(entropy, f"entropy of the softmax ({most})", "head width H", "entropy (nats)")
     finish(others[0], "derivative by the scores", "head width H", "|dw/dscores|")
     finish(others[1], "derivative by the query", "head width H", "|dw/dq|")
