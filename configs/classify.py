@@ -21,6 +21,6 @@ def get_config() -> ConfigDict:
     c.tokenizer.name = "words"
     c.model.update(architecture="encoder_only", position="relative", unroll=True)
     c.model.class_head.reads = "max"
-    c.optimizer.update(learning_rate=1e-3, final_fraction=0.0)
-    c.training.update(batch_size=32, label_smoothing=0.1)
+    c.optimizer.update(learning_rate=2e-3, final_fraction=0.0)
+    c.training.update(batch_size=32, label_smoothing=0.1, initial_scale=0.3)
     return c
