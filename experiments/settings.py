@@ -19,6 +19,7 @@ from experiments.cli.recipes import load_recipe, put
 from experiments.data.config import DataConfig
 from experiments.data.tokenizers import table as tokenizers
 from experiments.data.tokenizers.table import TokenizerConfig
+from experiments.parallel.config import MeshConfig
 from experiments.tasks.config import TaskConfig, tasks
 from experiments.tasks.rows import TASKS
 from experiments.training.config import STOPPING, TrainingConfig
@@ -85,6 +86,7 @@ class Config:
     decoding: DecodingConfig = setting(
         DecodingConfig, "generation of outputs", read_by=tasks("text_to_text", "language_modelling")
     )
+    mesh: MeshConfig = setting(MeshConfig, "devices of one run, and what each of them has")
     seed: int = setting(0, "seed of parameters, data order and dropout", check=schema.a_seed)
     sizes_from_data: bool = setting(False, "model sizes and steps by the amount of data")
 

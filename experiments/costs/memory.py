@@ -6,6 +6,7 @@ Temporary are activations kept for the backward pass, gradients, and buffers of 
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -51,6 +52,17 @@ def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
 def bytes_of(tree: Any) -> int:
     """Sum the bytes of all arrays, or shapes of arrays, of a tree; a random key counts as its numbers."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def bytes_per_device(tree: Any) -> int:
+    """Sum the bytes that one device has of all arrays, or shapes of arrays, of a tree; without a sharding, all."""
+
+    def of(x: Any) -> int:
+        sharding = getattr(x, "sharding", None)
+        shape = x.shape if sharding is None else sharding.shard_shape(x.shape)
+        return math.prod(shape) * x.dtype.itemsize
+
+    return sum(map(of, jax.tree.leaves(tree)))
 
 
 def available(device: jax.Device) -> int | None:

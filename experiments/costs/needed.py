@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from experiments.costs.memory import available, bytes_of
+from experiments.costs.memory import available, bytes_of, bytes_per_device
 from experiments.data.machine import size, too_large
 from experiments.training.evaluation import rows_of_evaluation
 from experiments.training.experiment import Experiment
@@ -35,19 +35,19 @@ Parts = dict[str, int]
 
 
 def state_memory(state: Any) -> Parts:
-    """Compute the memory of each part of a state (arrays, or their shapes)."""
+    """Compute the memory of each part of a state (arrays, or their shapes); on a mesh, of one device."""
     named = {"parameters": state.params, "optimizer state": state.optimizer, "averaged parameters": state.average}
-    return {name: bytes_of(tree) for name, tree in named.items()}
+    return {name: bytes_per_device(tree) for name, tree in named.items()}
 
 
 def update_memory(experiment: Experiment) -> Parts:
-    """Compute the memory that an update needs at least, by part."""
+    """Compute the memory that an update needs at least, by part; on a mesh, of one device."""
     state = state_memory(experiment.state_shapes)
     (examples, *lengths), _ = experiment.largest_batch()
     rows = max(examples // experiment.config.training.accumulation, 1)
     model = experiment.config.model
     activations = _logits(experiment, rows, lengths[-1]) + _layers(model, rows, lengths, kept=True)
-    return {**state, "gradients": state["parameters"], "activations": activations}
+    return {**state, "gradients": state["parameters"], "activations": activations // devices_of(experiment)}
 
 
 def evaluation_memory(experiment: Experiment) -> Parts:
@@ -56,7 +56,7 @@ def evaluation_memory(experiment: Experiment) -> Parts:
     longest = task.max_sequence_length()
     rows = rows_of_evaluation(model, longest, task.classes is not None)
     activations = _logits(experiment, rows, longest) + _layers(model, rows, [longest], kept=False)
-    return {"parameters": bytes_of(experiment.state_shapes.params), "activations": activations}
+    return {"parameters": bytes_per_device(experiment.state_shapes.params), "activations": activations}
 
 
 def answers_memory(experiment: Experiment, steps: int, texts: int, beams: int = 1) -> Parts:
@@ -92,6 +92,8 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
     if free is None:
         return
     parts = update_memory(experiment)
+    if device.platform == "cpu":  # the devices of a mesh share the memory
+        parts = {name: needed * devices_of(experiment) for name, needed in parts.items()}
     if lanes > 1:
         parts = lanes_memory(parts, *((lanes, count) if device.platform == "cpu" else (math.ceil(lanes / count), 1)))
     if sum(parts.values()) > free:
@@ -104,6 +106,11 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
         raise too_large("an evaluation", needed, free, f"Lower model.width or the length of sequences. {FORCE}")
     if experiment.task.generates:
         refuse_answers(experiment, experiment.config.decoding, len(experiment.task.splits.validation))
+
+
+def devices_of(experiment: Experiment) -> int:
+    """Return the number of devices of an experiment's mesh, 1 without one."""
+    return 1 if experiment.placement is None else experiment.placement.mesh.size
 
 
 def lanes_memory(parts: Parts, lanes: int, computed: int) -> Parts:

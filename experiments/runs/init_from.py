@@ -213,8 +213,9 @@ def first_states(experiment: Experiment, origin: Origin | None) -> Callable[[Any
 
     It has parameters of the origin, and fresh ones where none is taken; without an origin the experiment's own.
     """
+    shardings = experiment.state_shardings
     if origin is None:
-        return jax.jit(experiment.initial_state)
+        return jax.jit(experiment.initial_state, out_shardings=shardings)
     config = experiment.config.optimizer
 
     def start(hyperparameters: Any, taken: Mapping[str, Any]) -> State:
@@ -224,7 +225,7 @@ def first_states(experiment: Experiment, origin: Origin | None) -> Callable[[Any
         average = None if fresh.average is None else jax.tree.map(jax.numpy.copy, params)
         return State(fresh.step, params, transform.init(params), average)
 
-    begin, params = jax.jit(start), origin.taken(experiment)
+    begin, params = jax.jit(start, out_shardings=shardings), origin.taken(experiment)
     return lambda hyperparameters: begin(hyperparameters, params)
 
 

@@ -74,11 +74,13 @@ def train(
     origin = read_origin(workdir, init)
     with origin_named(workdir):
         run_data = read_run_data(workdir, config.tokenizer.name) or (origin and origin.run_data(config))
-        experiment = set_up(config, run_data)
+        experiment = set_up(config, run_data, placed=True)
     parameters = [] if origin is None else [check_fit(experiment, origin)]
     if not force:
         refuse_too_large(experiment)
     devices = devices_in_words()
+    if experiment.placement is not None:
+        devices += f", a {experiment.placement.in_words()}"
     with opened_run(experiment, workdir, origin, notes) as (checkpoints, metrics, config_dict):
         start = None if origin is None else first_states(experiment, origin)(experiment.hyperparameters)
         state, recent_metrics, early_stopping = restore_or_start(experiment, checkpoints, metrics, start)

@@ -71,6 +71,10 @@ def make_sweep(
         UserError: a mistake in the recipe, in the space, or in a config of it.
     """
     base, _ = settings.resolve(recipe, given)
+    if any(size != 1 for size in base.mesh.sizes.values()):
+        sizes = ", ".join(f"mesh.{name} {size}" for name, size in base.mesh.sizes.items() if size != 1)
+        expected, do = "sizes of 1", "Leave the mesh out: a sweep divides its trials among the devices."
+        raise problem("a sweep has no mesh", got=sizes, expected=expected, do=do)
     space = make_space(varied, base.seed, type(base))
     if data == "own" and base.data.seed is not None and not any(DATA_SEED in d.names for d in space.dimensions):
         raise problem(

@@ -5,13 +5,15 @@ import functools
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
+from experiments.parallel.placement import Placement, mesh_of
 from experiments.tasks.build import build_task, read_examples, reopen_task, task_class
-from experiments.tasks.task import Task, TaskSettings
+from experiments.tasks.task import Batch, Task, TaskSettings
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters
-from experiments.training.update import State, initial_state, make_update
+from experiments.training.update import Constraints, State, initial_state, make_update
 from transformer import Model, build
 from transformer.errors import problem, unknown
 from transformer.nn.positions import POSITIONS
@@ -27,12 +29,17 @@ class RunData:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Parts of a run, ready to train. `config` includes the settings that the data determines."""
+    """Parts of a run, ready to train. `config` includes the settings that the data determines.
+
+    Attributes:
+        placement: what each device of a mesh has; None: one device has all.
+    """
 
     config: Any
     task: Task
     model: Model
     hyperparameters: Hyperparameters
+    placement: Placement | None = None
 
     def initial_state(self, hyperparameters: Hyperparameters) -> State:
         """Build the state before the first update."""
@@ -41,12 +48,27 @@ class Experiment:
 
     @functools.cached_property
     def state_shapes(self) -> State:
-        """The shapes and types of `initial_state`; nothing is computed."""
-        return jax.eval_shape(self.initial_state, self.hyperparameters)
+        """The shapes and types of `initial_state`, and on a mesh their shardings; nothing is computed."""
+        shapes = jax.eval_shape(self.initial_state, self.hyperparameters)
+        return shapes if self.placement is None else self.placement.with_shardings(shapes)
+
+    def started(self) -> State:
+        """Compute the state before the first update; on a mesh no device ever has more than its part."""
+        return jax.jit(self.initial_state, out_shardings=self.state_shardings)(self.hyperparameters)
+
+    @property
+    def state_shardings(self) -> Any:
+        """The sharding of each array of the state; None without a mesh."""
+        return None if self.placement is None else self.placement.shardings(self.state_shapes)
+
+    def put(self, batch: Batch) -> Batch:
+        """Put a batch on the devices of the mesh; without one it stays as it is."""
+        return batch if self.placement is None else self.placement.put(batch)
 
     def update(self) -> Any:
         """Return the jitted update; it donates the state."""
-        return jax.jit(self.update_of_one(), donate_argnums=0)
+        placed = None if self.placement is None else (self.state_shardings, None)
+        return jax.jit(self.update_of_one(), donate_argnums=0, out_shardings=placed)
 
     def update_of_one(self) -> Any:
         """Return the pure function that `update` compiles."""
@@ -57,6 +79,7 @@ class Experiment:
             steps=training.steps,
             accumulation=training.accumulation,
             ema_decay=training.ema_decay,
+            constraints=None if self.placement is None else Constraints(self.placement.gathered, self.placement.sites),
         )
 
     def largest_batch(self) -> tuple[tuple[int, ...], int]:
@@ -66,16 +89,18 @@ class Experiment:
         return shape, census[shape][0]
 
 
-def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = True) -> Experiment:
+def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = True, placed: bool = False) -> Experiment:
     """Build the experiment of a resolved config.
 
     Args:
         run_data: the tokenizers and metadata of an earlier run; None: fit tokenizers to the training split.
         read_data: False: build a task that can only answer texts, from `run_data`.
+        placed: True to place it on the mesh of the config, for training; False: one device has all.
 
     Raises:
-        UserError: the data and the settings do not fit each other.
+        UserError: the data and the settings, or the mesh and the devices, do not fit each other.
     """
+    mesh = mesh_of(config.mesh) if placed else None
     settings = task_settings(config)
     if read_data:
         splits = read_examples(settings, config.data)
@@ -94,9 +119,18 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
     output = dataclasses.replace(config.training.output, best=_best(config.training.output.best, task))
     training = dataclasses.replace(config.training, output=output)
     config = dataclasses.replace(config, model=model, training=training)
-    experiment = Experiment(config, task, build(model), hyperparameters(config))
+    built = build(model)
+    placement = None if mesh is None else _placement(mesh, config, task, built)
+    experiment = Experiment(config, task, built, hyperparameters(config), placement)
     _ = experiment.state_shapes  # a score of the user's own may fail here
     return experiment
+
+
+def _placement(mesh: Mesh, config: Any, task: Task, model: Model) -> Placement:
+    """Place the run of a config on a mesh."""
+    placement = Placement(mesh, model, task.batches.at(0), config.mesh.rules)
+    placement.check_batches(task.plan.shapes, config.training.accumulation)
+    return placement
 
 
 def _tokenizers(config: Any, splits: Splits) -> TokenizerPair:

@@ -64,6 +64,19 @@ class Fitting:
         transform = self.parts.transform(self.hyperparameters, params)
         return State(jnp.zeros((), jnp.int32), params, transform.init(params), None)
 
+    @property
+    def state_shapes(self) -> State:
+        """The shapes and types of `initial_state`; nothing is computed."""
+        return jax.eval_shape(self.initial_state, self.hyperparameters)
+
+    def started(self) -> State:
+        """Compute the state before the first update."""
+        return jax.jit(self.initial_state)(self.hyperparameters)
+
+    def put(self, batch: Batch) -> Batch:
+        """Return a batch as it is: a fit has one device."""
+        return batch
+
     def update(self) -> Any:
         """Return the jitted update; it donates the state."""
         return jax.jit(update_of(self.parts), donate_argnums=0)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.storage.checkpoints import Checkpoints
@@ -75,12 +74,12 @@ def restore_or_start(
     Args:
         first: the state to start from; None: the experiment's initial one.
     """
-    start, best = experiment.initial_state, checkpoints.best_metric
+    best = checkpoints.best_metric
     if checkpoints.latest_step() is None:
         metrics.cut_back(0)
-        first = jax.jit(start)(experiment.hyperparameters) if first is None else first
+        first = experiment.started() if first is None else first
         return first, MetricsWindow([]), EarlyStopping(best)
-    step, state, extra = checkpoints.restore(jax.eval_shape(start, experiment.hyperparameters))
+    step, state, extra = checkpoints.restore(experiment.state_shapes)
     metrics.cut_back(step)
     patience = experiment.config.training.patience
     early_stopping = EarlyStopping.from_record(extra.get("early_stopping"), best, patience)
@@ -132,7 +131,7 @@ class Loop:
             return state
         before: Step | None = None
         for step, batch in enumerate(self.experiment.task.training_batches(first), start=first + 1):
-            state, metrics = update(state, batch, self.experiment.hyperparameters)
+            state, metrics = update(state, self.experiment.put(batch), self.experiment.hyperparameters)
             recent_metrics.add(metrics)
             if before is not None:  # one step behind, so that the device always has work
                 self._check(step - 1, before)

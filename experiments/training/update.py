@@ -18,6 +18,7 @@ from jax import Array
 from experiments.training.hyperparameters import Hyperparameters
 from experiments.training.optimizers import OptimizerConfig, optimizer, scheduled_rate
 from transformer import Model
+from transformer.models.base import Replace
 from transformer.ops.losses import cross_entropy, weighted_sum
 from transformer.ops.reductions import global_norm
 
@@ -63,6 +64,18 @@ def initial_state(
     return State(jnp.zeros((), jnp.int32), params, transform.init(params), average)
 
 
+class Constraints(NamedTuple):
+    """What holds the parameters and activations of a pass to the devices of a mesh.
+
+    Attributes:
+        params: parameters -> the same, as the pass reads them.
+        activations: functions of named activations, as `Model.apply` takes `replace`.
+    """
+
+    params: Callable[[Any], Any]
+    activations: Replace
+
+
 def token_sums(
     model: Model,
     params: Any,
@@ -71,13 +84,17 @@ def token_sums(
     key: Array | None = None,
     dropout: Array | None = None,
     smoothing: Array | None = None,
+    constraints: Constraints | None = None,
 ) -> tuple[Array, Metrics]:
     """Sum over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights).
 
     Labels are B T, or B of a classifier. Logits of tokens that are more than MOST_LOGITS are computed in pieces, which
     are computed again for the gradient, so that they are never held at once.
     """
-    out = model.apply(params, batch, key=key, dropout=dropout)
+    if constraints is not None:
+        params = constraints.params(params)
+    replace = None if constraints is None else constraints.activations
+    out = model.apply(params, batch, key=key, dropout=dropout, replace=replace)
     labels, weights = batch["labels"], batch["loss_weights"]
     if "class_logits" in out:
         return label_sums(out["class_logits"], labels, weights, smoothing)
@@ -134,11 +151,18 @@ MEANS = {"nats": "loss", "correct": "accuracy"}
 
 
 def make_update(
-    model: Model, config: OptimizerConfig, *, steps: int, accumulation: int = 1, ema_decay: float | None = None
+    model: Model,
+    config: OptimizerConfig,
+    *,
+    steps: int,
+    accumulation: int = 1,
+    ema_decay: float | None = None,
+    constraints: Constraints | None = None,
 ) -> Callable[[State, Batch, Hyperparameters], tuple[State, Metrics]]:
     """Build the update of a model and an optimizer, by the cross-entropy of its labels.
 
     Args:
+        constraints: of a mesh of devices; None: one device.
         steps: length of the schedule.
         accumulation: number of parts that the batch is computed in; must divide it.
         ema_decay: of the averaged parameters; at step t at most (1 + t) / (10 + t), so that the start is forgotten.
@@ -149,7 +173,8 @@ def make_update(
     """
 
     def objective(params: Any, batch: Batch, key: Array, h: Hyperparameters) -> tuple[Array, Metrics]:
-        return token_sums(model, params, batch, key=key, dropout=h.dropout, smoothing=h.label_smoothing)
+        given = {"dropout": h.dropout, "smoothing": h.label_smoothing}
+        return token_sums(model, params, batch, key=key, constraints=constraints, **given)
 
     return update_of(Parts(objective, *steps_of(model, config, steps)), accumulation=accumulation, ema_decay=ema_decay)
 

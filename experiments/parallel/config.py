@@ -1,0 +1,33 @@
+"""Settings of the mesh of devices."""
+
+import dataclasses
+
+from transformer.schema import Check, setting
+
+AXES = ("data", "fsdp", "tensor", "sequence")
+"""Axes of the mesh, in the order of the devices: the last varies fastest."""
+
+
+def _size(meaning: str) -> int:
+    check = Check(lambda size: size == -1 or size >= 1, "1 or more, or -1 for all devices that are left")
+    return setting(1, meaning, check=check, changes_result=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Sizes of the axes of a mesh of devices; their product is the number of devices, or 1 for a single one."""
+
+    data: int = _size("devices along data: each has its own examples and all parameters; -1: all that are left")
+    fsdp: int = _size("devices along fsdp: each has its own examples and a part of all parameters")
+    tensor: int = _size("devices along tensor: each has a part of the heads, of the feed-forward and of the vocabulary")
+    sequence: int = _size("devices along sequence: each has a part of the positions")
+    rules: tuple[str, ...] = setting(
+        (),
+        "rules in place of the table's, PATTERN=LETTER:AXIS; *table=V:none keeps the vocabulary whole",
+        changes_result=False,
+    )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the axes, by name; -1 where all devices that are left are meant."""
+        return {axis: getattr(self, axis) for axis in AXES}

@@ -1,0 +1,219 @@
+"""Placement of a run on a mesh of devices: its state, its batches and its named activations.
+
+The compiler puts in what the devices exchange (GSPMD, Xu et al. 2021): the code of models, updates and losses is that
+of one device, and so are its numbers but for the order of sums.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from experiments.parallel.config import AXES, MeshConfig
+from experiments.parallel.rules import BATCH, Rule, parts_of, refuse_idle, spec_of_parameter, spec_of_site
+from transformer import Model
+from transformer.errors import problem
+from transformer.nn.parameter_axes import Axes
+from transformer.nn.positions import POSITIONS
+
+
+def mesh_of(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh | None:
+    """Build the mesh of a config; None where it is a single device.
+
+    Args:
+        devices: None: all.
+
+    Raises:
+        UserError: the product of its sizes is not the number of devices, or more than one size is -1.
+    """
+    sizes, names = config.sizes, [name for name, size in config.sizes.items() if size == -1]
+    if all(size == 1 for size in sizes.values()):
+        return None
+    devices = jax.devices() if devices is None else devices
+    given = math.prod(size for size in sizes.values() if size != -1)
+    if len(names) > 1:
+        do = "Give all but one of them a number."
+        raise problem("more than one axis of the mesh is -1", got=" and ".join(names), expected="one at most", do=do)
+    if names and len(devices) % given == 0:
+        sizes[names[0]] = len(devices) // given
+    if math.prod(sizes.values()) != len(devices):
+        product = " x ".join(f"{name} {sizes[name]}" for name in AXES if sizes[name] != 1)
+        raise problem(
+            "the mesh has another number of devices than this run",
+            got=f"{product}, and {len(devices)} {'device' if len(devices) == 1 else 'devices'}",
+            expected="sizes whose product is the number of devices",
+            do="Change --config.mesh.data, fsdp, tensor or sequence; one of them may be -1, for all that are left.",
+        )
+    if math.prod(sizes.values()) == 1:
+        return None
+    return Mesh(np.asarray(devices).reshape([sizes[name] for name in AXES]), AXES)
+
+
+class Placement:
+    """What each device of a mesh has of the state, of a batch and of the named activations.
+
+    Args:
+        mesh: its axes are those of `config.AXES`.
+        model: the model.
+        batch: one that it reads, of any size.
+        rules: of the user's own.
+
+    Raises:
+        UserError: a rule that fits no parameter, an axis that no rule covers, or a size that does not divide.
+    """
+
+    def __init__(self, mesh: Mesh, model: Model, batch: Mapping[str, Any], rules: Sequence[str] = ()) -> None:
+        self.mesh = mesh
+        specs = {name: spec_of_site(name) for name in model.sites(batch)}
+        self.sites = {name: _held_to(NamedSharding(mesh, spec)) for name, spec in specs.items() if spec}
+        """Functions that hold named activations to the table of rules, as `Model.apply` takes `replace`."""
+        sides = [name for name in ("source", "target") if name in batch]
+        self._fills = all(f"{side}_lengths" in batch for side in sides) and not batch.keys() - FILLED
+        self._limit = model.config.max_length if POSITIONS.of(model.config, "position").is_bounded else None
+        self.sizes = dict(mesh.shape)
+        self.rules = [Rule(text) for text in rules]
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        axes = dict(_leaves(model.parameter_axes(shapes)))
+        refuse_idle(self.rules, [_name(path) for path in axes])
+        self._params: dict[Any, tuple[tuple[int, ...], PartitionSpec]] = {}
+        self._tables: dict[Any, NamedSharding] = {}
+        for path, shape in _leaves(shapes):
+            spec = spec_of_parameter(_name(path), axes[path].letters, self.rules)
+            self._check_parameter(_name(path), axes[path].letters, shape.shape, spec)
+            self._params[path] = (shape.shape, spec)
+            if axes[path].kind == "table":
+                self._tables[path] = NamedSharding(mesh, PartitionSpec(*(None if a == "fsdp" else a for a in spec)))
+
+    def _check_parameter(self, path: str, letters: Sequence[str], shape: Sequence[int], spec: PartitionSpec) -> None:
+        for letter, size, axis, parts in zip(letters, shape, spec, parts_of(spec, self.sizes), strict=True):
+            if size % parts:
+                setting, more = OF_LETTER.get(letter, ("", ""))
+                raise problem(
+                    f"mesh.{axis} does not divide {setting or f'axis {letter}'} (parameter {path})",
+                    got=f"{size} in {parts} parts",
+                    expected=f"a multiple of {parts}",
+                    do=f"Change {setting or 'it'}{more.format(-(-size // parts) * parts)}, or choose another mesh.",
+                )
+
+    def check_batches(self, shapes: Sequence[tuple[int, ...]], accumulation: int = 1) -> None:
+        """Check that the devices have equal parts of every batch.
+
+        Args:
+            shapes: examples and lengths of each shape of batch.
+            accumulation: number of parts that a batch is computed in.
+
+        Raises:
+            UserError: a number of examples, or a length, that does not divide.
+        """
+        parts = self.sizes["data"] * self.sizes["fsdp"]
+        for examples, *lengths in shapes:
+            if examples % (parts * accumulation):
+                raise problem(
+                    "mesh.data x mesh.fsdp does not divide the examples of a batch",
+                    got=f"{examples} examples"
+                    + (f" in {accumulation} parts (training.accumulation)" if accumulation > 1 else "")
+                    + f" for {parts} devices",
+                    expected=f"a multiple of {parts * accumulation}",
+                    do=f"Set training.batch_size to {-(-examples // (parts * accumulation)) * parts * accumulation}.",
+                )
+            for length in lengths:
+                self._check_length(length)
+
+    def _check_length(self, length: int) -> None:
+        """Check that a length divides, or can be filled up: where lengths mark padding, within the model's limit."""
+        parts = self.sizes["sequence"]
+        filled = -(-length // parts) * parts
+        if filled == length:
+            return
+        if not self._fills:
+            raise problem(
+                "mesh.sequence does not divide the positions of a batch",
+                got=f"{length} positions in {parts} parts",
+                expected=f"a multiple of {parts}",
+                do=f"Set task.context to {filled}, or choose another mesh.",
+            )
+        if self._limit is not None and filled > self._limit:
+            raise problem(
+                "mesh.sequence needs batches that are longer than the table of positions",
+                got=f"{length} positions, filled up to {filled}; model.max_length {self._limit}",
+                expected=f"model.max_length {filled} or more",
+                do=f"Set model.max_length to {filled}.",
+            )
+
+    def shardings(self, shapes: Any) -> Any:
+        """Return the sharding of each array of a state, or of the parameters.
+
+        An array of the optimizer is divided as the parameter to which it belongs: its path ends with that of the
+        parameter, and its shape is the same. Any other array is whole on every device.
+        """
+
+        def of(path: tuple[Any, ...], array: Any) -> NamedSharding:
+            for start in range(len(path)):
+                shape, spec = self._params.get(path[start:], (None, None))
+                if shape == array.shape:
+                    return NamedSharding(self.mesh, spec)
+            return NamedSharding(self.mesh, PartitionSpec())
+
+        return jax.tree_util.tree_map_with_path(of, shapes)
+
+    def with_shardings(self, shapes: Any) -> Any:
+        """Return shapes with the sharding of each, as `Checkpoints.restore` takes them."""
+        return jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            shapes,
+            self.shardings(shapes),
+        )
+
+    def gathered(self, params: Any) -> Any:
+        """Gather the parts of the tables that are looked up, along fsdp; other parameters are left to the compiler."""
+
+        def of(path: tuple[Any, ...], x: Any) -> Any:
+            return jax.lax.with_sharding_constraint(x, self._tables[path]) if path in self._tables else x
+
+        return jax.tree_util.tree_map_with_path(of, params)
+
+    def put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Put a batch on the devices: examples along data and fsdp, positions, filled up, along sequence."""
+        return {name: jax.device_put(self.filled(x), self.of_batch(x)) for name, x in batch.items()}
+
+    def filled(self, x: np.ndarray) -> np.ndarray:
+        """Fill up the positions of an array of a batch with 0, to a multiple of the sequence axis."""
+        missing = -x.shape[1] % self.sizes["sequence"] if x.ndim > 1 else 0
+        return np.pad(x, [(0, 0), (0, missing)]) if missing else x
+
+    def of_batch(self, x: Any) -> NamedSharding:
+        """Return the sharding of an array of a batch, B or B T."""
+        return NamedSharding(self.mesh, PartitionSpec(*(BATCH, "sequence")[: x.ndim]))
+
+    def in_words(self) -> str:
+        """Return the axes with more than one device, such as "mesh of data 4 x tensor 2"."""
+        return "mesh of " + " x ".join(f"{name} {size}" for name, size in self.sizes.items() if size > 1)
+
+
+def _held_to(sharding: NamedSharding) -> Callable[[jax.Array], jax.Array]:
+    return lambda x: jax.lax.with_sharding_constraint(x, sharding)
+
+
+def _leaves(tree: Any) -> list[tuple[tuple[Any, ...], Any]]:
+    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, Axes))
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+FILLED = {"source", "target", "source_lengths", "target_lengths", "labels", "loss_weights"}
+"""Entries of batches whose positions can be filled up: behind the length of its side, none is read."""
+
+OF_LETTER = {
+    "D": ("model.width", ""),
+    "E": ("model.width", " (half of it for each direction)"),
+    "N": ("model.num_heads", ""),
+    "K": ("model.num_kv_heads", ""),
+    "F": ("model.feed_forward_width", ""),
+    "V": ("model.vocab_size", " to {}, which may be more than the tokenizer has"),
+}
+"""Letter -> the setting of its size, and what else its error proposes, with the next multiple."""

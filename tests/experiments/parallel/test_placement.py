@@ -1,0 +1,146 @@
+"""Meshes and the table of rules: what each device has, and the error of each mesh that does not fit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from experiments import settings
+from experiments.cli.recipes import load_recipe
+from experiments.parallel.config import AXES, MeshConfig
+from experiments.parallel.placement import Placement, mesh_of
+from experiments.parallel.rules import LETTERS, spec_of_parameter, spec_of_site
+from experiments.sweeping.search import make_sweep
+from transformer import build
+from transformer.errors import UserError
+from transformer.nn.parameter_axes import sizes
+
+SMALL = {"vocab_size": 12, "width": 8, "num_heads": 4, "num_layers": 1, "architecture": "decoder_only"}
+BATCH = {"target": jnp.ones((4, 6), jnp.int32)}
+
+
+def placement(mesh, rules=(), batch=BATCH, **changed):
+    """Place a small model on a mesh of devices that need not exist."""
+    return Placement(AbstractMesh(tuple(mesh.get(a, 1) for a in AXES), AXES), build(**(SMALL | changed)), batch, rules)
+
+
+def test_the_table_has_a_rule_for_every_letter_of_a_parameter():
+    everything = build(**SMALL).config
+    assert set(sizes(everything.as_settings)) | {"L", "P", "A", "C", "Z", "E", "M"} <= set(LETTERS)
+
+
+@pytest.mark.parametrize(
+    ("letters", "spec"),
+    [
+        ("L D N H", (None, "fsdp", "tensor", None)),
+        ("F D", ("tensor", "fsdp")),
+        ("V D", ("tensor", "fsdp")),
+        ("D D", ("fsdp", None)),  # an axis of the mesh divides one axis of an array
+        ("D Z E", ("fsdp", None, None)),
+        ("E Z E", ("fsdp", None, None)),
+    ],
+)
+def test_a_parameter_is_divided_by_the_letters_of_its_axes(letters, spec):
+    assert spec_of_parameter("a.b", letters.split()) == PartitionSpec(*spec)
+
+
+def test_sites_are_divided_by_their_names_and_keys_have_all_positions():
+    assert spec_of_site("decoder.*.residual") == PartitionSpec(("data", "fsdp"), "sequence")
+    assert spec_of_site("decoder.*.cross.key") == PartitionSpec(("data", "fsdp"), None, "tensor")
+    assert spec_of_site("decoder.*.self.scores") is None
+
+
+def test_the_state_of_the_optimizer_is_divided_as_its_parameters():
+    import optax
+
+    placed = placement({"fsdp": 2, "tensor": 2})
+    params = jax.eval_shape(build(**SMALL).init, jax.random.key(0))
+    state = jax.eval_shape(optax.adam(1e-3).init, params)
+    found = placed.shardings(state)
+    mu = found[0].mu["decoder"]["blocks"]["self"]["query"]["kernel"]
+    assert mu.spec == PartitionSpec(None, "fsdp", "tensor", None)
+    assert found[0].count.spec == PartitionSpec()
+
+
+def test_a_rule_of_ones_own_takes_the_place_of_the_tables():
+    placed = placement({"tensor": 4}, ("*table=V:none",), vocab_size=11)
+    params = jax.eval_shape(build(**(SMALL | {"vocab_size": 11})).init, jax.random.key(0))
+    assert placed.shardings(params)["embedding"]["table"].spec == PartitionSpec(None, "fsdp")
+
+
+@pytest.mark.parametrize(
+    ("mesh", "changed", "words"),
+    [
+        ({"tensor": 3}, {}, r"mesh.tensor does not divide model.feed_forward_width .*got 32 in 3 parts"),
+        ({"tensor": 8}, {}, r"mesh.tensor does not divide model.num_(kv_)?heads .*got 4 in 8 parts"),
+        ({"fsdp": 3}, {}, r"mesh.fsdp does not divide model.width .*got 8 in 3 parts; expected a multiple of 3"),
+        ({"tensor": 4}, {"vocab_size": 13}, r"model.vocab_size .*got 13 in 4 parts.*Change model.vocab_size to 16,"),
+    ],
+)
+def test_a_size_that_does_not_divide_is_an_error_with_its_setting(mesh, changed, words):
+    with pytest.raises(UserError, match=words):
+        placement(mesh, **changed)
+
+
+def test_batches_that_do_not_divide_are_errors():
+    placed = placement({"data": 2, "fsdp": 2, "sequence": 4})
+    placed.check_batches([(8, 12)], accumulation=2)
+    with pytest.raises(UserError, match=r"got 6 examples for 4 devices.*Set training.batch_size to 8"):
+        placed.check_batches([(6, 12)])
+    with pytest.raises(UserError, match=r"got 4 examples in 2 parts .*Set training.batch_size to 8"):
+        placed.check_batches([(4, 12)], accumulation=2)
+    with pytest.raises(UserError, match=r"got 10 positions in 4 parts.*Set task.context to 12"):
+        placed.check_batches([(8, 10)])
+
+
+def test_positions_are_filled_up_where_lengths_mark_padding():
+    batch = {"target": jnp.ones((4, 6), jnp.int32), "target_lengths": jnp.full(4, 6)}
+    placed = placement({"sequence": 4}, batch=batch)
+    placed.check_batches([(8, 10)])
+    assert placed.filled(np.ones((2, 6))).sum(axis=1).tolist() == [6, 6]
+    assert placed.filled(np.ones((2, 6))).shape == (2, 8)
+    bounded = placement({"sequence": 4}, batch=batch, position="learned", max_length=10)
+    with pytest.raises(UserError, match=r"got 10 positions, filled up to 12; model.max_length 10"):
+        bounded.check_batches([(8, 10)])
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("*table=V", "not a rule of the mesh"),
+        ("*table=X:none", "a letter of D"),
+        ("*table=V:rows", "an axis of data, fsdp, tensor, sequence, none"),
+        ("encoder.*=D:none", "fits no parameter.*such as decoder"),
+    ],
+)
+def test_a_rule_that_is_wrong_or_fits_nothing_is_an_error(rule, words):
+    with pytest.raises(UserError, match=words):
+        placement({"tensor": 2}, (rule,))
+
+
+def test_the_product_of_a_mesh_is_the_number_of_devices():
+    devices = jax.devices()[:1]
+    assert mesh_of(MeshConfig(), devices) is None
+    assert mesh_of(MeshConfig(data=-1), devices) is None
+    four = devices * 4
+    assert tuple(mesh_of(MeshConfig(data=-1, tensor=2), four).shape.values()) == (2, 1, 2, 1)
+    for config, words in (
+        (MeshConfig(data=2), "got data 2, and 1 device;"),
+        (MeshConfig(data=-1, tensor=3), "got data -1 x tensor 3, and 4 devices;"),
+        (MeshConfig(data=-1, fsdp=-1), "more than one axis of the mesh is -1; got data and fsdp"),
+    ):
+        with pytest.raises(UserError, match=words):
+            mesh_of(config, devices if config.data == 2 else four)
+
+
+def test_a_sweep_has_no_mesh():
+    with pytest.raises(UserError, match=r"a sweep has no mesh; got mesh.fsdp 2"):
+        make_sweep(load_recipe("dates"), [("mesh.fsdp", "2")], {}, data="shared", sampler=None, trials=None)
+
+
+def test_the_mesh_may_differ_when_a_run_is_continued():
+    before, _ = settings.resolve(load_recipe("dates"))
+    after, _ = settings.resolve(load_recipe("dates"), [("mesh.fsdp", "8")])
+    found = settings.differences(settings.to_json_dict(before), settings.to_json_dict(after))
+    assert found == [("mesh.fsdp", 1, 8, False)]
