@@ -14,6 +14,8 @@ from experiments.costs.needed import state_memory, update_memory, what_to_lower
 from experiments.costs.summary import costs_of, described
 from experiments.costs.time import TimeEstimate, estimate_time
 from experiments.data.machine import size
+from experiments.parallel.config import mesh_devices
+from experiments.parallel.plan import plan_of_mesh
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import devices_in_words, duration, print_line
@@ -50,20 +52,12 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Pla
         timed_steps: number of steps to time; 0: print no time.
     """
     free = available(jax.devices()[0])  # before anything is put there
-    state = experiment.state_shapes
-    devices = devices_in_words()
-    parameters = parameters_by_component(state.params)
-    for line in described(experiment, costs_of(experiment), devices):
-        print_line(console, line)
-    print_line(console, length_of_run(experiment))
-    rows = length_rows(experiment)
-    shape, first_step = experiment.largest_batch()
-    arguments = state, experiment.task.batches.at(first_step), experiment.hyperparameters
+    if mesh_devices(experiment.config.mesh) > 1:
+        planned = plan_of_mesh(experiment.config)  # before anything is printed: it may not fit
+        return Planned(None, [*show_sizes(console, experiment), *show_mesh(console, experiment.config, planned)])
+    rows, state = show_sizes(console, experiment), experiment.state_shapes
+    arguments = state, experiment.task.batches.at(experiment.largest_batch()[1]), experiment.hyperparameters
     update = experiment.update()
-    counts = operations(update, *arguments).by_component
-    title = f"an update on a batch of {' x '.join(map(str, shape))}"
-    print_table(console, final_table(component_rows(parameters, counts), title=title))
-    rows += count_rows(parameters, counts)
     parts = update_memory(experiment)
     if free is not None and sum(parts.values()) > free:
         rows = [{"part": name, "memory": size(count)} for name, count in (*parts.items(), ("sum", sum(parts.values())))]
@@ -84,6 +78,46 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Pla
         seconds = times.run(experiment.config.training.steps, evaluations_of(experiment))
         return Planned(seconds, rows + time_rows(times, seconds))
     return Planned(None, rows)
+
+
+def show_sizes(console: Console, experiment: Experiment) -> list[dict[str, Any]]:
+    """Print the model, the data, the length of the run and the operations of an update; return their rows."""
+    parameters = parameters_by_component(experiment.state_shapes.params)
+    for line in described(experiment, costs_of(experiment), devices_in_words()):
+        print_line(console, line)
+    print_line(console, length_of_run(experiment))
+    shape, first_step = experiment.largest_batch()
+    arguments = experiment.state_shapes, experiment.task.batches.at(first_step), experiment.hyperparameters
+    counts = operations(experiment.update(), *arguments).by_component
+    title = f"an update on a batch of {' x '.join(map(str, shape))}"
+    print_table(console, final_table(component_rows(parameters, counts), title=title))
+    return [*length_rows(experiment), *count_rows(parameters, counts)]
+
+
+def show_mesh(console: Console, config: Any, planned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Print what each device of a config's mesh holds and exchanges in an update; return the rows.
+
+    Args:
+        planned: the result of `plan_of_mesh`.
+    """
+    count = mesh_devices(config.mesh)
+    parts = dict(planned["parts"])
+    if planned["memory"] is not None:
+        memory = Memory(**planned["memory"])
+        parts |= {"activations, gradients and the like": memory.temporary, "peak": memory.peak}
+    title = f"on each of {count:,} devices (compiled for CPUs; none was used)"
+    table = [{"part": name, "memory": size(needed)} for name, needed in parts.items()]
+    print_table(console, final_table(table, title=title))
+    rows = [row("update", name, "memory of a device", needed, "bytes") for name, needed in parts.items()]
+    exchanged = [
+        {"collective": kind, "in an update": f"{times:,}", "bytes on each device": size(total)}
+        for kind, (times, total) in planned["collectives"].items()
+    ]
+    if exchanged:
+        print_table(console, final_table(exchanged, title="exchanged between the devices"))
+    for kind, (times, total) in planned["collectives"].items():
+        rows += [row("update", kind, "collectives", times, ""), row("update", kind, "collectives", total, "bytes")]
+    return rows
 
 
 def length_rows(experiment: Experiment) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Settings of the mesh of devices."""
 
 import dataclasses
+import math
 
 from transformer.schema import Check, setting
 
@@ -31,3 +32,9 @@ class MeshConfig:
     def sizes(self) -> dict[str, int]:
         """The sizes of the axes, by name; -1 where all devices that are left are meant."""
         return {axis: getattr(self, axis) for axis in AXES}
+
+
+def mesh_devices(config: MeshConfig) -> int:
+    """Return the number of devices of a mesh; 1 where an axis is -1, whose size the devices of a run decide."""
+    sizes = config.sizes.values()
+    return 1 if -1 in sizes else math.prod(sizes)

@@ -179,6 +179,11 @@ class Placement:
         """Put a batch on the devices: examples along data and fsdp, positions, filled up, along sequence."""
         return {name: jax.device_put(self.filled(x), self.of_batch(x)) for name, x in batch.items()}
 
+    def shapes(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shapes, types and shardings of a batch once it is put on the devices."""
+        filled = {name: self.filled(x) for name, x in batch.items()}
+        return {n: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.of_batch(x)) for n, x in filled.items()}
+
     def filled(self, x: np.ndarray) -> np.ndarray:
         """Fill up the positions of an array of a batch with 0, to a multiple of the sequence axis."""
         missing = -x.shape[1] % self.sizes["sequence"] if x.ndim > 1 else 0

@@ -65,6 +65,10 @@ class Experiment:
         """Put a batch on the devices of the mesh; without one it stays as it is."""
         return batch if self.placement is None else self.placement.put(batch)
 
+    def shapes(self, batch: Batch) -> Batch:
+        """Return what stands for a batch where an update is lowered: on a mesh its shapes and shardings."""
+        return batch if self.placement is None else self.placement.shapes(batch)
+
     def update(self) -> Any:
         """Return the jitted update; it donates the state."""
         placed = None if self.placement is None else (self.state_shardings, None)

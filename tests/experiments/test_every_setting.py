@@ -109,8 +109,7 @@ WRITTEN = {
         ("mesh.data", "mesh.fsdp", "mesh.tensor", "mesh.sequence"),
         "tests/processes/test_mesh.py::test_a_run_on_a_mesh_has_the_losses_of_one_device",
     ),
-    "mesh.rules": "tests/experiments/parallel/test_placement.py::"
-    "test_a_rule_of_ones_own_takes_the_place_of_the_tables",
+    "mesh.rules": "tests/experiments/parallel/test_placement.py::test_a_rule_of_ones_own_takes_the_place_of_the_tables",
     "sizes_from_data": "tests/experiments/training/test_sizes.py::"
     "test_a_flag_takes_the_place_of_the_rule_and_the_config_holds_numbers",
     "training.output.tensorboard": "tests/experiments/storage/test_metrics.py::"
