@@ -16,6 +16,7 @@ from experiments.parallel.config import AXES, MeshConfig
 from experiments.parallel.rules import BATCH, Rule, parts_of, refuse_idle, spec_of_parameter, spec_of_site
 from transformer import Model
 from transformer.errors import problem
+from transformer.nn.module_rows import structure
 from transformer.nn.parameter_axes import Axes
 from transformer.nn.positions import POSITIONS
 
@@ -62,10 +63,18 @@ class Placement:
         rules: of the user's own.
 
     Raises:
-        UserError: a rule that fits no parameter, an axis that no rule covers, or a size that does not divide.
+        UserError: a rule that fits no parameter, an axis that no rule covers, a size that does not divide, or a
+            recurrent model whose positions are to be divided.
     """
 
     def __init__(self, mesh: Mesh, model: Model, batch: Mapping[str, Any], rules: Sequence[str] = ()) -> None:
+        if mesh.shape["sequence"] > 1 and structure(model.config.architecture).recurrent:
+            raise problem(
+                "a recurrent model reads its positions one after another",
+                got=f"mesh.sequence {mesh.shape['sequence']}, architecture {str(model.config.architecture)!r}",
+                expected="mesh.sequence 1",
+                do="Use data, fsdp or tensor.",
+            )
         self.mesh = mesh
         specs = {name: spec_of_site(name) for name in model.sites(batch)}
         self.sites = {name: _held_to(NamedSharding(mesh, spec)) for name, spec in specs.items() if spec}

@@ -83,6 +83,12 @@ def test_a_size_that_does_not_divide_is_an_error_with_its_setting(mesh, changed,
         placement(mesh, **changed)
 
 
+def test_the_positions_of_a_recurrent_model_are_not_divided():
+    batch = {"source": jnp.ones((2, 3), jnp.int32), "target": jnp.ones((2, 4), jnp.int32)}
+    with pytest.raises(UserError, match=r"got mesh.sequence 2, architecture 'rnn_seq2seq'"):
+        placement({"sequence": 2}, batch=batch, architecture="rnn_seq2seq")
+
+
 def test_batches_that_do_not_divide_are_errors():
     placed = placement({"data": 2, "fsdp": 2, "sequence": 4})
     placed.check_batches([(8, 12)], accumulation=2)
