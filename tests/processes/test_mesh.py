@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,39 @@ def test_every_mesh_of_8_devices_has_the_losses_of_one(tmp_path, architecture):
 def test_a_checkpoint_of_any_mesh_is_read_on_any_other_with_the_same_bits(tmp_path):
     meshes = [{}, {"data": 8}, {"fsdp": 8}, {"fsdp": 4, "tensor": 2}, {"tensor": 4, "sequence": 2}]
     assert in_child(tmp_path, [["seq2seq", mesh] for mesh in meshes], "checkpoints")
+
+
+TRAIN = ["--config=dates", "--config.data.examples=120", "--config.data.evaluation_examples=8"]
+TRAIN += [f"--config.model.{setting}" for setting in ("num_encoder_layers=1", "num_decoder_layers=1", "width=16")]
+TRAIN += ["--config.model.num_heads=4", "--config.model.vocab_size=800", "--config.data.num_buckets=1"]
+TRAIN += [
+    "--config.training.batch_size=8",
+    "--config.training.output.log_every=1",
+    "--config.decoding.max_new_tokens=2",
+]
+TRAIN += ["--config.optimizer.schedule=constant", "--config.optimizer.warmup_steps=0", "--config.optimizer.name=adamw"]
+TRAIN += ["--config.decoding.max_new_tokens=2"]
+
+
+def trained(workdir, devices, *flags):
+    flag = f"--xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flag}"}
+    command = [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *TRAIN, *flags]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def training_losses(workdir):
+    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [row["loss"] for row in rows if row["split"] == "train"]
+
+
+@pytest.mark.more
+def test_a_run_of_a_mesh_is_continued_by_one_device(tmp_path):
+    one, moved = tmp_path / "one", tmp_path / "moved"
+    trained(one, 1, "--config.training.steps=8")
+    printed = trained(moved, 4, "--config.training.steps=4", "--config.mesh.fsdp=2", "--config.mesh.tensor=-1")
+    assert "4 x cpu (cpu), a mesh of fsdp 2 x tensor 2" in printed
+    assert "Continuing from step 4 of 8" in trained(moved, 1, "--config.training.steps=8")
+    np.testing.assert_allclose(training_losses(moved), training_losses(one), rtol=1e-5)
