@@ -21,6 +21,7 @@ EXPERIMENTS = [
     "data",
     "tasks",
     "storage",
+    "parallel",
     "training",
     "testing",
     "settings",

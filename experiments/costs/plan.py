@@ -10,12 +10,12 @@ from rich.console import Console
 from experiments.costs.components import parameters_by_component
 from experiments.costs.flops import Count, operations
 from experiments.costs.memory import Memory, available, memory_of
+from experiments.costs.mesh_plan import plan_of_mesh
 from experiments.costs.needed import state_memory, update_memory, what_to_lower
 from experiments.costs.summary import costs_of, described
 from experiments.costs.time import TimeEstimate, estimate_time
 from experiments.data.machine import size
 from experiments.parallel.config import mesh_devices
-from experiments.parallel.plan import plan_of_mesh
 from experiments.training.experiment import Experiment
 from experiments.training.loop import batch_size_of
 from experiments.training.progress import devices_in_words, duration, print_line

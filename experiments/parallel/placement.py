@@ -54,7 +54,7 @@ def mesh_of(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh | 
 
 
 class Placement:
-    """What each device of a mesh has of the state, of a batch and of the named activations.
+    """Placement of a run: what each device of a mesh has of the state, of a batch and of the named activations.
 
     Args:
         mesh: its axes are those of `config.AXES`.

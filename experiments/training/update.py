@@ -65,7 +65,7 @@ def initial_state(
 
 
 class Constraints(NamedTuple):
-    """What holds the parameters and activations of a pass to the devices of a mesh.
+    """Constraints that hold the parameters and activations of a pass to the devices of a mesh.
 
     Attributes:
         params: parameters -> the same, as the pass reads them.

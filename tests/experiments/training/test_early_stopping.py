@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -93,8 +94,15 @@ class Toy:
             training_batches=lambda first: itertools.repeat({"labels": np.zeros((2, 3))}),
         )
 
-    def initial_state(self, _: None) -> State:
+    def started(self) -> State:
         return State(jnp.int32(0), {"w": jnp.zeros(())}, (), {"w": jnp.zeros(())})
+
+    @property
+    def state_shapes(self) -> State:
+        return jax.eval_shape(self.started)
+
+    def put(self, batch: dict) -> dict:
+        return batch
 
     def update(self):
         def update(state: State, batch: dict, _: None) -> tuple[State, dict]:

@@ -11,9 +11,9 @@ import sys
 from typing import Any
 
 from experiments import settings
+from experiments.costs.collectives import collectives
 from experiments.costs.memory import memory_of
 from experiments.costs.needed import state_memory
-from experiments.parallel.collectives import collectives
 from experiments.parallel.config import mesh_devices
 from experiments.training.experiment import set_up
 from transformer.errors import UserError, problem
@@ -37,7 +37,7 @@ def plan_of_mesh(config: Any) -> dict[str, Any]:
         raise problem("a plan has too many devices", got=count, expected=f"at most {MOST_DEVICES:,}")
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}={count}"
-    command = [sys.executable, "-m", "experiments.parallel.plan"]
+    command = [sys.executable, "-m", "experiments.costs.mesh_plan"]
     given = json.dumps(settings.to_json_dict(config))
     done = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
     try:

@@ -1,4 +1,4 @@
-"""What the devices of a mesh exchange in a compiled program: the collectives of its text, with their bytes.
+"""Collectives of a compiled program: what the devices of a mesh exchange, with the bytes.
 
     all-gather, all-reduce, all-to-all, collective-permute    bytes of the result, on each device
     reduce-scatter                                            bytes of what is reduced, on each device

@@ -1,6 +1,6 @@
 """Collectives are counted from a program's text: their kinds and bytes, and as often as their loops turn."""
 
-from experiments.parallel.collectives import collectives
+from experiments.costs.collectives import collectives
 
 TEXT = """HloModule jit_update
 
