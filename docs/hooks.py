@@ -4,6 +4,7 @@ MkDocs calls these functions by their names.
 """
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -57,6 +58,12 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, f"reference/{name}.md", content=reference_page(name)))
     files.append(File.generated(config, "settings.md", content=settings_page()))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Replace the links to files of the checkout by those to their pages of the site."""
+    folder = Path(page.file.src_uri).parent
+    return re.sub(r"\]\(([^)#\s]+)", lambda found: f"]({site_link(found[1], folder)}", markdown)
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
@@ -115,6 +122,21 @@ def of_the_root(text: str) -> str:
         text = text.replace(f"]({path}", f"]({page}")
     text = text.replace("](docs/", "](")
     return text
+
+
+def site_link(link: str, folder: Path) -> str:
+    """Return a link as it is within the site; one that is no file of the checkout with a page of its own stays.
+
+    Args:
+        folder: folder of the page that has the link, below docs/.
+    """
+    path = os.path.normpath(ROOT / "docs" / folder / link)
+    name = os.path.relpath(path, ROOT)
+    parent, file = os.path.split(name)
+    page = PAGES.get(name, "settings.md" if name == "experiments/settings.py" else None)
+    if file.endswith(".py") and parent in ("examples", "docs/tutorials"):
+        page = f"{parent.removeprefix('docs/')}/{file.removesuffix('.py')}.md"
+    return link if page is None else os.path.relpath(page, folder)
 
 
 def tutorial(path: Path) -> str:

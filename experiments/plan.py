@@ -29,6 +29,8 @@ from transformer.schema import above, at_least, not_empty, setting
 class PlanFlags:
     """Estimate the costs of a run, and write nothing: python -m experiments.plan --config=configs/dates.py
 
+    It compiles what the run does and times some of its updates; --probe_steps=0 leaves out the time.
+
     With --sweep.SETTING=VALUES, as for experiments.sweep, or a recipe with get_sweep(), those of the sweep too.
 
     With --power, what so many seeds can show before they run: the least effect, and the least margin within which two

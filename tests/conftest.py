@@ -54,6 +54,7 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 
 FIRST = (
     "test_kills.py",
+    "test_mesh.py",
     "test_tables.py",
     "test_variants.py",
     "test_one_update.py",

@@ -104,3 +104,19 @@ def test_the_signature_of_a_schema_has_defaults_alone(package):
     defaults = {parameter.name: str(parameter.default) for parameter in package["Some"].parameters}
     assert defaults["width"] == "128"
     assert defaults["depth"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("link", "folder", "page"),
+    [
+        ("../../examples/score.py", "guides", "../examples/score.md"),
+        ("tutorials/attention.py", ".", "tutorials/attention.md"),
+        ("../../STUDIES.md", "guides", "../studies.md"),
+        ("../BENCHMARKS.md", ".", "benchmarks.md"),
+        ("../../experiments/settings.py", "guides", "../settings.md"),
+        ("sites.md", "guides", "sites.md"),
+        ("https://a.b/c.py", "guides", "https://a.b/c.py"),
+    ],
+)
+def test_a_link_to_a_file_of_the_checkout_is_one_to_its_page_within_the_site(link, folder, page):
+    assert hooks.site_link(link, Path(folder)) == page

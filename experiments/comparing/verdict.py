@@ -30,6 +30,7 @@ from experiments.comparing.results import Result, units_of
 from experiments.tasks.task import Metric
 from transformer import schema
 from transformer.errors import counted, problem, unknown
+from transformer.tables import OWN
 
 KINDS_OF_CLAIMS = {"better": BETTER, "as_good": AS_GOOD, "equal": EQUAL}
 """Kind of a claim as users write it -> a row of `decision.KINDS`."""
@@ -148,7 +149,7 @@ def judge(ours: Sequence[Result], others: Sequence[Result], question: Question) 
         budget = at_budget(ended, question.at, question.split, str(question.metric))
     a, b = (_side(name, group, question, budget) for name, group in zip("AB", groups, strict=True))
     pairs = [(row.name, row.values[0], row.values[len(ours)]) for row in deciding]
-    changes = tuple(Change(*pair) for pair in pairs if pair[1] != pair[2])
+    changes = _without_own(tuple(Change(*pair) for pair in pairs if pair[1] != pair[2]))
     a, b, unpaired, notes = _taking_part(a, b, changes)
     decision = _decide(a, b, question, found.mode, paired=unpaired is None)
     scores = [score for side in (a, b) for score in side.scores[: decision.count]]
@@ -212,6 +213,12 @@ def _side(name: str, group: Group, question: Question, budget: Budget | None) ->
             raise problem(f"{run.name} has no such score of the {question.split} split", got=got, expected=expected)
         scores.append(math.nan if score is None else score)
     return Side(name, runs, tuple(scores), group.left_out)
+
+
+def _without_own(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Leave out the own settings of rows that differ, such as model.score_settings.cap beside model.score."""
+    rows = {f"{change.name}{OWN}." for change in changes}
+    return tuple(change for change in changes if not any(change.name.startswith(row) for row in rows))
 
 
 def _taking_part(a: Side, b: Side, changes: Sequence[Change]) -> tuple[Side, Side, str | None, tuple[str, ...]]:

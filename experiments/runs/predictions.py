@@ -35,11 +35,14 @@ class Predictions:
         flag: the flag that names it, for errors.
 
     Raises:
-        UserError: nothing can be written there.
+        UserError: a name that does not end in .jsonl, or nothing can be written there.
     """
 
     def __init__(self, path: str | None, flag: str = "--predictions") -> None:
         self.path, self.flag = None if path is None else Path(path), flag
+        if self.path is not None and self.path.suffix != ".jsonl":
+            do = "Name a file such as predictions.jsonl."
+            raise problem(f"unknown ending of {flag}", got=repr(self.path.suffix), expected=".jsonl", do=do)
         if self.path is not None:
             refuse_unwritable(self.path, flag)
 

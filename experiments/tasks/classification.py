@@ -98,7 +98,12 @@ class Classification(Task):
         """
         classes = tuple(sorted({pair.target for pair in splits.train}))
         if len(classes) < 2:
-            raise problem("the training examples have one label alone", got=classes, expected="two labels or more")
+            raise problem(
+                "the training examples have one label alone",
+                got=repr(classes[0]),
+                expected="two labels or more",
+                do="Look at the file of data.path: the label stands before the tab, or in data.files.label_field.",
+            )
         read = [_read(split, settings, tokenizers, what) for split, what in _named(splits)]
         for split, what in _named(splits):
             _indices(split, classes, what)

@@ -231,7 +231,8 @@ def _decompressed(file: IO[bytes], path: str) -> bytearray:
 
 def _not_empty(file: File) -> File:
     if not file.text:
-        raise problem(f"{file.path} is empty", expected="text")
+        do = "Write it again, or name another file."
+        raise problem(f"{file.path} is empty", got="no character", expected="text in the format of the task", do=do)
     return file
 
 

@@ -186,6 +186,15 @@ def test_several_settings_that_differ_are_listed_with_a_warning(capsys):
     assert f"\n  model.width: 64 in A, {width} in B\n" in out
 
 
+def test_own_settings_of_a_row_are_no_second_change_beside_it(capsys):
+    kerple = {"model__position": "examples.position:kerple", "model__position_settings": {"scale": 2.0}}
+    out = words(capsys, group("a", 1.0, **kerple), group("b", 2.0, model__position="alibi"), "--margin=0.1")
+    assert "A and B differ in one setting, model.position: examples.position:kerple in A, alibi in B." in out
+    scaled = [group(f"s{x}", 1.0, **{**kerple, "model__position_settings": {"scale": x}}) for x in (3.0, 4.0)]
+    out = words(capsys, *scaled, "--margin=0.1")
+    assert "A and B differ in one setting, model.position_settings.scale: 3.0 in A, 4.0 in B." in out
+
+
 def curve(name, seed, values, **changes):
     """Write a run with an evaluation every 500 updates."""
     *earlier, (step, last) = [(500 * i, {"loss": value}) for i, value in enumerate(values, 1)]

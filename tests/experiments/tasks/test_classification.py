@@ -143,7 +143,7 @@ def test_a_label_unseen_in_training_is_refused_with_its_text_and_the_nearest(arc
 
 
 def test_one_label_alone_and_fewer_examples_than_a_batch_are_refused():
-    with pytest.raises(UserError, match=r"one label alone; got \('plant',\); expected two"):
+    with pytest.raises(UserError, match=r"one label alone; got 'plant'; expected two"):
         task_of("seq2seq", train=[Pair("a", "plant")] * 5)
     with pytest.raises(UserError, match=r"smaller than one batch; got 2 examples"):
         task_of("seq2seq", train=[Pair("a", "plant"), Pair("b", "stone")], validation=[])
