@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from transformer.errors import problem
 from transformer.schema import Check, setting
 
 AXES = ("data", "fsdp", "tensor", "sequence")
@@ -35,6 +36,13 @@ class MeshConfig:
 
 
 def mesh_devices(config: MeshConfig) -> int:
-    """Return the number of devices of a mesh; 1 where an axis is -1, whose size the devices of a run decide."""
-    sizes = config.sizes.values()
-    return 1 if -1 in sizes else math.prod(sizes)
+    """Return the number of devices of a mesh.
+
+    Raises:
+        UserError: the size of an axis is -1, which the devices of a run decide.
+    """
+    for name, size in config.sizes.items():
+        if size == -1:
+            do = f"Give it, such as --config.mesh.{name}=8."
+            raise problem("a plan needs the number of devices", got=f"mesh.{name} -1", expected="a number", do=do)
+    return math.prod(config.sizes.values())

@@ -1,5 +1,6 @@
 """A run on a mesh of 8 devices has the losses of one device, and its checkpoints are read on any other mesh."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -10,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.parallel.config import AXES
-from tests.fixtures.tiny_recipes import write_files
+from experiments.costs.memory import bytes_of
+from experiments.costs.mesh_plan import plan_of_mesh
+from experiments.parallel.config import AXES, MeshConfig
+from experiments.training.experiment import set_up
+from tests.fixtures.tiny_recipes import tiny_recipe, write_files
+from transformer.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = [{"data": 4, "fsdp": 2}, {"fsdp": 4, "tensor": 2}, {"tensor": 2, "sequence": 4}]
@@ -95,3 +100,18 @@ def test_a_run_of_a_mesh_is_continued_by_one_device(tmp_path):
     assert "4 x cpu (cpu), a mesh of fsdp 2 x tensor 2" in printed
     assert "Continuing from step 4 of 8" in trained(moved, 1, "--config.training.steps=8")
     np.testing.assert_allclose(training_losses(moved), training_losses(one), rtol=1e-5)
+
+
+@pytest.mark.more
+def test_a_plan_for_devices_that_are_not_there_has_the_bytes_of_a_run(tmp_path):
+    sizes = {"model__width": "64", "model__num_heads": "8", "model__vocab_size": "800", "data__num_buckets": "1"}
+    config = tiny_recipe(
+        "dates", tmp_path, training__batch_size="16", mesh__fsdp="16", optimizer__name="adamw", **sizes
+    )
+    planned = plan_of_mesh(config)
+    total = bytes_of(set_up(config).state_shapes)
+    assert total / 16 <= sum(planned["parts"].values()) <= total / 16 + 0.02 * total
+    assert sum(planned["parts"].values()) <= planned["memory"]["arguments"] <= 1.05 * sum(planned["parts"].values())
+    assert planned["collectives"]["all-gather"][1] > 0
+    with pytest.raises(UserError, match=r"mesh.fsdp does not divide model.width"):
+        plan_of_mesh(dataclasses.replace(config, mesh=MeshConfig(fsdp=48)))

@@ -8,7 +8,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe
-from experiments.parallel.config import AXES, MeshConfig
+from experiments.parallel.config import AXES, MeshConfig, mesh_devices
 from experiments.parallel.placement import Placement, mesh_of
 from experiments.parallel.rules import LETTERS, spec_of_parameter, spec_of_site
 from experiments.sweeping.search import make_sweep
@@ -138,6 +138,12 @@ def test_the_product_of_a_mesh_is_the_number_of_devices():
     ):
         with pytest.raises(UserError, match=words):
             mesh_of(config, devices if config.data == 2 else four)
+
+
+def test_a_plan_needs_the_number_of_devices():
+    assert mesh_devices(MeshConfig(data=2, tensor=4)) == 8
+    with pytest.raises(UserError, match=r"got mesh.fsdp -1; expected a number. Give it, such as --config.mesh.fsdp=8"):
+        mesh_devices(MeshConfig(fsdp=-1))
 
 
 def test_a_sweep_has_no_mesh():
