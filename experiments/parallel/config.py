@@ -4,14 +4,19 @@ import dataclasses
 import math
 
 from transformer.errors import problem
-from transformer.schema import Check, setting
+from transformer.schema import Check, in_words, setting
 
 AXES = ("data", "fsdp", "tensor", "sequence")
 """Axes of the mesh, in the order of the devices: the last varies fastest."""
 
 
+MOST_DEVICES = 1_000_000
+"""Largest size of an axis."""
+
+
 def _size(meaning: str) -> int:
-    check = Check(lambda size: size == -1 or size >= 1, "1 or more, or -1 for all devices that are left")
+    words = f"-1, or a number from 1 to {in_words(MOST_DEVICES)}"
+    check = Check(lambda size: size != 0, words, (-1, MOST_DEVICES))
     return setting(1, meaning, check=check, changes_result=False)
 
 

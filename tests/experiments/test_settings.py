@@ -40,7 +40,7 @@ def test_the_text_of_every_default_is_read_as_the_default():
 
 
 def test_the_sections_have_their_fixed_names():
-    names = ["model", "task", "data", "tokenizer", "optimizer", "training", "decoding"]
+    names = ["model", "task", "data", "tokenizer", "optimizer", "training", "decoding", "mesh"]
     assert list(schema.sections(Config)) == names
 
 

@@ -48,14 +48,16 @@ def run_study(name: str, study: Study, settings: StudySettings) -> dict[str, Any
         raise problem(f"--workdir {folder} is not a directory", do="Choose another --workdir.")
     resolved = study.resolve(settings)
     began = time.perf_counter()
+    experiment = None if study.experiment is None else study.experiment(resolved)
+    if experiment is not None:
+        check_claims(resolved, experiment)
+        next(iter(experiment.arms.values()))()  # reads its data: a mistake in them comes before the work
     # Judged as they are written, so that the record gives the same words and numbers again.
     numbers = plain(study.measure(resolved))
     claims: list[Claim] = []
     arms: dict[str, Any] = {}
     lab = None
-    if study.experiment is not None:
-        experiment = study.experiment(resolved)
-        check_claims(resolved, experiment)
+    if experiment is not None:
         lab = Lab(experiment, Store(folder / f"{name}.jsonl"), train=True, minutes=resolved.minutes)
         claims += judge_all(lab, resolved)
         numbers["trained"] = plain(summary(lab))
