@@ -40,11 +40,12 @@ def check_losses(folder, architecture, meshes):
     assert one["losses"][-1] < one["losses"][0]
     for mesh, found in zip(meshes, others, strict=True):
         np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-5, err_msg=str(mesh))
-        assert found["share"] <= 1 / (mesh.get("fsdp", 1) * mesh.get("tensor", 1)) + MORE, mesh
+        divided = mesh.get("fsdp", 1) * (1 if architecture == "rnn_seq2seq" else mesh.get("tensor", 1))
+        assert found["share"] <= 1 / divided + MORE, mesh
 
 
 MORE = 0.08
-"""Share of the tiny state that every device has: norms, biases of heads, counts."""
+"""Share of the tiny state that every device has: norms, biases of heads, counts. Cells have no heads to divide."""
 
 
 @pytest.mark.parametrize("architecture", ["encoder_only", "decoder_only"])
