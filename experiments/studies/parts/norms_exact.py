@@ -138,7 +138,7 @@ def draw_panels(panels_of: Sequence[Axes], numbers: Numbers) -> None:
     for axes, name in zip(panels_of, (LAYER, FEATURE, POSITION), strict=True):
         size_TT = np.asarray(numbers["leaks"][name]["learning_RTT"], float)[0]
         image = axes.imshow(np.ma.masked_equal(size_TT, 0.0), norm=LogNorm(1e-4, 1.0), cmap="viridis")
-        axes.set_title(f"causal, in training: {name}", fontsize=9)
+        axes.set_title(f"causal, in training: {name}", fontsize=9, loc="left")
         axes.set_xlabel("input j of the same sequence", fontsize=9)
         axes.set_ylabel("output i", fontsize=9)
         axes.tick_params(labelsize=8, length=2)
