@@ -5,11 +5,11 @@
     window      its tokens, of one character each with characters and bytes, else of 5
 
     words          width D   heads   layers   dropout
-    below 20,000   64        2       2        0.3
-    below 2e6      128       4       2        0.2
+    below 20,000   64        2       2        0.2
+    below 2e6      128       4       2        0.1
     from 2e6 on    256       8       4        0.1
 
-    vocabulary     of BPE: w / 50, from 500 to 8,000
+    vocabulary     of BPE: w / 200, from 500 to 8,000
     warm-up        a tenth of the steps; evaluations: ten
 
 A recipe asks for the rule by `sizes_from_data`. A flag for one of these settings takes the place of the rule.
@@ -26,7 +26,7 @@ from experiments.training.experiment import task_settings
 EPOCHS = 20
 """Number of times that the training examples are read."""
 FEWEST_STEPS, MOST_STEPS = 500, 5000
-ROWS = ((20_000, 64, 2, 0.3), (2_000_000, 128, 2, 0.2), (float("inf"), 256, 4, 0.1))
+ROWS = ((20_000, 64, 2, 0.2), (2_000_000, 128, 2, 0.1), (float("inf"), 256, 4, 0.1))
 """Words below which a row counts, width, layers and dropout."""
 HEAD_WIDTH = 32
 CHARACTERS = 5
@@ -79,7 +79,7 @@ def chosen(sizes: DataSizes, batch: int, *, subwords: bool, steps: int | None = 
         "model.num_heads": width // HEAD_WIDTH,
         "model.num_layers": layers,
         "model.dropout": dropout,
-        **({"tokenizer.vocab_size": min(max(hundreds(sizes.words / 50), 500), 8000)} if subwords else {}),
+        **({"tokenizer.vocab_size": min(max(hundreds(sizes.words / 200), 500), 8000)} if subwords else {}),
         "training.steps": steps,
         "training.output.evaluate_every": max(steps // 10, 1),
         "optimizer.warmup_steps": steps // 10,
