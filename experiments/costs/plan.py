@@ -52,12 +52,14 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Pla
         timed_steps: number of steps to time; 0: print no time.
     """
     free = available(jax.devices()[0])  # before anything is put there
+    update = experiment.update()  # traced once, for its operations and to compile it
     if mesh_devices(experiment.config.mesh) > 1:
         planned = plan_of_mesh(experiment.config)  # before anything is printed: it may not fit
-        return Planned(None, [*show_sizes(console, experiment), *show_mesh(console, experiment.config, planned)])
-    rows, state = show_sizes(console, experiment), experiment.state_shapes
+        return Planned(
+            None, [*show_sizes(console, experiment, update), *show_mesh(console, experiment.config, planned)]
+        )
+    rows, state = show_sizes(console, experiment, update), experiment.state_shapes
     arguments = state, experiment.task.batches.at(experiment.largest_batch()[1]), experiment.hyperparameters
-    update = experiment.update()
     parts = update_memory(experiment)
     if free is not None and sum(parts.values()) > free:
         rows = [{"part": name, "memory": size(count)} for name, count in (*parts.items(), ("sum", sum(parts.values())))]
@@ -80,15 +82,19 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Pla
     return Planned(None, rows)
 
 
-def show_sizes(console: Console, experiment: Experiment) -> list[dict[str, Any]]:
-    """Print the model, the data, the length of the run and the operations of an update; return their rows."""
+def show_sizes(console: Console, experiment: Experiment, update: Any) -> list[dict[str, Any]]:
+    """Print the model, the data, the length of the run and the operations of an update; return their rows.
+
+    Args:
+        update: the result of `experiment.update`.
+    """
     parameters = parameters_by_component(experiment.state_shapes.params)
     for line in described(experiment, costs_of(experiment), devices_in_words()):
         print_line(console, line)
     print_line(console, length_of_run(experiment))
     shape, first_step = experiment.largest_batch()
     arguments = experiment.state_shapes, experiment.task.batches.at(first_step), experiment.hyperparameters
-    counts = operations(experiment.update(), *arguments).by_component
+    counts = operations(update, *arguments).by_component
     title = f"an update on a batch of {' x '.join(map(str, shape))}"
     print_table(console, final_table(component_rows(parameters, counts), title=title))
     return [*length_rows(experiment), *count_rows(parameters, counts)]

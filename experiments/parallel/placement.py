@@ -13,9 +13,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.parallel.config import AXES, MeshConfig
-from experiments.parallel.rules import BATCH, Rule, parts_of, refuse_idle, spec_of_parameter, spec_of_site
+from experiments.parallel.rules import BATCH, Rule, refuse_idle, spec_of_parameter, spec_of_site
 from transformer import Model
-from transformer.errors import problem
+from transformer.errors import counted, problem
 from transformer.nn.module_rows import structure
 from transformer.nn.parameter_axes import Axes
 from transformer.nn.positions import POSITIONS
@@ -44,7 +44,7 @@ def mesh_of(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh | 
         product = " x ".join(f"{name} {sizes[name]}" for name in AXES if sizes[name] != 1)
         raise problem(
             "the mesh has another number of devices than this run",
-            got=f"{product}, and {len(devices)} {'device' if len(devices) == 1 else 'devices'}",
+            got=f"{product}, and {counted(len(devices), 'device')}",
             expected="sizes whose product is the number of devices",
             do="Change --config.mesh.data, fsdp, tensor or sequence; one of them may be -1, for all that are left.",
         )
@@ -97,14 +97,15 @@ class Placement:
                 self._tables[path] = NamedSharding(mesh, PartitionSpec(*(None if a == "fsdp" else a for a in spec)))
 
     def _check_parameter(self, path: str, letters: Sequence[str], shape: Sequence[int], spec: PartitionSpec) -> None:
-        for letter, size, axis, parts in zip(letters, shape, spec, parts_of(spec, self.sizes), strict=True):
+        for letter, size, axis in zip(letters, shape, spec, strict=True):
+            parts = 1 if axis is None else self.sizes[axis]
             if size % parts:
                 setting, more = OF_LETTER.get(letter, ("", ""))
                 raise problem(
                     f"mesh.{axis} does not divide {setting or f'axis {letter}'} (parameter {path})",
                     got=f"{size} in {parts} parts",
                     expected=f"a multiple of {parts}",
-                    do=f"Change {setting or 'it'}{more.format(-(-size // parts) * parts)}, or choose another mesh.",
+                    do=f"Change {setting or 'it'}{more.format(_up(size, parts))}, or choose another mesh.",
                 )
 
     def check_batches(self, shapes: Sequence[tuple[int, ...]], accumulation: int = 1) -> None:
@@ -118,15 +119,16 @@ class Placement:
             UserError: a number of examples, or a length, that does not divide.
         """
         parts = self.sizes["data"] * self.sizes["fsdp"]
+        divisor = parts * accumulation
         for examples, *lengths in shapes:
-            if examples % (parts * accumulation):
+            if examples % divisor:
                 raise problem(
                     "mesh.data x mesh.fsdp does not divide the examples of a batch",
                     got=f"{examples} examples"
                     + (f" in {accumulation} parts (training.accumulation)" if accumulation > 1 else "")
                     + f" for {parts} devices",
-                    expected=f"a multiple of {parts * accumulation}",
-                    do=f"Set training.batch_size to {-(-examples // (parts * accumulation)) * parts * accumulation}.",
+                    expected=f"a multiple of {divisor}",
+                    do=f"Set training.batch_size to {_up(examples, divisor)}.",
                 )
             for length in lengths:
                 self._check_length(length)
@@ -134,7 +136,7 @@ class Placement:
     def _check_length(self, length: int) -> None:
         """Check that a length divides, or can be filled up: where lengths mark padding, within the model's limit."""
         parts = self.sizes["sequence"]
-        filled = -(-length // parts) * parts
+        filled = _up(length, parts)
         if filled == length:
             return
         if not self._fills:
@@ -195,7 +197,7 @@ class Placement:
 
     def filled(self, x: np.ndarray) -> np.ndarray:
         """Fill up the positions of an array of a batch with 0, to a multiple of the sequence axis."""
-        missing = -x.shape[1] % self.sizes["sequence"] if x.ndim > 1 else 0
+        missing = _up(x.shape[1], self.sizes["sequence"]) - x.shape[1] if x.ndim > 1 else 0
         return np.pad(x, [(0, 0), (0, missing)]) if missing else x
 
     def of_batch(self, x: Any) -> NamedSharding:
@@ -205,6 +207,11 @@ class Placement:
     def in_words(self) -> str:
         """Return the axes with more than one device, such as "mesh of data 4 x tensor 2"."""
         return "mesh of " + " x ".join(f"{name} {size}" for name, size in self.sizes.items() if size > 1)
+
+
+def _up(number: int, multiple: int) -> int:
+    """Round up to a multiple."""
+    return -(-number // multiple) * multiple
 
 
 def _held_to(sharding: NamedSharding) -> Callable[[jax.Array], jax.Array]:

@@ -14,7 +14,6 @@ positions, since every query reads them. What has no rule here is left to the co
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from jax.sharding import PartitionSpec
 
@@ -113,15 +112,3 @@ def refuse_idle(rules: Sequence[Rule], paths: Sequence[str]) -> None:
 def spec_of_site(name: str) -> PartitionSpec | None:
     """Return how the activation of a site is divided; None: as the compiler chooses."""
     return next((spec for pattern, spec in ACTIVATIONS.items() if fnmatch.fnmatchcase(name, pattern)), None)
-
-
-def parts_of(spec: PartitionSpec, sizes: Mapping[str, int]) -> list[int]:
-    """Return the number of parts of each axis that a spec names."""
-    found = []
-    for entry in spec:
-        names: Any = () if entry is None else (entry,) if isinstance(entry, str) else entry
-        count = 1
-        for name in names:
-            count *= sizes[name]
-        found.append(count)
-    return found

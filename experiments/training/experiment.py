@@ -59,7 +59,7 @@ class Experiment:
     @property
     def state_shardings(self) -> Any:
         """The sharding of each array of the state; None without a mesh."""
-        return None if self.placement is None else self.placement.shardings(self.state_shapes)
+        return None if self.placement is None else jax.tree.map(lambda x: x.sharding, self.state_shapes)
 
     def put(self, batch: Batch) -> Batch:
         """Put a batch on the devices of the mesh; without one it stays as it is."""

@@ -54,18 +54,18 @@ def test_words_follow_the_lanes(tmp_path):
     assert found == {1: ["fails", "holds", *["fails"] * 4], 2: found[1], 3: ["holds"], 4: ["reversed"] * 3}
 
 
-def said_with(*words):
+def kept_by(*words):
     cases = [Case(same(kind), word, same("")) for kind, word in zip(KINDS, words, strict=False)]
     return lengths.kept_by(cases)
 
 
 def test_the_text_names_the_encodings_that_were_right_only_where_some_were_judged():
-    assert "It was right" not in said_with("not tested", "preview").en
-    assert "正确的有" not in said_with("not tested", "preview").zh
-    found = said_with("holds", "fails", "holds")
+    assert "It was right" not in kept_by("not tested", "preview").en
+    assert "正确的有" not in kept_by("not tested", "preview").zh
+    found = kept_by("holds", "fails", "holds")
     assert "It was right with: no encoding, learned. The task" in found.en
     assert "无位置编码、learned。" in found.zh
-    assert "It was right with none of them. The task" in said_with("fails", "undecided").en
+    assert "It was right with none of them. The task" in kept_by("fails", "undecided").en
 
 
 def test_every_arm_is_asked_about_and_the_figure_is_drawn_of_those_that_are_there(tmp_path):
