@@ -1,14 +1,18 @@
 """The command that trains a model from a recipe; the same command again continues where it stopped."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
+from experiments.parallel.processes import asked_for, connect, given
 from experiments.runs.init_from import wish_of, with_settings
 from experiments.runs.report import train_and_report
+from experiments.runs.supervised import ends_at_once, report_to_parent, supervised
+from experiments.runs.supervisor import Supervisor
 from experiments.runs.verify_resume import verify
 from transformer.schema import Check, at_least, not_empty, setting
 
@@ -38,6 +42,9 @@ class TrainFlags:
     verify_resume: bool = setting(
         False, "proof that a killed run continues exactly, in place of training; see --verify_resume --help"
     )
+    processes: str = setting("1", "number of processes of this run, or auto: those of the environment, or of a cluster")
+    process: int | None = setting(None, "index of this process, from 0", check=at_least(0, 2**31 - 1))
+    coordinator: str | None = setting(None, "HOST:PORT of process 0, which the others reach", check=not_empty)
     force: bool = setting(False, "training though the memory is too small for what the run needs")
     init_from: str | None = setting(
         None,
@@ -80,6 +87,12 @@ class VerifyFlags:
 
 def main(argv: Sequence[str]) -> int:
     verifying = any(word.partition("=")[0] == "--verify_resume" for word in argv)
+    if (wish := None if verifying else asked_for(argv)) is not None:
+        if not supervised():
+            workdir = given(argv, ("workdir",)).get("workdir")
+            supervisor = Supervisor(None if workdir is None else Path(workdir))
+            return supervisor.run([sys.executable, "-m", "experiments.train", *argv])
+        report_to_parent(connect(wish), wish.coordinator)
     flags, overrides = parse(argv, VerifyFlags if verifying else TrainFlags)
     if verifying:
         return verify(flags.config, overrides, flags.verify_steps)
@@ -91,4 +104,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    with ends_at_once():
+        run(main)

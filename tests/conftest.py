@@ -57,7 +57,6 @@ FIRST = (
     "test_mesh.py",
     "test_tables.py",
     "test_variants.py",
-    "test_one_update.py",
     "test_programs.py",
     "test_resume.py",
     "test_lanes_run.py",

@@ -87,13 +87,14 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
     Raises:
         UserError: they cannot.
     """
-    device, count = jax.devices()[0], jax.local_device_count()
+    device, count = jax.local_devices()[0], jax.local_device_count()
     free = available(device)
     if free is None:
         return
     parts = update_memory(experiment)
-    if device.platform == "cpu":  # the devices of a mesh share the memory
-        parts = {name: needed * devices_of(experiment) for name, needed in parts.items()}
+    if device.platform == "cpu" and experiment.placement is not None:  # the devices of this process share the memory
+        here = len(experiment.placement.mesh.local_devices)
+        parts = {name: needed * here for name, needed in parts.items()}
     if lanes > 1:
         parts = lanes_memory(parts, *((lanes, count) if device.platform == "cpu" else (math.ceil(lanes / count), 1)))
     if sum(parts.values()) > free:
@@ -125,7 +126,7 @@ def refuse_answers(experiment: Experiment, decoding: DecodingConfig, texts: int)
     Raises:
         UserError: they cannot.
     """
-    free, task = available(jax.devices()[0]), experiment.task
+    free, task = available(jax.local_devices()[0]), experiment.task
     if free is None or task.classes is not None:
         return
     steps, strategy = decoding.max_new_tokens or task.max_answer_length, decoding.chosen()
@@ -142,7 +143,7 @@ def refuse_state(experiment: Experiment) -> None:
     Raises:
         UserError: it cannot.
     """
-    free, needed = available(jax.devices()[0]), bytes_of(experiment.state_shapes)
+    free, needed = available(jax.local_devices()[0]), bytes_of(experiment.state_shapes)
     if free is not None and needed > free:
         raise too_large("the model", needed, free, "Free some memory, or take a larger machine.")
 

@@ -51,7 +51,7 @@ def show_plan(console: Console, experiment: Experiment, timed_steps: int) -> Pla
     Args:
         timed_steps: number of steps to time; 0: print no time.
     """
-    free = available(jax.devices()[0])  # before anything is put there
+    free = available(jax.local_devices()[0])  # before anything is put there
     update = experiment.update()  # traced once, for its operations and to compile it
     if mesh_devices(experiment.config.mesh) > 1:
         planned = plan_of_mesh(experiment.config)  # before anything is printed: it may not fit

@@ -217,23 +217,38 @@ class Batches:
 
     Args:
         plan: plan of the batches; its `batch(i)` returns the arguments of `make` for batch i.
-        make: pure function from them to the batch.
+        make: pure function from them to the batch; the first of them has an entry for each example.
+        by_example: True where an example of the batch is a function of its own entry alone.
         num_threads: number of threads that prepare batches.
         ahead: number of batches that are kept ready.
     """
 
-    def __init__(self, plan: Any, make: Callable[..., Any], *, num_threads: int = 1, ahead: int = 8):
-        self.plan, self.make = plan, make
+    def __init__(
+        self, plan: Any, make: Callable[..., Any], *, by_example: bool = True, num_threads: int = 1, ahead: int = 8
+    ):
+        self.plan, self.make, self.by_example = plan, make, by_example
         self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)
 
-    def at(self, step: int) -> Any:
-        """Build the batch of a step."""
-        return self.make(*self.plan.batch(step))
+    def at(self, step: int, part: Callable[[int], slice] | None = None) -> Any:
+        """Build the batch of a step.
 
-    def starting_at(self, step: int, stop: int = sys.maxsize) -> Iterator[Any]:
-        """Yield the batches of steps `step`, `step` + 1, ... before `stop`."""
+        Args:
+            part: a function of the number of its examples that returns which of them are wanted; None: all.
+        """
+        examples, *more = self.plan.batch(step)
+        if part is None:
+            return self.make(examples, *more)
+        rows = part(len(examples))
+        if self.by_example:
+            return self.make(examples[rows], *more)
+        return {name: x[rows] for name, x in self.make(examples, *more).items()}
+
+    def starting_at(
+        self, step: int, stop: int = sys.maxsize, part: Callable[[int], slice] | None = None
+    ) -> Iterator[Any]:
+        """Yield the batches of steps `step`, `step` + 1, ... before `stop`; for `part`, see `at`."""
         steps = grain.MapDataset.range(step, stop)
-        return iter(steps.map(self.at).to_iter_dataset(self._options))
+        return iter(steps.map(functools.partial(self.at, part=part)).to_iter_dataset(self._options))
 
 
 def evaluation_batches(count: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray, "B"], Float32[np.ndarray, "B"]]]:

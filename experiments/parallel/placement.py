@@ -4,13 +4,15 @@ The compiler puts in what the devices exchange (GSPMD, Xu et al. 2021): the code
 of one device, and so are its numbers but for the order of sums.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from experiments.parallel.config import AXES, MeshConfig
 from experiments.parallel.rules import BATCH, Rule, refuse_idle, spec_of_parameter, spec_of_site
@@ -50,7 +52,8 @@ def mesh_of(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh | 
         )
     if math.prod(sizes.values()) == 1:
         return None
-    return Mesh(np.asarray(devices).reshape([sizes[name] for name in AXES]), AXES)
+    shape = [sizes[name] for name in AXES]
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 class Placement:
@@ -118,7 +121,7 @@ class Placement:
         Raises:
             UserError: a number of examples, or a length, that does not divide.
         """
-        parts = self.sizes["data"] * self.sizes["fsdp"]
+        parts = self.examples
         divisor = parts * accumulation
         for examples, *lengths in shapes:
             if examples % divisor:
@@ -186,9 +189,55 @@ class Placement:
 
         return jax.tree_util.tree_map_with_path(of, params)
 
+    def in_pieces(self, x: jax.Array, pieces: int) -> jax.Array:
+        """Divide the positions that each device has of an array B T ... into pieces: pieces B S T' ..., filled with 0.
+
+        S is the size of the sequence axis, whose devices have a part of every piece.
+        """
+        examples, parts = x.shape[0], self.sizes["sequence"]
+        own = x.reshape(examples, parts, -1, *x.shape[2:])
+        missing = _up(own.shape[2], pieces) - own.shape[2]
+        own = jnp.pad(own, [(0, 0), (0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)])
+        divided = jnp.moveaxis(own.reshape(examples, parts, pieces, -1, *x.shape[2:]), 2, 0)
+        return jax.lax.with_sharding_constraint(
+            divided, NamedSharding(self.mesh, PartitionSpec(None, BATCH, "sequence"))
+        )
+
+    @functools.cached_property
+    def share(self) -> tuple[int, int]:
+        """The part of the examples of a batch that this process puts on its devices: index, and number of parts."""
+        return _share(self.mesh)
+
+    def rows(self, count: int) -> slice:
+        """Return which of the examples of a batch this process puts on its devices."""
+        part, parts = self.share
+        return slice(part * count // parts, (part + 1) * count // parts)
+
     def put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Put a batch on the devices: examples along data and fsdp, positions, filled up, along sequence."""
-        return {name: jax.device_put(self.filled(x), self.of_batch(x)) for name, x in batch.items()}
+        """Put a batch on the devices: examples along data and fsdp, positions, filled up, along sequence.
+
+        Args:
+            batch: the examples of `rows`.
+        """
+        part, parts = self.share
+        return {
+            name: _put(self.filled(x), part * len(x), parts * len(x), self.of_batch(x)) for name, x in batch.items()
+        }
+
+    def put_whole(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Put a batch that every process has on the devices: examples along data and fsdp, if there are equal parts."""
+        divided = NamedSharding(self.mesh, PartitionSpec(BATCH))
+        return {n: _put(x, 0, len(x), self.whole if len(x) % self.examples else divided) for n, x in batch.items()}
+
+    @property
+    def examples(self) -> int:
+        """Number of parts of a batch: its examples are a multiple of it."""
+        return self.sizes["data"] * self.sizes["fsdp"]
+
+    @property
+    def whole(self) -> NamedSharding:
+        """The sharding of what every device has."""
+        return NamedSharding(self.mesh, PartitionSpec())
 
     def shapes(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.ShapeDtypeStruct]:
         """Return the shapes, types and shardings of a batch once it is put on the devices."""
@@ -207,6 +256,27 @@ class Placement:
     def in_words(self) -> str:
         """Return the axes with more than one device, such as "mesh of data 4 x tensor 2"."""
         return "mesh of " + " x ".join(f"{name} {size}" for name, size in self.sizes.items() if size > 1)
+
+
+def _put(x: np.ndarray, first: int, count: int, sharding: NamedSharding) -> jax.Array:
+    """Put on the devices of this process its parts of an array of so many examples; x has those from `first` on."""
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        start, stop, _ = index[0].indices(count)
+        return x[(slice(start - first, stop - first), *index[1:])]
+
+    return jax.make_array_from_callback((count, *x.shape[1:]), sharding, part)
+
+
+def _share(mesh: Mesh) -> tuple[int, int]:
+    """Return the part of a batch that the devices of this process have: its index, and the number of parts.
+
+    It is the whole, (0, 1), where they have no equal part of neighbours.
+    """
+    rows = mesh.devices.reshape(mesh.shape["data"] * mesh.shape["fsdp"], -1)
+    mine = [i for i, row in enumerate(rows) if any(one.process_index == jax.process_index() for one in row)]
+    first, size = min(mine), max(mine) - min(mine) + 1
+    return (first // size, len(rows) // size) if first % size == 0 and len(rows) % size == 0 else (0, 1)
 
 
 def _up(number: int, multiple: int) -> int:

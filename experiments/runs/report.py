@@ -11,6 +11,7 @@ from rich.table import Table
 
 from experiments.cli.imports import import_words
 from experiments.cli.terminal import terminal
+from experiments.parallel.processes import disconnect, processes
 from experiments.runs.drawing import draw_run
 from experiments.runs.init_from import InitFrom
 from experiments.runs.open_run import example_text
@@ -57,8 +58,11 @@ def train_and_report(
     except NotFiniteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    disconnect()
     if ended.stopped is not None:
         return signals.exit_code(ended.stopped)
+    if not processes().first:
+        return 0
     experiment = ended.run.experiment
     print_scores(console, experiment, workdir, ended.run.step, ended.seconds)
     pictures = draw_run(ended.run)

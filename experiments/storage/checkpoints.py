@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 
+from experiments.parallel.processes import ALONE, Processes
 from experiments.storage import checkpoint_format, checksums, retention
 from experiments.storage.checkpoint_format import DamagedError
 from experiments.storage.retention import Retention, steps_in
@@ -46,6 +47,7 @@ class Checkpoints:
         best_mode: "max" or "min".
         loss: name of the metric that breaks ties; None: the first of equals is the best.
         read_only: for a reader beside a run that may be writing: nothing is created, moved or removed.
+        processes: those of the run, each of which saves and reads its part.
         print_line: called with a line about each damaged or deleted checkpoint, and the first that is not verified.
     """
 
@@ -58,6 +60,7 @@ class Checkpoints:
         *,
         loss: str | None = None,
         read_only: bool = False,
+        processes: Processes = ALONE,
         print_line: Callable[[str], None] = print,
     ) -> None:
         retention.keep_orbax_quiet()
@@ -65,7 +68,9 @@ class Checkpoints:
         self.checksums = checksums.OfSteps(self.directory)
         self.retention = Retention(keep) if isinstance(keep, int) else keep
         self.best_metric, self.best_mode, self.loss = best_metric, best_mode, loss
-        self.read_only, self.print_line = read_only, print_line
+        self.processes, self.print_line = processes, print_line
+        self.read_only = read_only or not processes.first
+        """True where this process moves and removes nothing: the first one of a run does it for all."""
         self._manager: ocp.CheckpointManager | None = None
         self._background = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: tuple[int, concurrent.futures.Future] | None = None
@@ -109,7 +114,8 @@ class Checkpoints:
             raise problem(what, got=self.best_metric, expected="one of " + ", ".join(sorted(metrics)))
         arguments = checkpoint_format.save_arguments(state, extra, metrics)
         self.directory.mkdir(parents=True, exist_ok=True)
-        checkpoint_format.require_space(self.directory, state)
+        if self.processes.first:
+            checkpoint_format.require_space(self.directory, state)
         self._orders[step] = self._order(metrics)
         try:
             self._manager = self._manager or retention.open_manager(self.directory, self.retention, self.best_step)
@@ -200,18 +206,25 @@ class Checkpoints:
             UserError: it is of another model.
         """
         path = self.directory / str(step)
-        if (damage := self.checksums.damage(step)) is not None:
+        share = (self.processes.index, self.processes.count)
+        if (damage := self._first(self.checksums.damage(step, share))) is not None:
             return damage
         try:
             record = checkpoint_format.read_record(path)
             checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
             state = checkpoint_format.read_state(path, example, record["sums"])
         except DamagedError as error:
-            return str(error)
+            return self._first(str(error)) or ""
+        if (damage := self._first(None)) is not None:
+            return damage
         if not record["sums"] and not self.checksums.of(step) and self._unverified is None:
             self._unverified = step
             self.print_line(f"checkpoint {step} has no checksums: it is used, but damage to its files would not show")
         return Restored(step, state, record["extra"])
+
+    def _first(self, damage: str | None) -> str | None:
+        """Return the first damage that any process has found; None: none has."""
+        return next((found for found in self.processes.gather(damage) if found is not None), None)
 
     def set_aside(self, step: int, why: str, instead: str) -> None:
         """Report that `step` is damaged and what is done instead; move it aside, so that it can be saved again."""
@@ -224,9 +237,11 @@ class Checkpoints:
                 aside = self.directory / f"damaged-{step}-{count}"
             os.rename(self.directory / str(step), aside)
             self.checksums.forget(step)
+            line += f". The damaged one is now {aside}"
+        if not self.read_only or not self.processes.first:
             self._orders.pop(step, None)
             self._manager = None
-            line += f". The damaged one is now {aside}"
+        self.processes.wait()
         self.print_line(line)
 
     def _report_deleted(self) -> None:
@@ -246,6 +261,8 @@ class Checkpoints:
         except BaseException:
             self._abandon(step)
             raise
+        if not self.processes.first:
+            return
         self.checksums.write(step)
         kept = self.steps()
         for other in self.checksums.steps():

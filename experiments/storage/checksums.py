@@ -26,11 +26,11 @@ SUMS = Fields({}, others=Checked(list, TWO_NUMBERS))
 
 def measure(directory: Path) -> dict[str, list[int]]:
     """Compute, for each file but the sums themselves, relative path -> [size in bytes, CRC-32]."""
-    found = {}
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path != directory / NAME:
-            found[path.relative_to(directory).as_posix()] = _size_and_crc(path)
-    return found
+    return {path.relative_to(directory).as_posix(): _size_and_crc(path) for path in _files(directory)}
+
+
+def _files(directory: Path) -> list[Path]:
+    return [path for path in sorted(directory.rglob("*")) if path.is_file() and path != directory / NAME]
 
 
 def write(directory: Path, paths: Sequence[Path]) -> None:
@@ -45,23 +45,28 @@ def write(directory: Path, paths: Sequence[Path]) -> None:
         write_text_atomically(path, text)
 
 
-def damage(directory: Path, paths: Sequence[Path]) -> str | None:
+def damage(directory: Path, paths: Sequence[Path], share: tuple[int, int] = (0, 1)) -> str | None:
     """Describe the first damage to the files of `directory` by the sums in each of `paths`; None: there is none.
 
     Files that were added later are no damage.
+
+    Args:
+        share: index of a part of the files, and the number of parts; others are not read.
     """
+    part, parts = share
     try:
         expected = [read_json(path, SUMS, surrogates=True) for path in paths]
-        found = measure(directory) if expected else {}
+        there = {path.relative_to(directory).as_posix(): path for path in _files(directory)}
+        found = {name: _size_and_crc(there[name]) for name in list(there)[part::parts]} if expected else {}
     except (OSError, UserError) as error:
         return str(error)
     for sums in expected:
         for name, (size, crc) in sorted(sums.items()):
-            if name not in found:
+            if name not in there:
                 return f"{name} is missing"
-            if found[name][0] != size:
+            if name in found and found[name][0] != size:
                 return f"{name} has {found[name][0]} bytes of {size}"
-            if found[name][1] != crc:
+            if name in found and found[name][1] != crc:
                 return f"{name} has changed since it was saved"
     return None
 
@@ -88,9 +93,9 @@ class OfSteps:
         """List the files of sums that a step has."""
         return [file for file in self._paths(step) if os.path.lexists(file)]
 
-    def damage(self, step: int) -> str | None:
-        """Describe the first damage to a step that its sums show; None: they show none."""
-        return damage(self.directory / str(step), self.of(step))
+    def damage(self, step: int, share: tuple[int, int] = (0, 1)) -> str | None:
+        """Describe the first damage to a step that its sums show; None: they show none. For `share`, see `damage`."""
+        return damage(self.directory / str(step), self.of(step), share)
 
     def steps(self) -> list[int]:
         """List the steps that have sums beside them, oldest first."""

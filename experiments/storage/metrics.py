@@ -102,6 +102,17 @@ class Metrics:
         return len(old.splitlines()) - len(kept)
 
 
+class UnwrittenMetrics(Metrics):
+    """Metrics of a process whose run another one writes: nothing is written."""
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def cut_back(self, step: int) -> int:
+        """Do nothing; return 0."""
+        return 0
+
+
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     """Read the lines of metrics.jsonl, non-finite values as floats, without an unfinished last line.
 

@@ -146,7 +146,7 @@ class LanguageModelling(Task):
             rng = np.random.default_rng((self.settings.seed, 1, i))
             return self.make_batch(stream, stream.rows(starts, context), rng)
 
-        return Batches(self.plan, make)
+        return Batches(self.plan, make, by_example=False)  # an objective may draw for a batch
 
     def evaluation_batches(self, examples: Sequence[Document], batch_size: int | None = None) -> Iterator[Batch]:
         """Yield windows that follow each other over all documents; the same tokens are hidden at every evaluation.

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.examples import Pair
 from experiments.data.request_sizes import padded_count
+from experiments.parallel.placement import Placement
 from experiments.tasks.task import Batch, Task
 from experiments.training.corpus_scores import CORPUS_SCORES, corpus_score
 from experiments.training.decoding import rules_of
@@ -33,24 +33,35 @@ class Evaluation:
     Args:
         seed: of sampling.
         num_return: number of answers of a beam to each text, the best first; None: the best one.
+        placement: of the parameters on a mesh, whose devices then share the examples of a batch; None: one device.
     """
 
     def __init__(
-        self, model: Model, task: Task, decoding: DecodingConfig, seed: int = 0, num_return: int | None = None
+        self,
+        model: Model,
+        task: Task,
+        decoding: DecodingConfig,
+        seed: int = 0,
+        num_return: int | None = None,
+        placement: Placement | None = None,
     ):
         self.task, self.seed = task, seed
-        self._model = model.config
-        self._sums = jax.jit(lambda params, batch: token_sums(model, params, batch)[1])
-        self._sums_of_each = jax.jit(functools.partial(_sums_of_each, model))
+        self._model, self._placement = model.config, placement
+        compiled = functools.partial(jax.jit, out_shardings=None if placement is None else placement.whole)
+        self._sums = compiled(lambda params, batch: token_sums(model, params, batch)[1])
+        self._sums_of_each = compiled(functools.partial(_sums_of_each, model))
         steps = self._steps = decoding.max_new_tokens or task.max_answer_length
         strategy, rules = decoding.chosen(), () if task.classes is not None else rules_of(decoding, task)
         if num_return is not None:
             strategy = dataclasses.replace(strategy, num_return=num_return)
         self._random, self._searches = strategy.random, isinstance(strategy, Beam)
         given = {"steps": steps, "end": task.end, "strategy": strategy, "rules": rules}
-        self._generate = jax.jit(functools.partial(generate, model, **given))
+        self._generate = compiled(functools.partial(generate, model, **given))
         self._stream = functools.partial(stream, model, **given)
-        self._classify = jax.jit(lambda params, batch: model.apply(params, batch)["class_logits"])
+        self._keys_of = jax.jit(
+            jax.vmap(lambda seed, number: jax.random.fold_in(jax.random.key(seed), number), (None, 0))
+        )
+        self._classify = compiled(lambda params, batch: model.apply(params, batch)["class_logits"])
 
     def score(self, params: Any, examples: Sequence, answers: np.ndarray | None = None) -> dict[str, float]:
         """Compute the task's metrics: losses per label, weighted; exact match, BLEU and chrF of the generated answers.
@@ -62,7 +73,7 @@ class Evaluation:
         rows = self.rows(self.task.max_sequence_length())
         byte_lengths = np.pad(self.task.tokenizers.byte_lengths, (0, self.task.extra_tokens))
         for batch in self.task.evaluation_batches(examples, rows):
-            sums = self._sums(params, _arrays(batch))
+            sums = self._sums(params, self._arrays(batch))
             for name in SUMS:
                 totals[name] += float(sums[name])
             if self.task.classes is None:
@@ -95,7 +106,9 @@ class Evaluation:
         parts: list[dict[str, np.ndarray]] = []
         byte_lengths = np.pad(self.task.tokenizers.byte_lengths, (0, self.task.extra_tokens))
         for batch in self.task.evaluation_batches(examples, self.rows(self.task.max_sequence_length())):
-            sums = {name: np.asarray(x, np.float64) for name, x in self._sums_of_each(params, _arrays(batch)).items()}
+            sums = {
+                name: np.asarray(x, np.float64) for name, x in self._sums_of_each(params, self._arrays(batch)).items()
+            }
             sums["bytes"] = np.zeros(len(batch["labels"]))
             if self.task.classes is None:
                 sums["bytes"] = (byte_lengths[batch["labels"]] * batch["loss_weights"]).sum(axis=1)
@@ -156,8 +169,10 @@ class Evaluation:
         """Return the keys of the texts of a batch, by their numbers; None where nothing is drawn."""
         if not self._random:
             return None
-        numbers_B = np.pad(numbers, (0, len(next(iter(batch.values()))) - len(numbers)), mode="edge")
-        return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(self.seed), jnp.asarray(numbers_B, jnp.int32))
+        numbers_B = np.pad(numbers, (0, len(next(iter(batch.values()))) - len(numbers)), mode="edge").astype(np.int32)
+        if self._placement is not None:
+            return self._keys_of(self.seed, self._placement.put_whole({"numbers": numbers_B})["numbers"])
+        return self._keys_of(self.seed, numbers_B)
 
     def probabilities(
         self,
@@ -191,18 +206,28 @@ class Evaluation:
         own = (tokens for tokens, text in zip(read, texts, strict=True) if isinstance(text, str))  # examples may be cut
         longest = max((self.task.sequence_length(tokens, steps or 0) for tokens in own), default=0)
         most = self.rows(max(self.task.max_sequence_length(steps), longest))
-        size = min(most, len(texts)) if one_shape else padded_count(len(texts), most)
+        size = self._divided(min(most, len(texts)) if one_shape else padded_count(len(texts), most))
         parts = [order[first : first + size] for first in range(0, len(order), size)]
         if one_shape:
             batches = make([texts[i] for i in order], size)
         else:
             batches = (next(make(*_filled([texts[i] for i in part], most))) for part in parts)
         for part, batch in zip(parts, batches, strict=True):
-            yield part, _arrays(batch)
+            yield part, self._arrays(batch)
 
     def rows(self, longest: int) -> int:
         """Choose the examples per batch for sequences of at most `longest` tokens."""
-        return rows_of_evaluation(self._model, longest, self.task.classes is not None)
+        return self._divided(rows_of_evaluation(self._model, longest, self.task.classes is not None))
+
+    def _divided(self, rows: int) -> int:
+        """Round a number of examples up to one of which the devices have equal parts."""
+        parts = 1 if self._placement is None else self._placement.examples
+        return -(-rows // parts) * parts
+
+    def _arrays(self, batch: dict[str, np.ndarray]) -> Batch:
+        """Select the arrays of a batch that the model reads; on a mesh, put them on its devices."""
+        read = {name: value for name, value in batch.items() if name != "example_weights"}
+        return read if self._placement is None else self._placement.put_whole(read)
 
 
 def rows_of_evaluation(config: ModelConfig, longest: int, is_classifier: bool) -> int:
@@ -224,8 +249,3 @@ def _sums_of_each(model: Model, params: Any, batch: dict[str, jax.Array]) -> dic
         return token_sums(model, params, jax.tree.map(lambda x: x[None], example))[1]
 
     return jax.vmap(one)(batch)
-
-
-def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Select the arrays of a batch that the model reads."""
-    return {name: value for name, value in batch.items() if name != "example_weights"}

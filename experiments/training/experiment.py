@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -61,6 +62,12 @@ class Experiment:
         """The sharding of each array of the state; None without a mesh."""
         return None if self.placement is None else jax.tree.map(lambda x: x.sharding, self.state_shapes)
 
+    def training_batches(self, start_step: int) -> Iterator[Batch]:
+        """Yield the batches of the task from a step on; of several processes, each has its part of the examples."""
+        if self.placement is None or self.placement.share[1] == 1:
+            return self.task.training_batches(start_step)
+        return self.task.batches.starting_at(start_step, part=self.placement.rows)
+
     def put(self, batch: Batch) -> Batch:
         """Put a batch on the devices of the mesh; without one it stays as it is."""
         return batch if self.placement is None else self.placement.put(batch)
@@ -71,19 +78,21 @@ class Experiment:
 
     def update(self) -> Any:
         """Return the jitted update; it donates the state."""
-        placed = None if self.placement is None else (self.state_shardings, None)
+        placed = None if self.placement is None else (self.state_shardings, self.placement.whole)
         return jax.jit(self.update_of_one(), donate_argnums=0, out_shardings=placed)
 
     def update_of_one(self) -> Any:
         """Return the pure function that `update` compiles."""
-        training = self.config.training
+        training, placed = self.config.training, self.placement
         return make_update(
             self.model,
             self.config.optimizer,
             steps=training.steps,
             accumulation=training.accumulation,
             ema_decay=training.ema_decay,
-            constraints=None if self.placement is None else Constraints(self.placement.gathered, self.placement.sites),
+            constraints=None
+            if placed is None
+            else Constraints(placed.gathered, placed.sites, placed.mesh.size, placed.in_pieces),
         )
 
     def largest_batch(self) -> tuple[tuple[int, ...], int]:
@@ -105,6 +114,9 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
         UserError: the data and the settings, or the mesh and the devices, do not fit each other.
     """
     mesh = mesh_of(config.mesh) if placed else None
+    if placed and mesh is None and jax.process_count() > 1:
+        do = "Set, for instance, --config.mesh.data=-1 or --config.mesh.fsdp=-1."
+        raise problem("several processes need a mesh", got=f"{jax.process_count()} processes", do=do)
     settings = task_settings(config)
     if read_data:
         splits = read_examples(settings, config.data)

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -73,8 +73,16 @@ class Fitting:
         """Compute the state before the first update."""
         return jax.jit(self.initial_state)(self.hyperparameters)
 
+    placement: ClassVar[None] = None
+    """A fit has one device."""
+
+    def training_batches(self, first: int) -> Iterator[Batch]:
+        """Yield the batches of steps from `first` on."""
+        batches: Iterator[Batch] = self.task.training_batches(first)
+        return batches
+
     def put(self, batch: Batch) -> Batch:
-        """Return a batch as it is: a fit has one device."""
+        """Return a batch as it is."""
         return batch
 
     def update(self) -> Any:

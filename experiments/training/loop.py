@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
+from experiments.parallel.agreement import Agreement
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
 from experiments.training.early_stopping import EarlyStopping
@@ -111,10 +113,30 @@ class Loop:
         self.training = experiment.config.training
         self.checkpoints, self.metrics, self.stop, self.print_line = checkpoints, metrics, stop, print_line
         config = experiment.config
-        self.evaluation = evaluation or Evaluation(experiment.model, experiment.task, config.decoding, config.seed)
+        placement = experiment.placement
+        self.evaluation = evaluation or Evaluation(
+            experiment.model, experiment.task, config.decoding, config.seed, placement=placement
+        )
+        self._agreement = None if placement is None or jax.process_count() == 1 else Agreement(placement.mesh, 2)
+        self._parts = 1 if placement is None else placement.share[1]
+        self._agreed_stop: int | None = None
         self.early_stopping = EarlyStopping(checkpoints.best_metric)
         self._saved_at = time.monotonic()
         self._saved_once = False
+
+    @property
+    def stopped(self) -> int | None:
+        """The number of the signal that stopped the training, in whichever process; None: none did."""
+        return self.stop.received if self._agreement is None else self._agreed_stop
+
+    def _asked(self) -> tuple[bool, bool]:
+        """Return whether a stop is asked for, of any process, and whether a checkpoint is due."""
+        due = self._checkpoint_is_due()
+        if self._agreement is None:
+            return self.stop.received is not None, due
+        stop, due = self._agreement.of(self.stop.received or 0, int(due and jax.process_index() == 0))
+        self._agreed_stop = self._agreed_stop or stop or None
+        return self._agreed_stop is not None, bool(due)
 
     def run(
         self, state: State, recent_metrics: MetricsWindow, early_stopping: EarlyStopping, progress: Progress
@@ -130,16 +152,18 @@ class Loop:
         if first >= last or early_stopping.stopped:
             return state
         before: Step | None = None
-        for step, batch in enumerate(self.experiment.task.training_batches(first), start=first + 1):
+        for step, batch in enumerate(self.experiment.training_batches(first), start=first + 1):
             state, metrics = update(state, self.experiment.put(batch), self.experiment.hyperparameters)
             recent_metrics.add(metrics)
             if before is not None:  # one step behind, so that the device always has work
                 self._check(step - 1, before)
                 evaluated = (step - 1) % self.training.output.evaluate_every == 0
-                progress.update(step - 1, loss=float(before["loss"]), evaluated=evaluated, **batch_size_of(batch))
+                progress.update(
+                    step - 1, loss=float(before["loss"]), evaluated=evaluated, **batch_size_of(batch, self._parts)
+                )
             before = metrics
             if self._boundary(step, state, recent_metrics):
-                progress.update(step, loss=float(metrics["loss"]), evaluated=True, **batch_size_of(batch))
+                progress.update(step, loss=float(metrics["loss"]), evaluated=True, **batch_size_of(batch, self._parts))
                 break
         return state
 
@@ -166,9 +190,9 @@ class Loop:
             if recent_metrics.steps:
                 self._write_metrics(step, recent_metrics)
             self._test(step, state)
-        stopping = self.stop.received is not None
+        stopping, due = self._asked()
         kept = output.keep_every is not None and step % output.keep_every == 0
-        if last or scores is not None or stopping or kept or self._checkpoint_is_due():
+        if last or scores is not None or stopping or kept or due:
             self._save(step, state, recent_metrics, scores)
         return stopping or last
 
@@ -228,14 +252,18 @@ def of_divergence(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
 
 
-def batch_size_of(batch: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the number of examples of a batch, that of its tokens without padding, and the shapes of its arrays."""
+def batch_size_of(batch: dict[str, np.ndarray], parts: int = 1) -> dict[str, Any]:
+    """Return the number of examples of a batch, that of its tokens without padding, and the shapes of its arrays.
+
+    Args:
+        parts: number of processes that have such a part of the batch each.
+    """
     tokens = 0
     for side in ("source", "target"):
         if side in batch:
             tokens += int(batch[f"{side}_lengths"].sum()) if f"{side}_lengths" in batch else batch[side].size
     return {
-        "examples": len(next(iter(batch.values()))),
-        "tokens": tokens,
+        "examples": len(next(iter(batch.values()))) * parts,
+        "tokens": tokens * parts,
         "shape": tuple(x.shape for x in batch.values()),
     }

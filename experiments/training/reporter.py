@@ -1,5 +1,6 @@
 """Reporters: where a session writes its lines, tables, warnings and progress.
 
+Silent             of a process whose run another one reports
 Reporter           of Python code: warnings are Python's own, nothing else is shown
 Terminal           of a command: everything is printed
 ProgressAlone      of Python code that shows progress: evaluations and a bar, on standard error or in a notebook
@@ -42,6 +43,13 @@ class Reporter:
     def progress(self, total_steps: int, start_step: int) -> Iterator[Progress]:
         """Show the progress of a training within the block."""
         yield Progress(total_steps, start_step, lambda now: None, time.monotonic)
+
+
+class Silent(Reporter):
+    """A reporter that shows nothing at all: of a process whose run another one reports."""
+
+    def remark(self, text: str) -> None:
+        """Do nothing."""
 
 
 class Terminal(Reporter):

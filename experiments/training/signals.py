@@ -187,7 +187,7 @@ Request = TypeVar("Request", bound=StopRequest)
 
 
 @contextlib.contextmanager
-def catch_stop_signals(kind: type[Request] = StopRequest) -> Iterator[Request]:
+def catch_stop_signals(kind: Callable[[], Request] = StopRequest) -> Iterator[Request]:
     """Make SIGTERM and Ctrl-C set `.received` within the block instead of ending the process.
 
     In a thread that is not the main one of a user's program, signals are left to the program, and none is received.

@@ -70,10 +70,14 @@ class Constraints(NamedTuple):
     Attributes:
         params: parameters -> the same, as the pass reads them.
         activations: functions of named activations, as `Model.apply` takes `replace`.
+        devices: number of devices that share the logits.
+        in_pieces: function that divides an array B T ... into so many pieces, each of which all devices share.
     """
 
     params: Callable[[Any], Any]
     activations: Replace
+    devices: int
+    in_pieces: Callable[[Array, int], Array]
 
 
 def token_sums(
@@ -88,8 +92,8 @@ def token_sums(
 ) -> tuple[Array, Metrics]:
     """Sum over the labels of a batch: the objective, and `nats`, `correct` and `tokens` (the loss weights).
 
-    Labels are B T, or B of a classifier. Logits of tokens that are more than MOST_LOGITS are computed in pieces, which
-    are computed again for the gradient, so that they are never held at once.
+    Labels are B T, or B of a classifier. Logits of tokens that are more than MOST_LOGITS, on one device, are computed
+    in pieces, which are computed again for the gradient, so that they are never held at once.
     """
     if constraints is not None:
         params = constraints.params(params)
@@ -98,7 +102,8 @@ def token_sums(
     labels, weights = batch["labels"], batch["loss_weights"]
     if "class_logits" in out:
         return label_sums(out["class_logits"], labels, weights, smoothing)
-    pieces = -(-out["logits"].size // MOST_LOGITS)
+    divide, devices = (_in_pieces, 1) if constraints is None else (constraints.in_pieces, constraints.devices)
+    pieces = -(-out["logits"].size // (MOST_LOGITS * devices))
     if pieces == 1:
         return label_sums(out["logits"], labels, weights, smoothing)
 
@@ -109,15 +114,15 @@ def token_sums(
     def add_piece(total: Any, piece: tuple[Array, Array, Array]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, sums_of_piece(params, *piece)), None
 
-    rows = tuple(_in_pieces(x, labels.ndim, pieces) for x in (out["hidden"], labels, weights))
+    rows = tuple(divide(x, pieces) for x in (out["hidden"], labels, weights))
     shapes = jax.eval_shape(sums_of_piece, params, *(x[0] for x in rows))
     total, _ = jax.lax.scan(add_piece, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), rows)
     return total
 
 
-def _in_pieces(x: Array, outer: int, pieces: int) -> Array:
-    """Flatten the first `outer` axes and divide them into pieces, the last one filled up with zeros (of no weight)."""
-    flat = x.reshape(-1, *x.shape[outer:])
+def _in_pieces(x: Array, pieces: int) -> Array:
+    """Divide the tokens of an array B T ... into pieces, the last one filled up with zeros (of no weight)."""
+    flat = x.reshape(-1, *x.shape[2:])
     size = -(-flat.shape[0] // pieces)
     flat = jnp.pad(flat, [(0, size * pieces - flat.shape[0]), *[(0, 0)] * (flat.ndim - 1)])
     return flat.reshape(pieces, size, *flat.shape[1:])
@@ -132,7 +137,7 @@ def label_sums(logits: Array, labels: Array, weights: Array, smoothing: Array | 
 
 
 MOST_LOGITS = 2**26
-"""Most logits of a batch that are held at once, 256 MiB in float32."""
+"""Most logits of a batch that a device holds at once, 256 MiB in float32."""
 
 
 class Parts(NamedTuple):

@@ -1,6 +1,8 @@
-"""No recipe's programs become larger or more by accident: counts of tiny recipes against those of golden/programs.json.
+"""The programs of tiny recipes: none becomes larger or more by accident, and the compiled update is that of its parts.
 
-A change that raises one on purpose makes the file anew, and its diff is part of the commit.
+Counts are compared with those of golden/programs.json: a change that raises one on purpose makes the file anew, and its
+diff is part of the commit. See fixtures/one_update.py for how a compiled update, under the flags of a user's command,
+is compared with its operations one by one.
 """
 
 import json
@@ -13,7 +15,7 @@ import jax
 import pytest
 
 from experiments.training.experiment import set_up
-from tests.fixtures import programs
+from tests.fixtures import one_update, programs
 from tests.fixtures.programs import Counts, circumstances, lowered, programs_compiled
 from tests.fixtures.tiny_recipes import NAMES, tiny_recipe, write_files
 from tests.golden.files import FOLDER
@@ -23,6 +25,8 @@ STORED = json.loads((FOLDER / "programs.json").read_text(encoding="utf-8"))
 COMMAND = "python -m tests.golden.make_programs"
 TOLERANCE = 0.03
 """Share by which a count may rise."""
+
+ROUNDING = 1e-5
 
 
 def risen(name: str, part: str, found: Counts) -> str:
@@ -62,12 +66,12 @@ def test_the_update_has_no_more_operations_and_bytes_than_before(name, folder):
 
 
 @pytest.fixture(scope="module")
-def compiled_as_users_have_it() -> dict[str, dict[str, Counts]]:
-    """Counts of compiled updates, in a process without the suite's flags."""
-    if circumstances() != {name: STORED[name] for name in circumstances()}:
-        pytest.skip(f"the stored counts are those of jaxlib {STORED['jaxlib']} on {STORED['machine']}: {COMMAND}")
+def compiled_as_users_have_it(folder) -> dict[str, dict[str, dict[str, float]]]:
+    """Counts of the compiled updates, and distances of their results, in a process without the suite's flags."""
+    command = [sys.executable, "-m", one_update.__name__]
+    subprocess.run([*command, "plain", str(folder)], cwd=ROOT, check=True)
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    command = [sys.executable, "-m", programs.__name__, "compiled"]
+    command += ["compiled", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
@@ -75,7 +79,19 @@ def compiled_as_users_have_it() -> dict[str, dict[str, Counts]]:
 @pytest.mark.more
 @pytest.mark.parametrize("name", NAMES)
 def test_the_compiled_update_has_no_more_instructions_and_bytes_than_before(name, compiled_as_users_have_it):
-    assert not (rise := risen(name, "compiled", compiled_as_users_have_it[name]["compiled"])), rise
+    if circumstances() != {key: STORED[key] for key in circumstances()}:
+        pytest.skip(f"the stored counts are those of jaxlib {STORED['jaxlib']} on {STORED['machine']}: {COMMAND}")
+    assert not (rise := risen(name, "compiled", compiled_as_users_have_it[name]["counts"])), rise
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("name", NAMES)
+def test_the_compiled_update_is_the_plain_one_within_rounding(name, compiled_as_users_have_it):
+    distances = compiled_as_users_have_it[name]["distances"]
+    far = {leaf: distance for leaf, distance in distances.items() if not distance < ROUNDING}
+    assert not far, f"{name}: {far}"
+    assert any(one_update.FIRST_MOMENT in leaf for leaf in distances)
+    assert any(leaf.startswith("params.") for leaf in distances)
 
 
 @pytest.mark.more

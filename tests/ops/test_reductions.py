@@ -37,7 +37,7 @@ def test_gradients_of_rows_are_those_of_the_plain_sum():
     )
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (16,), (17,), (3, 32), (5, 7, 2), (16, 97)], ids=str)
+@pytest.mark.parametrize("shape", [(), (1,), (16,), (17,), (3, 32), (5, 7, 2), (16, 61), (16, 97)], ids=str)
 def test_the_sum_of_squares_is_that_of_numpy_in_float64(shape):
     x = normal(3, *shape)
     found = sum_of_squares(x.astype(jnp.bfloat16))

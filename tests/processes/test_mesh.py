@@ -20,6 +20,8 @@ from transformer.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = [{"data": 4, "fsdp": 2}, {"fsdp": 4, "tensor": 2}, {"tensor": 2, "sequence": 4}]
+PIECES = 1100
+"""Logits that a device holds at once, where the loss is computed in pieces."""
 EVERY = [
     {axis: size for axis, size in zip(AXES, sizes, strict=True) if size > 1}
     for sizes in itertools.product((1, 2, 4, 8), repeat=4)
@@ -35,8 +37,7 @@ def in_child(folder, runs, *words):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def check_losses(folder, architecture, meshes):
-    one, *others = in_child(folder, [[architecture, mesh] for mesh in [{}, *meshes]])
+def check_losses(one, others, architecture, meshes):
     assert one["losses"][-1] < one["losses"][0]
     for mesh, found in zip(meshes, others, strict=True):
         np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-5, err_msg=str(mesh))
@@ -47,10 +48,23 @@ def check_losses(folder, architecture, meshes):
 MORE = 0.08
 """Share of the tiny state that every device has: norms, biases of heads, counts. Cells have no heads to divide."""
 
+FEW_ARCHITECTURES = ("encoder_only", "decoder_only")
 
-@pytest.mark.parametrize("architecture", ["encoder_only", "decoder_only"])
-def test_a_run_on_a_mesh_has_the_losses_of_one_device(tmp_path, architecture):
-    check_losses(tmp_path, architecture, FEW)
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Architecture -> the runs on one device, on each mesh of FEW, and on the last one with the loss in pieces."""
+    runs = [[], *([mesh] for mesh in FEW), [FEW[-1], PIECES]]
+    every = [[architecture, *(run or [{}])] for architecture in FEW_ARCHITECTURES for run in runs]
+    found = iter(in_child(tmp_path_factory.mktemp("few"), every))
+    return {architecture: list(itertools.islice(found, len(runs))) for architecture in FEW_ARCHITECTURES}
+
+
+@pytest.mark.parametrize("architecture", FEW_ARCHITECTURES)
+def test_a_run_on_a_mesh_has_the_losses_of_one_device(few, architecture):
+    one, *others = few[architecture]
+    check_losses(one, others, architecture, [*FEW, FEW[-1]])
+    assert others[-1]["losses"] != others[-2]["losses"]  # another order of sums
 
 
 @pytest.mark.more
@@ -58,7 +72,8 @@ def test_a_run_on_a_mesh_has_the_losses_of_one_device(tmp_path, architecture):
 def test_every_mesh_of_8_devices_has_the_losses_of_one(tmp_path, architecture):
     meshes = [mesh for mesh in EVERY if architecture != "rnn_seq2seq" or "sequence" not in mesh]
     assert len(meshes) == (10 if architecture == "rnn_seq2seq" else 20)
-    check_losses(tmp_path, architecture, meshes)
+    one, *others = in_child(tmp_path, [[architecture, mesh] for mesh in [{}, *meshes]])
+    check_losses(one, others, architecture, meshes)
 
 
 @pytest.mark.more
@@ -114,5 +129,6 @@ def test_a_plan_for_devices_that_are_not_there_has_the_bytes_of_a_run(tmp_path):
     assert total / 16 <= sum(planned["parts"].values()) <= total / 16 + 0.02 * total
     assert sum(planned["parts"].values()) <= planned["memory"]["arguments"] <= 1.05 * sum(planned["parts"].values())
     assert planned["collectives"]["all-gather"][1] > 0
+    assert "collective-permute" not in planned["collectives"]  # the norm of the gradient sends no pieces about
     with pytest.raises(UserError, match=r"mesh.fsdp does not divide model.width"):
         plan_of_mesh(dataclasses.replace(config, mesh=MeshConfig(fsdp=48)))

@@ -1,0 +1,200 @@
+"""Processes of one run, each with devices of its own: how they connect, what they exchange, what must be the same.
+
+The first one, of index 0, writes the files of the run and prints; all compute, and all save their part of a checkpoint.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from transformer.errors import problem
+
+AUTO = "auto"
+
+HEARTBEAT_SECONDS = 30
+"""Time after which JAX takes a process that is silent for dead; what supervises it notices most deaths at once."""
+
+CONNECT_SECONDS = 300
+"""Longest wait for the other processes at the start."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """The processes of a run, as one of them has them: their number, and its own index."""
+
+    count: int = 1
+    index: int = 0
+
+    @property
+    def first(self) -> bool:
+        """True in the process that writes files and prints."""
+        return self.index == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Exchange a value, as JSON can hold it, among all processes; return those of all, in order.
+
+        All processes wait here for each other.
+        """
+        if self.count == 1:
+            return [value]
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        lengths = multihost_utils.process_allgather(np.array([len(text)], np.int32)).reshape(-1)
+        texts = multihost_utils.process_allgather(np.pad(text, (0, int(lengths.max()) - len(text))))
+        texts = np.asarray(texts).reshape(self.count, -1)
+        return [json.loads(bytes(row[:length])) for row, length in zip(texts, lengths, strict=True)]
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.gather(None)
+
+    def whole(self, tree: Any) -> Any:
+        """Copy arrays whose parts lie on the devices of all processes to the memory of each; an array at a time."""
+        return tree if self.count == 1 else multihost_utils.process_allgather(tree, tiled=True)
+
+
+ALONE = Processes()
+
+
+def processes() -> Processes:
+    """Return the processes of this run: one, unless `connect` was called before."""
+    return Processes(jax.process_count(), jax.process_index())
+
+
+class Wish(NamedTuple):
+    """The processes that a command line asks for; all None: those of the environment, or of a cluster."""
+
+    count: int | None = None
+    index: int | None = None
+    coordinator: str | None = None
+
+
+def asked_for(words: Sequence[str]) -> Wish | None:
+    """Read --processes, --process and --coordinator among the words of a command line; None: one process.
+
+    What is missing is read from the environment: JAX_NUM_PROCESSES, JAX_PROCESS_ID, JAX_COORDINATOR_ADDRESS.
+
+    Raises:
+        UserError: a value that is none, or one that is missing.
+    """
+    found = given(words, VARIABLES)
+    count = found.get("processes", "1")
+    if count == "1":
+        return None
+    if count == AUTO:
+        found = {name: os.environ.get(variable, "") for name, variable in VARIABLES.items()}
+        if not any(found.values()):
+            return Wish()
+    missing = [name for name in VARIABLES if not found.get(name)]
+    if missing:
+        raise problem(
+            f"--processes={count} needs " + " and ".join(f"--{name} ({VARIABLES[name]})" for name in missing),
+            do="Give all three, such as --processes=2 --process=0 --coordinator=HOST:1234, the same HOST:PORT, that of"
+            " process 0, to each; or, within a job of Slurm, Open MPI or on a TPU slice, --processes=auto alone.",
+        )
+    number, index = (_whole(name, found[name]) for name in ("processes", "process"))
+    if number < 2 or not 0 <= index < number:
+        what = "--process does not fit --processes" if number > 1 else "--processes is out of range"
+        do = "Count the processes from 0." if number > 1 else "Leave it out for one process."
+        expected = f"a number from 0 to {number - 1}" if number > 1 else "2 or more, or auto"
+        raise problem(what, got=found["process" if number > 1 else "processes"], expected=expected, do=do)
+    if not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", found["coordinator"]):
+        do = "Give the name or the address of process 0's machine, and a free port of it."
+        raise problem("--coordinator is no address", got=repr(found["coordinator"]), expected="HOST:PORT", do=do)
+    return Wish(number, index, found["coordinator"])
+
+
+VARIABLES = {
+    "processes": "JAX_NUM_PROCESSES",
+    "process": "JAX_PROCESS_ID",
+    "coordinator": "JAX_COORDINATOR_ADDRESS",
+}
+"""Flag -> the variable of the environment that has its value with --processes=auto."""
+
+
+def given(words: Sequence[str], names: Collection[str]) -> dict[str, str]:
+    """Return the values of flags among words that are not checked yet, --name=value or --name value."""
+    found = {}
+    for word, following in itertools.pairwise([*words, ""]):
+        name, equals, text = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name in names:
+            found[name] = text if equals else following
+    return found
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal():
+        do = "Write, for instance, --processes=2 --process=0 --coordinator=HOST:1234."
+        raise problem(f"--{name} is no number", got=repr(text), expected="a whole number", do=do)
+    return int(text)
+
+
+def connect(wish: Wish) -> Processes:
+    """Connect this process with the others of its run.
+
+    Raises:
+        UserError: no cluster is recognised, or a process does not connect.
+    """
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from `training.signals`
+    try:
+        jax.distributed.initialize(
+            wish.coordinator,
+            wish.count,
+            wish.index,
+            initialization_timeout=CONNECT_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        if wish.count is None:
+            got = str(error).splitlines()[0]
+            do = "Give --processes=2 --process=0 --coordinator=HOST:1234 to each process."
+            raise problem("--processes=auto recognises no cluster", got=got, do=do) from error
+        raise problem(
+            f"process {wish.index} of {wish.count} is not connected by {wish.coordinator}",
+            got=str(error).splitlines()[0],
+            do="Start all processes with the same --coordinator, an address of process 0 that the others reach.",
+        ) from error
+    return processes()
+
+
+def disconnect() -> None:
+    """Wait for the other processes, and leave them: from here on none needs another."""
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+
+
+def refuse_others(
+    everyone: Processes,
+    facts: Mapping[str, Any],
+    words: Mapping[str, Callable[[Any, Any], str]] | None = None,
+    *,
+    do: str = "Start all processes with the same code, the same command and the same data.",
+) -> None:
+    """Compare what must be the same in all processes.
+
+    Args:
+        facts: name -> value, as JSON can hold it.
+        words: name -> a function of two values that returns how they differ; others are not described.
+        do: what to do where one differs.
+
+    Raises:
+        UserError: a fact that differs; the message names the process and its host.
+    """
+    if everyone.count == 1:
+        return
+    (host, first), *others = everyone.gather([socket.gethostname(), dict(facts)])
+    for index, (other_host, other) in enumerate(others, start=1):
+        for name in (name for name in first if other[name] != first[name]):
+            raise problem(
+                f"process {index} ({other_host}) has other {name} than process 0 ({host})",
+                got=words[name](first[name], other[name]) if words and name in words else None,
+                do=do,
+            )

@@ -1,0 +1,143 @@
+"""The processes of a run: what a command line asks for, what must be the same, and which examples each has."""
+
+from hashlib import sha256
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.data.batching import Batches
+from experiments.parallel import placement
+from experiments.parallel.config import AXES
+from experiments.parallel.processes import ALONE, VARIABLES, Processes, Wish, asked_for, refuse_others
+from experiments.runs import same_everywhere
+from experiments.training.experiment import set_up
+from tests.fixtures.commands import error_of
+from tests.fixtures.tiny_recipes import tiny_recipe
+
+GIVEN = ["--processes=4", "--process=1", "--coordinator=host:1234"]
+
+
+def test_the_words_of_a_command_line_ask_for_processes():
+    assert asked_for(["--config=dates", "--workdir=x"]) is None
+    assert asked_for(["--processes=1"]) is None
+    assert asked_for(GIVEN) == Wish(4, 1, "host:1234")
+    assert asked_for(["--processes", "4", "--process", "1", "--coordinator", "host:1234"]) == Wish(4, 1, "host:1234")
+    assert asked_for([*GIVEN, "--process=0"]) == Wish(4, 0, "host:1234")
+    assert asked_for(["--processes=auto"]) == Wish()
+
+
+def test_the_environment_has_what_auto_asks_for(monkeypatch):
+    for name, value in zip(VARIABLES.values(), ("2", "0", "[::1]:99"), strict=True):
+        monkeypatch.setenv(name, value)
+    assert asked_for(["--processes=auto"]) == Wish(2, 0, "[::1]:99")
+    monkeypatch.delenv("JAX_PROCESS_ID")
+    assert "needs --process (JAX_PROCESS_ID)" in error_of(asked_for, ["--processes=auto"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--processes=2"], "--processes=2 needs --process (JAX_PROCESS_ID) and --coordinator"),
+        ([*GIVEN, "--process=4"], "--process does not fit --processes; got 4; expected a number from 0 to 3"),
+        ([*GIVEN, "--process=-1"], "--process is no number; got '-1'"),
+        ([*GIVEN, "--processes=two"], "--processes is no number; got 'two'"),
+        ([*GIVEN, "--processes=0"], "--processes is out of range; got 0; expected 2 or more, or auto"),
+        ([*GIVEN, "--coordinator=host"], "--coordinator is no address; got 'host'; expected HOST:PORT"),
+    ],
+)
+def test_a_mistake_in_the_flags_of_processes_is_named(words, message):
+    assert message in error_of(asked_for, words)
+
+
+class Pretended(Processes):
+    """Processes of which the second one has other facts."""
+
+    def gather(self, value):
+        host, facts = value
+        return [[host, facts], ["b", {**facts, "versions": {"jax": "1"}}]]
+
+
+def test_processes_that_differ_are_named_with_what_differs():
+    facts = {"settings": {"a": 1}, "versions": {"jax": "2"}}
+    line = error_of(refuse_others, Pretended(2, 0), facts, {"versions": lambda first, other: f"{other} beside {first}"})
+    assert "process 1 (b) has other versions than process 0" in line
+    assert "got {'jax': '1'} beside {'jax': '2'}" in line
+    refuse_others(ALONE, facts)
+    assert ALONE.gather(facts) == [facts]
+    assert ALONE.whole(facts) is facts
+
+
+def test_a_working_directory_that_is_not_shared_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(same_everywhere, "LATE_SECONDS", 0.0)
+    own, others = tmp_path / "own", tmp_path / "others"
+    for folder in (own, others):
+        folder.mkdir()
+    (own / "config.json").write_text("{}")
+
+    class Apart(Processes):
+        def gather(self, value):
+            return [None] * 2 if value is None else [value, [value[0], {"files in --workdir": sha256(b"").hexdigest()}]]
+
+    line = error_of(same_everywhere.refuse_other_folder, Apart(2, 0), own)
+    assert "has other files in --workdir than process 0" in line
+    assert f"on a file system that all machines share; that of process 0 is {own}" in line
+    same_everywhere.refuse_other_folder(Apart(2, 0), others)
+    same_everywhere.refuse_other_folder(ALONE, tmp_path / "absent")
+
+
+def test_several_processes_need_a_mesh(tmp_path, monkeypatch):
+    config = tiny_recipe("dates", tmp_path)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert "several processes need a mesh; got 2 processes" in error_of(set_up, config, placed=True)
+
+
+class Device:
+    """A device of a process."""
+
+    def __init__(self, number, process):
+        self.id, self.process_index = number, process
+
+
+@given(
+    st.sampled_from([(1, 8, 1, 1), (4, 1, 1, 2), (2, 2, 2, 1), (1, 1, 4, 2), (2, 1, 1, 4), (8, 1, 1, 1)]),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(1, 3),
+)
+def test_every_process_has_the_examples_of_its_devices_and_no_more_than_it_needs(shape, processes, each):
+    devices = [Device(number, number * processes // 8) for number in range(8)]
+    mesh = type(
+        "FakeMesh", (), {"devices": np.array(devices).reshape(shape), "shape": dict(zip(AXES, shape, strict=True))}
+    )
+    parts = shape[0] * shape[1]
+    count = parts * each
+    for process in range(processes):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jax, "process_index", lambda process=process: process)
+            part, of = placement._share(mesh)
+        rows = range(part * count // of, (part + 1) * count // of)
+        own = [
+            i for i, row in enumerate(mesh.devices.reshape(parts, -1)) if any(d.process_index == process for d in row)
+        ]
+        assert list(rows) == [i for i in range(count) if i * parts // count in own]
+
+
+def test_a_part_of_a_batch_is_cut_from_it_or_made_alone():
+    class Plan:
+        def batch(self, step):
+            return np.arange(8) + step, "more"
+
+    made = []
+
+    def make(examples, more):
+        made.append(len(examples))
+        return {"source": examples * 2}
+
+    for by_example in (True, False):
+        batches = Batches(Plan(), make, by_example=by_example)
+        np.testing.assert_array_equal(batches.at(3, lambda count: slice(count // 2, None))["source"], [14, 16, 18, 20])
+        (first,) = batches.starting_at(3, 4, part=lambda count: slice(0, 1))
+        np.testing.assert_array_equal(first["source"], [6])
+    assert made == [4, 1, 8, 8]
