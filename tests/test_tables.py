@@ -77,6 +77,13 @@ def test_a_row_is_found_by_name_path_and_object(registered):
     ]
 
 
+def test_a_name_that_is_near_none_has_a_line_about_rows_from_outside():
+    with pytest.raises(UserError, match=r"one of exponential, root. A row of your own is package.module:attribute, or"):
+        CURVES.find("zzz")
+    with pytest.raises(UserError, match=r"Did you mean 'root'\?$"):
+        CURVES.find("roots")
+
+
 @pytest.mark.parametrize(
     ("axis", "name", "row", "message"),
     [

@@ -122,11 +122,15 @@ def typographic(text: str) -> str | None:
     )
 
 
-def unknown(what: str, name: str, names: Iterable[str]) -> UserError:
-    """Return the error for a name that is not among `names`; it names the nearest one, and all where they are few."""
+def unknown(what: str, name: str, names: Iterable[str], do: str | None = None) -> UserError:
+    """Return the error for a name that is not among `names`; it names the nearest one, and all where they are few.
+
+    Args:
+        do: what to do where no name is near.
+    """
     names = sorted(names)
     guess = nearest(name, names)
-    do = f"Did you mean {guess!r}?" if guess else None
+    do = f"Did you mean {guess!r}?" if guess else do
     expected = None if guess and len(names) > MOST_LISTED else "one of " + ", ".join(names)
     return problem(f"unknown {what}", got=repr(name), expected=expected, do=do)
 

@@ -167,7 +167,8 @@ class Table(Mapping[str, R], Generic[R]):
         what = f"value of {what}" if what else self.axis
         if not self and not tuple(others):
             return problem(f"unknown {what}", got=repr(name), expected=f"package.module:attribute, {self.expected}")
-        return unknown(what, name, dict.fromkeys([*others, *self]))
+        do = "A row of your own is package.module:attribute, or one that a module of --import registers."
+        return unknown(what, name, dict.fromkeys([*others, *self]), do)
 
     def of(self, section: Any, name: str) -> R:
         """Return the row that a section chooses by its setting `name`, with its own settings as they are there."""

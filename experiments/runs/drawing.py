@@ -18,8 +18,8 @@ from transformer.errors import problem
 from transformer.inspection.plots import attention_maps, curves
 from transformer.models.sites import of_layers
 
-CURVES = {"train": "train: mean since the last point, dropout on", "validation": "validation"}
-"""Split -> its name in the picture of the curves."""
+CURVES = {"train": "train: mean since the last point", "validation": "validation"}
+"""Split -> its name in the picture of the curves; that of a training with dropout has it added."""
 
 
 def draw_run(run: TrainedExperiment) -> dict[str, Path]:
@@ -44,19 +44,19 @@ def curves_figure(run: TrainedExperiment) -> Figure:
     loss, score = task.names["loss"], run.experiment.config.training.output.best
     score = score if score != loss else task.names["accuracy"]
     return curves(
-        series(run.workdir, loss),
-        series(run.workdir, score),
+        *(series(run.workdir, metric, bool(run.experiment.config.model.dropout)) for metric in (loss, score)),
         loss_label=f"{loss} ({task.metrics[loss].unit})",
         score_label=f"{score} ({task.metrics[score].unit})",
     )
 
 
-def series(workdir: Path, metric: str) -> dict[str, tuple[list[int], list[float]]]:
+def series(workdir: Path, metric: str, dropout: bool = False) -> dict[str, tuple[list[int], list[float]]]:
     """Read a metric's curves: split, and what its values are -> (steps, values)."""
+    names = {**CURVES, "train": CURVES["train"] + ", dropout on"} if dropout else CURVES
     found: dict[str, tuple[list[int], list[float]]] = {}
     for line in metrics.read(workdir):
         if metric in line and line["split"] in CURVES:
-            steps, values = found.setdefault(CURVES[line["split"]], ([], []))
+            steps, values = found.setdefault(names[line["split"]], ([], []))
             steps.append(line["step"])
             values.append(line[metric])
     return found

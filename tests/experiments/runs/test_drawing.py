@@ -1,5 +1,6 @@
 """Claims about the pictures of a run: none costs the run its result, and a part of an attention map is named so."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +46,13 @@ def test_the_pictures_of_training_that_can_be_drawn_are_listed(monkeypatch, caps
     monkeypatch.setattr(drawing, "_draw_example", lambda run, path: raise_(MemoryError()))
     assert drawing.draw_run(run) == {"curves": tmp_path / "plots" / "curves.png"}
     assert "no picture" in capsys.readouterr().err
+
+
+def test_the_curve_of_a_training_with_dropout_is_named_so(tmp_path):
+    line = {"step": 1, "split": "train", "loss": 2.0, "seconds": 0.1}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    assert drawing.series(tmp_path, "loss") == {"train: mean since the last point": ([1], [2.0])}
+    assert list(drawing.series(tmp_path, "loss", dropout=True)) == ["train: mean since the last point, dropout on"]
 
 
 @pytest.mark.parametrize(("architecture", "layers"), [("decoder_only", 0), ("encoder_only", 0), ("seq2seq", 2)])
