@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.commands import error_of
 from transformer import schema
-from transformer.errors import problem
+from transformer.errors import UserError, problem
 from transformer.schema import setting
 from transformer.tables import Choice, Row, Table, register
 
