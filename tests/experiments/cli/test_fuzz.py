@@ -45,6 +45,7 @@ STOPS = [
     (convert, "write_run"),
     ("experiments.benchmarks.report.Report", "begin"),
     ("experiments.runs.session", "open_workdir"),
+    ("experiments.runs.supervisor.Supervisor", "run"),
     ("experiments.sweeping.session", "open_storage"),
 ]
 """Places where a command begins to write, to compile or to start processes."""
