@@ -83,6 +83,7 @@ class Toy:
     """An experiment whose one parameter counts steps, its average double, so that its scores follow the step."""
 
     not_finite_at = 0  # the step whose loss is not a number
+    placement = None
 
     def __init__(self, **training: object):
         given = {f"training.{name}": str(value) for name, value in training.items()}
@@ -91,7 +92,6 @@ class Toy:
         self.task = SimpleNamespace(
             named=lambda metrics: metrics,
             splits=SimpleNamespace(validation=SCORES, test=SCORES),
-            training_batches=lambda first: itertools.repeat({"labels": np.zeros((2, 3))}),
         )
 
     def started(self) -> State:
@@ -100,6 +100,9 @@ class Toy:
     @property
     def state_shapes(self) -> State:
         return jax.eval_shape(self.started)
+
+    def training_batches(self, first: int):
+        return itertools.repeat({"labels": np.zeros((2, 3))})
 
     def put(self, batch: dict) -> dict:
         return batch
@@ -122,7 +125,7 @@ SCORES = {5: 0.1, 10: 0.3, 15: 0.3, 20: 0.2, 25: 0.4, 30: 0.4, 35: 0.1, 40: 0.0,
 
 def test_evaluations_during_training_draw_by_the_seed_of_the_run(monkeypatch):
     drawn = []
-    monkeypatch.setattr(loop, "Evaluation", lambda model, task, decoding, seed=None: drawn.append(seed))
+    monkeypatch.setattr(loop, "Evaluation", lambda model, task, decoding, seed=None, **_: drawn.append(seed))
     toy = Toy()
     toy.config = dataclasses.replace(toy.config, seed=7)
     loop.Loop(toy, {}, SimpleNamespace(best_metric="exact_match"), None, StopRequest(), print)
