@@ -133,7 +133,7 @@ def test_evaluations_during_training_draw_by_the_seed_of_the_run(monkeypatch):
 
 
 class ToyEvaluation:
-    def __init__(self, *_: object):
+    def __init__(self, *_: object, **__: object):
         pass
 
     def score(self, params: dict, scores: dict[int, float]) -> dict[str, float]:
