@@ -195,8 +195,8 @@ class Supervisor:
             else:
                 self._note(child, source, message)
             if deadline == math.inf and any(end.failed for end in self.ends.values()):
-                wait = REPORTS_SECONDS * (1 if self.here.first else 2) if self.peers else 0.0
-                deadline = time.monotonic() + wait
+                wait = 0 if self.here.count == 1 else 1 if self.here.first else 2
+                deadline = time.monotonic() + wait * REPORTS_SECONDS
         sys.stderr.write("".join(child.held))
         code = self.ends[self.here.index].code
         assert code is not None
@@ -244,7 +244,7 @@ class Supervisor:
             while True:
                 connection, _ = listener.accept()
                 connection.settimeout(SILENT_SECONDS)
-                with contextlib.suppress(OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError, TypeError):
                     given, process = json.loads(_line(connection))
                     if secrets.compare_digest(given, token):
                         self.peers[process] = Peer(connection, process, self.events)
