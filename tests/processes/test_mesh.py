@@ -72,7 +72,7 @@ def test_a_run_on_a_mesh_has_the_losses_of_one_device(few, architecture):
 def test_every_mesh_of_8_devices_has_the_losses_of_one(tmp_path, architecture):
     meshes = [mesh for mesh in EVERY if architecture != "rnn_seq2seq" or "sequence" not in mesh]
     assert len(meshes) == (10 if architecture == "rnn_seq2seq" else 20)
-    one, *others = in_child(tmp_path, [[architecture, mesh] for mesh in [{}, *meshes]])
+    one, *others = in_child(tmp_path, [[architecture, mesh] for mesh in [{}, *meshes]], "from one")
     check_losses(one, others, architecture, meshes)
 
 
