@@ -81,7 +81,7 @@ def to_markdown(sheet: Sheet) -> str:
 def to_latex(sheet: Sheet) -> str:
     """Write a sheet as a LaTeX table; comments name the packages, and what is written about the table."""
     numbers = {name: _is_number(sheet.values(name)) for name in sheet.columns}
-    columns = "".join("S" if numbers[name] else "l" for name in sheet.columns)
+    columns = "".join(_latex_column(sheet.values(name)) for name in sheet.columns)
     heads = [f"{{{_escaped(head, LATEX)}}}" for head in _heads(sheet)]
     cells = [
         [_text(row.get(name)) if numbers[name] else _escaped(_text(row.get(name)), LATEX) for name in sheet.columns]
@@ -95,6 +95,13 @@ def to_latex(sheet: Sheet) -> str:
         + "\n".join(lines)
         + "\n\\bottomrule\n\\end{tabular}\n"
     )
+
+
+def _latex_column(values: Sequence[Any]) -> str:
+    """Return the type of a column: of siunitx for numbers, but for whole ones, which are not rounded."""
+    if not _is_number(values):
+        return "l"
+    return "r" if all(isinstance(_plain(value), int) for value in values if value is not None) else "S"
 
 
 FORMATS: Mapping[str, Callable[[Sheet], str]] = {

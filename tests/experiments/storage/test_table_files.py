@@ -64,7 +64,7 @@ def test_markdown_is_a_table_with_bars_escaped():
 
 def test_latex_has_booktabs_and_numbers_in_full():
     text = FORMATS[".tex"](SHEET)
-    assert r"\begin{tabular}{lSSl}" in text
+    assert r"\begin{tabular}{lSrl}" in text
     assert r"loss\_50\% & 0.30000000000000004 & 3 &  \\" in text
     assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
     assert "% command: python -m experiments.evaluate" in text
