@@ -14,6 +14,12 @@ from tests.fixtures.tiny_sweep import recipe
 from transformer import UserError
 
 
+@pytest.fixture(autouse=True)
+def without_pandas(monkeypatch):
+    """Tables are lists, whether or not the packages of `make test-peers` are installed."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Two runs that differ in their seed and in a setting."""
