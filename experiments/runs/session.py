@@ -149,7 +149,8 @@ def opened_run(
                 code=code_from_outside(config),
                 start=Start(functools.partial(extend, workdir, config, notes.append), origin and origin.record),
             )
-            notes += [*(code_line(name) for name in stack.enter_context(opened).changed_code), *opened.notes()]
+            stack.enter_context(opened)
+            notes += [*(code_line(name) for name in opened.changed_code), *opened.notes()]
             write_run_data(workdir, task)
             write_units(workdir, config.task, task.metrics)
         refuse_other_folder(together, workdir)

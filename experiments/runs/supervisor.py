@@ -61,9 +61,8 @@ CHATTER = "[Gloo]"
 class Peer:
     """A connection to another parent: lines of JSON; one that is silent for long, or ends, puts None in the queue."""
 
-    def __init__(self, connection: socket.socket, process: int, events: queue.Queue) -> None:
-        self.process, self._connection, self._lock = process, connection, threading.Lock()
-        connection.settimeout(SILENT_SECONDS)
+    def __init__(self, connection: socket.socket, lines: IO[bytes], process: int, events: queue.Queue) -> None:
+        self.process, self._connection, self._lines, self._lock = process, connection, lines, threading.Lock()
         for work in (self._read, self._live):
             threading.Thread(target=work, args=(events,), daemon=True).start()
 
@@ -78,7 +77,7 @@ class Peer:
             self.send(None)
 
     def _read(self, events: queue.Queue) -> None:
-        with contextlib.suppress(OSError, ValueError), self._connection.makefile("rb") as lines:
+        with contextlib.suppress(OSError, ValueError), self._lines as lines:
             for line in lines:
                 if (message := json.loads(line)) is not None:
                     events.put((self.process, message))
@@ -236,7 +235,7 @@ class Supervisor:
             )
             return
         connection.sendall(json.dumps([message["token"], self.here.index]).encode() + b"\n")
-        self.peers[0] = Peer(connection, 0, self.events)
+        self.peers[0] = Peer(connection, connection.makefile("rb"), 0, self.events)
 
     def _accept(self, listener: socket.socket, token: str) -> None:
         """Take the connections of the other parents, each of which begins with the token of this run."""
@@ -245,9 +244,10 @@ class Supervisor:
                 connection, _ = listener.accept()
                 connection.settimeout(SILENT_SECONDS)
                 with contextlib.suppress(OSError, ValueError, TypeError):
-                    given, process = json.loads(_line(connection))
+                    lines = connection.makefile("rb")
+                    given, process = json.loads(lines.readline(1000))
                     if secrets.compare_digest(given, token):
-                        self.peers[process] = Peer(connection, process, self.events)
+                        self.peers[process] = Peer(connection, lines, process, self.events)
 
     def _fail(self, child: Child) -> int:
         """End the run for the failure that is its cause."""
@@ -277,11 +277,3 @@ class Supervisor:
         steps = steps_in(self.workdir / "checkpoints") if self.workdir is not None else []
         where = f"continues from checkpoint {steps[-1]}" if steps else "starts anew, as there is no checkpoint yet"
         return f"All processes have ended. The same command on each machine {where}; their number may be another."
-
-
-def _line(connection: socket.socket) -> bytes:
-    """Read a line, a byte at a time, so that nothing behind it is taken."""
-    line = b""
-    while not line.endswith(b"\n") and len(line) < 1000 and (byte := connection.recv(1)):
-        line += byte
-    return line

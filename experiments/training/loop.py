@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.parallel.agreement import Agreement
+from experiments.parallel.processes import processes
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.metrics import Metrics
 from experiments.training.early_stopping import EarlyStopping
@@ -117,7 +117,8 @@ class Loop:
         self.evaluation = evaluation or Evaluation(
             experiment.model, experiment.task, config.decoding, config.seed, placement=placement
         )
-        self._agreement = None if placement is None or jax.process_count() == 1 else Agreement(placement.mesh, 2)
+        self._processes = processes()
+        self._agreement = None if placement is None or self._processes.count == 1 else Agreement(placement.mesh, 2)
         self._parts = 1 if placement is None else placement.share[1]
         self._agreed_stop: int | None = None
         self.early_stopping = EarlyStopping(checkpoints.best_metric)
@@ -134,7 +135,7 @@ class Loop:
         due = self._checkpoint_is_due()
         if self._agreement is None:
             return self.stop.received is not None, due
-        stop, due = self._agreement.of(self.stop.received or 0, int(due and jax.process_index() == 0))
+        stop, due = self._agreement.of(self.stop.received or 0, int(due and self._processes.first))
         self._agreed_stop = self._agreed_stop or stop or None
         return self._agreed_stop is not None, bool(due)
 

@@ -14,6 +14,7 @@ import pytest
 from experiments.costs.memory import bytes_of
 from experiments.costs.mesh_plan import plan_of_mesh
 from experiments.parallel.config import AXES, MeshConfig
+from experiments.storage.metrics import read
 from experiments.training.experiment import set_up
 from tests.fixtures.tiny_recipes import tiny_recipe, write_files
 from transformer.errors import UserError
@@ -91,7 +92,6 @@ TRAIN += [
     "--config.decoding.max_new_tokens=2",
 ]
 TRAIN += ["--config.optimizer.schedule=constant", "--config.optimizer.warmup_steps=0", "--config.optimizer.name=adamw"]
-TRAIN += ["--config.decoding.max_new_tokens=2"]
 
 
 def trained(workdir, devices, *flags):
@@ -104,8 +104,7 @@ def trained(workdir, devices, *flags):
 
 
 def training_losses(workdir):
-    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [row["loss"] for row in rows if row["split"] == "train"]
+    return [row["loss"] for row in read(workdir) if row["split"] == "train"]
 
 
 @pytest.mark.more

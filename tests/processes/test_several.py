@@ -1,6 +1,5 @@
 """A run of several processes over loopback: its losses are those of one device, and no process outlives another."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.storage.metrics import read
 from experiments.training.signals import exit_code
 
 pytestmark = pytest.mark.more
@@ -80,13 +80,13 @@ def printed(workdir, count):
 
 
 def losses(workdir):
-    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return {row["step"]: row["loss"] for row in rows if row["split"] == "train"}
+    return {row["step"]: row["loss"] for row in read(workdir) if row["split"] == "train"}
 
 
 def scores(workdir):
-    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [(row["step"], row["split"], row["loss"], row["letters"]) for row in rows if row["split"] != "train"]
+    return [
+        (row["step"], row["split"], row["loss"], row["letters"]) for row in read(workdir) if row["split"] != "train"
+    ]
 
 
 def check_same(workdir, one):
