@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 
 from experiments.data.examples import Splits
 from experiments.data.tokenizers.pair import TokenizerPair
-from experiments.parallel.placement import Placement, mesh_of
+from experiments.parallel.mesh import mesh_of
+from experiments.parallel.placement import Placement
 from experiments.tasks.build import build_task, read_examples, reopen_task, task_class
 from experiments.tasks.task import Batch, Task, TaskSettings
 from experiments.training.hyperparameters import Hyperparameters, hyperparameters

@@ -9,7 +9,8 @@ from jax.sharding import AbstractMesh, PartitionSpec
 from experiments import settings
 from experiments.cli.recipes import load_recipe
 from experiments.parallel.config import AXES, MeshConfig, mesh_devices
-from experiments.parallel.placement import Placement, mesh_of
+from experiments.parallel.mesh import mesh_of
+from experiments.parallel.placement import Placement
 from experiments.parallel.rules import LETTERS, spec_of_parameter, spec_of_site
 from experiments.sweeping.search import make_sweep
 from transformer import build
