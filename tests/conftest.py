@@ -23,20 +23,11 @@ os.environ.setdefault("XLA_FLAGS", QUICK)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
-import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
-from beartype.claw import beartype_package  # noqa: E402
 
 from tests import typecheck  # noqa: E402
 
-# Modules whose annotations have shapes are checked by jaxtyping, the others by beartype alone, which takes less time.
-LIBRARY = Path(__file__).resolve().parent.parent / "transformer"
-for path in sorted(LIBRARY.rglob("[a-z]*.py")):
-    module = ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
-    if "from jaxtyping import" in path.read_text(encoding="utf-8"):
-        jaxtyping.install_import_hook(module, f"{typecheck.__name__}.check")
-    else:
-        beartype_package(module, conf=typecheck.CONFIG)
+typecheck.install("transformer")
 
 from experiments.cli.compiler import guard  # noqa: E402
 
