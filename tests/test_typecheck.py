@@ -9,7 +9,7 @@ from transformer.nn.parameter_axes import Axes
 from transformer.ops.norms import rms_norm
 
 REFUSED = r"Type-check error|violates type hint"
-"""What jaxtyping and beartype print."""
+"""Words of jaxtyping's errors and of beartype's."""
 
 CALLS = {
     "a shape that differs between two arguments": lambda: rms_norm(jnp.ones((2, 3)), jnp.ones(4)),
