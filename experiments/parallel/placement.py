@@ -52,7 +52,7 @@ class Placement:
         self._limit = model.config.max_length if POSITIONS.of(model.config, "position").is_bounded else None
         self.sizes = dict(mesh.shape)
         self.rules = [Rule(text) for text in rules]
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        shapes = model.parameter_shapes
         axes = dict(_leaves(model.parameter_axes(shapes)))
         refuse_idle(self.rules, [_name(path) for path in axes])
         self._params: dict[Any, tuple[tuple[int, ...], PartitionSpec]] = {}

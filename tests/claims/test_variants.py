@@ -179,7 +179,7 @@ def real():
 def models(row, **others):
     """The model of a row, models that differ from it by the settings of `others`, and parameters of all."""
     made = [transformer.build({**settings_of(row), **more}) for more in ({}, *others.values())]
-    params = randomised(jax.eval_shape(made[0].init, jax.random.key(0)))
+    params = randomised(made[0].parameter_shapes)
     return *made, about_their_start(params) if row.get("norm") == "rms_plus_one" else params
 
 
@@ -334,7 +334,7 @@ EVERYTHING = {"soft_cap": "1.5", "sink": "with", "maps": "two", "modifier": "own
 def test_captured_weights_are_those_that_mix_the_values(more):
     row = {**{name: values[0] for name, values in VALUES.items()}, **more}
     model = transformer.build(settings_of(row))
-    params = randomised(jax.eval_shape(model.init, jax.random.key(0)))
+    params = randomised(model.parameter_shapes)
     parts = ("scores", "weights", "value", "head")
     names = tuple(f"decoder.*.self.{part}" for part in parts)
     run = jax.jit(lambda p, b, names: model.apply(p, b, capture=names), static_argnums=2)

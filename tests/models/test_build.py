@@ -122,7 +122,7 @@ def test_gpt2_bert_and_the_transformer_of_2017_are_settings():
     original = {"architecture": "seq2seq", "norm_placement": "post", "embedding": {"scale": True}}
     found = []
     for settings in (gpt2, bert, original):
-        shapes = jax.eval_shape(transformer.build({**heads, **settings}).init, jax.random.key(0))
+        shapes = transformer.build({**heads, **settings}).parameter_shapes
         found.append({jax.tree_util.keystr(p, simple=True, separator="."): x.shape for p, x in leaves(shapes)})
     assert found[0]["decoder.blocks.self.query.kernel"] == (1, 768, 12, 64)
     assert found[0]["input.positions.table"] == (9, 768)

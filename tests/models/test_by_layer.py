@@ -48,7 +48,7 @@ def test_the_order_of_rotary_bases_is_that_of_the_layers():
 def test_more_layers_of_different_windows_are_no_larger_program():
     def size(windows):
         model = tiny("decoder_only", position="rotary", num_layers=len(windows), window=windows)
-        shapes = jax.eval_shape(model.model.init, jax.random.key(0))
+        shapes = model.model.parameter_shapes
         return len(str(jax.make_jaxpr(model.model.apply)(shapes, batch()).jaxpr).splitlines())
 
     assert size((2, None, 3, 4, 2, 5)) == size((2, None))

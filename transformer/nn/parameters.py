@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from transformer import tables
@@ -189,9 +190,19 @@ def declare(
 
     The parameter's path must end with owner and name: `initial_values` finds its row by them. Linen's own `module.init`
     draws the same kind of values from Linen's keys.
+
+    Raises:
+        UserError: the parameter is given, and has another shape.
     """
     own = parameter(owner, name, config, rows=rows)
-    return module.param(name, own.start.draw, own.shape, layers, 1.0)
+    if not module.has_variable("params", name):
+        return module.param(name, own.start.draw, own.shape, layers, 1.0)
+    # `param` would trace the draw of every parameter again, for its shape alone: a third of the tracing of a model.
+    given: Array = nn.unbox(module.get_variable("params", name))
+    shape = own.shape if layers is None else (layers, *own.shape)
+    if jnp.shape(given) != shape:
+        raise problem(f"parameter {owner}.{name} has another shape", got=jnp.shape(given), expected=shape)
+    return given
 
 
 def initial_values(key: Array, shapes: Tree, config: ModelSettings, scale: float | Array = 1.0) -> Tree:

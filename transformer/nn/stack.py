@@ -1,7 +1,7 @@
 """The stack of Transformer blocks, its layers scanned or one by one, and its cache.
 
-One layout of parameters: every block's arrays have a leading L and run under `nn.scan`, a loop whose compile time does
-not grow with depth; `unroll` and `remat` change the program and no parameter. Generation takes the layers apart, see
+One layout of parameters: every block's arrays have a leading L and run in a loop whose compile time does not grow with
+depth; `unroll` and `remat` change the program and no parameter. Generation takes the layers apart, see
 `decoding.layout`.
 """
 
@@ -114,18 +114,6 @@ class Stack(nn.Module):
         """
         if not sublayers(self.config, self.cross):
             return x_BTD, None if cache is None else {}, {}
-        remat = REMATS[self.config.remat_policy] if self.config.remat else None
-        # Without a loop, XLA computes layers again before it needs them, and saves no memory.
-        unrolled = self.config.unroll and remat is None and self.num_layers <= UNROLLED
-        block = Block if remat is None else nn.remat(Block, prevent_cse=False, policy=remat)
-        scanned = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(0, nn.broadcast),
-            length=self.num_layers,
-            unroll=self.num_layers if unrolled else 1,
-        )
         check_order(self.config, inputs.self_mask)
         causal = self.stack == "decoder"  # a decoder looks back, also where a prefix sees both ways, as in T5
         key_positions, ring_BS = self.keys(inputs, cache)
@@ -137,12 +125,12 @@ class Stack(nn.Module):
             self_bias=PositionBias(self.config, causal, name="bias")(positions),
         )
         layers = layer_inputs(self.config, self.stack, self.num_layers, cache)
+        block = Block(self.config, self.stack, self.cross, self.request, self.score, parent=None)
         stored = self.variables.get("params", {}).get("blocks")
-        if isinstance(stored, tuple):
-            x_BTD, outputs = self.one_by_one(stored, x_BTD, layers, inputs)
-        else:
-            blocks = scanned(self.config, self.stack, self.cross, self.request, self.score, name="blocks")
-            x_BTD, outputs = blocks(x_BTD, layers, inputs)
+        if stored is None:
+            stored = self.param("blocks", self.initial_blocks, block, x_BTD, layers, inputs)
+        apply = self.one_by_one if isinstance(stored, tuple) else self.in_a_loop
+        x_BTD, outputs = apply(block, stored, x_BTD, layers, inputs)
         recorder = Recorder(self.request, self.stack)
         if ends_with_norm(self.config):
             x_BTD = recorder.record("final_norm", Norm(self.config, name="final_norm")(x_BTD))
@@ -161,11 +149,41 @@ class Stack(nn.Module):
         index_BS = ring_index(inputs.cache_index_B, rows)
         return index_BS, index_BS
 
+    def initial_blocks(
+        self, key: Array, block: Block, x_BTD: Array, layers: LayerInputs, inputs: StackInputs
+    ) -> dict[str, Any]:
+        """Make the parameters of all layers, each with a leading L."""
+        first = jax.tree.map(lambda x: x[0], layers)
+        keys = jax.random.split(key, self.num_layers)
+        return cast(dict[str, Any], jax.lax.map(lambda own: block.init(own, x_BTD, first, inputs)["params"], keys))
+
+    def in_a_loop(
+        self, block: Block, params: dict[str, Any], x_BTD: Array, layers: LayerInputs, inputs: StackInputs
+    ) -> tuple[Array, LayerOutputs]:
+        """Apply layers whose parameters have a leading L: `nn.scan`, which traces a block twice, does the same."""
+        remat = REMATS[self.config.remat_policy] if self.config.remat else None
+        # Without a loop, XLA computes layers again before it needs them, and saves no memory.
+        unrolled = self.config.unroll and remat is None and self.num_layers <= UNROLLED
+
+        def one(x_BTD: Array, own: tuple[dict[str, Any], LayerInputs]) -> tuple[Array, LayerOutputs]:
+            params, layer = own
+            return cast(tuple[Array, LayerOutputs], block.apply({"params": params}, x_BTD, layer, inputs))
+
+        if remat is not None:
+            one = jax.checkpoint(one, prevent_cse=False, policy=remat)
+        return jax.lax.scan(
+            one, x_BTD, (params, layers), length=self.num_layers, unroll=self.num_layers if unrolled else 1
+        )
+
     def one_by_one(
-        self, params: tuple[dict[str, Any], ...], x_BTD: Array, layers: LayerInputs, inputs: StackInputs
+        self,
+        block: Block,
+        params: tuple[dict[str, Any], ...],
+        x_BTD: Array,
+        layers: LayerInputs,
+        inputs: StackInputs,
     ) -> tuple[Array, LayerOutputs]:
         """Apply layers whose parameters and caches are not stacked, see `decoding.layout`."""
-        block = Block(self.config, self.stack, self.cross, self.request, self.score, parent=None)
         caches = layers.cache if isinstance(layers.cache, tuple) else (None,) * self.num_layers
         outputs: list[LayerOutputs] = []
         for i, (own, cache) in enumerate(zip(params, caches, strict=True)):

@@ -145,7 +145,7 @@ def arrived(readings: Any, alive_R: Bool[np.ndarray, "R"]) -> Any:
 
 def number_of_parameters(model: Model) -> int:
     """Count the numbers that are learned."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = model.parameter_shapes
     return sum(x.size for x in jax.tree.leaves(shapes))
 
 

@@ -64,7 +64,7 @@ def test_scanned_layers_count_as_those_unrolled(architecture):
     for unroll in (False, True):
         sizes = {"vocab_size": 11, "width": 12, "num_heads": 3, "num_layers": 3, "unroll": unroll}
         model = transformer.build({"architecture": architecture, **sizes})
-        params = jax.eval_shape(model.init, jax.random.key(0))
+        params = model.parameter_shapes
         batch = {name: jnp.zeros((2, 5), jnp.int32) for name in ("source", "target")}
         counts.append(flops.count(lambda p, b, m=model: m.apply(p, b)["logits"], params, batch))
     assert counts[0] == counts[1] > 0
@@ -74,7 +74,7 @@ def test_forms_of_attention_are_named_with_the_parts_that_they_compute():
     """Cross-attention has a bias of none: the distances of the relative position are those of self-attention alone."""
     sizes = {"vocab_size": 11, "width": 12, "num_heads": 3, "num_layers": 1, "kernels": "fast", "position": "relative"}
     model = transformer.build({"architecture": "seq2seq", **sizes})
-    params = jax.eval_shape(model.init, jax.random.key(0))
+    params = model.parameter_shapes
     batch = {name: jnp.zeros((2, 9), jnp.int32) for name in ("source", "target")}
     gradient = jax.grad(lambda params, batch: jnp.sum(model.apply(params, batch)["logits"]))
     assert flops.operations(gradient, params, batch).forms == {
@@ -89,7 +89,7 @@ def test_a_decoder_counts_what_its_shapes_say():
     model = transformer.build(
         {"architecture": "decoder_only", "vocab_size": V, "width": D, "num_heads": 3, "num_layers": L}
     )
-    params = jax.eval_shape(model.init, jax.random.key(0))
+    params = model.parameter_shapes
     layer = 4 * D * D + 2 * T * D + 2 * D * F  # query, key, value, output; scores and mix; feed-forward
     expected = 2 * B * T * (L * layer + D * V)
     assert (

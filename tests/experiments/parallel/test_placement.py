@@ -56,7 +56,7 @@ def test_the_state_of_the_optimizer_is_divided_as_its_parameters():
     import optax
 
     placed = placement({"fsdp": 2, "tensor": 2})
-    params = jax.eval_shape(build(**SMALL).init, jax.random.key(0))
+    params = build(**SMALL).parameter_shapes
     state = jax.eval_shape(optax.adam(1e-3).init, params)
     found = placed.shardings(state)
     mu = found[0].mu["decoder"]["blocks"]["self"]["query"]["kernel"]
@@ -66,7 +66,7 @@ def test_the_state_of_the_optimizer_is_divided_as_its_parameters():
 
 def test_a_rule_of_ones_own_takes_the_place_of_the_tables():
     placed = placement({"tensor": 4}, ("*table=V:none",), vocab_size=11)
-    params = jax.eval_shape(build(**(SMALL | {"vocab_size": 11})).init, jax.random.key(0))
+    params = build(**(SMALL | {"vocab_size": 11})).parameter_shapes
     assert placed.shardings(params)["embedding"]["table"].spec == PartitionSpec(None, "fsdp")
 
 

@@ -40,7 +40,7 @@ def model_of(architecture, reads=None):
     """A model with random parameters, as a function batch -> class_logits."""
     config = {"architecture": architecture, "vocab_size": TOKENIZERS.size, "num_layers": 1, "width": 12, "num_heads": 3}
     model = transformer.build({**config, "class_head": {"classes": 3, "reads": reads}})
-    params = randomised(jax.eval_shape(model.init, jax.random.key(0)))
+    params = randomised(model.parameter_shapes)
     apply = jax.jit(lambda batch: model.apply(params, batch)["class_logits"])
     return lambda batch: np.asarray(apply({name: x for name, x in batch.items() if not name.endswith("weights")}))
 

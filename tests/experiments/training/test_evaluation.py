@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import numpy as np
 import pytest
 
@@ -39,7 +38,7 @@ def evaluation_of(architecture, decoding=None, name="text_to_text", **config):
     recurrent = architecture == "rnn_seq2seq"
     position = {} if recurrent else {"position": "learned"}
     model = transformer.build({"architecture": architecture, **sizes, **heads, **position})
-    params = randomised(jax.eval_shape(model.init, jax.random.key(0)))
+    params = randomised(model.parameter_shapes)
     return Evaluation(model, task, decoding or DecodingConfig(max_new_tokens=None)), params
 
 
