@@ -1,6 +1,7 @@
 """One setting of a schema: its type, default, meaning and what it allows."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from transformer.tables import Table
 
 PLAIN: dict[str, Any] = {
     "meaning": "",
-    "allowed": None,
+    "fixed": None,
     "check": None,
     "table": None,
     "changes_result": True,
@@ -22,43 +23,52 @@ PLAIN: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One leaf of a schema, as `--help` and the checks take it."""
+    """One leaf of a schema, as `--help` and the checks take it.
+
+    Attributes:
+        fixed: values that are allowed, beside the names of a table's rows; None: no list of them.
+    """
 
     name: str
     type: Any
     default: Any
     meaning: str
-    allowed: tuple[str, ...] | None
+    fixed: tuple[str, ...] | None
     check: Callable[[Any], str | None] | None
     table: Table[Any] | None
     changes_result: bool
     read_by: tuple[Condition, ...] = ()
 
     @property
+    def allowed(self) -> tuple[str, ...] | None:
+        """The values that are allowed, with the rows that a table has now; None: there is no list of them."""
+        return self.fixed if self.table is None else (*(self.fixed or ()), *self.table)
+
+    @functools.cached_property
     def optional(self) -> bool:
         return type(None) in typing.get_args(self.type)
 
-    @property
+    @functools.cached_property
     def plain_type(self) -> Any:
         """The type without `| None`, and of one value where a list of them is allowed too."""
         return _first(self.type)
 
-    @property
+    @functools.cached_property
     def part_type(self) -> Any:
         """The type of a tuple's parts; of anything else, its own."""
         plain = self.plain_type
         return _first(typing.get_args(plain)[0]) if self.is_tuple else plain
 
-    @property
+    @functools.cached_property
     def is_tuple(self) -> bool:
         return typing.get_origin(self.plain_type) is tuple
 
-    @property
+    @functools.cached_property
     def listed(self) -> bool:
         """True for one value or a list of them: `int | tuple[int | None, ...]`."""
         return not self.is_tuple and any(typing.get_origin(t) is tuple for t in typing.get_args(self.type))
 
-    @property
+    @functools.cached_property
     def in_list(self) -> "Setting":
         """The setting of one part of such a list; it is optional where the parts are."""
         parts = next(typing.get_args(t)[0] for t in typing.get_args(self.type) if typing.get_origin(t) is tuple)

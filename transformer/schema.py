@@ -6,6 +6,7 @@ instance and `parse` turns the text of a flag into a value; both raise errors th
 """
 
 import dataclasses
+import functools
 import math
 import re
 import typing
@@ -94,7 +95,7 @@ def setting(
     """
     metadata = {
         "meaning": meaning,
-        "allowed": tuple(allowed) if allowed is not None else None,
+        "fixed": tuple(allowed) if allowed is not None else None,
         "check": check,
         "table": table,
         "changes_result": changes_result,
@@ -111,26 +112,28 @@ def sections(schema: type) -> dict[str, type]:
     return {f.name: hints[f.name] for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])}
 
 
-def settings(schema: type, prefix: str = "", defaults: Any = None) -> dict[str, Setting]:
+def settings(schema: type, prefix: str = "") -> dict[str, Setting]:
     """Collect every leaf of a schema by its full name, in order, sub-sections included.
 
     Args:
         prefix: written before each name.
-        defaults: an instance with the defaults; None: the schema's own.
     """
+    return dict(_settings(schema, prefix, None))
+
+
+@functools.lru_cache(maxsize=1024)
+def _settings(schema: type, prefix: str, defaults: Any) -> dict[str, Setting]:
+    """Collect the leaves; `defaults` is an instance that has the defaults of a section, None: the schema's own."""
     hints = types_of(schema)
-    found = {}
+    found: dict[str, Setting] = {}
     for field in dataclasses.fields(schema):
         name = prefix + field.name
         if dataclasses.is_dataclass(hints[field.name]):
             inside = field.default_factory() if callable(field.default_factory) else None
-            found.update(settings(hints[field.name], name + ".", inside))
+            found.update(_settings(hints[field.name], name + ".", inside))
         else:
             default = field.default if defaults is None else getattr(defaults, field.name)
-            metadata = {**PLAIN, **field.metadata}
-            if metadata["table"] is not None:
-                metadata["allowed"] = (*(metadata["allowed"] or ()), *metadata["table"])
-            found[name] = Setting(name, hints[field.name], default, **metadata)
+            found[name] = Setting(name, hints[field.name], default, **{**PLAIN, **field.metadata})
     return found
 
 
@@ -237,14 +240,14 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "", *, imp
 def _build(schema: type[T], values: Mapping[str, Any], name: str, import_code: bool) -> T:
     """Build an instance of a schema that has the own settings of the rows which values choose."""
     prefix = name + "." if name else ""
-    parts, leaves = sections(schema), settings(schema)
-    known = dict.fromkeys(leaf.partition(".")[0] for leaf in leaves)
+    parts, leaves = sections(schema), _settings(schema, prefix, None)
+    known = dict.fromkeys(field.name for field in dataclasses.fields(schema))
     made: dict[str, Any] = {}
     for key, value in values.items():
         if not import_code and key not in known and is_own(schema, key):
             continue
         if key not in known:
-            raise _unknown_setting(str(key), known, leaves, name)
+            raise _unknown_setting(str(key), known, settings(schema), name)
         if key in parts:
             if isinstance(value, parts[key]):
                 value = to_dict(value)
@@ -253,7 +256,7 @@ def _build(schema: type[T], values: Mapping[str, Any], name: str, import_code: b
                 raise problem(f"{prefix}{key} is a section", got=written(value), expected=expected)
             made[key] = _build(parts[key], value, prefix + key, import_code)
         else:
-            made[key] = checked(value, dataclasses.replace(leaves[key], name=prefix + key))
+            made[key] = checked(value, leaves[prefix + key])
     return schema(**made)
 
 
