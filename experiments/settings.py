@@ -286,18 +286,32 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     The configs are nested dicts. A setting that one lacks, since another version wrote it, counts as its default; one
     that neither reads does not count.
     """
+    return differences_of_many(old, [new])[0]
+
+
+def differences_of_many(
+    old: Mapping[str, Any], others: Iterable[Mapping[str, Any]]
+) -> list[list[tuple[str, Any, Any, bool]]]:
+    """List the settings in which each of many configs differs from one, as `differences` does."""
     leaves = schema.settings(Config)
     default = schema.flatten(to_json_dict(Config()))
-    neither_reads = _not_read(old) & _not_read(new)
-    old, new = schema.flatten(old), schema.flatten(new)
-    patient = any(values.get("training.patience") is not None for values in (old, new))
-    found = []
-    for name in dict.fromkeys([*default, *old, *new]):
-        before, after = (values.get(name, default.get(name)) for values in (old, new))
-        if before != after and name not in neither_reads:
-            changes = name not in leaves or leaves[name].changes_result or (patient and name in STOPPING)
-            found.append((name, before, after, changes))
-    return found
+    not_by_old = _not_read(old)
+    old = schema.flatten(old)
+    listed = []
+    for nested in others:
+        new = schema.flatten(nested)
+        patient = any(values.get("training.patience") is not None for values in (old, new))
+        found = []
+        for name in dict.fromkeys([*default, *old, *new]):
+            before, after = (values.get(name, default.get(name)) for values in (old, new))
+            if before != after:
+                changes = name not in leaves or leaves[name].changes_result or (patient and name in STOPPING)
+                found.append((name, before, after, changes))
+        if any(name in not_by_old for name, *_ in found):
+            neither_reads = not_by_old & _not_read(nested)
+            found = [difference for difference in found if difference[0] not in neither_reads]
+        listed.append(found)
+    return listed
 
 
 def _not_read(values: Mapping[str, Any]) -> set[str]:
