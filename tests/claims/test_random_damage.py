@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import jax
@@ -13,9 +14,12 @@ import pytest
 from experiments.runs.open_run import open_run
 from experiments.runs.run_data import require_run_data
 from experiments.runs.stored_config import stored_config
+from experiments.storage import checkpoint_format
 from experiments.storage.checkpoints import Checkpoints
 from experiments.training.experiment import set_up
 from tests.fixtures.stored_run import STEPS, STORED, go_on, make_run, pairs, read_small, refused
+
+pytestmark = pytest.mark.usefixtures("shapes_once")
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,14 @@ def whole(tmp_path_factory) -> Path:
     """The folder of a run that is whole; tests damage copies."""
     folder = tmp_path_factory.mktemp("whole")
     make_run(folder / "run", pairs(folder / "pairs.tsv"), bias=False)  # fewer arrays to read again and again
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def few_arrays(tmp_path_factory) -> Path:
+    """The folder of a run with fewer arrays still, which is restored again and again."""
+    folder = tmp_path_factory.mktemp("few_arrays")
+    make_run(folder / "run", pairs(folder / "pairs.tsv"), optimizer="sgd", bias=False)
     return folder / "run"
 
 
@@ -113,6 +125,16 @@ def test_five_hundred_mutations_of_stored_files_are_read_or_refused_in_one_line(
 # Damage to every file of a checkpoint.
 
 
+@pytest.fixture
+def reads_end_once(monkeypatch):
+    """Wait once, when a test ends, for the reads under way, and not after each damage that is found."""
+    with checkpoint_format._reads_under_way_are_silent():
+        late = checkpoint_format.LATE
+        monkeypatch.setattr(checkpoint_format, "LATE", 0)
+        yield
+        time.sleep(late)
+
+
 def bits(found) -> tuple[list[bytes], str]:
     return [np.asarray(x).tobytes() for x in jax.tree.leaves(found.state)], json.dumps(found.extra, sort_keys=True)
 
@@ -148,19 +170,30 @@ def harm(path: Path, how: str, files: list[Path], rng: random.Random) -> bool:
     return not path.is_file() or path.read_bytes() != data
 
 
+def renew(directory: Path, start: Path, kept: str) -> None:
+    """Put everything in a directory back as it is in another, but for the folder that no test damages."""
+    for path in directory.iterdir():
+        if path.name != kept:
+            shutil.rmtree(path)
+    for path in start.iterdir():
+        if path.name != kept:
+            shutil.copytree(path, directory / path.name)
+
+
 WAYS = ["emptied", "cut", "one byte less", "a bit flipped", "swapped", "zeros", "deep", "a list", "gone", "a folder"]
 WAYS += ["unreadable"]
 
 
 @pytest.mark.more
+@pytest.mark.usefixtures("reads_end_once")
 @pytest.mark.parametrize("sums", ["within and beside", "within", "beside", "none"])
-def test_damage_to_any_file_of_a_checkpoint_is_found_and_the_step_before_is_used(whole, tmp_path, sums, seed):
+def test_damage_to_any_file_of_a_checkpoint_is_found_and_the_step_before_is_used(few_arrays, tmp_path, sums, seed):
     rng = random.Random(seed)
-    config, _ = stored_config(whole)
-    experiment = set_up(config, require_run_data(whole), read_data=False)
+    config, _ = stored_config(few_arrays)
+    experiment = set_up(config, require_run_data(few_arrays), read_data=False)
     example = jax.eval_shape(experiment.initial_state, experiment.hyperparameters)
     first, newest = STEPS
-    start = shutil.copytree(whole / "checkpoints", tmp_path / "start")
+    start = shutil.copytree(few_arrays / "checkpoints", tmp_path / "start")
     with Checkpoints(start, 2, config.training.output.best, read_only=True) as saved:
         truth = {step: bits(saved.restore(example, step)) for step in STEPS}
     if sums not in ("within and beside", "within"):
@@ -170,12 +203,12 @@ def test_damage_to_any_file_of_a_checkpoint_is_found_and_the_step_before_is_used
         shutil.rmtree(start / "checksums")
     names = sorted(p.relative_to(start) for p in (start / str(newest)).rglob("*") if p.is_file())
     names += [Path("checksums") / f"{newest}.json"] if (start / "checksums").exists() else []
-    tried = 0
+    directory, tried = tmp_path / "checkpoints", 0
+    shutil.copytree(start, directory)
     for name in names:
         for how in WAYS:
-            directory, lines = tmp_path / "checkpoints", []
-            shutil.rmtree(directory, ignore_errors=True)
-            shutil.copytree(start, directory)
+            lines = []
+            renew(directory, start, str(first))
             files = sorted(p for p in (directory / str(newest)).rglob("*") if p.is_file())
             if not harm(directory / name, how, files, rng):
                 continue
