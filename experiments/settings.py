@@ -140,11 +140,14 @@ def _resolved(
     merged = copy.deepcopy(recipe)
     given: dict[str, Any] = {}
     for own in (False, True):  # rows first: they bring along settings of their own
-        kind = extended(Config, merged.to_dict()) if own else Config
         names = [name for name in overrides if is_own(name) == own]
-        given |= {name: read(overrides[name], find(name, kind)) for name in names}
-        for name in names:
-            put(merged, name, given[name])
+        if not names:
+            continue
+        kind = extended(Config, merged.to_dict()) if own else Config
+        leaves = schema.settings(kind)
+        values = {name: read(overrides[name], leaves.get(name) or find(name, kind)) for name in names}
+        put(merged, values)
+        given |= values
     config = schema.from_dict(Config, merged.to_dict())
     import_code(config)
     config, sized = _sized(config, given)
@@ -198,10 +201,12 @@ def _make_way(config: Config, given: Mapping[str, Any], recipe: Mapping[str, Any
 
     Those that refer to the given one have followed it, and stay.
     """
-    not_read, conditions_of = unread(config), dict(conditions(config))
+    conditions_of = dict(conditions(config))
+    ways = {name: [found for found in conditions_of[name] if found.gives_way] for name in given}
+    not_read = unread(config) if any(ways.values()) else {}
     notes: dict[str, str] = {}
     for name in given:
-        for other in (other for found in conditions_of[name] if found.gives_way for other in found.names):
+        for other in (other for found in ways[name] for other in found.names):
             before = operator.attrgetter(other)(config)
             if other not in given and other not in not_read and before is not None and before == recipe.get(other):
                 what = f"{other} = {schema.show(before)} of the recipe is left out"
@@ -293,25 +298,28 @@ def differences_of_many(
     old: Mapping[str, Any], others: Iterable[Mapping[str, Any]]
 ) -> list[list[tuple[str, Any, Any, bool]]]:
     """List the settings in which each of many configs differs from one, as `differences` does."""
-    leaves = schema.settings(Config)
-    default = schema.flatten(to_json_dict(Config()))
-    not_by_old = _not_read(old)
-    old = schema.flatten(old)
-    listed = []
-    for nested in others:
+    leaves, default = schema.settings(Config), schema.flatten(to_json_dict(Config()))
+    flat_old = schema.flatten(old)
+
+    def changed(nested: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
         new = schema.flatten(nested)
-        patient = any(values.get("training.patience") is not None for values in (old, new))
-        found = []
-        for name in dict.fromkeys([*default, *old, *new]):
-            before, after = (values.get(name, default.get(name)) for values in (old, new))
-            if before != after:
-                changes = name not in leaves or leaves[name].changes_result or (patient and name in STOPPING)
-                found.append((name, before, after, changes))
-        if any(name in not_by_old for name, *_ in found):
-            neither_reads = not_by_old & _not_read(nested)
-            found = [difference for difference in found if difference[0] not in neither_reads]
-        listed.append(found)
-    return listed
+        patient = any(values.get("training.patience") is not None for values in (flat_old, new))
+        names = dict.fromkeys([*default, *flat_old, *new])
+        both = {name: tuple(values.get(name, default.get(name)) for values in (flat_old, new)) for name in names}
+        return [
+            (name, *values, name not in leaves or leaves[name].changes_result or (patient and name in STOPPING))
+            for name, values in both.items()
+            if values[0] != values[1]
+        ]
+
+    others = list(others)
+    found = [changed(other) for other in others]
+    not_by_old = _not_read(old) if any(found) else set()
+    for i, (other, listed) in enumerate(zip(others, found, strict=True)):
+        if any(name in not_by_old for name, *_ in listed):
+            neither_reads = not_by_old & _not_read(other)
+            found[i] = [difference for difference in listed if difference[0] not in neither_reads]
+    return found
 
 
 def _not_read(values: Mapping[str, Any]) -> set[str]:
@@ -342,7 +350,5 @@ def help_text(
         UserError: an unknown section, or a row that cannot be imported.
     """
     chosen = ConfigDict(type_safe=False) if recipe is None else copy.deepcopy(recipe)
-    for name, text in overrides:
-        if not is_own(name) and find(name).table is not None:
-            put(chosen, name, text)
+    put(chosen, {name: text for name, text in overrides if not is_own(name) and find(name).table is not None})
     return help_of(extended(Config, chosen.to_dict()), section)

@@ -115,12 +115,14 @@ def _failed(path: Path, error: Exception) -> UserError:
     return UserError(f"{where}: {kind}{reason}")
 
 
-def put(config: ConfigDict, name: str, value: Any) -> None:
-    """Set a value by its full name; other settings of a recipe that refer to it follow."""
-    *path, last = name.split(".")
+def put(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    """Set values by their full names; other settings of a recipe that refer to one follow."""
     with config.unlocked(), config.ignore_type():
-        for part in path:
-            if part not in config:
-                config[part] = ConfigDict(type_safe=False)
-            config = config[part]
-        config[last] = value
+        for name, value in values.items():
+            *path, last = name.split(".")
+            section = config
+            for part in path:
+                if part not in section:
+                    section[part] = ConfigDict(type_safe=False)
+                section = section[part]
+            section[last] = value

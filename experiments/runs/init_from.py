@@ -80,16 +80,14 @@ def with_settings(
     else:
         return recipe, wish
     recipe = copy.deepcopy(recipe)
-    for name, value in taken.items():
-        put(recipe, name, tuple(value) if isinstance(value, list) else value)
+    put(recipe, {name: tuple(value) if isinstance(value, list) else value for name, value in taken.items()})
     return recipe, None if wish is None else wish._replace(settings=taken)
 
 
 def _read_by_recipe(recipe: ConfigDict, taken: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a recipe with them reads: a classifier, for instance, has no head of tokens."""
     merged = copy.deepcopy(recipe)
-    for name, value in taken.items():
-        put(merged, name, value)
+    put(merged, taken)
     not_read = unread(schema.from_dict(settings.Config, merged.to_dict()))
     return {name: value for name, value in taken.items() if name not in not_read}
 
