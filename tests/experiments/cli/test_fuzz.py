@@ -13,7 +13,7 @@ from experiments.cli import flags
 from experiments.sweeping.grammar import FLAG
 from transformer import schema
 
-pytestmark = pytest.mark.more
+pytestmark = [pytest.mark.more, pytest.mark.usefixtures("shapes_once")]
 
 LINES = 1000
 SECONDS = 10
