@@ -240,8 +240,8 @@ def from_dict(schema: type[T], values: Mapping[str, Any], name: str = "", *, imp
 def _build(schema: type[T], values: Mapping[str, Any], name: str, import_code: bool) -> T:
     """Build an instance of a schema that has the own settings of the rows which values choose."""
     prefix = name + "." if name else ""
-    parts, leaves = sections(schema), _settings(schema, prefix, None)
-    known = dict.fromkeys(field.name for field in dataclasses.fields(schema))
+    kind: type = schema
+    parts, leaves, known = sections(kind), settings(kind, prefix), dict.fromkeys(types_of(kind))
     made: dict[str, Any] = {}
     for key, value in values.items():
         if not import_code and key not in known and is_own(schema, key):

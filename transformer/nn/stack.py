@@ -129,8 +129,10 @@ class Stack(nn.Module):
         stored = self.variables.get("params", {}).get("blocks")
         if stored is None:
             stored = self.param("blocks", self.initial_blocks, block, x_BTD, layers, inputs)
-        apply = self.one_by_one if isinstance(stored, tuple) else self.in_a_loop
-        x_BTD, outputs = apply(block, stored, x_BTD, layers, inputs)
+        if isinstance(stored, tuple):
+            x_BTD, outputs = self.one_by_one(block, stored, x_BTD, layers, inputs)
+        else:
+            x_BTD, outputs = self.in_a_loop(block, stored, x_BTD, layers, inputs)
         recorder = Recorder(self.request, self.stack)
         if ends_with_norm(self.config):
             x_BTD = recorder.record("final_norm", Norm(self.config, name="final_norm")(x_BTD))
@@ -155,7 +157,11 @@ class Stack(nn.Module):
         """Make the parameters of all layers, each with a leading L."""
         first = jax.tree.map(lambda x: x[0], layers)
         keys = jax.random.split(key, self.num_layers)
-        return cast(dict[str, Any], jax.lax.map(lambda own: block.init(own, x_BTD, first, inputs)["params"], keys))
+
+        def one(key: Array) -> dict[str, Any]:
+            return cast(dict[str, Any], block.init(key, x_BTD, first, inputs).get("params", {}))
+
+        return jax.lax.map(one, keys)
 
     def in_a_loop(
         self, block: Block, params: dict[str, Any], x_BTD: Array, layers: LayerInputs, inputs: StackInputs
