@@ -23,12 +23,15 @@ MASKS = {
         jnp.array([[1, 1, 2, 2, 3, 3, 0], [1, 2, 2, 2, 2, 2, 2]]), jnp.array([[1, 1, 2, 3, 0], [1, 1, 2, 2, 0]])
     ),
     "prefix": masks.prefix(jnp.array([2, 4])),
-    "given_2": masks.given(normal(7, T, S) > 0),
-    "given_3": masks.given(normal(8, B, T, S) > 0),
-    "given_4": masks.given(normal(9, B, N, T, S) > 0),
+    "given_2": masks.given(jnp.array(np.asarray(normal(7, T, S)) > 0)),
+    "given_3": masks.given(jnp.array(np.asarray(normal(8, B, T, S)) > 0)),
+    "given_4": masks.given(jnp.array(np.asarray(normal(9, B, N, T, S)) > 0)),
     "nothing": masks.padding(jnp.array([0, 4])),
     "joined": masks.causal() & masks.padding(jnp.array([3, 5])) & masks.window(3),
 }
+
+
+softmax = jax.jit(masked_softmax)
 
 
 def numpy_weights(scores, allowed):
@@ -65,19 +68,20 @@ def test_masked_softmax_is_the_softmax_over_what_is_allowed(seed, sizes, share, 
     random = np.random.default_rng(seed)
     scores = (random.normal(size=(1, 2, t_size, s_size)) * scale).astype(np.float32)
     allowed = random.random(scores.shape) < share
-    weights = masked_softmax(jnp.array(scores), jnp.array(allowed))
+    weights = softmax(scores, allowed)
     np.testing.assert_allclose(weights, numpy_weights(scores.astype(np.float64), allowed), rtol=1e-5, atol=1e-6)
     assert not np.asarray(weights)[~allowed].any()
 
 
 def test_what_is_masked_does_not_matter_even_if_it_is_infinite():
-    scores, allowed = normal(0, B, N, T, S), jnp.array(allowed_by(MASKS["padding"]))
+    scores, allowed = np.asarray(normal(0, B, N, T, S)), allowed_by(MASKS["padding"])
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(masked_softmax(x, jnp.asarray(allowed)) ** 2)))
     for other in (np.inf, -np.inf, np.nan, 1e30):
-        spoilt = jnp.where(allowed, scores, other)
-        np.testing.assert_array_equal(masked_softmax(spoilt, allowed), masked_softmax(scores, allowed))
-        slopes = jax.grad(lambda x: jnp.sum(masked_softmax(x, allowed) ** 2))(spoilt)
+        spoilt = np.where(allowed, scores, np.float32(other))
+        np.testing.assert_array_equal(softmax(spoilt, allowed), softmax(scores, allowed))
+        slopes = np.asarray(gradient(spoilt))
         assert np.isfinite(slopes).all()
-        assert not np.asarray(slopes)[~np.asarray(allowed)].any()
+        assert not slopes[~allowed].any()
 
 
 @pytest.mark.parametrize("kernels", WAYS)
@@ -92,13 +96,15 @@ def test_attend_is_its_equation_in_float64_under_every_mask(name, kernels):
 @pytest.mark.parametrize("score", [more("dot"), "scaled_dot"])
 @pytest.mark.parametrize("name", MASKS)
 def test_fast_kernels_have_the_gradients_of_the_plain_ones(name, score):
-    def slopes(kernels):
-        def loss(arrays, weight):
+    def slopes(kernels, arrays, weight):
+        def loss(arrays):
             return jnp.sum(weight * attend(*arrays, mask=MASKS[name], score=score, kernels=kernels))
 
-        return jax.jit(jax.value_and_grad(loss))(query_key_value(), normal(5, B, T, N, H))
+        return jax.value_and_grad(loss)(arrays)
 
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), slopes("fast"), slopes("plain"))
+    both = jax.jit(lambda *inputs: (slopes("fast", *inputs), slopes("plain", *inputs)))
+    fast, plain = both(query_key_value(), normal(5, B, T, N, H))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), fast, plain)
 
 
 @pytest.mark.parametrize("kernels", WAYS)
@@ -106,7 +112,7 @@ def test_a_bias_is_added_to_the_scores(kernels):
     query, key, value = query_key_value()
     for shape in [(T, S), (N, T, S), (B, N, T, S), (B, 1, 1, S)]:
         bias = normal(11, *shape)
-        weights = attention_weights(query, key, bias=bias, mask=masks.causal())
+        weights = np.asarray(attention_weights(query, key, bias=bias, mask=masks.causal()))
         e = np.exp(np.einsum("BTNH,BSNH->BNTS", query, np.repeat(key, G, 2)) / np.sqrt(H) + np.asarray(bias))
         e = e * np.tri(T, S)
         np.testing.assert_allclose(weights, e / e.sum(-1, keepdims=True), rtol=1e-4, atol=1e-6)
@@ -118,22 +124,24 @@ def test_a_bias_is_added_to_the_scores(kernels):
 @pytest.mark.parametrize("kernels", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_query_that_may_see_nothing_gets_exactly_zero_and_gives_exactly_zero_gradient(dtype, kernels):
-    query, key, value = (x.astype(dtype) for x in query_key_value())
-    mask = masks.padding(jnp.array([0, 4])) & masks.given(jnp.arange(T)[:, None] != jnp.full((T, S), 2))
-    mixed = attend(query, key, value, mask=mask, kernels=kernels)
-    assert not np.asarray(mixed[0], np.float32).any()
-    assert not np.asarray(mixed[1, 2], np.float32).any()
-    assert np.asarray(mixed[1, [0, 1, 3]], np.float32).all()
+    mask = masks.padding(jnp.array([0, 4])) & masks.given(jnp.array(np.arange(T)[:, None] != np.full((T, S), 2)))
 
     def loss(arrays):
-        return jnp.sum(attend(*arrays, mask=mask, kernels=kernels).astype(jnp.float32) ** 2 + 1.0)
+        mixed = attend(*arrays, mask=mask, kernels=kernels)
+        return jnp.sum(mixed.astype(jnp.float32) ** 2 + 1.0), mixed
 
-    slopes = jax.grad(loss)((query, key, value))
+    inputs = tuple(np.asarray(x).astype(dtype) for x in query_key_value())
+    found = jax.jit(jax.grad(loss, has_aux=True))(inputs)
+    assert all(x.dtype == dtype for x in jax.tree.leaves(found))
+    slopes, mixed = jax.tree.map(lambda x: np.asarray(x, np.float32), found)
+    assert not mixed[0].any()
+    assert not mixed[1, 2].any()
+    assert mixed[1, [0, 1, 3]].all()
     for slope in slopes:
-        assert np.isfinite(np.asarray(slope, np.float32)).all()
-        assert not np.asarray(slope[0], np.float32).any()
-        assert np.asarray(slope[1], np.float32).any()
-    assert not np.asarray(slopes[0][1, 2], np.float32).any()
+        assert np.isfinite(slope).all()
+        assert not slope[0].any()
+        assert slope[1].any()
+    assert not slopes[0][1, 2].any()
 
 
 @pytest.mark.parametrize("kernels", WAYS)
@@ -160,11 +168,11 @@ def test_fast_is_another_program_only_where_the_score_is_a_dot_product_and_fused
 
 
 def test_twelve_heads_of_64_are_the_concatenation_of_each_head_alone():
-    query, key, value = (normal(i, B, size, 12, 64) for i, size in enumerate((T, S, S)))
-    mask = masks.causal()
-    together = attend(query, key, value, mask=mask).reshape(B, T, 768)
-    alone = [attend(*(x[:, :, n : n + 1] for x in (query, key, value)), mask=mask)[:, :, 0] for n in range(12)]
-    np.testing.assert_allclose(together, jnp.concatenate(alone, axis=-1), rtol=1e-5, atol=1e-6)
+    inputs = [np.asarray(normal(i, B, size, 12, 64)) for i, size in enumerate((T, S, S))]
+    mixed = jax.jit(lambda *arrays: attend(*arrays, mask=masks.causal()))
+    alone = [np.asarray(mixed(*(x[:, :, n : n + 1] for x in inputs)))[:, :, 0] for n in range(12)]
+    together = np.asarray(mixed(*inputs)).reshape(B, T, 768)
+    np.testing.assert_allclose(together, np.concatenate(alone, axis=-1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -178,21 +186,22 @@ def test_gradients_are_those_of_finite_differences(score):
 
 
 def test_queries_may_stand_anywhere():
-    query, key, value = query_key_value()
-    whole = attend(query, key, value, mask=masks.causal())
-    part = attend(query[:, 2:4], key, value, mask=masks.causal(), query_index=jnp.array([2, 3]))
+    query, key, value = map(np.asarray, query_key_value())
+    mixed = jax.jit(lambda *arrays, index=None: attend(*arrays, mask=masks.causal(), query_index=index))
+    whole = np.asarray(mixed(query, key, value))
+    part = mixed(query[:, 2:4], key, value, index=np.array([2, 3]))
     np.testing.assert_allclose(part, whole[:, 2:4], rtol=1e-5, atol=1e-6)
-    rows = jnp.stack([query[0, 1:2], query[1, 3:4]])
-    apart = attend(rows, key, value, mask=masks.causal(), query_index=jnp.array([[1], [3]]))
-    np.testing.assert_allclose(apart[:, 0], jnp.stack([whole[0, 1], whole[1, 3]]), rtol=1e-5, atol=1e-6)
+    rows = np.stack([query[0, 1:2], query[1, 3:4]])
+    apart = np.asarray(mixed(rows, key, value, index=np.array([[1], [3]])))
+    np.testing.assert_allclose(apart[:, 0], np.stack([whole[0, 1], whole[1, 3]]), rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_falls_on_the_weights():
     query, key, _ = query_key_value(kv_heads=K)
-    identity = jnp.broadcast_to(jnp.eye(S, H)[None, :, None], (B, S, K, H))
+    identity = np.broadcast_to(np.eye(S, H, dtype=np.float32)[None, :, None], (B, S, K, H))
     weights = attention_weights(query, key)
-    kept = attend(query, key, identity, dropout=jnp.array(0.5), key=jax.random.key(1))[..., :S]
-    kept = np.moveaxis(np.asarray(kept), 1, 2)
+    kept = jax.jit(attend)(query, key, identity, dropout=jnp.array(0.5), key=jax.random.key(1))
+    kept = np.moveaxis(np.asarray(kept)[..., :S], 1, 2)
     dropped = kept == 0
     assert 0.3 < dropped.mean() < 0.7
     np.testing.assert_allclose(kept[~dropped], 2 * np.asarray(weights)[~dropped], rtol=1e-5)

@@ -16,6 +16,7 @@ from transformer.ops.modifiers import Modifiers
 from transformer.ops.weights import WEIGHTS, Weights, weights_by
 from transformer.tables import register
 
+weigh = jax.jit(weights_by, static_argnums=0)
 OTHERS = [name for name in WEIGHTS if name != "softmax"]
 
 
@@ -55,19 +56,19 @@ def test_weights_are_their_equation_in_float64_and_exactly_zero_where_masked(nam
     random = np.random.default_rng(3)
     scores = (random.normal(size=(2, 3, 7, 11)) * scale).astype(np.float32)
     allowed = random.random(scores.shape) < np.linspace(0, 1.2, 7)[:, None]
-    weights = np.asarray(weights_by(name, jnp.array(scores), jnp.array(allowed)))
+    weights = np.asarray(weigh(name, scores, allowed))
     assert weights.dtype == np.float32
     np.testing.assert_allclose(weights, expected(name, scores, allowed), rtol=2e-4, atol=2e-6)
     assert not weights[~allowed].any()
     assert (~allowed).all(-1).any()
     everything = np.ones_like(allowed)
-    unmasked = weights_by(name, jnp.array(scores), None)
+    unmasked = weigh(name, scores, None)
     np.testing.assert_allclose(unmasked, expected(name, scores, everything), rtol=2e-4, atol=2e-6)
 
 
 def test_entmax_is_sparse_and_sums_to_one_whatever_the_scores():
-    scores = jnp.concatenate([3 * normal(0, 2, 3, 5, 12), normal(1, 2, 3, 5, 12), jnp.zeros((2, 3, 5, 12))], axis=2)
-    weights = np.asarray(weights_by("entmax", scores, None))
+    wide, narrow = (np.asarray(normal(seed, 2, 3, 5, 12)) for seed in (0, 1))
+    weights = np.asarray(weigh("entmax", np.concatenate([3 * wide, narrow, np.zeros_like(narrow)], axis=2), None))
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
     assert (weights[:, :, :5] == 0).mean() > 0.5
     np.testing.assert_allclose(weights[:, :, 10:], 1 / 12, rtol=1e-5)
@@ -75,17 +76,18 @@ def test_entmax_is_sparse_and_sums_to_one_whatever_the_scores():
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_gradients_of_weights_are_those_of_finite_differences_and_zero_where_masked(name):
-    scores, weight = 2 * normal(0, 1, 2, T, S), normal(1, 1, 2, T, S)
-    allowed = jnp.array(allowed_by(MASKS["joined"])[:1, :2]) & (jnp.arange(T) != 3)[:, None]
+    scores, weight = 2 * np.asarray(normal(0, 1, 2, T, S)), normal(1, 1, 2, T, S)
+    allowed = jnp.array(allowed_by(MASKS["joined"])[:1, :2] & (np.arange(T) != 3)[:, None])
 
     def weighted(scores):
         return jnp.sum(weight * weights_by(name, scores, allowed))
 
     # Steps of finite differences do not cross the kink of relu, nor do a key's weights begin or end within them.
-    check_gradients(weighted, jnp.where(jnp.abs(scores) < 0.03, 0.1, scores))
-    for masked in (jnp.nan, jnp.inf, -jnp.inf, 1e30):
-        slopes = np.asarray(jax.grad(weighted)(jnp.where(allowed, scores, masked)))
-        np.testing.assert_allclose(slopes, jax.grad(weighted)(scores), rtol=1e-6)
+    check_gradients(weighted, np.where(np.abs(scores) < 0.03, np.float32(0.1), scores))
+    gradient = jax.jit(jax.grad(weighted))
+    for masked in (np.nan, np.inf, -np.inf, 1e30):
+        slopes = np.asarray(gradient(np.where(allowed, scores, np.float32(masked))))
+        np.testing.assert_allclose(slopes, gradient(scores), rtol=1e-6)
         assert np.isfinite(slopes).all()
         assert not slopes[~np.asarray(allowed)].any()
 
@@ -125,13 +127,12 @@ def test_a_modifier_that_sets_scores_to_minus_infinity_masks(name):
 
 
 def test_two_maps_are_a_difference_of_the_weights_that_are_chosen():
-    query, key, _ = query_key_value()
+    query, key, _ = map(np.asarray, query_key_value())
     half = query.shape[-1] // 2
-    one, two = (
-        attention_weights(query[..., part], key[..., part], modifiers=Modifiers(weights="entmax"))
-        for part in (np.s_[:half], np.s_[half:])
-    )
-    both = attention_weights(query, key, modifiers=Modifiers(weights="entmax", subtract=jnp.array(0.3)))
+    weights = jax.jit(functools.partial(attention_weights, modifiers=Modifiers(weights="entmax")))
+    one, two = (np.asarray(weights(query[..., part], key[..., part])) for part in (np.s_[:half], np.s_[half:]))
+    difference = Modifiers(weights="entmax", subtract=jnp.array(0.3))
+    both = jax.jit(functools.partial(attention_weights, modifiers=difference))(query, key)
     np.testing.assert_allclose(both, one - 0.3 * two, rtol=1e-4, atol=1e-6)
 
 

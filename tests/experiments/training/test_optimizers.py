@@ -38,7 +38,7 @@ STEPS = 4
 
 def tree_of(seed: int) -> dict[str, jax.Array]:
     rng = np.random.default_rng(seed)
-    return {k: jnp.asarray(rng.normal(size=[SIZES[x] for x in a.letters]), jnp.float32) for k, a in AXES.items()}
+    return {k: jnp.asarray(rng.normal(size=[SIZES[x] for x in a.letters]).astype(np.float32)) for k, a in AXES.items()}
 
 
 hyper = functools.partial(fixtures.hyper, warmup_steps=0, weight_decay=0.0, beta2=0.95)
@@ -62,7 +62,7 @@ def steps_of(name: str, axes: tuple[tuple[str, Axes], ...], params, gradients, h
 def run(name: str, h: Hyperparameters, axes=AXES, params=None, gradients=None):
     params = tree_of(0) if params is None else params
     if gradients is None:
-        gradients = jax.tree.map(lambda *x: jnp.stack(x), *[tree_of(1 + i) for i in range(STEPS)])
+        gradients = jax.tree.map(lambda *x: np.stack(x), *[tree_of(1 + i) for i in range(STEPS)])
     return steps_of(name, tuple(axes.items()), params, gradients, h)
 
 
@@ -92,7 +92,7 @@ def test_a_quadratic_falls(name):
     start = tree_of(0)
     end = fall(start)
     for key in AXES:
-        before, after = (float(jnp.linalg.norm(x[key] - target[key])) for x in (start, end))
+        before, after = (np.linalg.norm(np.asarray(x[key]) - target[key]) for x in (start, end))
         assert after < 0.5 * before, (key, before, after)
 
 
@@ -100,16 +100,16 @@ def test_a_quadratic_falls(name):
 def test_stacked_layers_move_as_each_would_alone(name):
     """With layers of very different gradients, so that whatever is shared between them shows."""
     h = hyper(weight_decay=0.3)
-    factor = jnp.asarray([1.0, 1e-2, 30.0])
+    factor = np.float32([1.0, 1e-2, 30.0])
     params, axes = tree_of(0), {k: a for k, a in AXES.items() if a.stacked}
     params = {k: params[k] for k in axes}
-    gradients = [{k: jnp.einsum("l...,l->l...", x[k], factor) for k in axes} for x in map(tree_of, range(1, 5))]
-    gradients = jax.tree.map(lambda *x: jnp.stack(x), *gradients)
+    gradients = [{k: np.einsum("l...,l->l...", x[k], factor) for k in axes} for x in map(tree_of, range(1, 5))]
+    gradients = jax.tree.map(lambda *x: np.stack(x), *gradients)
     together, _, _ = run(name, h, axes, params, gradients)
     plain = {k: dataclasses.replace(a, stacked=False) for k, a in axes.items()}
 
     def of_layer(layer, tree, axis):
-        return jax.tree.map(lambda x: jnp.take(x, layer, axis), tree)
+        return jax.tree.map(lambda x: np.take(np.asarray(x), layer, axis), tree)
 
     for layer in range(L):
         alone, _, _ = run(name, h, plain, of_layer(layer, params, 0), of_layer(layer, gradients, 1))
@@ -119,19 +119,22 @@ def test_stacked_layers_move_as_each_would_alone(name):
 @pytest.mark.parametrize("name", core_of(OPTIMIZERS, lambda name: name in ("adamw", "muon")))
 def test_trials_run_as_lanes_of_vmap_and_equal_separate_runs(name):
     trials = [hyper(learning_rate=0.01, beta1=0.8, weight_decay=0.1), hyper(learning_rate=0.1, beta2=0.5)]
-    lanes = jax.tree.map(lambda *x: jnp.stack(x), *trials)
+    lanes = jax.tree.map(lambda *x: np.stack(x), *trials)
     together = jax.vmap(functools.partial(run, name))(lanes)
     for lane, h in enumerate(trials):
-        close(run(name, h), jax.tree.map(lambda x, i=lane: x[i], together))
+        close(run(name, h), jax.tree.map(lambda x, i=lane: np.asarray(x)[i], together))
 
 
 @each
 def test_matrices_and_tables_decay_and_vectors_do_not(name):
-    h, zero = hyper(weight_decay=0.5, learning_rate=0.1), jax.tree.map(lambda x: jnp.zeros((1, *x.shape)), tree_of(0))
+    h, zero = (
+        hyper(weight_decay=0.5, learning_rate=0.1),
+        jax.tree.map(lambda x: np.zeros((1, *x.shape), np.float32), tree_of(0)),
+    )
     params, _, _ = run(name, h, gradients=zero)
     for key, start in tree_of(0).items():
         kept = 1.0 if AXES[key].kind == "vector" else 1.0 - 0.05
-        np.testing.assert_allclose(params[key][0], kept * start, rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(params[key])[0], kept * np.asarray(start), rtol=1e-5)
 
 
 @each
