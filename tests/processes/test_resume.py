@@ -49,13 +49,6 @@ def without_pictures():
 
 
 @pytest.fixture(scope="module")
-def never_killed(tmp_path_factory) -> Path:
-    workdir = tmp_path_factory.mktemp("never_killed") / "run"
-    train_here(workdir, SELDOM)
-    return workdir
-
-
-@pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> Path:
     """A run of few and small programs."""
     workdir = tmp_path_factory.mktemp("quick") / "run"
@@ -82,25 +75,27 @@ def test_killed_with_sigkill_and_run_again_equals_never_killed(quick, tmp_path, 
 
 
 @pytest.mark.more
-def test_a_finished_run_is_not_trained_again(never_killed):
-    before = lines(never_killed)
-    assert "Finished already" in finish(never_killed).splitlines()[0]
-    assert lines(never_killed) == before
+def test_a_finished_run_is_not_trained_again(quick):
+    before = lines(quick)
+    assert "Finished already" in finish(quick, *QUICK_FLAGS, SELDOM).splitlines()[0]
+    assert lines(quick) == before
     assert [line["split"] for line in before if line["step"] == STEPS] == ["train", "validation", "test"]
 
 
 @pytest.mark.more
-def test_a_damaged_newest_checkpoint_is_passed_over(never_killed, tmp_path):
+def test_a_damaged_newest_checkpoint_is_passed_over(quick, tmp_path, capsys):
     workdir = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(never_killed), str(workdir)], check=True)
+    subprocess.run(["cp", "-r", str(quick), str(workdir)], check=True)
     newest = workdir / "checkpoints" / str(STEPS)
     before = max(int(path.name) for path in newest.parent.iterdir() if path.name.isdigit() and path != newest)
     largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:100])
-    output = finish(workdir)
+    capsys.readouterr()
+    train_here(workdir, *QUICK_FLAGS, SELDOM)
+    output = capsys.readouterr().out
     assert output.splitlines()[0].startswith(f"Continuing from step {before} of {STEPS} ")
     assert f"checkpoint {STEPS} is damaged" in output
-    assert lines(workdir) == lines(never_killed)
+    assert lines(workdir) == lines(quick)
 
 
 def test_another_config_in_the_same_directory_is_refused_with_what_differs(quick, capsys):
@@ -124,11 +119,11 @@ def test_settings_that_change_no_result_may_differ_on_resume(quick, tmp_path, ca
 @pytest.mark.more
 def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
     workdir = tmp_path / "run"
-    first = start(workdir)
+    first = start(workdir, *QUICK_FLAGS)
     while not (workdir / "config.json").exists():
         assert first.poll() is None
         time.sleep(0.05)
-    error = finish(workdir, code=2)
+    error = finish(workdir, *QUICK_FLAGS, code=2)
     assert error.startswith("error: ")
     assert f"process {first.pid}" in error
     assert "Traceback" not in error
@@ -140,6 +135,7 @@ def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(tmp_path):
     workdir = tmp_path / "run"
     flags = (
+        *QUICK_FLAGS,
         "--config.optimizer.name=sgd",
         "--config.optimizer.learning_rate=1e6",
         "--config.training.initial_scale=1e6",
