@@ -16,6 +16,7 @@ import pytest
 
 from experiments import bench, compare, evaluate, explore, generate, plan, sweep, train
 from experiments.cli.flags import run
+from experiments.runs import report
 
 pytestmark = pytest.mark.usefixtures("shapes_once")
 
@@ -122,7 +123,7 @@ def test_the_commands_that_plan_print_the_data_as_they_are(folder, monkeypatch):
     assert printed(plan.main, flags_of(folder), encoding, monkeypatch)
     assert printed(bench.main, ["input", *flags_of(folder), "--batches=5"], encoding, monkeypatch)
     workdir = folder / f"sweep {encoding}"
-    argv = [*flags_of(folder), f"--workdir={workdir}", "--sweep.model.width=12,15"]
+    argv = [*flags_of(folder), f"--workdir={workdir}", "--sweep.optimizer.learning_rate=1e-3,1e-2"]
     lines = printed(sweep.main, argv, encoding, monkeypatch)
     assert escaped(f"results   {workdir / 'results.jsonl'}", encoding) in lines
     assert (
@@ -134,16 +135,25 @@ def test_the_commands_that_plan_print_the_data_as_they_are(folder, monkeypatch):
 TEXT_FLAGS = ["task.name=language_modelling", "task.context=16", "tokenizer.name=bytes", "data.source=files"]
 
 
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory):
+    """Train a language model on the texts; return its working directory."""
+    folder = tmp_path_factory.mktemp("prompted")
+    (folder / "text.txt").write_text("\n".join(TEXTS * 9), encoding="utf-8")
+    flags = [*TEXT_FLAGS, f"data.path={folder / 'text.txt'}", "model.architecture=decoder_only"]
+    flags += ["training.steps=1", "training.accumulation=1", "training.output.tensorboard=false"]
+    argv = [f"--config={TINY}", *(f"--config.{flag}" for flag in flags), f"--workdir={folder / 'run'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "draw_run", lambda run: {})
+        printed(train.main, argv, "utf-8", patch)
+    return folder / "run"
+
+
 @pytest.mark.more
 @pytest.mark.parametrize("setting", ["PYTHONIOENCODING=ascii", "LC_ALL=C"])
-def test_a_process_prints_a_prompt_and_its_answer_whatever_its_encoding(setting, tmp_path, monkeypatch):
-    (tmp_path / "text.txt").write_text("\n".join(TEXTS * 9), encoding="utf-8")
-    flags = [*TEXT_FLAGS, f"data.path={tmp_path / 'text.txt'}", "model.architecture=decoder_only"]
-    flags += ["training.steps=1", "training.accumulation=1", "training.output.tensorboard=false"]
-    argv = [f"--config={TINY}", *(f"--config.{flag}" for flag in flags), f"--workdir={tmp_path / 'run'}"]
-    printed(train.main, argv, "utf-8", monkeypatch)
+def test_a_process_prints_a_prompt_and_its_answer_whatever_its_encoding(setting, prompted):
     name, _, value = setting.partition("=")
-    command = [sys.executable, "-m", "experiments.generate", f"--workdir={tmp_path / 'run'}", "--max_new_tokens=2"]
+    command = [sys.executable, "-m", "experiments.generate", f"--workdir={prompted}", "--max_new_tokens=2"]
     environment = {**os.environ, name: value}
     done = subprocess.run(command, input="\n".join(TEXTS).encode(), capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
