@@ -11,6 +11,9 @@ import pytest
 import transformer
 from tests.fixtures.tiny import SIZES, batch, tiny, what_is_read
 from transformer.errors import UserError
+from transformer.nn.blocks import Block
+from transformer.nn.initializers import Constant, Normal
+from transformer.nn.modules import Linear
 from transformer.ops.scores import SCORES
 
 CALLS = []
@@ -97,3 +100,31 @@ def test_a_model_that_is_dropped_is_not_kept():
     del model
     gc.collect()
     assert [reference() for reference in references] == [None, None]
+
+
+def test_tracing_draws_no_parameter_and_traces_a_stack_of_layers_once(monkeypatch):
+    model = transformer.build(what_is_read({**SIZES, "architecture": "seq2seq"}))
+    shapes, applied, real = model.parameter_shapes, [], Block.__call__
+
+    def recorded(block, *inputs):
+        applied.append(block.stack)
+        return real(block, *inputs)
+
+    def drawn(*arguments):
+        pytest.fail("a parameter was drawn")
+
+    monkeypatch.setattr(Block, "__call__", recorded)
+    for initializer in (Normal, Constant):
+        monkeypatch.setattr(initializer, "draw", drawn)
+    jax.eval_shape(model.apply, shapes, batch())
+    assert applied == ["encoder", "decoder"]
+
+
+def test_a_parameter_of_another_shape_is_an_error_of_a_module_by_itself_too():
+    config = tiny("decoder_only").model.config.as_settings
+    x = jnp.ones((1, 2, SIZES["width"]))
+    module = Linear(config, "up")
+    params = module.init(jax.random.key(0), x)["params"]
+    params["kernel"] = params["kernel"][:, 1:]
+    with pytest.raises(UserError, match=r"parameter up\.kernel has another shape; got \(12, 16\); expected \(12, 17\)"):
+        module.apply({"params": params}, x)
