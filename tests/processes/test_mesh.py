@@ -16,6 +16,7 @@ from experiments.costs.mesh_plan import plan_of_mesh
 from experiments.parallel.config import AXES, MeshConfig
 from experiments.storage.metrics import read
 from experiments.training.experiment import set_up
+from tests.fixtures.processes import ON_DEVICES
 from tests.fixtures.tiny_recipes import tiny_recipe, write_files
 from transformer.errors import UserError
 
@@ -83,15 +84,7 @@ def test_a_checkpoint_of_any_mesh_is_read_on_any_other_with_the_same_bits(tmp_pa
     assert in_child(tmp_path, [["seq2seq", mesh] for mesh in meshes], "checkpoints")
 
 
-TRAIN = ["--config=dates", "--config.data.examples=120", "--config.data.evaluation_examples=8"]
-TRAIN += [f"--config.model.{setting}" for setting in ("num_encoder_layers=1", "num_decoder_layers=1", "width=16")]
-TRAIN += ["--config.model.num_heads=4", "--config.model.vocab_size=800", "--config.data.num_buckets=1"]
-TRAIN += [
-    "--config.training.batch_size=8",
-    "--config.training.output.log_every=1",
-    "--config.decoding.max_new_tokens=2",
-]
-TRAIN += ["--config.optimizer.schedule=constant", "--config.optimizer.warmup_steps=0", "--config.optimizer.name=adamw"]
+TRAIN = ["--config=dates", *(f"--{name}={value}" for name, value in ON_DEVICES.items())]
 
 
 def trained(workdir, devices, *flags):

@@ -14,30 +14,17 @@ import pytest
 
 from experiments.storage.metrics import read
 from experiments.training.signals import exit_code
+from tests.fixtures.processes import ON_DEVICES
 
 pytestmark = pytest.mark.more
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 10
 TINY = {
-    "config.data.examples": 120,
-    "config.data.evaluation_examples": 8,
-    "config.data.num_buckets": 1,
-    "config.model.num_encoder_layers": 1,
-    "config.model.num_decoder_layers": 1,
-    "config.model.width": 16,
-    "config.model.num_heads": 4,
-    "config.model.vocab_size": 800,
-    "config.training.batch_size": 8,
+    **ON_DEVICES,
     "config.training.steps": STEPS,
-    "config.training.output.log_every": 1,
     "config.training.output.evaluate_every": 2,
-    "config.training.output.tensorboard": "false",
-    "config.decoding.max_new_tokens": 2,
     "config.decoding.strategy": "sampling",
-    "config.optimizer.schedule": "constant",
-    "config.optimizer.warmup_steps": 0,
-    "config.optimizer.name": "adamw",
     "config.task.metrics": "tests.fixtures.dying_metric:letters",
 }
 
