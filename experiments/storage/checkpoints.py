@@ -214,8 +214,8 @@ class Checkpoints:
             checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
             state = checkpoint_format.read_state(path, example, record["sums"])
         except DamagedError as error:
-            return self._first(str(error)) or ""
-        if (damage := self._first(None)) is not None:
+            damage = str(error)
+        if (damage := self._first(damage)) is not None:
             return damage
         if not record["sums"] and not self.checksums.of(step) and self._unverified is None:
             self._unverified = step
