@@ -44,8 +44,12 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 
 
 FIRST = (
-    "test_kills.py",
     "test_mesh.py",
+    "test_kills.py",
+    "test_tutorials.py",
+    "test_several.py",
+    "test_random_damage.py",
+    "test_examples_run.py",
     "test_tables.py",
     "test_variants.py",
     "test_programs.py",
