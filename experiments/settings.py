@@ -144,8 +144,7 @@ def _resolved(
         if not names:
             continue
         kind = extended(Config, merged.to_dict()) if own else Config
-        leaves = schema.settings(kind)
-        values = {name: read(overrides[name], leaves.get(name) or find(name, kind)) for name in names}
+        values = {name: read(overrides[name], find(name, kind)) for name in names}
         put(merged, values)
         given |= values
     config = schema.from_dict(Config, merged.to_dict())

@@ -107,18 +107,18 @@ def shapes_once():
 
     For files that open one run many times; not for those that change rows of the tables.
     """
-    from transformer.models.base import ModelBase
+    from tests.fixtures.shapes import traced_once
 
-    real, traced = ModelBase.parameter_shapes.func, {}
+    with traced_once():
+        yield
 
-    def parameter_shapes(model):
-        key = repr(model.config)
-        if key not in traced:
-            traced[key] = real(model)
-        return traced[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ModelBase, "parameter_shapes", property(parameter_shapes))
+@pytest.fixture(scope="module")
+def without_pictures():
+    """Trainings in this process draw nothing: for files that compare bits and lines, not pictures."""
+    from tests.fixtures.processes import no_pictures
+
+    with no_pictures():
         yield
 
 

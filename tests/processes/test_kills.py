@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs import report
 from experiments.storage.bitwise import first_difference, read_saved
 from tests.fixtures.processes import (
     RECIPE,
+    SELDOM,
     events,
     lines,
     newest,
@@ -26,7 +26,7 @@ from tests.fixtures.processes import (
     wait_until,
 )
 
-pytestmark = pytest.mark.more
+pytestmark = [pytest.mark.more, pytest.mark.usefixtures("without_pictures")]
 
 STEPS = 100
 FLAGS = (
@@ -36,18 +36,6 @@ FLAGS = (
     "--config.training.output.checkpoint_seconds=0.02",
 )
 SWEPT = ("--config.training.steps=60", "--config.training.output.evaluate_every=5", "--heartbeat=1", "--keep=all")
-
-
-SELDOM = "--config.training.output.checkpoint_seconds=1000"
-"""A flag of trainings that nobody kills: it changes no result."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_pictures():
-    """Trainings in this process draw nothing: bits and lines are compared, not pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "draw_run", lambda run: {})
-        yield
 
 
 def rng_with_seed() -> random.Random:

@@ -16,7 +16,7 @@ import pytest
 
 from experiments import bench, compare, evaluate, explore, generate, plan, sweep, train
 from experiments.cli.flags import run
-from experiments.runs import report
+from tests.fixtures.processes import no_pictures
 
 pytestmark = pytest.mark.usefixtures("shapes_once")
 
@@ -143,8 +143,7 @@ def prompted(tmp_path_factory):
     flags = [*TEXT_FLAGS, f"data.path={folder / 'text.txt'}", "model.architecture=decoder_only"]
     flags += ["training.steps=1", "training.accumulation=1", "training.output.tensorboard=false"]
     argv = [f"--config={TINY}", *(f"--config.{flag}" for flag in flags), f"--workdir={folder / 'run'}"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "draw_run", lambda run: {})
+    with pytest.MonkeyPatch.context() as patch, no_pictures():
         printed(train.main, argv, "utf-8", patch)
     return folder / "run"
 

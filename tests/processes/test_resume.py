@@ -9,18 +9,15 @@ import numpy as np
 import pytest
 
 from experiments import settings
-from experiments.runs import report
 from experiments.storage.checkpoints import Checkpoints
-from tests.fixtures.processes import RECIPE, events, finish, lines, newest, start, train_here, wait_until
+from tests.fixtures.processes import RECIPE, SELDOM, events, finish, lines, newest, start, train_here, wait_until
 
-pytestmark = pytest.mark.usefixtures("shapes_once")
+pytestmark = pytest.mark.usefixtures("shapes_once", "without_pictures")
 
 STEPS = 60
 QUICK = ("data.num_buckets=1", "model.architecture=decoder_only")
 """Fewer and smaller programs to compile: batches of one shape, one stack; `test_kills` has two stacks."""
 QUICK_FLAGS = [f"--config.{setting}" for setting in QUICK]
-SELDOM = "--config.training.output.checkpoint_seconds=1000"
-"""A flag of trainings that nobody kills: it changes no result, and the 0.3 s of the recipe would save often."""
 
 
 def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:
@@ -38,14 +35,6 @@ def arrays(workdir: Path, *settings_given: str) -> dict[str, np.ndarray]:
     assert step == STEPS
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_pictures():
-    """Trainings in this process draw nothing: the bits of runs are compared, not their pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "draw_run", lambda run: {})
-        yield
 
 
 @pytest.fixture(scope="module")
