@@ -1,8 +1,8 @@
 """Checks of the library's annotations in the tests: an int stands for a float, as in type checkers.
 
 jaxtyping and beartype check the calls of functions and methods, and a violation is a TypeError. Functions within
-functions, which are made anew at every call, are left to the type checker: they would take a tenth of the time of all
-tests.
+functions, which are made anew at every call, are left to the type checker: with every check of a protocol they took 6
+of 57 s of three files of tests.
 """
 
 import ast
@@ -50,7 +50,7 @@ def _is_protocol(hint):
 
 
 def _quick(protocol):
-    """Return a hint that allows what the protocol allows; to ask Python takes 70 us, and a config is passed often."""
+    """Return a hint that allows what the protocol allows; Python asks for every attribute at each check."""
     classes = set()
 
     def fulfils(x):
