@@ -51,8 +51,8 @@ assert code == 0
 # %% [markdown]
 # ## The table
 #
-# LaTeX with booktabs; siunitx rounds where it is typeset, so the file keeps every digit. The same with `.csv`, `.json`
-# or `.md`.
+# LaTeX with booktabs; siunitx can round where it is typeset, so the file keeps every digit. The same with `.csv`,
+# `.json` or `.md`.
 
 # %%
 print(Path("trials.tex").read_text())

@@ -2,7 +2,7 @@
 
 source                    gives
 dates, date_language      examples that are drawn: examples, evaluation_examples, dates
-source_code               the text of this project's source files
+source_code               the source files of Python's standard library
 files                     the user's own files: path, source_path, target_path, validation_path, test_path, files
 """
 

@@ -6,7 +6,7 @@ Numbers are written in full, so that a program reads the same numbers that were 
          commit, versions): the Table Schema of Frictionless Data, which pandas reads with read_json(orient="table")
 .csv     a line of names, then one line for each row, with commas (RFC 4180); nothing for a missing value
 .md      a table of GitHub's Markdown
-.tex     a `tabular` with the rules of booktabs and the columns of numbers of siunitx, which rounds where it is typeset
+.tex     a `tabular` with the rules of booktabs and siunitx's columns of numbers, which it can round when it typesets
 """
 
 import csv
