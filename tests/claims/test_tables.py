@@ -1,7 +1,7 @@
 """Every row of every table, in a model, under jit, vmap over seeds and bfloat16, with every parameter accounted for.
 
-In `make test` the parameters are drawn with numpy, since compiling `init` takes longer than everything else; `init` is
-traced. In `make test-more` `init` is part of the compiled program.
+In `make test` few models hold every value, and their parameters are drawn with numpy, since compiling `init` takes
+longer than everything else. In `make test-more` each row has its model, and `init` is part of the compiled program.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ import pytest
 
 import transformer
 from tests.fixtures.covering import cover
-from tests.fixtures.speeds import core_of
 from tests.fixtures.tiny import ARCHITECTURES, SIZES, B, S, T, V, batch, randomised, side, tiny, what_is_read
 from transformer.nn.block_layout import BLOCK_LAYOUTS
 from transformer.nn.feed_forward import ACTIVATIONS
@@ -83,6 +82,7 @@ OTHERS = [
     ("mixer", "linear"),
     ("self_attention", False),
 ]
+"""Architectures and parts that the models of COMBINED do not have."""
 ALIKE = ("rotary_linear", "rotary_llama3", "rotary_yarn", "fixed_dot", "geglu_tanh")
 """Rows that are others with other numbers: those of ROWS run in `make test-more`."""
 ROTATING = tuple(name for name, row in POSITIONS.items() if row.rotates is not None)
@@ -159,11 +159,6 @@ def drawn_of(model):
     return model, params, logits, slopes
 
 
-def in_core(case):
-    """The architectures and the parts that the models of COMBINED do not have."""
-    return case in OTHERS
-
-
 @pytest.mark.parametrize("row", COMBINED, ids=str)
 def test_all_values_run_under_jit_and_vmap_and_train_all_their_parameters(row):
     settings = what_is_read({**SIZES, **settings_with(row)})
@@ -171,8 +166,8 @@ def test_all_values_run_under_jit_and_vmap_and_train_all_their_parameters(row):
     check_row(settings, model, params, logits, slopes)
 
 
-@pytest.mark.parametrize(("table", "row"), core_of(ROWS, in_core), ids=IDS)
-def test_every_row_runs_under_jit_and_vmap_and_trains_all_its_parameters(table, row):
+@pytest.mark.parametrize(("table", "row"), OTHERS)
+def test_other_architectures_run_under_jit_and_vmap_and_train_all_their_parameters(table, row):
     model, params, logits, slopes = drawn(table, row)
     check_row(settings_of(table, row), model, params, logits, slopes)
     traced = jax.eval_shape(jax.vmap(model.init), jax.random.split(jax.random.key(0), 3))
@@ -237,9 +232,9 @@ def check_axes(model, params):
         assert axes.stacked is False or layers == 2
 
 
-@pytest.mark.parametrize(("table", "row"), core_of(ROWS, lambda case: case[0] == "architecture"), ids=IDS)
-def test_bfloat16_is_float32_up_to_rounding(table, row):
-    check_bfloat16(drawn(table, row))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_bfloat16_is_float32_up_to_rounding(architecture):
+    check_bfloat16(drawn("architecture", architecture))
 
 
 @pytest.mark.parametrize("row", COMBINED, ids=str)

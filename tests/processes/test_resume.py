@@ -12,7 +12,7 @@ from experiments import settings
 from experiments.storage.checkpoints import Checkpoints
 from tests.fixtures.processes import RECIPE, SELDOM, events, finish, lines, newest, start, train_here, wait_until
 
-pytestmark = pytest.mark.usefixtures("shapes_once", "without_pictures")
+pytestmark = [pytest.mark.more, pytest.mark.usefixtures("shapes_once", "without_pictures")]
 
 STEPS = 60
 QUICK = ("data.num_buckets=1", "model.architecture=decoder_only")
@@ -63,7 +63,6 @@ def test_killed_with_sigkill_and_run_again_equals_never_killed(quick, tmp_path, 
     assert events(workdir) == events(quick) != []
 
 
-@pytest.mark.more
 def test_a_finished_run_is_not_trained_again(quick):
     before = lines(quick)
     assert "Finished already" in finish(quick, *QUICK_FLAGS, SELDOM).splitlines()[0]
@@ -71,7 +70,6 @@ def test_a_finished_run_is_not_trained_again(quick):
     assert [line["split"] for line in before if line["step"] == STEPS] == ["train", "validation", "test"]
 
 
-@pytest.mark.more
 def test_a_damaged_newest_checkpoint_is_passed_over(quick, tmp_path, capsys):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", str(quick), str(workdir)], check=True)
@@ -97,7 +95,6 @@ def test_another_config_in_the_same_directory_is_refused_with_what_differs(quick
     assert {p: p.read_bytes() for p in quick.rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.more
 def test_settings_that_change_no_result_may_differ_on_resume(quick, tmp_path, capsys):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", str(quick), str(workdir)], check=True)
@@ -105,7 +102,6 @@ def test_settings_that_change_no_result_may_differ_on_resume(quick, tmp_path, ca
     assert "Finished already" in capsys.readouterr().out
 
 
-@pytest.mark.more
 def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
     workdir = tmp_path / "run"
     first = start(workdir, *QUICK_FLAGS)
@@ -120,7 +116,6 @@ def test_two_runs_in_one_directory_the_second_refuses(tmp_path):
     first.communicate()
 
 
-@pytest.mark.more
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(tmp_path):
     workdir = tmp_path / "run"
     flags = (

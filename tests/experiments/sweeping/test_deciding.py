@@ -167,6 +167,7 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.more
 def test_a_sweep_adds_seeds_to_what_is_undecided_and_the_same_command_trains_nothing(added, capsys):
     seeds = {}
     for line in lines(added):
