@@ -22,13 +22,13 @@ from experiments.data.tokenizers.table import TokenizerConfig
 from experiments.parallel.config import MeshConfig
 from experiments.tasks.config import TaskConfig, tasks
 from experiments.tasks.rows import TASKS
-from experiments.training.config import STOPPING, TrainingConfig
+from experiments.training.config import TrainingConfig
 from experiments.training.optimizers import OptimizerConfig
 from transformer import schema
 from transformer.decoding import DecodingConfig
 from transformer.errors import UserError, problem
 from transformer.models.config import ModelConfig
-from transformer.named_code import import_code, named_code
+from transformer.named_code import import_code
 from transformer.nn.module_rows import structure
 from transformer.own_settings import extended, named_rows, without_leftovers
 from transformer.read_by import Condition, conditions, unread
@@ -37,7 +37,6 @@ from transformer.schema import Setting, setting
 __all__ = [
     "Config",
     "defaults",
-    "differences",
     "find",
     "from_json_dict",
     "from_stored",
@@ -282,56 +281,6 @@ def from_stored(values: Mapping[str, Any]) -> Config:
         UserError: a setting that this version does not have or allow.
     """
     return _leave_out_unread(schema.from_dict(Config, values), {})[0]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
-    """List the settings in which two configs differ: (full name, old, new, whether it can change the result).
-
-    The configs are nested dicts. A setting that one lacks, since another version wrote it, counts as its default; one
-    that neither reads does not count.
-    """
-    return differences_of_many(old, [new])[0]
-
-
-def differences_of_many(
-    old: Mapping[str, Any], others: Iterable[Mapping[str, Any]]
-) -> list[list[tuple[str, Any, Any, bool]]]:
-    """List the settings in which each of many configs differs from one, as `differences` does."""
-    leaves, default = schema.settings(Config), schema.flatten(to_json_dict(Config()))
-    flat_old = schema.flatten(old)
-
-    def changed(nested: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
-        new = schema.flatten(nested)
-        patient = any(values.get("training.patience") is not None for values in (flat_old, new))
-        names = dict.fromkeys([*default, *flat_old, *new])
-        both = {name: tuple(values.get(name, default.get(name)) for values in (flat_old, new)) for name in names}
-        return [
-            (name, *values, name not in leaves or leaves[name].changes_result or (patient and name in STOPPING))
-            for name, values in both.items()
-            if values[0] != values[1]
-        ]
-
-    others = list(others)
-    found = [changed(other) for other in others]
-    not_by_old = _not_read(old) if any(found) else set()
-    for i, (other, listed) in enumerate(zip(others, found, strict=True)):
-        if any(name in not_by_old for name, *_ in listed):
-            neither_reads = not_by_old & _not_read(other)
-            found[i] = [difference for difference in listed if difference[0] not in neither_reads]
-    return found
-
-
-def _not_read(values: Mapping[str, Any]) -> set[str]:
-    """Collect the settings that a config does not read.
-
-    None are known of a config that this version cannot read, or that names code, which is not imported here.
-    """
-    if named_code(Config, values):
-        return set()
-    try:
-        return set(unread(from_json_dict(values)))
-    except UserError:
-        return set()
 
 
 def help_text(

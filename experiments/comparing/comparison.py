@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import settings
+from experiments.comparing import configs
 from experiments.comparing.metric_units import bounds_of
 from experiments.comparing.results import SPLITS, Result, units_of
 from experiments.comparing.statistics import Estimate, estimate, paired_difference
@@ -90,7 +90,7 @@ def refuse_other_objectives(results: Sequence[Result]) -> None:
 def differing(results: Sequence[Result]) -> list[Differing]:
     """List the settings that not all runs share, and their data and starts if two runs have different ones."""
     first, *others = results
-    found = settings.differences_of_many(first.config, [other.config for other in others])
+    found = configs.differences_of_many(first.config, [other.config for other in others])
     names = dict.fromkeys(name for changes in found for name, *_ in changes)
     old = {name: before for changes in found for name, before, *_ in changes}
     new = [{name: after for name, _, after, _ in changes} for changes in found]

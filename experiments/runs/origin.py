@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import settings
+from experiments.comparing import configs
 from experiments.data.tokenizers.pair import TokenizerPair
 from experiments.runs.parts import parts_of, within
 from experiments.training.experiment import Experiment, RunData
@@ -135,7 +136,7 @@ class Origin(NamedTuple):
                 do=f"Add the file{self.or_fresh(over_tokens)}.",
             )
         new = settings.to_json_dict(config)
-        found = settings.differences({**new, "tokenizer": self.source.tokenizer}, new)
+        found = configs.differences({**new, "tokenizer": self.source.tokenizer}, new)
         changed = [one for one in found if one[0].startswith("tokenizer.") and one[3]]
         if changed:
             raise problem(

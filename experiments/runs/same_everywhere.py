@@ -8,6 +8,7 @@ from typing import Any
 import experiments
 import transformer
 from experiments import settings
+from experiments.comparing import configs
 from experiments.parallel.processes import Processes, refuse_others
 from experiments.storage.workdir import XLA_FLAGS, versions
 from transformer.named_code import code_from_outside
@@ -61,7 +62,7 @@ def _code() -> str:
 
 
 def _differing_settings(first: Any, other: Any) -> str:
-    return ", ".join(f"{name} {new} beside {old}" for name, old, new, _ in settings.differences(first, other)[:3])
+    return ", ".join(f"{name} {new} beside {old}" for name, old, new, _ in configs.differences(first, other)[:3])
 
 
 def _differing(first: Any, other: Any) -> str:

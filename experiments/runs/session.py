@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import settings
+from experiments.comparing import configs
 from experiments.costs.needed import refuse_too_large
 from experiments.costs.summary import costs_of, described, write_costs
 from experiments.parallel.processes import ALONE, Processes, processes, refuse_others
@@ -143,7 +144,7 @@ def opened_run(
             opened = open_workdir(
                 workdir,
                 config_dict,
-                differences=settings.differences,
+                differences=configs.differences,
                 devices=devices_in_words(),
                 data=task.splits.fingerprint,
                 code=code_from_outside(config),

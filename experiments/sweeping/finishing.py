@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
+from experiments.comparing import configs
 from experiments.runs.init_from import open_origin, wish_of, with_settings
 from experiments.runs.report import train_and_report
 from experiments.storage.workdir_checks import EXTENDABLE, TRIALS, refuse_other_config, refuse_unwritable_name
@@ -113,7 +114,7 @@ def results_of(flags: Any, sweep: Sweep) -> tuple[list[PointResult], Ranking]:
         study = read_study(storage, flags.study or Path(flags.config).stem, search, properties=properties)
         before, base = study.study.user_attrs.get("config"), json.loads(json.dumps(settings.to_json_dict(sweep.base)))
         if before is not None:
-            changed = settings.differences(before, base)
+            changed = configs.differences(before, base)
             refuse_other_config(Path(flags.workdir), [one for one in changed if one[0] not in EXTENDABLE])
         if criterion is not None and criterion.adding:
             study = read_looks(storage, study, criterion, properties)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from experiments import settings
+from experiments.comparing import configs
 from experiments.runs.run_data import write_run_data
 from experiments.storage.checkpoints import Checkpoints
 from experiments.storage.retention import Retention
@@ -43,7 +44,7 @@ def _open(trial: Trial, devices: str) -> Workdir:
     return open_workdir(
         trial.workdir,
         settings.to_json_dict(experiment.config),
-        differences=settings.differences,
+        differences=configs.differences,
         devices=devices,
         data=experiment.task.splits.fingerprint,
         start=Start(origin=None if trial.origin is None else trial.origin.record),

@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 from experiments import settings
 from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.cli.terminal import terminal
+from experiments.comparing import configs
 from experiments.runs.init_from import Origin, check_fit, open_origin, wish_of, with_settings
 from experiments.runs.tracking import check_trackers
 from experiments.storage.workdir import changed_flags, flags_notes, versions
@@ -274,4 +275,4 @@ def _refuse_other_recipe(study: SweepStudy, base: Any, workdir: Path, data: str)
         study.study.set_user_attr("fingerprint", data)
     else:
         same_data = data != "" and before.get("fingerprint") == data
-        refuse_other_config(workdir, settings.differences(before["config"], config), same_data=same_data)
+        refuse_other_config(workdir, configs.differences(before["config"], config), same_data=same_data)

@@ -6,6 +6,7 @@ from hypothesis import given
 from ml_collections import ConfigDict
 
 from experiments import settings
+from experiments.comparing import configs
 from experiments.settings import Config, defaults, resolve
 from tests.fixtures.commands import error_of
 from tests.fixtures.configs import DATES, LEAVES, override_error, overrides
@@ -31,7 +32,7 @@ def test_a_flag_wins_over_the_recipe_and_changes_nothing_else(override):
         return
     assert recipe.to_dict() == before
     assert notes == []
-    changed = settings.differences(before, settings.to_json_dict(config))
+    changed = configs.differences(before, settings.to_json_dict(config))
     assert all(row[0] == name or row[0].startswith(f"{name}_settings.") for row in changed)  # a row brings its own
     assert schema.flatten(schema.to_dict(config))[name] == (list(value) if isinstance(value, tuple) else value)
 
@@ -196,7 +197,7 @@ def test_a_stored_config_loses_what_this_version_does_not_read():
     stored["model"].update(architecture="encoder_only", tie_embeddings=False)
     config = settings.from_stored(stored)
     assert (config.model.remat, config.model.remat_policy, config.model.tie_embeddings) == (False, "everything", True)
-    assert settings.differences(stored, settings.to_json_dict(config)) == []
+    assert configs.differences(stored, settings.to_json_dict(config)) == []
     assert "model.tie_embeddings is not read by a classifier" in override_error(
         ("task.name", "classification"), ("model.architecture", "encoder_only"), ("model.tie_embeddings", "false")
     )

@@ -8,6 +8,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe
+from experiments.comparing import configs
 from experiments.parallel.config import AXES, MeshConfig, mesh_devices
 from experiments.parallel.mesh import mesh_of
 from experiments.parallel.placement import Placement
@@ -155,5 +156,5 @@ def test_a_sweep_has_no_mesh():
 def test_the_mesh_may_differ_when_a_run_is_continued():
     before, _ = settings.resolve(load_recipe("dates"))
     after, _ = settings.resolve(load_recipe("dates"), [("mesh.fsdp", "8")])
-    found = settings.differences(settings.to_json_dict(before), settings.to_json_dict(after))
+    found = configs.differences(settings.to_json_dict(before), settings.to_json_dict(after))
     assert found == [("mesh.fsdp", 1, 8, False)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import settings
+from experiments.comparing import configs
 from experiments.runs import report
 from experiments.runs.init_from import check_fit, first_states, open_origin, read_origin, with_settings
 from experiments.runs.origin import InitFrom
@@ -198,7 +199,7 @@ def test_a_run_that_was_started_has_its_settings_when_the_checkpoint_is_gone(ber
     experiment, origin, _ = begun(tmp_path / "model", recipe)
     config = json.loads(json.dumps(settings.to_json_dict(experiment.config)))
     start = Start(origin=origin.record)
-    open_workdir(tmp_path / "run", config, differences=settings.differences, devices="", start=start).close()
+    open_workdir(tmp_path / "run", config, differences=configs.differences, devices="", start=start).close()
     assert read_origin(tmp_path / "run", None).record == origin.record
     (tmp_path / "run" / "checkpoints" / "2").mkdir(parents=True)
     shutil.rmtree(tmp_path / "model")

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from experiments import settings
+from experiments.comparing import configs
 from experiments.comparing.results import read_results
 from experiments.runs.open_run import open_run
 from experiments.runs.stored_config import stored_config
@@ -49,7 +50,7 @@ def test_a_registered_row_that_is_not_there_needs_its_module_or_consent(workdir)
 def test_a_run_whose_row_is_not_there_is_compared(workdir):
     (one, other) = read_results([str(workdir), str(shutil.copytree(workdir, workdir.with_name("copy")))])
     assert one.setting("data.files.format") == other.setting("data.files.format") == "semicolons"
-    assert settings.differences(one.config, other.config) == []
+    assert configs.differences(one.config, other.config) == []
 
 
 def test_code_that_has_changed_is_named_when_the_run_is_opened_and_trained_again(workdir, own_module, capsys):
@@ -64,7 +65,7 @@ def test_code_that_has_changed_is_named_when_the_run_is_opened_and_trained_again
     again = open_workdir(
         workdir,
         settings.to_json_dict(config),
-        differences=settings.differences,
+        differences=configs.differences,
         devices="test",
         data=record["data"],
         code=code_from_outside(config),

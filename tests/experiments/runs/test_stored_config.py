@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import evaluate, explore, settings, sweep
+from experiments.comparing import configs
 from experiments.runs.open_run import open_run
 from experiments.runs.stored_config import origin_named, stored_config
 from experiments.storage.workdir import open_workdir
@@ -87,7 +88,7 @@ def test_training_goes_on_with_data_at_another_place_and_with_no_other(tmp_path)
         config = settings.defaults(data="files")
         config.data.update(paths)
         given = settings.to_json_dict(settings.resolve(config)[0])
-        open_workdir(tmp_path / "run", given, differences=settings.differences, devices="here", data=data).close()
+        open_workdir(tmp_path / "run", given, differences=configs.differences, devices="here", data=data).close()
 
     start("print", path="old/x.tsv")
     start("print", path="new/x.tsv")

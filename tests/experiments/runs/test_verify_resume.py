@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from experiments import settings, train
+from experiments.comparing import configs
 from experiments.runs import verify_resume
 from experiments.runs.run_data import write_run_data
 from experiments.runs.verify_resume import ATTEMPTS, Trainer, flags_of, next_batches, run_and_kill
@@ -134,7 +135,7 @@ def test_the_next_batches_are_those_of_the_step_and_the_seed(tmp_path):
         config, _ = settings.resolve(settings.load_recipe(str(TINY)), overrides)
         experiment = set_up(config)
         stored = settings.to_json_dict(experiment.config)
-        open_workdir(tmp_path / name, stored, differences=settings.differences, devices="none").close()
+        open_workdir(tmp_path / name, stored, differences=configs.differences, devices="none").close()
         write_run_data(tmp_path / name, experiment.task)
         found[name] = [next_batches(tmp_path / name, step) for step in (4, 5)]
     assert found["one"] == found["same"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import api, settings, sweep
+from experiments.comparing import configs
 from experiments.runs import report
 from experiments.storage.checkpoint_format import read_arrays
 from experiments.storage.retention import steps_in
@@ -70,7 +71,7 @@ def test_the_run_has_the_settings_of_the_trial_and_another_length():
     for steps in (12, "12"):
         config = config_of(plan, chosen, {"training.steps": steps, "training.patience": "3"})
         trial = plan.resolve(values, 2)
-        found = settings.differences(settings.to_json_dict(trial), settings.to_json_dict(config))
+        found = configs.differences(settings.to_json_dict(trial), settings.to_json_dict(config))
         assert [one[:3] for one in found] == [("training.steps", 4, 12), ("training.patience", None, 3)]
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments import settings
+from experiments.comparing import configs
 from experiments.sweeping.search import make_sweep
 from tests.fixtures.commands import error_of
 
@@ -62,8 +63,8 @@ def test_runs_that_differ_in_an_own_setting_differ():
         for slope in ("1", "2")
     )
     alibi = settings.to_json_dict(settings.resolve(settings.defaults(), [("model.position", "alibi")])[0])
-    assert settings.differences(one, two) == [(SLOPE, 1.0, 2.0, True)]
-    assert settings.differences(alibi, two) == [
+    assert configs.differences(one, two) == [(SLOPE, 1.0, 2.0, True)]
+    assert configs.differences(alibi, two) == [
         ("model.position", "alibi", STRAIGHT, True),
         (SLOPE, None, 2.0, True),
     ]
