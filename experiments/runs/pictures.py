@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
 
 from experiments.training import signals
-from transformer.errors import problem, shorten
+from transformer.errors import UserError, problem, shorten
 
 FIRST = "DejaVu Sans"
 NOT_FOR_TEXT = ("Last Resort", "cm", "STIX")
@@ -70,7 +70,8 @@ def attempt(draw: Callable[[], None], path: Path) -> bool:
     try:
         draw()
     except Exception as error:  # whatever it is, the run has its result
-        why = " ".join(f"{type(error).__name__}: {error}".split())
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        why = " ".join(f"{kind}{error}".split())
         print(f"warning: no picture {path}: {shorten(why)}", file=sys.stderr)
         return False
     return True

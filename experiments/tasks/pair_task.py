@@ -67,6 +67,9 @@ class PairTask(Task):
     def training_size(self) -> int:
         return len(self.ids)
 
+    def limited(self, limit: int) -> Self:
+        return dataclasses.replace(super().limited(limit), frame=dataclasses.replace(self.frame, limit=limit))
+
     # The keys of task.json are those of the first runs, so that these open: slots, longest_source, whole.
 
     metadata_shape = Fields({"slots": A_LENGTH, "longest_source": A_LENGTH, "whole": [A_LENGTH]})

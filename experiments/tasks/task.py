@@ -152,6 +152,10 @@ class Task(abc.ABC):
 
     # The members below have a default, for tasks to which they do not apply.
 
+    def limited(self, limit: int) -> Self:
+        """Return the task for a model that holds sequences of `limit` tokens, which is enough for its data."""
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, limit=limit))
+
     @classmethod
     def transform(cls, splits: Splits, settings: TaskSettings) -> Splits:
         """Transform the examples of the source, before tokenizers are fitted to them; a text of a user's is not.

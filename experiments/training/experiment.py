@@ -133,6 +133,8 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
             expected=f"at most {task.max_answer_length}, or none",
         )
     model = _fill_in(config.model, task, answer)
+    if model.max_length is not None and settings.limit is None:  # so that it reads texts as when the run is opened
+        task = task.limited(model.max_length)
     output = dataclasses.replace(config.training.output, best=_best(config.training.output.best, task))
     training = dataclasses.replace(config.training, output=output)
     config = dataclasses.replace(config, model=model, training=training)
