@@ -31,8 +31,8 @@ class Placement:
         rules: of the user's own.
 
     Raises:
-        UserError: a rule that fits no parameter, an axis that no rule covers, a size that does not divide, or a
-            recurrent model whose positions are to be divided.
+        UserError: a rule that fits no axis of a parameter, an axis that no rule covers, a size that does not divide,
+            or a recurrent model whose positions are to be divided.
     """
 
     def __init__(self, mesh: Mesh, model: Model, batch: Mapping[str, Any], rules: Sequence[str] = ()) -> None:
@@ -44,7 +44,7 @@ class Placement:
                 do="Use data, fsdp or tensor.",
             )
         self.mesh = mesh
-        specs = {name: spec_of_site(name) for name in model.sites(batch)}
+        specs = {name: spec_of_site(name, site.axes) for name, site in model.sites(batch).items()}
         self.sites = {name: _held_to(NamedSharding(mesh, spec)) for name, spec in specs.items() if spec}
         """Functions that hold named activations to the table of rules, as `Model.apply` takes `replace`."""
         sides = [name for name in ("source", "target") if name in batch]
@@ -54,7 +54,7 @@ class Placement:
         self.rules = [Rule(text) for text in rules]
         shapes = model.parameter_shapes
         axes = dict(_leaves(model.parameter_axes(shapes)))
-        refuse_idle(self.rules, [_name(path) for path in axes])
+        refuse_idle(self.rules, {_name(path): own.letters for path, own in axes.items()})
         self._params: dict[Any, tuple[tuple[int, ...], PartitionSpec]] = {}
         self._tables: dict[Any, NamedSharding] = {}
         for path, shape in _leaves(shapes):

@@ -8,8 +8,9 @@
 
 A letter takes an axis of the mesh that no letter before it has taken. The letters are those of every parameter's
 declaration (`transformer.nn.parameter_axes`), so that a row from outside is divided by the same table. Activations are
-divided by the names of their sites: examples along data and fsdp, positions along sequence; keys and values have all
-positions, since every query reads them. What has no rule here is left to the compiler.
+divided by the names of their sites and the letters of their axes: examples along data and fsdp, positions along
+sequence, heads, feed-forward and vocabulary along tensor; keys and values have all positions, since every query reads
+them. What has no rule here is left to the compiler.
 """
 
 import fnmatch
@@ -34,35 +35,37 @@ LETTERS: Mapping[str, str | None] = {
 BATCH = ("data", "fsdp")
 """Axes of the mesh along which examples are divided."""
 
-ACTIVATIONS: Mapping[str, PartitionSpec] = {
-    "*.embedding": PartitionSpec(BATCH, "sequence"),
-    "*.query": PartitionSpec(BATCH, "sequence", "tensor"),
-    "*.key": PartitionSpec(BATCH, None, "tensor"),
-    "*.value": PartitionSpec(BATCH, None, "tensor"),
-    "*.head": PartitionSpec(BATCH, "sequence", "tensor"),
-    "*.hidden": PartitionSpec(BATCH, "sequence", "tensor"),
-    "*.output": PartitionSpec(BATCH, "sequence"),
-    "*.residual": PartitionSpec(BATCH, "sequence"),
-    "*.logits": PartitionSpec(BATCH, "sequence", "tensor"),
+OF_ACTIVATIONS: Mapping[str, str | tuple[str, ...]] = {
+    "B": BATCH,
+    **dict.fromkeys("TS", "sequence"),
+    **dict.fromkeys("NKFV", "tensor"),
 }
-"""Pattern of the name of a site -> how it is divided."""
+"""Letter of an activation -> axes of the mesh."""
+
+ACTIVATIONS: Mapping[str, str] = {
+    **dict.fromkeys(("*.key", "*.value"), "B K"),
+    **dict.fromkeys(
+        ("*.embedding", "*.query", "*.head", "*.hidden", "*.output", "*.residual", "*.logits"), "B T S N F V"
+    ),
+}
+"""Pattern of the name of a site -> letters of those of its axes that are divided."""
 
 
 class Rule:
     """A rule of the user's own, "PATTERN=LETTER:AXIS".
 
     Raises:
-        UserError: it is not written so, or names no letter or axis.
+        UserError: it is not written so, or names no axis.
     """
 
     def __init__(self, text: str) -> None:
         self.pattern, _, rest = text.partition("=")
         self.letter, _, axis = rest.partition(":")
-        if not self.pattern or self.letter not in LETTERS or axis not in (*AXES, "none"):
+        if not self.pattern or len(self.letter) != 1 or axis not in (*AXES, "none"):
             raise problem(
                 "not a rule of the mesh",
                 got=repr(text),
-                expected=f"PATTERN=LETTER:AXIS, a letter of {' '.join(LETTERS)}, an axis of {', '.join(AXES)}, none",
+                expected=f"PATTERN=LETTER:AXIS, a letter such as {' '.join(LETTERS)}, an axis: {', '.join(AXES)}, none",
                 do="Write, for instance, --config.mesh.rules='*table=V:none'.",
             )
         self.text, self.axis = text, None if axis == "none" else axis
@@ -97,18 +100,43 @@ def spec_of_parameter(path: str, letters: Sequence[str], rules: Sequence[Rule] =
     return PartitionSpec(*axes)
 
 
-def refuse_idle(rules: Sequence[Rule], paths: Sequence[str]) -> None:
-    """Raise a UserError for a rule whose pattern fits no parameter."""
+def refuse_idle(rules: Sequence[Rule], parameters: Mapping[str, Sequence[str]]) -> None:
+    """Raise a UserError for a rule whose pattern fits no parameter, or none that has its letter.
+
+    Args:
+        parameters: path -> letters of the axes.
+    """
     for rule in rules:
-        if not any(rule.fits(path) for path in paths):
+        fitting = {path: letters for path, letters in parameters.items() if rule.fits(path)}
+        if not fitting:
             raise problem(
                 "a rule of the mesh fits no parameter",
                 got=repr(rule.text),
-                expected=f"a pattern of {len(paths)} paths, such as {', '.join(paths[:3])}",
+                expected=f"a pattern of {len(parameters)} paths, such as {', '.join(list(parameters)[:3])}",
                 do="Mend its pattern, or leave the rule out.",
+            )
+        if not any(rule.letter in letters for letters in fitting.values()):
+            listed = ", ".join(f"{path} ({' '.join(letters)})" for path, letters in list(fitting.items())[:3])
+            raise problem(
+                f"no parameter that fits a rule of the mesh has an axis {rule.letter}",
+                got=repr(rule.text),
+                expected=f"a letter of one of {len(fitting)}, such as {listed}",
+                do="Mend its letter, or leave the rule out.",
             )
 
 
-def spec_of_site(name: str) -> PartitionSpec | None:
-    """Return how the activation of a site is divided; None: as the compiler chooses."""
-    return next((spec for pattern, spec in ACTIVATIONS.items() if fnmatch.fnmatchcase(name, pattern)), None)
+def spec_of_site(name: str, axes: str) -> PartitionSpec | None:
+    """Return how the activation of a site is divided in one layer; None: as the compiler chooses.
+
+    Args:
+        name: its name, such as "decoder.*.self.query".
+        axes: letters of its axes, such as "L B T N H".
+    """
+    divided = next((letters for pattern, letters in ACTIVATIONS.items() if fnmatch.fnmatchcase(name, pattern)), None)
+    if divided is None:
+        return None
+    found: list[str | tuple[str, ...] | None] = []
+    for letter in axes.replace("L", "").split():
+        axis = OF_ACTIVATIONS.get(letter) if letter in divided.split() else None
+        found.append(None if axis in found else axis)
+    return PartitionSpec(*found)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe
@@ -14,6 +14,7 @@ from experiments.parallel.mesh import mesh_of
 from experiments.parallel.placement import Placement
 from experiments.parallel.rules import LETTERS, spec_of_parameter, spec_of_site
 from experiments.sweeping.search import make_sweep
+from tests.fixtures.tiny import what_is_read
 from transformer import build
 from transformer.errors import UserError
 from transformer.nn.parameter_axes import sizes
@@ -47,10 +48,42 @@ def test_a_parameter_is_divided_by_the_letters_of_its_axes(letters, spec):
     assert spec_of_parameter("a.b", letters.split()) == PartitionSpec(*spec)
 
 
-def test_sites_are_divided_by_their_names_and_keys_have_all_positions():
-    assert spec_of_site("decoder.*.residual") == PartitionSpec(("data", "fsdp"), "sequence")
-    assert spec_of_site("decoder.*.cross.key") == PartitionSpec(("data", "fsdp"), None, "tensor")
-    assert spec_of_site("decoder.*.self.scores") is None
+@pytest.mark.parametrize(
+    ("name", "axes", "spec"),
+    [
+        ("decoder.*.residual", "L B T D", ("sequence", None)),
+        ("encoder.*.self.query", "L B S N H", ("sequence", "tensor", None)),
+        ("decoder.*.cross.key", "L B S K H", (None, "tensor", None)),
+        ("decoder.logits", "B T V", ("sequence", "tensor")),
+        ("encoder.logits", "B C", (None,)),  # of a classifier
+        ("decoder.*.own.output", "L B T S D", ("sequence", None, None)),
+    ],
+)
+def test_a_site_is_divided_by_its_name_and_the_letters_of_its_axes_and_keys_have_all_positions(name, axes, spec):
+    assert spec_of_site(name, axes) == PartitionSpec(("data", "fsdp"), *spec)
+    assert spec_of_site("decoder.*.self.scores", "L B N T S") is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"architecture": name} for name in ("encoder_only", "decoder_only", "seq2seq", "rnn_seq2seq")),
+        *({"architecture": name, "class_head": {"classes": 3}} for name in ("encoder_only", "seq2seq")),
+        {"mixer": "linear"},
+        {"mixer": "examples.mixer:recurrence"},
+    ],
+    ids=str,
+)
+def test_every_model_is_traced_with_its_sites_held_to_a_mesh(changed):
+    model = build(**what_is_read({**SMALL, **changed}))
+    sides = {"encoder_only": ["source"], "decoder_only": ["target"]}.get(
+        model.config.architecture, ["source", "target"]
+    )
+    batch = {side: jnp.ones((4, 6), jnp.int32) for side in sides}
+    mesh = jax.make_mesh((1, 1, 1, 1), AXES, axis_types=(AxisType.Auto,) * 4)
+    placed = Placement(mesh, model, batch)
+    assert placed.sites
+    jax.eval_shape(lambda params: model.apply(params, batch, replace=placed.sites), model.parameter_shapes)
 
 
 def test_the_state_of_the_optimizer_is_divided_as_its_parameters():
@@ -117,8 +150,10 @@ def test_positions_are_filled_up_where_lengths_mark_padding():
     ("rule", "words"),
     [
         ("*table=V", "not a rule of the mesh"),
-        ("*table=X:none", "a letter of D"),
-        ("*table=V:rows", "an axis of data, fsdp, tensor, sequence, none"),
+        ("*table=VD:none", "not a rule of the mesh"),
+        ("*table=X:none", r"has an axis X; .*such as embedding.table \(V D\)"),
+        ("*table=F:none", r"has an axis F; .*such as embedding.table \(V D\)"),
+        ("*table=V:rows", "an axis: data, fsdp, tensor, sequence, none"),
         ("encoder.*=D:none", "fits no parameter.*such as decoder"),
     ],
 )
