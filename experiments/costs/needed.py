@@ -51,16 +51,21 @@ def update_memory(experiment: Experiment) -> Parts:
 
 
 def evaluation_memory(experiment: Experiment) -> Parts:
-    """Compute the memory that an evaluation of losses needs at least, by part."""
+    """Compute the memory that an evaluation of losses needs at least, by part; on a mesh, of one device."""
     task, model = experiment.task, experiment.config.model
     longest = task.max_sequence_length()
     rows = rows_of_evaluation(model, longest, task.classes is not None)
     activations = _logits(experiment, rows, longest) + _layers(model, rows, [longest], kept=False)
-    return {"parameters": bytes_per_device(experiment.state_shapes.params), "activations": activations}
+    return {
+        "parameters": bytes_per_device(experiment.state_shapes.params),
+        "activations": activations // _parts_of_examples(experiment),
+    }
 
 
 def answers_memory(experiment: Experiment, steps: int, texts: int, beams: int = 1) -> Parts:
     """Compute the memory that answers of `steps` tokens to so many texts need at least, by part.
+
+    On a mesh it is that of one device.
 
     Args:
         beams: number of beginnings of each answer that are continued side by side.
@@ -74,8 +79,11 @@ def answers_memory(experiment: Experiment, steps: int, texts: int, beams: int = 
         cache = layers * bytes_of(jax.eval_shape(lambda: mixer.cache(model.as_settings, rows, steps)))
     params = experiment.state_shapes.params
     stack = stepped_stack(experiment.model)
-    copied = 0 if stack is None else bytes_of([params[stack]["blocks"], params.get("head", {})])
-    return {"parameters": bytes_of(params) + copied, "cache and tokens": cache + 4 * rows * steps}
+    copied = [] if stack is None else [params[stack]["blocks"], params.get("head", {})]
+    return {
+        "parameters": bytes_per_device([params, copied]),
+        "cache and tokens": (cache + 4 * rows * steps) // _parts_of_examples(experiment),
+    }
 
 
 def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
@@ -91,10 +99,8 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
     free = available(device)
     if free is None:
         return
-    parts = update_memory(experiment)
-    if device.platform == "cpu" and experiment.placement is not None:  # the devices of this process share the memory
-        here = len(experiment.placement.mesh.local_devices)
-        parts = {name: needed * here for name, needed in parts.items()}
+    sharing = _sharing(experiment)
+    parts = {name: needed * sharing for name, needed in update_memory(experiment).items()}
     if lanes > 1:
         parts = lanes_memory(parts, *((lanes, count) if device.platform == "cpu" else (math.ceil(lanes / count), 1)))
     if sum(parts.values()) > free:
@@ -102,16 +108,28 @@ def refuse_too_large(experiment: Experiment, *, lanes: int = 1) -> None:
         do = what_to_lower(parts) if lanes == 1 else "Lower --lanes, or the size of the model."
         listed = ", ".join(f"{name} {size(needed)}" for name, needed in parts.items() if needed)
         raise too_large(f"{what} ({listed})", sum(parts.values()), free, f"{do} {FORCE}")
-    needed = sum(evaluation_memory(experiment).values())
+    needed = sum(evaluation_memory(experiment).values()) * sharing
     if needed > free:
         raise too_large("an evaluation", needed, free, f"Lower model.width or the length of sequences. {FORCE}")
     if experiment.task.generates:
-        refuse_answers(experiment, experiment.config.decoding, len(experiment.task.splits.validation))
+        refuse_answers(experiment, experiment.config.decoding, len(experiment.task.splits.validation), f" {FORCE}")
 
 
 def devices_of(experiment: Experiment) -> int:
     """Return the number of devices of an experiment's mesh, 1 without one."""
     return 1 if experiment.placement is None else experiment.placement.mesh.size
+
+
+def _parts_of_examples(experiment: Experiment) -> int:
+    """Return the number of parts of which the devices of an experiment's mesh have one, 1 without a mesh."""
+    return 1 if experiment.placement is None else experiment.placement.examples
+
+
+def _sharing(experiment: Experiment) -> int:
+    """Return the number of devices of this process that share one memory: on a CPU all of a mesh."""
+    if jax.local_devices()[0].platform != "cpu" or experiment.placement is None:
+        return 1
+    return len(experiment.placement.mesh.local_devices)
 
 
 def lanes_memory(parts: Parts, lanes: int, computed: int) -> Parts:
@@ -120,8 +138,11 @@ def lanes_memory(parts: Parts, lanes: int, computed: int) -> Parts:
     return {name: (min(computed, lanes) if name in passing else lanes) * needed for name, needed in parts.items()}
 
 
-def refuse_answers(experiment: Experiment, decoding: DecodingConfig, texts: int) -> None:
+def refuse_answers(experiment: Experiment, decoding: DecodingConfig, texts: int, more: str = "") -> None:
     """Check that answers to so many texts can fit in the memory.
+
+    Args:
+        more: what else the error advises.
 
     Raises:
         UserError: they cannot.
@@ -131,9 +152,9 @@ def refuse_answers(experiment: Experiment, decoding: DecodingConfig, texts: int)
         return
     steps, strategy = decoding.max_new_tokens or task.max_answer_length, decoding.chosen()
     beams = strategy.width if isinstance(strategy, Beam) else 1
-    needed = sum(answers_memory(experiment, steps, texts, beams).values())
+    needed = sum(answers_memory(experiment, steps, texts, beams).values()) * _sharing(experiment)
     if needed > free:
-        do = "Lower decoding.max_new_tokens (of generate: --max_new_tokens), or the width of a beam."
+        do = f"Lower decoding.max_new_tokens (of generate: --max_new_tokens), or the width of a beam.{more}"
         raise too_large(f"an answer of {steps:,} tokens", needed, free, do)
 
 
