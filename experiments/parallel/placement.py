@@ -50,6 +50,7 @@ class Placement:
         sides = [name for name in ("source", "target") if name in batch]
         self._fills = all(f"{side}_lengths" in batch for side in sides) and not batch.keys() - FILLED
         self._limit = model.config.max_length if POSITIONS.of(model.config, "position").is_bounded else None
+        self._as_heads = "K" if model.config.num_kv_heads == model.config.num_heads else ""
         self.sizes = dict(mesh.shape)
         self.rules = [Rule(text) for text in rules]
         shapes = model.parameter_shapes
@@ -68,20 +69,22 @@ class Placement:
         for letter, size, axis in zip(letters, shape, spec, strict=True):
             parts = 1 if axis is None else self.sizes[axis]
             if size % parts:
-                setting, more = OF_LETTER.get(letter, ("", ""))
+                setting, change = OF_LETTER.get("N" if letter in self._as_heads else letter, (f"axis {letter}", ""))
+                change = change.format(_up(size, parts))
                 raise problem(
-                    f"mesh.{axis} does not divide {setting or f'axis {letter}'} (parameter {path})",
+                    f"mesh.{axis} does not divide {setting} (parameter {path})",
                     got=f"{size} in {parts} parts",
                     expected=f"a multiple of {parts}",
-                    do=f"Change {setting or 'it'}{more.format(_up(size, parts))}, or choose another mesh.",
+                    do=f"Change {f'{setting} {change}' if change else 'it'}, or choose another mesh.",
                 )
 
-    def check_batches(self, shapes: Sequence[tuple[int, ...]], accumulation: int = 1) -> None:
+    def check_batches(self, shapes: Sequence[tuple[int, ...]], accumulation: int = 1, by_tokens: bool = False) -> None:
         """Check that the devices have equal parts of every batch.
 
         Args:
             shapes: examples and lengths of each shape of batch.
             accumulation: number of parts that a batch is computed in.
+            by_tokens: whether the number of examples follows from a number of tokens.
 
         Raises:
             UserError: a number of examples, or a length, that does not divide.
@@ -96,7 +99,9 @@ class Placement:
                     + (f" in {accumulation} parts (training.accumulation)" if accumulation > 1 else "")
                     + f" for {parts} devices",
                     expected=f"a multiple of {divisor}",
-                    do=f"Set training.batch_size to {_up(examples, divisor)}.",
+                    do="Set training.batch_size in place of training.batch_tokens."
+                    if by_tokens
+                    else f"Set training.batch_size to {_up(examples, divisor)}.",
                 )
             for length in lengths:
                 self._check_length(length)
@@ -265,11 +270,11 @@ FILLED = {"source", "target", "source_lengths", "target_lengths", "labels", "los
 """Entries of batches whose positions can be filled up: behind the length of its side, none is read."""
 
 OF_LETTER = {
-    "D": ("model.width", ""),
-    "E": ("model.width", " (half of it for each direction)"),
-    "N": ("model.num_heads", ""),
-    "K": ("model.num_kv_heads", ""),
-    "F": ("model.feed_forward_width", ""),
-    "V": ("model.vocab_size", " to {}, which may be more than the tokenizer has"),
+    "D": ("model.width", "to {}"),
+    "E": ("model.width", "so that the state of each direction is {}"),
+    "N": ("model.num_heads", "to {}"),
+    "K": ("model.num_kv_heads", "to {}, and model.num_heads to a multiple of it"),
+    "F": ("model.feed_forward_width", "to {}"),
+    "V": ("model.vocab_size", "to {}, which may be more than the tokenizer has"),
 }
-"""Letter -> the setting of its size, and what else its error proposes, with the next multiple."""
+"""Letter -> the setting of its size, and to what its error proposes to change it, with the next multiple."""

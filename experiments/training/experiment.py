@@ -148,7 +148,8 @@ def set_up(config: Any, run_data: RunData | None = None, *, read_data: bool = Tr
 def _placement(mesh: Mesh, config: Any, task: Task, model: Model) -> Placement:
     """Place the run of a config on a mesh."""
     placement = Placement(mesh, model, task.batches.at(0), config.mesh.rules)
-    placement.check_batches(task.plan.shapes, config.training.accumulation)
+    training = config.training
+    placement.check_batches(task.plan.shapes, training.accumulation, training.batch_tokens is not None)
     return placement
 
 

@@ -108,7 +108,16 @@ def test_a_rule_of_ones_own_takes_the_place_of_the_tables():
     ("mesh", "changed", "words"),
     [
         ({"tensor": 3}, {}, r"mesh.tensor does not divide model.feed_forward_width .*got 32 in 3 parts"),
-        ({"tensor": 8}, {}, r"mesh.tensor does not divide model.num_(kv_)?heads .*got 4 in 8 parts"),
+        (
+            {"tensor": 8},
+            {},
+            r"mesh.tensor does not divide model.num_heads .*got 4 in 8 parts.*Change model.num_heads to 8,",
+        ),
+        (
+            {"tensor": 4},
+            {"num_kv_heads": 2},
+            r"Change model.num_kv_heads to 4, and model.num_heads to a multiple of it",
+        ),
         ({"fsdp": 3}, {}, r"mesh.fsdp does not divide model.width .*got 8 in 3 parts; expected a multiple of 3"),
         ({"tensor": 4}, {"vocab_size": 13}, r"model.vocab_size .*got 13 in 4 parts.*Change model.vocab_size to 16,"),
     ],
@@ -129,6 +138,8 @@ def test_batches_that_do_not_divide_are_errors():
     placed.check_batches([(8, 12)], accumulation=2)
     with pytest.raises(UserError, match=r"got 6 examples for 4 devices.*Set training.batch_size to 8"):
         placed.check_batches([(6, 12)])
+    with pytest.raises(UserError, match=r"Set training.batch_size in place of training.batch_tokens"):
+        placed.check_batches([(6, 12)], by_tokens=True)
     with pytest.raises(UserError, match=r"got 4 examples in 2 parts .*Set training.batch_size to 8"):
         placed.check_batches([(4, 12)], accumulation=2)
     with pytest.raises(UserError, match=r"got 10 positions in 4 parts.*Set task.context to 12"):
