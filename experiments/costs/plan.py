@@ -89,13 +89,15 @@ def show_sizes(console: Console, experiment: Experiment, update: Any) -> list[di
         update: the result of `experiment.update`.
     """
     parameters = parameters_by_component(experiment.state_shapes.params)
-    for line in described(experiment, costs_of(experiment), devices_in_words()):
+    count = mesh_devices(experiment.config.mesh)
+    where = devices_in_words() if count == 1 else f"{count:,} devices, which need not be there"
+    for line in described(experiment, costs_of(experiment), where):
         print_line(console, line)
     print_line(console, length_of_run(experiment))
     shape, first_step = experiment.largest_batch()
     arguments = experiment.state_shapes, experiment.task.batches.at(first_step), experiment.hyperparameters
     counts = operations(update, *arguments).by_component
-    title = f"an update on a batch of {' x '.join(map(str, shape))}"
+    title = f"an update on a batch of {' x '.join(map(str, shape))}{'' if count == 1 else ', all devices together'}"
     print_table(console, final_table(component_rows(parameters, counts), title=title))
     return [*length_rows(experiment), *count_rows(parameters, counts)]
 
