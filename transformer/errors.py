@@ -2,14 +2,18 @@
 
 import difflib
 import importlib
+import inspect
 import itertools
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from transformer.synonyms import SYNONYMS
 
 T = TypeVar("T")
+
+PACKAGES = ("transformer", "experiments")
 
 LONGEST_VALUE = 300
 """Maximum length of a value within a message (characters)."""
@@ -83,6 +87,14 @@ def problem(what: str, *, got: Any = None, expected: Any = None, do: str | None 
         parts.append(f"expected {expected}")
     line = "; ".join(parts)
     return UserError(f"{line}. {do}" if do else line)
+
+
+def warn(text: str) -> None:
+    """Warn the caller of this project: the line that the warning names is the caller's, not one of the project."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -10,12 +10,13 @@ import functools
 import mmap
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jaxlib
+
+from transformer.errors import warn
 
 
 class Fault(NamedTuple):
@@ -76,7 +77,7 @@ def guard() -> str | None:
 def guard_from_python() -> None:
     """Guard a function that a user's program calls; warn where a flag could not be set."""
     if (line := guard()) is not None:
-        warnings.warn(line, UserWarning, stacklevel=2)
+        warn(line)
 
 
 def missing(flags: str, version: str) -> list[Fault]:

@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import io
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from experiments.training.reporter import Reporter
 from experiments.training.tables import to_html
 from transformer import Model, schema
 from transformer.decoding import DecodingConfig
-from transformer.errors import find_row, problem, unknown, written
+from transformer.errors import find_row, problem, unknown, warn, written
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -204,7 +203,7 @@ def drawing_of(draw: Callable[[], Figure]) -> str | None:
         data = io.BytesIO()
         draw().savefig(data, format="png", dpi=100)
     except Exception as error:
-        warnings.warn(f"no picture: {type(error).__name__}: {error}", stacklevel=2)
+        warn(f"no picture: {type(error).__name__}: {error}")
         return None
     return f'<img src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
 

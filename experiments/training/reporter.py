@@ -9,7 +9,6 @@ ProgressAlone      of Python code that shows progress: evaluations and a bar, on
 import contextlib
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from experiments.training.progress import Progress, print_line, progress
 from experiments.training.tables import print_table
+from transformer.errors import warn
 
 NOTEBOOK_SECONDS = 0.5
 """Interval between two changes of the line of progress in a notebook (seconds)."""
@@ -37,7 +37,7 @@ class Reporter:
 
     def remark(self, text: str) -> None:
         """Report what may be a mistake, or what is done in place of what was asked for."""
-        warnings.warn(text.removeprefix("note: "), UserWarning, stacklevel=2)
+        warn(text.removeprefix("note: "))
 
     @contextlib.contextmanager
     def progress(self, total_steps: int, start_step: int) -> Iterator[Progress]:

@@ -123,8 +123,9 @@ def test_a_run_answers_texts_with_their_tokens(run):
     for answer in answers:
         assert len(answer.tokens) == len(answer.ids)
         assert answer.text == run.tokenizers.target.decode(answer.ids)
-    with pytest.warns(UserWarning, match="read as unknown: ξ"):
+    with pytest.warns(UserWarning, match="read as unknown: ξ") as warned:
         run.predict(["ξ March", "May"])
+    assert {one.filename for one in warned} == {__file__}
     evaluation = run.trained.evaluation()
     assert run.trained.evaluation() is evaluation, "programs would compile for each call"
 

@@ -1,4 +1,4 @@
-"""What a run needs at least, of one device: on a mesh each has its part."""
+"""The least memory of a run, of one device: on a mesh each has its part."""
 
 import dataclasses
 
