@@ -13,17 +13,17 @@ xz reads the text alone; the model was trained on the rest of the library. evalu
 3.11.7's own library (579 files), on
 2 cores of an AMD EPYC that is shared with others; Python 3.11.7, JAX 0.10.2. What it writes:
 
-    def double(self, *args, **kwargs):
-        '''Return True if it is a 'command'
-        '''
-        return self.__init__(self, option)
+    def read(self, *, *args, **kw):
+            return self.subclass(self.default)
 
+        def get_list(self, *args):
+            return self.prop(self.__next, **self.items, self.mapping_str)
 
-    def _initpatch_options(self, target, fullname, value):
-        '''Raise the module to the module.
-        '''
-        _newattr = module
-        spec = []
+        def _lope(self):
+            '''Child the quote of valid operation from the quote option
+            the path (e.
+
+            If the manager is defined.
 """
 
 from ml_collections import ConfigDict
