@@ -17,16 +17,20 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from experiments.comparing.statistics import ENOUGH, LEVEL, Estimate, estimate
 from experiments.sweeping.ranking import PointResult, Ranking, best
 from experiments.sweeping.space import Dimension, Range, Space
+from experiments.tasks.task import SHARE
 from experiments.training.tables import short_names
 from transformer import schema
 from transformer.inspection.layout import short_label
-from transformer.inspection.plots import COLOURS
+from transformer.inspection.plots import COLOURS, percent_axis
 
 COLOURED = 5
 """Curves of the best points that have a colour and a name; the others are grey."""
 
 LABEL, NAME = 26, 20
 """Characters in a line of an axis' label, and of the name of a bar."""
+
+NAMED, LONGEST_NAME, LEGEND = 10, 56, 90
+"""Trials, at most, that are named by their settings alone; characters of such a name, and of a line of the legend."""
 
 BEST, HALVED_NAME = "best", "stopped, worse half"
 """The names of marks in the legend."""
@@ -58,6 +62,8 @@ def against_settings(
     for axes_of_row, (label, estimates) in zip(all_axes, scores.items(), strict=True):
         for axes, dimension in zip(axes_of_row, space.dimensions, strict=False):
             _score_panel(axes, dimension, results, estimates, intervals)
+            if all(one.bounds == SHARE for one in estimates):
+                percent_axis(axes, whole=False)
             axes.set_xlabel(textwrap.fill(names[dimension.name], LABEL))
         name, unit = label.split(" (", 1) if " (" in label else (label, "")
         axes_of_row[0].set_ylabel(textwrap.fill(name, LABEL) + (unit and "\n" + textwrap.fill(f"({unit}", LABEL)))
@@ -133,7 +139,7 @@ def _score_panel(
     first = best(results)
     starred = np.array([result is first for result, _ in shown], bool)
     if starred.any():
-        axes.plot(x[starred], mean[starred], "*", color=COLOURS[1], markersize=12, label=BEST)
+        axes.plot(x[starred], mean[starred], "*", color=COLOURS[1], markersize=12, label=BEST, clip_on=False)
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -211,6 +217,7 @@ def learning_curves(results: Sequence[PointResult], ranking: Ranking) -> Figure:
     intervals = with_intervals(results)
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.subplots()
+    names = trial_names(results)
     for rank, result in reversed(list(enumerate(results))):
         curves = [dict(map(tuple, lane["curve"])) for lane in result.lanes]
         steps = sorted(set.intersection(*map(set, curves))) if curves else []
@@ -219,7 +226,7 @@ def learning_curves(results: Sequence[PointResult], ranking: Ranking) -> Figure:
         values = np.array([[curve[step] for step in steps] for curve in curves], float)
         front = rank < COLOURED
         colour = COLOURS[rank % len(COLOURS)] if front else "0.75"
-        name = f"trial {result.point}" if front else None
+        name = names[rank] if front else None
         style = {"marker": "o", "markersize": 3} if len(steps) < 30 else {}
         axes.plot(steps, values.mean(axis=0), color=colour, linewidth=1.6 if front else 0.8, label=name, **style)
         if intervals:
@@ -233,7 +240,35 @@ def learning_curves(results: Sequence[PointResult], ranking: Ranking) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+    if ranking.score.bounds == SHARE:
+        percent_axis(axes)
     handles, names = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles[::-1], names[::-1], frameon=False, fontsize=8)
+        columns = max(1, min(len(names), LEGEND // (max(map(len, names)) + 8)))
+        style = {"loc": "outside lower center", "frameon": False, "fontsize": 8}
+        legend = figure.legend(handles[::-1], names[::-1], ncols=columns, **style)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        figure.set_figheight(4.2 + 0.17 * math.ceil(len(names) / columns))
     return figure
+
+
+def trial_names(results: Sequence[PointResult]) -> list[str]:
+    """Name each trial by the settings in which the trials differ: "norm = rms, learning_rate = 0.001".
+
+    Many trials, and those whose settings are long or not distinct, have their number, and as much of their settings as
+    there is room for.
+    """
+    settings = list(dict.fromkeys(name for result in results for name in result.values))
+    short = dict(zip(settings, short_names(settings), strict=True))
+    shown = [{name: _shown(value) for name, value in result.values.items()} for result in results]
+    varied = [name for name in settings if len({values.get(name) for values in shown}) > 1]
+    names = [", ".join(f"{short[name]} = {own[name]}" for name in varied if name in own) for own in shown]
+    if len(results) <= NAMED and len({*names} - {""}) == len(names) and max(map(len, names), default=0) <= LONGEST_NAME:
+        return names
+    numbered = [": ".join(filter(None, (f"trial {r.point}", name))) for r, name in zip(results, names, strict=True)]
+    return [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in numbered]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else schema.show(value)

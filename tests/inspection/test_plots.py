@@ -61,23 +61,50 @@ def test_weights_of_queries_that_see_nothing_can_be_drawn():
     FigureCanvasAgg(figure).draw()
 
 
+LINES = "step 6\nrows need not add up to 1: other keys, such as the answer's own tokens, are left out"
+
+
+def check_parts(figure: Figure) -> None:
+    """Check that every panel, colour bar and title is whole and beside the others."""
+    FigureCanvasAgg(figure).draw()
+    boxes = [part.get_tightbbox() for part in (*figure.axes, *figure.texts)]
+    for number, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+@pytest.mark.parametrize("title", ["title", LINES])
 @pytest.mark.parametrize(
-    ("heads", "T", "S", "key"), [(4, 11, 45, "W"), (8, 11, 20, "W"), (1, 3, 5, "W"), (2, 3, 20, "U+B144")]
+    ("heads", "T", "S", "key"),
+    [
+        (4, 11, 45, "W"),
+        (8, 11, 20, "W"),
+        (1, 3, 5, "W"),
+        (2, 3, 20, "U+B144"),
+        (1, 1, 1, "W"),
+        (12, 2, 2, "W"),
+        (2, 4, 4, "<separator>"),
+        (2, 11, 2, "W" * 99),
+        (4, 40, 40, "<separator>"),
+    ],
 )
-def test_tokens_do_not_overlap(heads, T, S, key):
-    figure = attention_maps(weights_of(heads, T, S), ["W"] * (T - 1) + ["<end>"], [key] * S, "title")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    boxes = []
+def test_tokens_panels_and_title_do_not_overlap(heads, T, S, key, title):
+    figure = attention_maps(weights_of(heads, T, S), ["W"] * (T - 1) + ["<end>"], [key] * S, title)
+    check_parts(figure)
     for axes in panels_of(figure):
         across = [label.get_window_extent() for label in axes.get_xticklabels()]
         down = [label.get_window_extent() for label in axes.get_yticklabels()]
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(across))
         assert all(upper.y0 > lower.y1 for upper, lower in itertools.pairwise(down))
-        boxes.append(axes.get_tightbbox())
-    for number, box in enumerate(boxes):
-        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
-        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+        width, height = axes.get_position().size * figure.get_size_inches()
+        assert width / S == pytest.approx(height / T)  # the cells fill their panel
+
+
+@pytest.mark.parametrize("labels", [["a"], ["neg", "pos"], ["W" * 99] * 3, ["label"] * 12, ["label"] * 30])
+def test_a_confusion_of_few_labels_is_whole(labels):
+    counts = np.eye(len(labels), dtype=int)
+    check_parts(confusion(counts, labels, title=f"validation split, step 3\n{LINES}"))
 
 
 def test_tokens_that_do_not_fit_the_weights_are_refused():
@@ -119,6 +146,17 @@ def test_curves_show_their_numbers_with_units():
     assert [text.get_text() for text in upper.get_legend().get_texts()] == ["training", "validation"]
     assert upper.get_lines()[1].get_color() == lower.get_lines()[0].get_color() != upper.get_lines()[0].get_color()
     FigureCanvasAgg(figure).draw()
+
+
+def test_a_score_of_zero_is_above_the_frame_and_a_score_of_one_below_the_top():
+    figure = curves({"validation": ([1, 2], [2.0, 1.0])}, {"validation": ([1, 2, 3], [0.0, 0.0, 1.0])})
+    FigureCanvasAgg(figure).draw()
+    (line,) = figure.axes[1].get_lines()
+    points, frame = line.get_transform().transform(line.get_xydata()), figure.axes[1].get_window_extent()
+    assert frame.y0 + line.get_linewidth() < points[:, 1].min() < points[:, 1].max() < frame.y1 - line.get_linewidth()
+    low, high = figure.axes[1].get_ylim()
+    shown = [label.get_text() for label in figure.axes[1].get_yticklabels() if low <= label.get_position()[1] <= high]
+    assert shown == ["0%", "20%", "40%", "60%", "80%", "100%"]
 
 
 @pytest.mark.parametrize("loss", [{}, {"training": ([], [])}, {"training": ([1, 2], [0.0, 1.0])}])

@@ -7,6 +7,7 @@ Colours are those of Okabe and Ito (2008, "Color Universal Design"), which can b
 of weights is viridis, whose lightness grows evenly.
 """
 
+import math
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from jax import Array
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from transformer.axes import check_shape
 from transformer.errors import problem
@@ -34,6 +35,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("", "o", "s", "^", "D", "v", "P")
 VISIBLE = {" ": "␣", "\u00a0": "⍽", "\u202f": "⍽", "\u3000": "␣", "\n": "↵", "\t": "⇥"}
 """Characters that leave no mark -> the signs drawn for them; ⍽ is a space where no line may break."""
+
+PANEL, LARGE_CELL = 1.2, 0.6
+"""Width and height that a panel of few tokens has where its cells need not be larger than this (inches)."""
+
+GAP, BAR, SHORTEST_BAR, SHORTEST_LINE = 0.1, 0.12, 0.6, 36
+"""Space between the parts of a figure, width and least height of a colour bar (inches), and letters in a title's line
+where the panels below are narrower."""
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Names of curves -> (steps, values)."""
@@ -70,8 +78,7 @@ def curves(
     if score:
         all_axes[1].set_ylabel(score_label)
         if all(0.0 <= value <= 1.0 for _, values in score.values() for value in values):
-            all_axes[1].yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
-            all_axes[1].set_ylim(0.0, 1.04)
+            percent_axis(all_axes[1])
     all_axes[-1].set_xlabel("step (updates)")
     if names:
         lines = {line.get_label(): line for axes in all_axes for line in axes.get_lines()}
@@ -79,6 +86,18 @@ def curves(
     if title:
         figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
+
+
+def percent_axis(axes: Axes, *, whole: bool = True) -> None:
+    """Show shares in percent on a scale with room below 0, so that a line there is not under the frame.
+
+    Args:
+        axes: those on which the shares are drawn.
+        whole: show 0 to 100 %; otherwise the part that the shares are in, unless all are equal.
+    """
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100.0 * share:.6g}%"))
+    low, high = axes.get_ylim() if not whole and axes.dataLim.height > 0.0 else (-0.02, 1.04)
+    axes.set_ylim(max(low, -0.02), min(high, 1.04))
 
 
 def _draw_curve(axes: Axes, number: int, name: str, steps: Sequence[float], values: Sequence[float]) -> None:
@@ -146,36 +165,32 @@ def attention_maps(
     if not heads * T * S:
         raise problem("there are no weights to draw", got=f"N T S = {heads} {T} {S}", expected="at least one of each")
     queries, keys = ([short_label(token_label(token)) for token in tokens] for tokens in (query_tokens, key_tokens))
-    layout = lay_out(heads + (heads > 1), T, S, (max(map(len, queries)), max(map(len, keys))))
+    letters = (_letters(queries) + _letters_up_to_panel(S), _letters(keys) + _letters_up_to_panel(T))
+    layout = lay_out(heads + (heads > 1), T, S, letters)
+    cell = max(CELL, min(LARGE_CELL, PANEL / max(T, S))) if layout.cell == CELL else layout.cell
     queries, keys = queries[: layout.queries], keys[: layout.keys]
     left_out = [*shown_line("queries", len(queries), T), *shown_line("keys", len(keys), S)]
     title = "\n".join(part for part in (title, ", ".join(left_out)) if part)
     weights_NTS = weights_NTS[:, : len(queries), : len(keys)]
     panels = [(f"head {n}", weights_NTS[n]) for n in range(heads)] if layout.panels >= heads else []
     panels += [("mean of the heads", weights_NTS.mean(0))] if heads > 1 else []
-    figure = Figure(
-        figsize=(layout.columns * layout.width + 0.9, layout.rows * layout.height + 0.5), layout="constrained"
-    )
-    grid = figure.subplots(layout.rows, layout.columns, squeeze=False)
+    figure, size = Figure(), (len(keys) * cell, len(queries) * cell)
     top = float(np.nanmax(weights_NTS, initial=0.0)) or 1.0
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes, (name, weights_TS) in zip(grid.flat, panels, strict=False):
+    all_axes = []
+    for number, (name, weights_TS) in enumerate(panels):
+        axes = _add_axes(figure, size)
         image = axes.imshow(weights_TS, cmap="viridis", vmin=0.0, vmax=top, aspect="equal", interpolation="nearest")
         axes.set_title(name, fontsize=9, loc="left")
-        _tick_tokens(axes, queries, keys, font_family, layout.cell)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(query_label, fontsize=9)
-    for column in range(grid.shape[1]):
-        lowest = max(n for n in range(len(panels)) if n % grid.shape[1] == column)
-        grid.flat[lowest].set_xlabel(key_label, fontsize=9)
-    thickness = 0.15 / figure.get_figheight()
-    bar = figure.colorbar(image, ax=grid.ravel().tolist(), fraction=0.05, shrink=0.8, aspect=0.8 / thickness, pad=0.01)
+        _tick_tokens(axes, queries, keys, font_family, cell)
+        if number % layout.columns == 0:
+            axes.set_ylabel(query_label, fontsize=9)
+        if number + layout.columns >= len(panels):
+            axes.set_xlabel(key_label, fontsize=9)
+        all_axes.append(axes)
+    bar = figure.colorbar(image, cax=figure.add_axes((0, 0, 1, 1)))
     bar.set_label("weight", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    if title:
-        lines = (textwrap.fill(line, max(24, int(figure.get_figwidth() / LETTER))) for line in title.split("\n"))
-        figure.suptitle("\n".join(lines), fontsize=10, fontfamily=font_family, parse_math=False)
+    _place(figure, all_axes, layout.columns, size, bar.ax, title, font_family)
     return figure
 
 
@@ -205,13 +220,12 @@ def confusion(
         raise problem("counts do not fit the labels", got=f"shape {counts_CC.shape}", expected=f"{len(labels)} labels")
     shares = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     names = [short_label(label) for label in labels]
-    letters = max(map(len, names), default=0)
+    letters = _letters(names)
     cell, shown = lay_out_square(len(names), letters)
     title = "\n".join(part for part in (title, *shown_line("labels", shown, len(names))) if part)
     shares, step = shares[:shown, :shown], label_step(cell, 0.1)
-    margin = 0.9 + LETTER * letters
-    figure = Figure(figsize=(cell * shown + margin + 1.0, cell * shown + margin), layout="constrained")
-    axes = figure.subplots()
+    figure, size = Figure(), (cell * shown, cell * shown)
+    axes = _add_axes(figure, size)
     image = axes.imshow(shares, cmap="viridis", vmin=0.0, vmax=1.0, interpolation="nearest")
     style = {"fontsize": 8 if len(labels) <= 25 else 6, "fontfamily": font_family, "parse_math": False}
     axes.set_xticks(range(0, shown, step), names[:shown:step], rotation=90, minor=False, **style)
@@ -221,10 +235,87 @@ def confusion(
     for (row, column), count in np.ndenumerate(counts_CC) if len(labels) <= 25 else ():
         colour = "black" if shares[row, column] > 0.6 else "white"
         axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true label's examples")
-    if title:
-        figure.suptitle(title, fontsize=10, parse_math=False)
+    bar = figure.colorbar(image, cax=figure.add_axes((0, 0, 1, 1)))
+    bar.set_label("share of the true label's examples" if size[1] > 4.0 else "share of the true\nlabel's examples")
+    _place(figure, [axes], 1, size, bar.ax, title)
     return figure
+
+
+def _add_axes(figure: Figure, size: tuple[float, float]) -> Axes:
+    """Add axes of a width and a height (inches), whatever their place."""
+    return figure.add_axes((0, 0, *np.divide(size, figure.get_size_inches())))
+
+
+def _room(axes: Axes) -> np.ndarray:
+    """Measure the text to the left of axes, below, to the right and above (inches)."""
+    inner, outer = axes.get_window_extent(), axes.get_tightbbox()
+    return np.concatenate([inner.min - outer.min, outer.max - inner.max]) / axes.figure.dpi
+
+
+def _place(
+    figure: Figure,
+    panels: Sequence[Axes],
+    columns: int,
+    size: tuple[float, float],
+    bar: Axes,
+    title: str,
+    font_family: Sequence[str] | None = None,
+) -> None:
+    """Place panels of one size in rows, the colour bar beside them and the title above; the figure has room for all.
+
+    Each part is placed by the measured size of its text: the layouts of matplotlib keep room for text beside the
+    rectangle that a panel could fill, not beside the square cells in it, and few cells leave them too little.
+    """
+    width, height = size
+    row, column = np.divmod(np.arange(len(panels)), columns)
+    rows = row[-1] + 1
+    rooms = np.array([_room(axes) for axes in panels])
+    left, right = (np.array([rooms[column == n, side].max() for n in range(columns)]) for side in (0, 2))
+    below, above = (np.array([rooms[row == n, side].max() for n in range(rows)]) for side in (1, 3))
+
+    grid = rows * height + (below[:-1] + GAP + above[1:]).sum()
+    length = max(0.8 * grid, SHORTEST_BAR)
+    bar.set_position((0, 0, *np.divide((BAR, length), figure.get_size_inches())))
+    _, bar_below, bar_right, bar_above = _room(bar)
+    below[-1] = max(below[-1], (length - grid) / 2 + bar_below)
+    above[0] = max(above[0], (length - grid) / 2 + bar_above)
+
+    whole_width = columns * (width + GAP) + left.sum() + right.sum() + BAR + bar_right + 2 * GAP
+    whole_height = rows * (height + GAP) + below.sum() + above.sum() + GAP
+    margin = GAP
+    if title:
+        letters = max(SHORTEST_LINE, int(whole_width / LETTER))
+        lines = "\n".join(textwrap.fill(line, letters) for line in title.split("\n"))
+        heading = figure.suptitle(lines, fontsize=10, fontfamily=font_family, va="top", parse_math=False)
+        extent = heading.get_window_extent()
+        title_width, title_height = extent.width / figure.dpi, extent.height / figure.dpi
+        margin += max(0.0, title_width + 2 * GAP - whole_width) / 2
+        whole_width, whole_height = max(whole_width, title_width + 2 * GAP), whole_height + title_height + GAP
+        heading.set_y(1.0 - GAP / whole_height)
+    figure.set_size_inches(whole_width, whole_height)
+
+    def place(axes: Axes, x: float, y: float, size: tuple[float, float]) -> None:
+        axes.set_position((x / whole_width, y / whole_height, size[0] / whole_width, size[1] / whole_height))
+
+    x = margin + left + np.concatenate([[0.0], np.cumsum(left + width + right + GAP)[:-1]])
+    y = GAP + below + np.concatenate([np.cumsum((below + height + above + GAP)[::-1])[-2::-1], [0.0]])
+    for axes, at_row, at_column in zip(panels, row, column, strict=True):
+        place(axes, x[at_column], y[at_row], size)
+    place(bar, x[-1] + width + right[-1] + GAP, y[-1] + (grid - length) / 2, (BAR, length))
+
+
+def _letters(labels: Sequence[str]) -> int:
+    """Return the width of the longest label as a number of letters; a Chinese character is wider than a letter."""
+    return math.ceil(max(map(_width, labels), default=0.0))
+
+
+def _width(label: str) -> float:
+    return sum(1.4 if unicodedata.east_asian_width(character) in "WF" else 1.0 for character in label)
+
+
+def _letters_up_to_panel(tokens: int) -> int:
+    """Return the number of letters by which a panel of few tokens is wider than its cells of the usual size."""
+    return max(0, math.ceil((PANEL - tokens * CELL) / LETTER))
 
 
 def _tick_tokens(
@@ -235,7 +326,7 @@ def _tick_tokens(
     step = label_step(cell, 0.12)
     axes.set_xticks(range(0, len(keys), step), keys[::step], minor=False, **style)
     for label, token in zip(axes.get_xticklabels(), keys[::step], strict=True):
-        label.set_rotation(90 if len(token) > 2 or cell < CELL else 0)
+        label.set_rotation(90 if _width(token) > 2 or cell < CELL else 0)
     axes.set_yticks(range(0, len(queries), step), queries[::step], minor=False, **style)
     axes.tick_params(length=2, pad=2)
 

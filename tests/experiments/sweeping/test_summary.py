@@ -109,4 +109,8 @@ def test_pictures_show_every_point_and_every_setting():
     assert drawn == {1e-4, 2e-3, 5e-3}  # the point that diverged has no score
     assert len(importance.patches) == 2
     curves = pictures.learning_curves(results, RANKING["min"])
-    assert [text.get_text() for text in curves.axes[0].get_legend().get_texts()] == ["trial 2", "trial 0", "trial 3"]
+    assert [text.get_text() for text in curves.legends[0].get_texts()] == [
+        "num_layers = 2, learning_rate = 0.002",
+        "num_layers = 2, learning_rate = 0.0001",
+        "num_layers = 4, learning_rate = 0.005",
+    ]
