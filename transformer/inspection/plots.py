@@ -8,7 +8,6 @@ of weights is viridis, whose lightness grows evenly.
 """
 
 import math
-import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -30,6 +29,7 @@ from transformer.inspection.layout import (
     short_label,
     shown_line,
 )
+from transformer.inspection.placing import add_axes, place
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("", "o", "s", "^", "D", "v", "P")
@@ -38,10 +38,6 @@ VISIBLE = {" ": "␣", "\u00a0": "⍽", "\u202f": "⍽", "\u3000": "␣", "\n": 
 
 PANEL, LARGE_CELL = 1.2, 0.6
 """Width and height that a panel of few tokens has where its cells need not be larger than this (inches)."""
-
-GAP, BAR, SHORTEST_BAR, SHORTEST_LINE = 0.1, 0.12, 0.6, 36
-"""Space between the parts of a figure, width and least height of a colour bar (inches), and letters in a title's line
-where the panels below are narrower."""
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Names of curves -> (steps, values)."""
@@ -178,7 +174,7 @@ def attention_maps(
     top = float(np.nanmax(weights_NTS, initial=0.0)) or 1.0
     all_axes = []
     for number, (name, weights_TS) in enumerate(panels):
-        axes = _add_axes(figure, size)
+        axes = add_axes(figure, size)
         image = axes.imshow(weights_TS, cmap="viridis", vmin=0.0, vmax=top, aspect="equal", interpolation="nearest")
         axes.set_title(name, fontsize=9, loc="left")
         _tick_tokens(axes, queries, keys, font_family, cell)
@@ -190,7 +186,7 @@ def attention_maps(
     bar = figure.colorbar(image, cax=figure.add_axes((0, 0, 1, 1)))
     bar.set_label("weight", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    _place(figure, all_axes, layout.columns, size, bar.ax, title, font_family)
+    place(figure, all_axes, layout.columns, size, bar.ax, title, font_family)
     return figure
 
 
@@ -225,7 +221,7 @@ def confusion(
     title = "\n".join(part for part in (title, *shown_line("labels", shown, len(names))) if part)
     shares, step = shares[:shown, :shown], label_step(cell, 0.1)
     figure, size = Figure(), (cell * shown, cell * shown)
-    axes = _add_axes(figure, size)
+    axes = add_axes(figure, size)
     image = axes.imshow(shares, cmap="viridis", vmin=0.0, vmax=1.0, interpolation="nearest")
     style = {"fontsize": 8 if len(labels) <= 25 else 6, "fontfamily": font_family, "parse_math": False}
     axes.set_xticks(range(0, shown, step), names[:shown:step], rotation=90, minor=False, **style)
@@ -237,71 +233,8 @@ def confusion(
         axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
     bar = figure.colorbar(image, cax=figure.add_axes((0, 0, 1, 1)))
     bar.set_label("share of the true label's examples" if size[1] > 4.0 else "share of the true\nlabel's examples")
-    _place(figure, [axes], 1, size, bar.ax, title)
+    place(figure, [axes], 1, size, bar.ax, title)
     return figure
-
-
-def _add_axes(figure: Figure, size: tuple[float, float]) -> Axes:
-    """Add axes of a width and a height (inches), whatever their place."""
-    return figure.add_axes((0, 0, *np.divide(size, figure.get_size_inches())))
-
-
-def _room(axes: Axes) -> np.ndarray:
-    """Measure the text to the left of axes, below, to the right and above (inches)."""
-    inner, outer = axes.get_window_extent(), axes.get_tightbbox()
-    return np.concatenate([inner.min - outer.min, outer.max - inner.max]) / axes.figure.dpi
-
-
-def _place(
-    figure: Figure,
-    panels: Sequence[Axes],
-    columns: int,
-    size: tuple[float, float],
-    bar: Axes,
-    title: str,
-    font_family: Sequence[str] | None = None,
-) -> None:
-    """Place panels of one size in rows, the colour bar beside them and the title above; the figure has room for all.
-
-    Each part is placed by the measured size of its text: the layouts of matplotlib keep room for text beside the
-    rectangle that a panel could fill, not beside the square cells in it, and few cells leave them too little.
-    """
-    width, height = size
-    row, column = np.divmod(np.arange(len(panels)), columns)
-    rows = row[-1] + 1
-    rooms = np.array([_room(axes) for axes in panels])
-    left, right = (np.array([rooms[column == n, side].max() for n in range(columns)]) for side in (0, 2))
-    below, above = (np.array([rooms[row == n, side].max() for n in range(rows)]) for side in (1, 3))
-
-    grid = rows * height + (below[:-1] + GAP + above[1:]).sum()
-    length = max(0.8 * grid, SHORTEST_BAR)
-    bar.set_position((0, 0, *np.divide((BAR, length), figure.get_size_inches())))
-    _, bar_below, bar_right, bar_above = _room(bar)
-    below[-1] = max(below[-1], (length - grid) / 2 + bar_below)
-    above[0] = max(above[0], (length - grid) / 2 + bar_above)
-
-    whole_width = columns * (width + GAP) + left.sum() + right.sum() + BAR + bar_right + 2 * GAP
-    whole_height = rows * (height + GAP) + below.sum() + above.sum() + GAP
-    margin = GAP
-    if title:
-        letters = max(SHORTEST_LINE, int(whole_width / LETTER))
-        lines = "\n".join(textwrap.fill(line, letters) for line in title.split("\n"))
-        heading = figure.suptitle(lines, fontsize=10, fontfamily=font_family, va="top", parse_math=False)
-        extent = heading.get_window_extent()
-        title_width, title_height = extent.width / figure.dpi, extent.height / figure.dpi
-        margin += max(0.0, title_width + 2 * GAP - whole_width) / 2
-        whole_width, whole_height = max(whole_width, title_width + 2 * GAP), whole_height + title_height + GAP
-        heading.set_y(1.0 - GAP / whole_height)
-    figure.set_size_inches(whole_width, whole_height)
-
-    def place(axes: Axes, x: float, y: float, size: tuple[float, float]) -> None:
-        axes.set_position((x / whole_width, y / whole_height, size[0] / whole_width, size[1] / whole_height))
-
-    x = margin + left + np.concatenate([[0.0], np.cumsum(left + width + right + GAP)[:-1]])
-    y = GAP + below + np.concatenate([np.cumsum((below + height + above + GAP)[::-1])[-2::-1], [0.0]])
-    for axes, at_row, at_column in zip(panels, row, column, strict=True):
-        place(axes, x[at_column], y[at_row], size)
-    place(bar, x[-1] + width + right[-1] + GAP, y[-1] + (grid - length) / 2, (BAR, length))
 
 
 def _letters(labels: Sequence[str]) -> int:
