@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         raise problem("no row is named", expected="a path package.module:attribute", do="See --help.")
     console, passed = terminal(), True
     for name in flags.rows:
-        axis = flags.axis or find_axis(name, AXES)
+        axis = flags.axis or find_axis(name, AXES, "--axis={axis}")
         if flags.path is not None and axis not in READ_FILES:
             raise problem("--path is not read", got=f"a row of {axis}", expected=" or ".join(READ_FILES))
         report = check(axis, name, settings=None if flags.path is None else {"path": flags.path})

@@ -4,6 +4,8 @@ import difflib
 import importlib
 import inspect
 import itertools
+import os
+import pathlib
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -184,8 +186,33 @@ def imported(what: str, path: str) -> Any:
         raise problem(
             f"{what} {shorten(repr(path))} cannot be imported: {shorten(f'{type(error).__name__}: {error}')}",
             expected=f"package.module{':attribute' if colon else ''}, importable from here",
-            do="Check the spelling, and that its folder is on PYTHONPATH.",
+            do=not_a_file(path) or "Check the spelling, and that its folder is on PYTHONPATH.",
         ) from error
+
+
+def not_a_file(path: str) -> str | None:
+    """Return what to write where code is named by its file; None where it is not.
+
+    The names are those of the file and the folders that hold it: of a relative path all, of an absolute one those with
+    an `__init__.py`.
+
+    >>> not_a_file("my_lab/variants.py:cosine")
+    'Write my_lab.variants:cosine, with the folder that holds my_lab in PYTHONPATH.'
+    """
+    module, colon, attribute = path.partition(":")
+    if "/" not in module and not module.endswith(".py"):
+        return None
+    file = pathlib.PurePath(module.removesuffix(".py"))
+    if not file.name.isidentifier():
+        return None
+    names = [file.name]
+    for folder in file.parents:
+        if not folder.name.isidentifier() or (file.is_absolute() and not os.path.exists(folder / "__init__.py")):
+            break
+        names.insert(0, folder.name)
+    held = names[0] if len(names) > 1 else f"{names[0]}.py"
+    dotted = shorten(f"{'.'.join(names)}{colon}{attribute}")
+    return f"Write {dotted}, with the folder that holds {shorten(held)} in PYTHONPATH."
 
 
 def path_of(function: Any) -> str:

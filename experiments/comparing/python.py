@@ -16,6 +16,7 @@ from experiments.comparing.tables import OTHER_DATA, group_lines, means_table, s
 from experiments.comparing.verdict import KINDS_OF_CLAIMS, Question, Verdict, judge
 from experiments.training.reporter import Reporter
 from experiments.training.tables import data_frame, to_html
+from transformer.axes import has_numbers
 from transformer.errors import find_row, problem, unknown, written
 
 
@@ -93,6 +94,10 @@ class Comparison:
         if not self.against:
             do = "Write api.compare([a0, a1, a2, a3], against=[b0, b1, b2, b3]).decide(margin=0.02)."
             raise problem("there is nothing to decide against", got="no runs of B", expected="against=[...]", do=do)
+        if margin is not None and not has_numbers(margin):
+            got, expected = f"{written(margin)} ({type(margin).__name__})", "a difference of the metric, or None"
+            do = "Write, for instance, margin=0.02."
+            raise problem("margin is no number", got=got, expected=expected, do=do)
         claim = find_row("kind of claim", KINDS_OF_CLAIMS, kind)
         question = Question(self.metric, margin, claim, split, tuple(looks), at)
         first = len(self.results) - self.against

@@ -13,7 +13,7 @@ from experiments.costs.summary import Costs, read_costs
 from experiments.storage import metrics
 from experiments.storage.units import read_units
 from experiments.storage.workdir import read_record
-from experiments.storage.workdir_checks import TRIALS, is_sweep, unkept_trial
+from experiments.storage.workdir_checks import TRIALS, is_sweep, of_no_run
 from experiments.tasks.task import Metric
 from experiments.training.early_stopping import EarlyStopping
 from transformer import schema
@@ -157,9 +157,9 @@ def read_result(name: str) -> Result:
     if not path.is_dir():
         raise _no_directory(path)
     if not (path / "config.json").exists():
-        unkept = unkept_trial(path)
-        if unkept is not None:
-            raise unkept
+        other = of_no_run(path)
+        if other is not None:
+            raise other
         runs = any(path.glob("*/config.json"))
         do = f"There are runs in it: did you mean {path}/*?" if runs else "Name the --workdir of a training."
         raise problem(f"{path} holds no config.json, so no run was started in it", do=do)

@@ -23,6 +23,7 @@ from experiments.tasks.task import Task
 from experiments.training.reporter import Reporter
 from experiments.training.tables import to_html
 from transformer import Model, schema
+from transformer.axes import has_numbers
 from transformer.decoding import DecodingConfig
 from transformer.errors import find_row, problem, unknown, warn, written
 
@@ -177,7 +178,10 @@ class Run:
         text = example_text(self.trained.experiment) if text is None else text
         if text is None:
             raise problem(NO_EXAMPLE, do="Give a text.")
-        self.trained.check(_texts([text]), warn=Reporter().remark)
+        if not isinstance(text, str):
+            got, do = f"{written(text)} ({type(text).__name__})", 'Write, for instance, draw_attention("a text").'
+            raise problem("text is not one text", got=got, expected="one text, or None for an example", do=do)
+        self.trained.check([text], warn=Reporter().remark)
         return drawing.attention_figure(self.trained, text, answer_text(self.trained, text)[0], layer)
 
     @in_python
@@ -219,5 +223,6 @@ def _texts(texts: Any) -> list[str]:
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             got = f"{written(text)} ({type(text).__name__})"
-            raise problem(f"text {number} is no text", got=got, expected="str", do=f"Write {str(text)!r}.")
+            do = f"Write {str(text)!r}." if has_numbers(text) else "Give texts alone."
+            raise problem(f"text {number} is no text", got=got, expected="str", do=do)
     return texts

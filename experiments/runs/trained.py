@@ -157,7 +157,7 @@ class TrainedExperiment:
                 raise problem(
                     f"text {number} is far longer than anything in training",
                     got=f"{length} tokens with its answer",
-                    expected=f"at most {LONGEST} x {task.max_sequence_length()}",
+                    expected=f"at most {LONGEST * task.max_sequence_length()}, {LONGEST} times the longest of the data",
                     do="Shorten it, or write fewer new tokens.",
                 )
             if POSITIONS.of(config, "position").is_bounded and length > config.max_length:

@@ -24,10 +24,11 @@ from experiments.data.stored_json import Fields, read_json
 from experiments.storage.workdir_checks import (
     EXTENDABLE,
     Difference,
+    of_no_run,
     refuse_other_config,
     refuse_other_data,
+    refuse_sweep,
     refuse_unwritable_name,
-    unkept_trial,
 )
 from transformer.errors import UserError, problem
 
@@ -121,12 +122,14 @@ def open_workdir(
         start: the ways to start beside a fresh start and a continuation; None: no other.
 
     Raises:
-        UserError: another run holds the lock, the config or the data differs, or the directory cannot be written.
+        UserError: another run holds the lock, the config or the data differs, the directory is that of a sweep or
+            cannot be written.
     """
     path = Path(path).absolute()
     refuse_unwritable_name(path)
     if path.exists() and not path.is_dir():
         raise problem(f"--workdir {path} is not a directory", do="Choose another --workdir.")
+    refuse_sweep(path)
     made = [p for p in (path, *path.parents) if not p.exists()]
     lock_existed = (path / "lock").exists()
     try:
@@ -212,7 +215,7 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
     if not (path / "config.json").exists():
         what = f"--workdir {path} holds no config.json, so no run was started in it"
         missing = problem(what, expected="the working directory of a run", do=train)
-        raise unkept_trial(path) or missing
+        raise of_no_run(path) or missing
     return _read(path)
 
 

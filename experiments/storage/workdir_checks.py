@@ -1,5 +1,6 @@
 """Reasons for which a run or a command does not use a working directory, as errors."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,48 @@ def refuse_other_metadata(path: Path, before: Mapping[str, Any], now: Mapping[st
 def is_sweep(path: Path) -> bool:
     """Return whether a directory is the working directory of a sweep."""
     return (path / TRIALS).is_dir() and (path / LANES).is_dir()
+
+
+def is_run(path: Path) -> bool:
+    """Return whether a directory is the working directory of a run, by its config.json."""
+    try:
+        record = json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and isinstance(record.get("config"), dict)
+
+
+def refuse_sweep(path: Path) -> None:
+    """Raise a UserError where a run would be trained into the working directory of a sweep."""
+    if is_sweep(path):
+        got, expected = f"its folders {TRIALS} and {LANES}", "a new directory, or that of a run"
+        raise problem(f"--workdir {path} holds a sweep", got=got, expected=expected, do="Choose another --workdir.")
+
+
+def refuse_run(path: Path) -> None:
+    """Raise a UserError where a sweep would be trained into the working directory of a run."""
+    if is_run(path):
+        got, expected = "its config.json", "a new directory, or that of a sweep"
+        raise problem(f"--workdir {path} holds a run", got=got, expected=expected, do="Choose another --workdir.")
+
+
+def of_no_run(path: Path) -> UserError | None:
+    """Return the error for a directory without config.json that is a sweep, one of its trials, or a folder of a run.
+
+    None for any other directory.
+    """
+    unkept, expected = unkept_trial(path), "the working directory of a run"
+    if unkept is not None:
+        return unkept
+    if is_sweep(path):
+        trials = sorted(config.parent for config in (path / TRIALS).glob("*/config.json"))
+        kept = [trial for trial in trials if (trial / "checkpoints").exists()]
+        do = f"Name one of them: --workdir={(kept or trials)[0]}" if trials else "Wait for its first trials to end."
+        return problem(f"--workdir {path} holds a sweep; its runs are {path / TRIALS}/*", expected=expected, do=do)
+    run = next((folder for folder in path.absolute().parents if is_run(folder)), None)
+    if run is None:
+        return None
+    return problem(f"--workdir {path} is a folder of the run {run}", expected=expected, do=f"Name it: --workdir={run}")
 
 
 def unkept_trial(path: Path) -> UserError | None:

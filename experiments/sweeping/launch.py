@@ -12,6 +12,7 @@ from typing import Any
 
 import submitit
 
+from experiments.storage.workdir_checks import refuse_run
 from experiments.training import signals
 from experiments.training.processes import child
 from experiments.training.signals import PatientStopRequest
@@ -36,8 +37,10 @@ def submit(flags: Any, argv: Sequence[str]) -> int:
     """Start workers with the same flags, and wait for those that run on this machine.
 
     Raises:
-        UserError: options that submitit does not have or that nobody reads, or no Slurm on this machine.
+        UserError: options that submitit does not have or that nobody reads, no Slurm on this machine, or the directory
+            of a run.
     """
+    refuse_run(Path(flags.workdir))
     folder = Path(flags.workdir).absolute() / "workers"
     command = [sys.executable, "-m", "experiments.sweep", *_without_launching(argv)]
     if flags.slurm:

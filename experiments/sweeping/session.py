@@ -16,7 +16,7 @@ from experiments.comparing import configs
 from experiments.runs.init_from import Origin, check_fit, open_origin, wish_of, with_settings
 from experiments.runs.tracking import check_trackers
 from experiments.storage.workdir import changed_flags, flags_notes, versions
-from experiments.storage.workdir_checks import refuse_other_config, refuse_unwritable_name
+from experiments.storage.workdir_checks import refuse_other_config, refuse_run, refuse_unwritable_name
 from experiments.sweeping import summary
 from experiments.sweeping.attributes import ORIGIN, VERSIONS
 from experiments.sweeping.deciding import Criterion, criterion_of, keep_criterion, of_look, study_name, undecided
@@ -109,6 +109,7 @@ def train_sweep(flags: Any, sweep: Sweep, name: str, reporter: Reporter, finish:
         UserError, OSError: mistakes of the user, a full disk, a storage that was lost.
     """
     refuse_unwritable_name(Path(flags.workdir))
+    refuse_run(Path(flags.workdir))
     criterion = criterion_of(flags, sweep)
     if criterion is not None and criterion.adding:
         sweep = dataclasses.replace(sweep, search=of_look(sweep.search, criterion, 0, None))

@@ -28,7 +28,9 @@ from experiments.training.optimizers import OptimizerConfig
 from experiments.training.own_loss import own_objective
 from experiments.training.update import Batch, Metrics, Parts, State, steps_of, token_sums, update_of
 from transformer import Model, schema
-from transformer.errors import problem, written
+from transformer.errors import problem, with_article, written
+from transformer.models import entries, faults
+from transformer.nn.module_rows import structure
 
 Loss = Callable[[Any, Batch, Array | None], Any]
 """(params, batch, key) -> a scalar, or a scalar and a dict of scalars; the key is None in evaluations."""
@@ -130,7 +132,8 @@ def make_fitting(
     """
     if not isinstance(model, Model):
         do = "Write fit(model, batches, steps=...)."
-        raise problem("not a model", got=written(model), expected="the result of transformer.build", do=do)
+        got = written(model) if isinstance(model, str) else with_article(type(model).__name__)
+        raise problem("not a model", got=got, expected="the result of transformer.build", do=do)
     limits = {"steps": steps, "batch_size": batch_size, "evaluate_every": evaluate_every or 1}
     for name, value in limits.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -286,7 +289,8 @@ def _checked(model: Model, batch: Any) -> Batch:
     """Return a batch with its loss weights: 1 for each label within the length of its side, where none are given.
 
     Raises:
-        UserError: no labels, or one that the model's logits do not have where its weight is not 0.
+        UserError: no labels, or one that the model's logits do not have where its weight is not 0; a batch that the
+            model does not read, or an id outside of its tables that labels of such a weight depend on.
     """
     batch = _own(batch)
     if "labels" not in batch:
@@ -309,4 +313,24 @@ def _checked(model: Model, batch: Any) -> Batch:
         got = counted[(counted < 0) | (counted >= size)].flat[0]
         do = "Labels that do not count have loss_weights of 0."
         raise problem("a label outside of the logits", got=got, expected=f"0 to {size - 1}", do=do)
+    _check_entries(model, batch)
     return {**batch, "labels": labels.astype(np.int32)}
+
+
+def _check_entries(model: Model, batch: Batch) -> None:
+    """Raise the error of `Model.apply` for a batch, since under `jax.jit` ids outside of a table are NaN alone.
+
+    Those that only labels of weight 0 depend on are left as they are.
+    """
+    row = structure(model.config.architecture)
+    numbers = entries.read(batch, entries.entries_of(row.sides, row.recurrent))
+    counted = batch["loss_weights"] > 0
+    found = []
+    for fault in faults.faults_of_input(numbers, model.config):
+        where = np.asarray(fault.where)
+        if fault.entry.startswith(row.sides[-1]) and where.shape == counted.shape:
+            where = where & counted
+        elif len(where) == len(counted):
+            where = where & counted.any(axis=tuple(range(1, counted.ndim))).reshape(-1, *[1] * (where.ndim - 1))
+        found.append(fault._replace(where=where))
+    faults.check(found, batch)

@@ -17,6 +17,7 @@ from tests.fixtures.compared_runs import write
 from tests.fixtures.stored_run import make_run, pairs
 from transformer import Beam, Sampling, UserError, any_of, attend, build, generate, matching, register
 from transformer.decoding import Allowed, MinLength
+from transformer.interop import save_pretrained
 
 SETTINGS = {"architecture": "decoder_only", "vocab_size": 11, "width": 8, "num_heads": 2, "num_layers": 1}
 MODEL = build(SETTINGS)
@@ -37,7 +38,8 @@ def folder(tmp_path_factory):
     shutil.copytree(folder / "run", folder / "bare", ignore=shutil.ignore_patterns("checkpoints"))
     (folder / "empty").mkdir()
     write(str(folder / "masked"), scores={"masked_loss": 1.0})
-    write(str(folder / "causal"), scores={"causal_loss": 1.0})
+    for name in ("causal", "another"):
+        write(str(folder / name), scores={"causal_loss": 1.0})
     return folder
 
 
@@ -146,6 +148,10 @@ MISTAKES = {
         lambda: MODEL.apply({"params": PARAMS}, {"target": X}),
         ("not the parameters of this model", "['params']", "a dict of decoder, embedding", "Pass the result of"),
     ),
+    "apply: the model as a function": (
+        lambda: MODEL({"target": X}),
+        ("a model holds no parameters", "a call of the model", "apply", "Write model.apply(params, batch)."),
+    ),
     "apply: dropout without a key": (
         lambda: apply(dropout=0.1),
         ("dropout needs a random key", "no key", "a key or a seed", "Pass key=jax.random.key(...)."),
@@ -213,6 +219,10 @@ MISTAKES = {
     "generate: a strategy by its name": (
         lambda: generate(MODEL, PARAMS, {"target": X}, steps=2, end=None, strategy="greedy"),
         ("not a strategy", "'greedy'", "Greedy(), Sampling(...)", "Pass Greedy() or Sampling(...)."),
+    ),
+    "generate: a beam by its name": (
+        lambda: generate(MODEL, PARAMS, {"target": X}, steps=2, end=None, strategy="beam"),
+        ("not a strategy", "'beam'", "Greedy(), Sampling(...), Beam(...)", "Pass Beam(4), of a width of 4."),
     ),
     "generate: a prompt without its lengths": (
         lambda: generate(MODEL, PARAMS, {"target": X}, steps=2, end=None),
@@ -304,6 +314,10 @@ MISTAKES = {
     "matching: a pattern that does not parse": (
         lambda: matching("a(", [None, "a", "b"], 0),
         ("the constraint 'a(' cannot be read: missing )", "", "a regular expression without look-around", ""),
+    ),
+    "matching: an open brace": (
+        lambda: matching(r"\d{4", [None, "a", "b"], 0),
+        ("cannot be read: a bracket or a brace may be open", "", "a regular expression without look-around", ""),
     ),
     "matching: no pattern": (
         lambda: matching(None, [None, "a", "b"], 0),
@@ -406,6 +420,19 @@ MISTAKES = {
         lambda: fit({"target": X, "labels": X * 11}),
         ("a label outside of the logits", "11", "0 to 10", "have loss_weights of 0"),
     ),
+    "fit: an id outside of the vocabulary": (
+        lambda: fit({"target": X * 11, "labels": X}),
+        (
+            "batch['target']: an id outside of its table",
+            "11 at example 0, position 0",
+            "0 to 10",
+            "Padding may hold any",
+        ),
+    ),
+    "fit: the parameters before the batches": (
+        lambda: api.fit(PARAMS, BATCH, steps=2),
+        ("not a model", "got a dict; expected", "the result of transformer.build", "Write fit(model, batches, steps"),
+    ),
     "fit: labels that are floats": (
         lambda: fit({"target": X, "labels": X * 0.5}),
         ("labels are no whole numbers", "float64 of shape (2, 5)", "an array of integers", "labels.astype(int)"),
@@ -437,6 +464,15 @@ OF_OTHER_TYPES = {
     "generate: a model by its name": (
         lambda: generate("gpt2", PARAMS, {"target": X}, steps=2, end=None),
         ("not a model", "'gpt2'", "the result of transformer.build", "Write generate(model, params, batch, ...)."),
+    ),
+    "save_pretrained: the parameters before the model": (
+        lambda: save_pretrained(PARAMS, MODEL, "x"),
+        (
+            "not a model",
+            "got a dict; expected",
+            "the result of transformer.build",
+            "Write save_pretrained(model, params",
+        ),
     ),
     "build: no settings": (
         lambda: build([64]),
@@ -514,6 +550,18 @@ WITH_A_RUN = {
         lambda run: run.predict([3]),
         ("text 1 is no text", "3 (int)", "str", "Write '3'."),
     ),
+    "predict: texts in a list of lists": (
+        lambda run: run.predict([["red cat"]]),
+        ("text 1 is no text", "['red cat'] (list)", "str", "Give texts alone."),
+    ),
+    "predict: a text that is far too long": (
+        lambda run: run.predict(["a" * 9999]),
+        ("far longer than anything in training", "tokens with its answer", "at most 160, 16 times", "Shorten it"),
+    ),
+    "draw_attention: a list": (
+        lambda run: run.draw_attention(["red cat"]),
+        ("text is not one text", "['red cat'] (list)", "one text", 'Write, for instance, draw_attention("a text").'),
+    ),
     "predict: an unknown setting": (
         lambda run: run.predict(["a"], max_tokens=3),
         ("unknown setting of decoding", "'max_tokens'", "max_new_tokens", "Did you mean 'max_new_tokens'?"),
@@ -565,6 +613,12 @@ WITH_A_RUN = {
     "compare: a run twice": (
         lambda run: api.compare([run, run.workdir]),
         ("run is given twice", "", "", "Give each run once."),
+    ),
+    "compare: a margin in quotes": (
+        lambda run: api.compare([run.workdir.parent / "another"], against=[run.workdir.parent / "causal"]).decide(
+            margin="0.02"
+        ),
+        ("margin is no number", "'0.02' (str)", "a difference of the metric", "Write, for instance, margin=0.02."),
     ),
     "train: a workdir of another run": (
         lambda run: api.train(run.config, {"optimizer.learning_rate": 0.5}, workdir=run.workdir),
@@ -670,6 +724,12 @@ def test_a_value_that_is_not_allowed_is_an_error_whose_range_is_what_to_give(cal
     with pytest.raises(UserError) as caught:
         call()
     check(caught.value, (what, "", "", ""))
+
+
+def test_an_id_outside_of_the_vocabulary_may_stand_where_no_label_counts():
+    ids, counted = X * 1, np.ones(X.shape, np.float32)
+    ids[:, 3:], counted[:, 3:] = -100, 0.0
+    assert fit({"target": ids, "labels": X, "loss_weights": counted}).step == 2
 
 
 def test_no_texts_have_no_answers(run):

@@ -20,6 +20,7 @@ INDEX = "model.safetensors.index.json"
 ENTRIES = {
     "another family": ({"model_type": "gpt3"}, "unknown family .*'gpt3'.*Did you mean 'gpt2'"),
     "no family": ({"model_type": None}, "lacks model_type"),
+    "that of a run": ({"model_type": None, "config": {}}, "that of a run .*opened by experiments.api.open_run"),
     "another architecture": ({"architectures": ["GPT2ForQuestionAnswering"]}, "architecture of gpt2 .*GPT2LMHeadModel"),
     "no list of architectures": ({"architectures": "GPT2LMHeadModel"}, "architecture of gpt2 is not read"),
     "an unknown entry": ({"my_feature": True}, r"does not express: my_feature; got my_feature True.*ignore=\('my_f"),

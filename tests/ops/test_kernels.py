@@ -205,7 +205,7 @@ def compiled_gradient(form, size, mask=None, heads=1):
 
     def loss(query, key, value):
         if form != "plain":
-            own = Call(query, key, value, mask or masks.everything(), find("scaled_dot"))
+            own = Call(query, key, value, masks.everything() if mask is None else mask, find("scaled_dot"))
             return jnp.sum(jnp.square(FORMS[form].compute(own)))
         return jnp.sum(jnp.square(attend(query, key, value, mask=mask)))
 

@@ -73,6 +73,13 @@ MISTAKES = {
     "a mask and a name": (lambda: masks.causal() & "padding", r"booleans.*Write masks.padding\(...\)"),
     "a mask and numbers": (lambda: np.ones((T, S)) & masks.causal(), "booleans.*got float64 of shape"),
     "a mask or a name": (lambda: masks.causal() | "padding", r"booleans.*Write masks.padding\(...\)"),
+    "masks joined by and": (
+        lambda: masks.causal() and masks.window(2),
+        "a mask has no truth value; .*Join masks by &, ",
+    ),
+    "masks joined by or": (lambda: masks.causal() or masks.window(2), "a mask has no truth value"),
+    "a mask after not": (lambda: not masks.causal(), "a mask has no truth value"),
+    "masks in a list": (lambda: attended(mask=[masks.causal(), masks.window(2)]), r"got a list.*Join masks by &\.$"),
     "a mask function of one argument": (
         lambda: attended(mask=lambda query: query > 0),
         r"the mask function .*<lambda> takes other arguments; got \(query\); expected a function of \(query index, key",

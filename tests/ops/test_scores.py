@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -169,6 +170,15 @@ def test_a_score_of_another_shape_is_named(kv_heads):
         ("scaled_dt", "Did you mean 'scaled_dot'"),
         ("no.such.module:cosine", "cannot be imported"),
         ("tests.ops.test_scores:kosine", "cannot be imported"),
+        (
+            "my_lab/scores.py:cosine",
+            r"cannot be imported.*Write my_lab\.scores:cosine, with the folder that holds my_lab",
+        ),
+        (
+            "scores.py:cosine",
+            r"cannot be imported.*Write scores:cosine, with the folder that holds scores\.py in PYTHO",
+        ),
+        (f"{Path(__file__)}:cosine", r"Write tests\.ops\.test_scores:cosine, with the folder that holds tests in"),
         ("tests.ops.test_scores:not_a_function", "is an int"),
     ],
 )

@@ -135,9 +135,10 @@ def test_the_axis_of_a_path_is_that_of_its_class():
         "muon": "optimizer",
     }.items():
         assert find_axis(path, AXES) == axis
-    assert "the table of 'tests.fixtures.own_metrics:letters' is not known" in error_of(
-        find_axis, "tests.fixtures.own_metrics:letters", AXES
-    )
+    error = error_of(find_axis, "tests.fixtures.own_metrics:letters", AXES)
+    first, second, *_ = AXES
+    assert "the table of 'tests.fixtures.own_metrics:letters' is not known" in error
+    assert f"Name its axis: check({first!r}, ...), or another of {second}, " in error
 
 
 def test_the_command_checks_rows_of_the_experiments(capsys):
@@ -147,4 +148,7 @@ def test_the_command_checks_rows_of_the_experiments(capsys):
     assert "empty     FAILS   ZeroDivisionError" in output
     assert "longer  holds" in output
     assert "--path is not read; got a row of schedule" in fails(command.main, ["wsd", "--path=x"], capsys)
-    assert "Name its axis, one of" in fails(command.main, ["tests.fixtures.own_metrics:letters"], capsys)
+    first, second, *_ = AXES
+    error = fails(command.main, ["tests.fixtures.own_metrics:letters"], capsys)
+    assert f"Name its axis: --axis={first}, or another of {second}, " in error
+    assert "Write my_lab.variants:kerple, with" in fails(command.main, ["my_lab/variants.py:kerple"], capsys)

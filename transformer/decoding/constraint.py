@@ -158,7 +158,8 @@ def matching(
         re.compile(pattern)
         machine = interegular.parse_pattern(pattern).to_fsm().reduce()
     except (re.error, interegular.InvalidSyntax, interegular.Unsupported, NotImplementedError) as error:
-        what = f"the constraint {shorten(repr(pattern))} cannot be read: {shorten(str(error))}"
+        reason = str(error) or "a bracket or a brace may be open"
+        what = f"the constraint {shorten(repr(pattern))} cannot be read: {shorten(reason)}"
         expected = "a regular expression without look-around, back references and anchors"
         raise problem(what, expected=expected) from error
     number = {state: i for i, state in enumerate(machine.states)}

@@ -115,7 +115,9 @@ def begin(model: Any, params: Params, batch: Any, asked: Asked) -> tuple[Plan, B
         raise problem("not a model", got=describe(model), expected="the result of transformer.build", do=do)
     if not is_strategy(strategy):
         expected = "Greedy(), Sampling(...), Beam(...), or an object with choose and random"
-        raise problem("not a strategy", got=repr(strategy), expected=expected, do="Pass Greedy() or Sampling(...).")
+        name = strategy if isinstance(strategy, str) else getattr(strategy, "__name__", "")
+        do = "Pass Beam(4), of a width of 4." if "beam" in name.lower() else "Pass Greedy() or Sampling(...)."
+        raise problem("not a strategy", got=repr(strategy), expected=expected, do=do)
     if strategy.random and key is None:
         raise no_key()
     _check_rules(rules)

@@ -77,6 +77,9 @@ def _all_settings(
 def family_of(config: Mapping[str, Any]) -> tuple[Family, str | None]:
     """Return the family of a checkpoint, and the head of its model."""
     name = config.get("model_type")
+    if name is None and isinstance(config.get("config"), Mapping):
+        what, expected = "config.json lacks model_type: it is that of a run of `experiments`", ", ".join(FAMILIES)
+        raise problem(what, expected=expected, do="A run is opened by experiments.api.open_run(directory).")
     if not isinstance(name, str):
         raise problem("config.json lacks model_type", got=shorten(repr(name)), expected=", ".join(FAMILIES))
     family = find_row("family (model_type of config.json)", FAMILIES, name)

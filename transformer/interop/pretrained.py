@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
-from transformer.errors import problem, shorten
+from transformer.errors import problem, shorten, with_article
 from transformer.interop import tensors as files
 from transformer.interop.described import Checkpoint, describe, flat, head_of, open_checkpoint
 from transformer.interop.families import FAMILIES
@@ -137,6 +137,10 @@ def save_pretrained(
     Raises:
         UserError: a directory with something in it, a setting that the family does not have, arrays that do not fit.
     """
+    if not isinstance(model, Model):
+        do = "Write save_pretrained(model, params, directory)."
+        got = with_article(type(model).__name__)
+        raise problem("not a model", got=got, expected="the result of transformer.build", do=do)
     own, entries = describe(model, family)
     model._check(params)
     found, nameless = places(FAMILIES[own], shapes_of(model), flat(model.config))

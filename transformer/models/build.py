@@ -3,7 +3,7 @@
 import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import jax.numpy as jnp
 from jax import Array
@@ -62,6 +62,11 @@ class Model(ModelBase):
             do = "Pass 1.0, or leave it out."
             raise problem("scale is no number", got=describe(scale), expected="a factor of the initial values", do=do)
         return initial_values(as_key(key), self.parameter_shapes, module_settings(self.config), scale)
+
+    def __call__(self, *arguments: object, **options: object) -> NoReturn:
+        """Raise a UserError: a model holds no parameters."""
+        do = "Write model.apply(params, batch)."
+        raise problem("a model holds no parameters", got="a call of the model", expected="a call of apply", do=do)
 
     def apply(
         self,

@@ -68,6 +68,11 @@ class Mask:
         """
         return Mask((Complement(self),))
 
+    def __bool__(self) -> bool:
+        """Raise a UserError: `mask and other` would be `other` alone."""
+        do = "Join masks by &, | and ~ in the place of and, or and not; compare with None for one that is left out."
+        raise problem("a mask has no truth value", got="a mask where True or False is read", do=do)
+
     def allowed(
         self, query_index: Int[Array, "..."], key_length: int, key_index_BS: Int[Array, "B S"] | None = None
     ) -> Bool[Array, "..."] | None:
@@ -321,4 +326,6 @@ def _advice(value: Any) -> str:
         return f"Write masks.{name}(...) with its argument."
     if jnp.issubdtype(getattr(value, "dtype", bool), jnp.floating):
         return "Numbers that are added to the scores are a bias."
+    if isinstance(value, list | tuple) and any(isinstance(part, Mask) for part in value):
+        return "Join masks by &."
     return "Write jnp.asarray(mask, bool)."

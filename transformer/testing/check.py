@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from transformer.errors import UserError, look_up, problem, shorten, unknown
+from transformer.errors import UserError, look_up, not_a_file, problem, shorten, unknown
 from transformer.named_code import DOTTED_PATH
 from transformer.tables import TABLES, Row
 from transformer.testing.axes import AXES, Axis
@@ -100,12 +100,13 @@ def check(
     return Report(axis, row if isinstance(row, str) else str(found), tuple(results))
 
 
-def find_axis(name: str, axes: Mapping[str, Axis] = AXES) -> str:
+def find_axis(name: str, axes: Mapping[str, Axis] = AXES, form: str = "check({axis!r}, ...)") -> str:
     """Find the axis of a row by the class of what its path names, or by its name in one table alone.
 
     Args:
         name: a name, or a path package.module:attribute.
         axes: the axes among which it is looked for.
+        form: how the caller names an axis, for errors.
 
     Raises:
         UserError: no path, nothing that can be imported, or a row of no axis or of several.
@@ -116,10 +117,11 @@ def find_axis(name: str, axes: Mapping[str, Axis] = AXES) -> str:
         value = look_up("row", {}, name)
         found = [axis for axis in axes if isinstance(value, TABLES[axis].kind) or axes[axis].makes(value)]
     else:
-        raise problem(f"{name!r} is no path", expected="package.module:attribute")
+        raise problem(f"{name!r} is no path", expected="package.module:attribute", do=not_a_file(name))
     if len(found) != 1:
-        what = f"the table of {name!r} is not known"
-        raise problem(what, got=", ".join(found) or "none", do=f"Name its axis, one of {', '.join(axes)}.")
+        first, *others = found or axes
+        do = f"Name its axis: {form.format(axis=first)}, or another of {', '.join(others)}."
+        raise problem(f"the table of {name!r} is not known", got=", ".join(found) or "none", do=do)
     return found[0]
 
 

@@ -238,6 +238,33 @@ def test_the_error_of_reading_the_config_of_no_run_names_what_to_do(tmp_path):
             read_record(tmp_path)
 
 
+def test_a_sweep_or_a_folder_of_a_run_is_named_where_a_run_is_read(tmp_path):
+    open_at(tmp_path / "run").close()
+    (tmp_path / "run" / "plots").mkdir()
+    with pytest.raises(UserError, match=rf"plots is a folder of the run .*Name it: --workdir={tmp_path}/run$"):
+        read_record(tmp_path / "run" / "plots")
+    sweep = tmp_path / "sweep"
+    for folder in ("lanes", "trials"):
+        (sweep / folder).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds a sweep; .*Wait for its first trials to end\."):
+        read_record(sweep)
+    for trial in ("0000-seed0", "0001-seed0"):
+        open_at(sweep / "trials" / trial).close()
+    (sweep / "trials" / "0001-seed0" / "checkpoints").mkdir()  # those of the best trial are kept
+    with pytest.raises(UserError, match=rf"its runs are {sweep}/trials/\*; .*--workdir={sweep}/trials/0001-seed0$"):
+        read_record(sweep)
+
+
+def test_a_run_in_the_directory_of_a_sweep_is_refused_and_its_trials_are_not(tmp_path):
+    for folder in ("lanes", "trials"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(UserError, match=rf"--workdir {tmp_path} holds a sweep; .*Choose another --workdir\."):
+        open_at(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lanes", "trials"]
+    for trial in ("trials/0000-seed0", "finished/0000-seed0"):
+        open_at(tmp_path / trial).close()
+
+
 def test_facts_that_have_changed_are_refused_by_name(tmp_path):
     before = {"slots": 3, "longest_source": 11, "whole": [12, 3]}
     refuse_other_metadata(tmp_path, before, {**before})

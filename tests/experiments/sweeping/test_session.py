@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import plan
+from experiments import plan, sweep
 from experiments.settings import load_recipe
 from experiments.sweeping import search
 from experiments.sweeping.grammar import make_space
@@ -41,6 +41,15 @@ def test_a_space_too_large_to_be_tried_in_full_needs_trials():
     with pytest.raises(UserError, match="a space with up to 1,000,000 combinations has no grid"):
         search._points(large, "grid", None)
     assert search._points(large, None, 3) == ("tpe", [{}] * 3)
+
+
+@pytest.mark.parametrize("flags", [[], ["--workers=2"]])
+def test_a_sweep_in_the_directory_of_a_run_is_refused_and_leaves_it_as_it_is(flags, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text('{"config": {}}')
+    with pytest.raises(UserError, match=rf"--workdir {tmp_path} holds a run; .*Choose another --workdir\."):
+        sweep.main([f"--config={DATES}", f"--workdir={tmp_path}", "--sweep.model.width=8,16", *flags])
+    assert list(tmp_path.iterdir()) == [config]
 
 
 @pytest.mark.parametrize("flag", ["--trials=3", "--lanes=3"])
