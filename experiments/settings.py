@@ -112,28 +112,36 @@ def defaults(task: str = "text_to_text", data: str = "dates") -> ConfigDict:
     return ConfigDict(schema.to_dict(config), type_safe=False)
 
 
-def resolve(recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = ()) -> tuple[Config, list[str]]:
+def resolve(
+    recipe: ConfigDict, overrides: Iterable[tuple[str, str]] = (), earlier: Mapping[str, Any] | None = None
+) -> tuple[Config, list[str]]:
     """Check a recipe and its overrides; return the config, and one line for each setting of the recipe left out.
 
     Args:
         recipe: nested settings; an absent one takes its default. The recipe is not changed.
         overrides: full names, such as "model.width", and the text given for each; the last one of a name counts.
+        earlier: the stored config of the run that goes on, whose sizes from the data stay; None: a new run.
 
     Raises:
         UserError: an unknown, mistyped or contradictory setting, or one given by an override that is not read.
     """
     _check_recipe(recipe)
-    return _resolved(recipe, dict(overrides), schema.parse)
+    return _resolved(recipe, dict(overrides), schema.parse, earlier)
 
 
-def resolve_values(recipe: ConfigDict, values: Mapping[str, Any]) -> tuple[Config, list[str]]:
+def resolve_values(
+    recipe: ConfigDict, values: Mapping[str, Any], earlier: Mapping[str, Any] | None = None
+) -> tuple[Config, list[str]]:
     """Do what `resolve` does for overrides that are values: full name -> value."""
     _check_recipe(recipe)
-    return _resolved(recipe, values, schema.checked)
+    return _resolved(recipe, values, schema.checked, earlier)
 
 
 def _resolved(
-    recipe: ConfigDict, overrides: Mapping[str, Any], read: Callable[[Any, Setting], Any]
+    recipe: ConfigDict,
+    overrides: Mapping[str, Any],
+    read: Callable[[Any, Setting], Any],
+    earlier: Mapping[str, Any] | None,
 ) -> tuple[Config, list[str]]:
     """Put the overrides into a recipe; `read` checks one, given its setting."""
     merged = copy.deepcopy(recipe)
@@ -148,7 +156,7 @@ def _resolved(
         given |= values
     config = schema.from_dict(Config, merged.to_dict())
     import_code(config)
-    config, sized = _sized(config, given)
+    config, sized = _sized(config, given, earlier)
     config, replaced = _make_way(config, given, schema.flatten(recipe.to_dict()))
     config, left_out = _leave_out_unread(config, given)
     config.model.resolved()
@@ -163,10 +171,11 @@ def _resolved(
     return config, sized + replaced + left_out
 
 
-def _sized(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
+def _sized(config: Config, given: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> tuple[Config, list[str]]:
     """Choose sizes by the training data, where the config asks for it; return a line about those that were chosen.
 
-    Settings that are given by flags, and those that nothing reads, stay.
+    Settings that are given by flags, and those that nothing reads, stay. A run that goes on keeps the sizes that it
+    has, so that other steps leave its warm-up; whether its data is the same is checked where it is opened.
     """
     data = config.data
     if not config.sizes_from_data or (data.source == "files" and data.path is None and data.source_path is None):
@@ -174,10 +183,14 @@ def _sized(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[str]]
     from experiments.training.sizes import sizes_of  # reads data, which `--help` does not need
 
     values, amount = sizes_of(config, given)
+    kept = schema.flatten(earlier) if earlier is not None and earlier.get("sizes_from_data") else {}
+    values |= {name: schema.checked(kept[name], find(name)) for name in values if name in kept}
     not_read = unread(config)
     values = {name: value for name, value in values.items() if name not in given and name not in not_read}
     listed = ", ".join(f"{name}={schema.show(value)}" for name, value in values.items())
     line = f"sizes from the data ({amount}): {listed}. A flag takes the place of any of them."
+    if kept:
+        line = f"sizes from the data ({amount}), as the run has them: {listed}."
     return schema.with_values(config, values), [line]
 
 

@@ -11,6 +11,7 @@ from experiments.cli.flags import REQUIRED, parse, run
 from experiments.parallel.processes import asked_for, connect, given
 from experiments.runs.init_from import wish_of, with_settings
 from experiments.runs.report import train_and_report
+from experiments.runs.stored_config import earlier_config
 from experiments.runs.supervised import ends_at_once, report_to_parent, supervised
 from experiments.runs.supervisor import Supervisor
 from experiments.runs.verify_resume import verify
@@ -97,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
     if verifying:
         return verify(flags.config, overrides, flags.verify_steps)
     recipe, init = with_settings(settings.load_recipe(flags.config), wish_of(flags), Path(flags.workdir))
-    config, notes = settings.resolve(recipe, overrides)
+    config, notes = settings.resolve(recipe, overrides, earlier_config(Path(flags.workdir)))
     use_compilation_cache()
     command = ["experiments.train", *argv]
     return train_and_report(config, Path(flags.workdir), notes, command, force=flags.force, init=init)

@@ -30,8 +30,13 @@ from transformer.tables import is_section
 Recipe = str | os.PathLike | ConfigDict | settings.Config | Mapping[str, Any]
 
 
-def resolve(recipe: Recipe, overrides: Mapping[str, Any] | None = None) -> tuple[settings.Config, list[str]]:
+def resolve(
+    recipe: Recipe, overrides: Mapping[str, Any] | None = None, earlier: Mapping[str, Any] | None = None
+) -> tuple[settings.Config, list[str]]:
     """Check a recipe and its overrides; return the config, and one line for each setting of the recipe left out.
+
+    Args:
+        earlier: as for `settings.resolve`.
 
     Raises:
         UserError: no recipe, or one of the errors of `settings.resolve`.
@@ -42,7 +47,7 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any] | None = None) -> tuple
         with config.unlocked(), config.ignore_type():
             config[name] = ConfigDict(schema.to_dict(overrides[name]), type_safe=False)
         given = {full: value for full, value in given.items() if not full.startswith(f"{name}.")}
-    return settings.resolve_values(config, given)
+    return settings.resolve_values(config, given, earlier)
 
 
 def as_recipe(recipe: Recipe) -> ConfigDict:

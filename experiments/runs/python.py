@@ -17,6 +17,7 @@ from experiments.runs.init_from import InitFrom, wish_of, with_settings
 from experiments.runs.open_run import open_run
 from experiments.runs.run import Run
 from experiments.runs.session import train
+from experiments.runs.stored_config import earlier_config
 from experiments.training import signals
 from experiments.training.reporter import ProgressAlone, Reporter
 from transformer import schema
@@ -46,7 +47,7 @@ def train_run(
     """Train a model; see `experiments.api.train`."""
     guard_from_python()
     found, init = with_settings(as_recipe(recipe), init_of(**origin), folder(workdir))
-    config, notes = resolve(found, overrides)
+    config, notes = resolve(found, overrides, earlier_config(folder(workdir)))
     use_compilation_cache()
     ended = train(config, folder(workdir), reporter_of(progress), notes=notes, force=force, init=init)
     if ended.stopped is not None:

@@ -54,6 +54,15 @@ def stored_config(
     return settings.from_stored(values), record
 
 
+def earlier_config(workdir: Path) -> dict[str, Any] | None:
+    """Return the config of the run in a directory, as its config.json has it; None where none was started.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    return read_record(workdir)["config"] if (workdir / "config.json").exists() else None
+
+
 def code_line(name: str) -> str:
     """Return the line about code from outside that has changed."""
     return f"note: the code that {name} names has changed since this run began"

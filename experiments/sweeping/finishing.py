@@ -10,7 +10,7 @@ the bit, or with a line about its learning rate. Otherwise it is trained from th
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,14 @@ from experiments.cli.recipes import load_recipe_and_sweep
 from experiments.comparing import configs
 from experiments.runs.init_from import open_origin, wish_of, with_settings
 from experiments.runs.report import train_and_report
-from experiments.storage.workdir_checks import EXTENDABLE, TRIALS, refuse_other_config, refuse_unwritable_name
+from experiments.runs.stored_config import earlier_config
+from experiments.storage.workdir_checks import (
+    EXTENDABLE,
+    TRIALS,
+    refuse_other_config,
+    refuse_other_data,
+    refuse_unwritable_name,
+)
 from experiments.sweeping.deciding import criterion_of, of_look, read_looks
 from experiments.sweeping.flags import BEST
 from experiments.sweeping.groups import Experiments, trial_name
@@ -83,21 +90,26 @@ def finish_trial(flags: Any, given: Sequence[tuple[str, str]], varied: Mapping[s
     recipe, _ = with_settings(recipe, wish_of(flags))
     others = [(name, text) for name, text in given if name not in EXTENDABLE]
     sweep = make_sweep(recipe, others, {**own, **varied}, data=flags.data, sampler=flags.sampler, trials=flags.trials)
-    results, ranking = results_of(flags, sweep)
+    results, ranking = results_of(flags, sweep, lambda stored: settings.resolve(recipe, others, stored)[0])
     chosen = choose(results, flags.finish, ranking, Path(flags.workdir))
     lengths = {name: text for name, text in given if name in EXTENDABLE}
-    config = config_of(sweep, chosen, lengths)
     target = Path(flags.workdir) / FINISHED / chosen.name
-    notes = [*sweep.notes, prepare(chosen, target)]
+    config, notes = config_of(sweep, chosen, lengths, target)
+    notes = [*notes, prepare(chosen, target)]
     command = ["experiments.sweep", *words]
     return train_and_report(config, target, notes, command, force=flags.force, init=wish_of(flags))
 
 
-def results_of(flags: Any, sweep: Sweep) -> tuple[list[PointResult], Ranking]:
+def results_of(
+    flags: Any, sweep: Sweep, base_after: Callable[[Mapping[str, Any]], Any]
+) -> tuple[list[PointResult], Ranking]:
     """Read the ranked points of the study that flags name.
 
+    Args:
+        base_after: stored config of the study's recipe -> that of the recipe now, whose sizes from the data it keeps.
+
     Raises:
-        UserError: there is none, or it is of another sweep.
+        UserError: there is none, or it is of another sweep or other data.
     """
     wish = wish_of(flags)
     first = Experiments().of(sweep.first())
@@ -112,10 +124,13 @@ def results_of(flags: Any, sweep: Sweep) -> tuple[list[PointResult], Ranking]:
         if criterion is not None and criterion.adding:
             search = of_look(search, criterion, 0, None)
         study = read_study(storage, flags.study or Path(flags.config).stem, search, properties=properties)
-        before, base = study.study.user_attrs.get("config"), json.loads(json.dumps(settings.to_json_dict(sweep.base)))
+        before, fingerprint = study.study.user_attrs.get("config"), first.task.splits.fingerprint
         if before is not None:
+            base = json.loads(json.dumps(settings.to_json_dict(base_after(before))))
             changed = configs.differences(before, base)
             refuse_other_config(Path(flags.workdir), [one for one in changed if one[0] not in EXTENDABLE])
+            then = study.study.user_attrs.get("fingerprint", fingerprint)
+            refuse_other_data(Path(flags.workdir), then, fingerprint)
         if criterion is not None and criterion.adding:
             study = read_looks(storage, study, criterion, properties)
         return ranked(study, ranking), ranking
@@ -162,11 +177,12 @@ def _listed(numbers: Sequence[int]) -> str:
     return f"one of {', '.join(map(str, numbers))}" if numbers else "a trial with a score, of which there is none"
 
 
-def config_of(sweep: Sweep, chosen: Chosen, lengths: Mapping[str, Any]) -> Any:
-    """Resolve the config of a trial with another length.
+def config_of(sweep: Sweep, chosen: Chosen, lengths: Mapping[str, Any], target: Path) -> tuple[Any, list[str]]:
+    """Resolve the config of a trial with another length; return it, and lines as `settings.resolve` does.
 
     Args:
         lengths: settings of EXTENDABLE -> their values, or texts of them.
+        target: where it goes on, or went on before.
 
     Raises:
         UserError: not more steps than the trial has.
@@ -175,11 +191,12 @@ def config_of(sweep: Sweep, chosen: Chosen, lengths: Mapping[str, Any]) -> Any:
     if STEPS not in lengths:
         expected = f"more than {counted(chosen.step, 'step')}, those that the trial has"
         raise problem(f"{STEPS} must be given to finish a trial", got="none", expected=expected, do=do)
-    config = sweep.resolve({**chosen.values, **lengths}, chosen.lane["seed"])
+    earlier = earlier_config(target) or earlier_config(chosen.workdir)
+    config, notes = sweep.resolved({**chosen.values, **lengths}, chosen.lane["seed"], earlier)
     if config.training.steps <= chosen.step:
         what, expected = f"trial {chosen.point} has as many steps already", f"more than {chosen.step:,}"
         raise problem(what, got=f"{STEPS} {config.training.steps:,}", expected=expected, do=do)
-    return config
+    return config, notes
 
 
 def prepare(chosen: Chosen, target: Path) -> str:

@@ -148,8 +148,8 @@ class Sweep:
         lengths = {STEPS: steps, **({} if patience is None else {PATIENCE: patience})}
         leaves = schema.settings(Config)
         lengths = {name: schema.checked(plain(value), leaves[name]) for name, value in lengths.items()}
-        config = finishing.config_of(self.plan, chosen, lengths)
         target = self.workdir / finishing.FINISHED / chosen.name
+        config, _ = finishing.config_of(self.plan, chosen, lengths, target)
         line = finishing.prepare(chosen, target)
         notes = [] if target.exists() else [line]  # a warning that it is trained from the start
         ended = train(config, target, reporter_of(progress), notes=notes, force=force, init=self.init)

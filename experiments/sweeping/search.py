@@ -22,6 +22,10 @@ DATA = ("shared", "own")
 """The seed that decides the data of a trial: the recipe's, the same for all; or the trial's own."""
 
 
+Resolve = Callable[[dict[str, Any], int, Mapping[str, Any] | None], tuple[Any, list[str]]]
+"""The function (settings of a point, seed, stored config of the run that goes on) -> as `settings.resolve`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sweep:
     """A recipe and a search over a space of its settings.
@@ -30,13 +34,17 @@ class Sweep:
         base: the recipe with its flags, resolved.
         notes: a line for each setting of the recipe that the sweep leaves out, and for --trials beyond the space.
         search: the space, its points and their sampler.
-        resolve: (settings of a point, seed) -> the resolved config.
+        resolved: the function that resolves a point.
     """
 
     base: Any
     search: Search
-    resolve: Callable[[dict[str, Any], int], Any]
+    resolved: Resolve
     notes: tuple[str, ...]
+
+    def resolve(self, values: dict[str, Any], seed: int) -> Any:
+        """Return the config of a new trial: that of a point's settings with a seed."""
+        return self.resolved(values, seed, None)[0]
 
     def first(self) -> Any:
         """Return the config of a corner of the space."""
@@ -89,21 +97,17 @@ def make_sweep(
     if trials is not None and trials > len(points):
         notes.append(f"--trials={trials} is more than the space has: its {len(points)} combinations are all trained.")
     search = Search(space, sampler, points, base.seed, named)
-    return Sweep(base, search, lambda values, seed: resolve(values, seed)[0], tuple(notes))
-
-
-Resolve = Callable[[dict[str, Any], int], tuple[Any, list[str]]]
-"""The function (settings of a point, seed) -> resolved config, and a line for each setting of the recipe left out."""
+    return Sweep(base, search, resolve, tuple(notes))
 
 
 def _resolver(recipe: ConfigDict, given: Sequence[tuple[str, str]], data_seed: int | None) -> Resolve:
     """Build the function that resolves a point; a given seed of the data is that of all."""
 
-    def resolve(values: dict[str, Any], seed: int) -> tuple[Any, list[str]]:
+    def resolve(values: dict[str, Any], seed: int, earlier: Mapping[str, Any] | None) -> tuple[Any, list[str]]:
         more = overrides({**values, SEED: seed})
         if data_seed is not None and DATA_SEED not in values:
             more.append((DATA_SEED, str(data_seed)))
-        return settings.resolve(recipe, [*given, *more])
+        return settings.resolve(recipe, [*given, *more], earlier)
 
     return resolve
 
@@ -146,7 +150,7 @@ def _check(space: Space, resolve: Resolve, given: set[str]) -> list[str]:
     notes: dict[str, None] = {}
     for values in _some_settings(space):
         try:
-            notes |= dict.fromkeys(resolve(values, space.seeds[0])[1])
+            notes |= dict.fromkeys(resolve(values, space.seeds[0], None)[1])
         except UserError as error:
             raise UserError(f"in the sweep, at {_in_words(values)}: {error}") from error
     return list(notes)

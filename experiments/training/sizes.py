@@ -13,6 +13,7 @@
     warm-up        a tenth of the steps; evaluations: ten
 
 A recipe asks for the rule by `sizes_from_data`. A flag for one of these settings takes the place of the rule.
+So does the stored config of a run that goes on.
 """
 
 import dataclasses

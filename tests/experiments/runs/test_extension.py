@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import settings
+from experiments import api, settings, train
 from experiments.runs import report
 from experiments.runs.extension import extend, same_rates
 from experiments.runs.open_run import open_run
@@ -17,6 +17,7 @@ from experiments.storage.metrics import read
 from experiments.storage.retention import steps_in
 from experiments.training.schedules import SCHEDULES
 from tests.fixtures.stored_run import make_run, pairs, put_setting
+from tests.fixtures.tiny_recipes import tiny_flags, write_files
 from tests.fixtures.tiny_sweep import recipe
 from transformer.errors import UserError
 
@@ -143,3 +144,29 @@ def test_a_run_that_is_made_longer_ends_with_the_bits_of_one_that_was_as_long_fr
     longer, whole = trained("longer", 10), trained("whole", 10)
     assert longer.keys() == whole.keys()
     assert all((longer[name] == whole[name]).all() for name in whole)
+
+
+@pytest.mark.more
+def test_a_run_whose_sizes_follow_the_data_is_made_longer_with_the_warm_up_that_it_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "draw_run", lambda _: {})
+    given = tiny_flags("text_to_text", write_files(tmp_path))
+    del given["tokenizer.vocab_size"]
+    words = ["--config=configs/text_to_text.py", f"--workdir={tmp_path}/run"]
+    words += [f"--config.{name}={text}" for name, text in given.items()]
+    assert train.main([*words, "--config.training.steps=20"]) == 0
+    assert "A flag takes the place of any of them." in capsys.readouterr().out
+    for more, step in ((["--config.training.steps=30"], 30), ([], 30)):
+        assert train.main([*words, *more]) == 0
+        assert "optimizer.warmup_steps=2." in " ".join(capsys.readouterr().out.split())
+        assert steps_in(tmp_path / "run" / "checkpoints")[-1] == step
+    config = stored_config(tmp_path / "run")[0]
+    assert (config.training.steps, config.training.output.evaluate_every, config.optimizer.warmup_steps) == (30, 2, 2)
+    overrides = {"data": config.data, "model": config.model, "training.batch_size": config.training.batch_size}
+    with pytest.warns(UserWarning, match="as the run has them: .*training.steps=30"):
+        assert api.train("text_to_text", overrides, workdir=tmp_path / "run", progress=False).step == 30
+
+    source, target = tmp_path / "source.txt", tmp_path / "target.txt"
+    for path in (source, target):  # words for which the rule has another dropout
+        path.write_text(path.read_text() * 30)
+    with pytest.raises(UserError, match="was made with other data: the names or the content of the files have changed"):
+        train.main([*words, "--config.training.steps=40"])

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from experiments.sweeping.finishing import Chosen, choose, config_of, prepare
 from experiments.sweeping.ranking import ranked
 from experiments.sweeping.search import make_sweep
 from tests.fixtures.sweep_records import RANKING, study
+from tests.fixtures.tiny_recipes import tiny_flags, write_files
 from tests.fixtures.tiny_sweep import recipe
-from transformer import UserError
+from transformer import UserError, schema
 
 RECIPE = "--config=tests/fixtures/sweep_recipe.py"
 WORKDIR = Path("runs/s")
@@ -69,7 +71,7 @@ def test_the_run_has_the_settings_of_the_trial_and_another_length():
     values = {"optimizer.learning_rate": 1e-2, "training.steps": 4}
     chosen = Chosen(1, values, {"seed": 2, "step": 4}, WORKDIR)
     for steps in (12, "12"):
-        config = config_of(plan, chosen, {"training.steps": steps, "training.patience": "3"})
+        config, _ = config_of(plan, chosen, {"training.steps": steps, "training.patience": "3"}, WORKDIR)
         trial = plan.resolve(values, 2)
         found = configs.differences(settings.to_json_dict(trial), settings.to_json_dict(config))
         assert [one[:3] for one in found] == [("training.steps", 4, 12), ("training.patience", None, 3)]
@@ -85,7 +87,7 @@ def test_the_run_has_the_settings_of_the_trial_and_another_length():
 def test_no_more_steps_than_the_trial_has_are_refused(lengths, message):
     chosen = Chosen(1, {"optimizer.learning_rate": 1e-2}, {"seed": 2, "step": 8}, WORKDIR)
     with pytest.raises(UserError, match=message):
-        config_of(planned(**{"optimizer.learning_rate": "1e-3,1e-2"}), chosen, lengths)
+        config_of(planned(**{"optimizer.learning_rate": "1e-3,1e-2"}), chosen, lengths, WORKDIR)
 
 
 @pytest.fixture
@@ -215,3 +217,41 @@ def test_the_trials_of_a_sweep_go_on_to_the_bits_of_longer_runs(tmp_path, monkey
         sweep.main([*longer, "--finish=5"])
     with pytest.raises(UserError, match="was made with another config"):
         sweep.main([*longer, "--finish=best", "--config.training.batch_size=8"])
+
+
+@pytest.mark.more
+def test_a_trial_whose_sizes_follow_the_data_goes_on_with_those_that_it_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "draw_run", lambda _: {})
+    given = tiny_flags("classify", write_files(tmp_path), data__num_buckets="1", training__output__tensorboard="false")
+    common = ["--config=configs/classify.py", "--sweep.optimizer.learning_rate=1e-3,1e-2", f"--workdir={tmp_path}/s"]
+    common += ["--heartbeat=5", *(f"--config.{name}={text}" for name, text in given.items())]
+    assert sweep.main([*common, "--config.training.steps=20"]) == 0
+    best = json.loads((tmp_path / "s" / "results.jsonl").read_text().splitlines()[0])["point"]
+    for trial, steps in (("best", 30), (str(1 - best), 40)):  # the other from the start
+        capsys.readouterr()
+        assert sweep.main([*common, f"--config.training.steps={steps}", f"--finish={trial}"]) == 0
+        (line,) = re.findall(r"sizes from the data .*?\.(?= )", " ".join(capsys.readouterr().out.split()))
+        assert "as the run has them: model.dropout=0.2, training.output.evaluate_every=2" in line
+    finished = [json.loads(path.read_text())["config"] for path in (tmp_path / "s" / "finished").glob("*/config.json")]
+    assert sorted(config["training"]["steps"] for config in finished) == [30, 40]
+    assert [config["optimizer"]["warmup_steps"] for config in finished] == [2, 2]
+
+    labels = tmp_path / "labels.tsv"
+    before = labels.read_text()
+    labels.write_text(before + "l0\ta text that was added\n")
+    with pytest.raises(UserError, match="was made with other data"):
+        sweep.main([*common, "--config.training.steps=50", "--finish=best"])
+    labels.write_text(before)
+
+    space, overrides = {"optimizer.learning_rate": [1e-3, 1e-2]}, settings_of(given, 10)
+    with pytest.warns(UserWarning, match="sizes from the data"):
+        found = api.sweep("classify", space, overrides, workdir=tmp_path / "api", progress=False)
+    with pytest.warns(UserWarning, match=r"training.steps was 10 and is 20"):
+        run = found.finish(steps=20, progress=False)
+    assert (run.step, run.config.optimizer.warmup_steps, run.config.training.output.evaluate_every) == (20, 1, 1)
+
+
+def settings_of(given: dict, steps: int) -> dict:
+    """The values of flags, and a number of steps."""
+    leaves = schema.settings(settings.Config)
+    return {name: schema.parse(text, leaves[name]) for name, text in given.items()} | {"training.steps": steps}

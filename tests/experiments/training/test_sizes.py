@@ -1,9 +1,12 @@
 """Sizes that follow the data: the rule's table, what takes its place, and what a run stores."""
 
+import json
+
 import pytest
 
 from experiments import settings
 from experiments.cli.recipes import load_recipe
+from experiments.comparing import configs
 from experiments.data.examples import Document, Pair, Splits
 from experiments.training.experiment import set_up
 from experiments.training.sizes import DataSizes, chosen, measure
@@ -73,6 +76,36 @@ def test_a_flag_takes_the_place_of_the_rule_and_the_config_holds_numbers(labels)
     assert "vocab_size" not in line  # words have none
     stored = settings.from_stored(settings.to_json_dict(config))
     assert stored == config
+
+
+def stored(config):
+    """A config as config.json has it."""
+    return json.loads(json.dumps(settings.to_json_dict(config)))
+
+
+def test_a_run_that_goes_on_keeps_the_numbers_that_it_has(labels):
+    given = [("data.path", labels), ("training.steps", "80")]
+    before = stored(settings.resolve(load_recipe("classify"), given)[0])
+    for more in ([], [("training.steps", "200")], [("training.steps", "200"), ("optimizer.warmup_steps", "5")]):
+        config, notes = settings.resolve(load_recipe("classify"), [("data.path", labels), *more], before)
+        found = {name: str(new) for name, _, new, _ in configs.differences(before, stored(config))}
+        assert found == dict(more)
+        (line,) = [note for note in notes if note.startswith("sizes from the data (180 examples, ")]
+        assert "as the run has them: model.width=64" in line
+        assert ("optimizer.warmup_steps=8" in line) == (len(more) < 2)
+
+
+def test_a_run_without_the_rule_gives_it_no_numbers(labels):
+    before = stored(settings.resolve(load_recipe("dates"), [("training.steps", "80")])[0])
+    new = settings.resolve(load_recipe("classify"), [("data.path", labels)])
+    assert settings.resolve(load_recipe("classify"), [("data.path", labels)], before) == new
+
+
+def test_a_damaged_number_of_a_run_is_refused(labels):
+    before = stored(settings.resolve(load_recipe("classify"), [("data.path", labels)])[0])
+    before["model"]["width"] = "wide"
+    with pytest.raises(UserError, match=r"model\.width has the wrong type"):
+        settings.resolve(load_recipe("classify"), [("data.path", labels)], before)
 
 
 def test_without_data_the_error_is_that_of_the_data(tmp_path):
