@@ -10,13 +10,15 @@ import os
 import re
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from transformer.errors import problem
+
+T = TypeVar("T")
 
 AUTO = "auto"
 
@@ -51,6 +53,11 @@ class Processes:
         texts = multihost_utils.process_allgather(np.pad(text, (0, int(lengths.max()) - len(text))))
         texts = np.asarray(texts).reshape(self.count, -1)
         return [json.loads(bytes(row[:length])) for row, length in zip(texts, lengths, strict=True)]
+
+    def of_first(self, value: T) -> T:
+        """Return the value that the first process gives, as JSON can hold it; all processes wait here."""
+        first: T = self.gather(value)[0]
+        return first
 
     def wait(self) -> None:
         """Wait until all processes are here."""

@@ -14,7 +14,7 @@ from experiments.storage.workdir import XLA_FLAGS, versions
 from transformer.named_code import code_from_outside
 
 LATE_SECONDS = 20.0
-"""Longest wait for a new file to appear, which file systems of networks show late."""
+"""Longest wait for a new file, or for its new content, which file systems of networks show late."""
 
 
 def refuse_other_settings(together: Processes, config: Any) -> None:
@@ -35,20 +35,24 @@ def refuse_other_settings(together: Processes, config: Any) -> None:
 
 
 def refuse_other_folder(together: Processes, workdir: Path) -> None:
-    """Compare the config.json that the first process has written with that which the others read.
+    """Compare the config.json that the first process has written with that which the others read, in time.
 
     Raises:
         UserError: a process has another folder of that name.
     """
     if together.count == 1:
         return
-    together.wait()
-    path, since = workdir / "config.json", time.monotonic()
-    while not path.exists() and time.monotonic() - since < LATE_SECONDS:
+    path = workdir / "config.json"
+    expected, since = together.of_first(_hash_of(path)), time.monotonic()
+    while (found := _hash_of(path)) != expected and time.monotonic() - since < LATE_SECONDS:
         time.sleep(0.2)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
     do = f"Choose a --workdir on a file system that all machines share; that of process 0 is {workdir.absolute()}."
-    refuse_others(together, {"files in --workdir": hashlib.sha256(text.encode()).hexdigest()}, do=do)
+    refuse_others(together, {"files in --workdir": found}, do=do)
+
+
+def _hash_of(path: Path) -> str:
+    """Compute the hash of a file; of one that is absent, that of an empty one."""
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
 
 def _code() -> str:

@@ -171,14 +171,18 @@ def read_record(path: Path) -> dict[str, Any]:
 def read_state(path: Path, example: Any, sums: Mapping[str, int]) -> Any:
     """Read the arrays of the checkpoint at `path`, placed as `example`.
 
+    Each process reads its own parts and waits for no other, which may have found damage: Orbax's handler has no
+    barrier, its checkpointers have one at the end.
+
     Args:
         sums: those of its record.
 
     Raises:
         DamagedError: it is damaged.
     """
-    with ocp.StandardCheckpointer() as reader:
-        state = reader.restore(path / "state", jax.tree.map(_target, example))
+    with contextlib.closing(ocp.StandardCheckpointHandler()) as reader:
+        wanted = ocp.args.StandardRestore(jax.tree.map(_target, example))
+        state = reader.restore(epath.Path(path / "state"), args=wanted)
     _require_sums(_named(state), sums)
     return state
 

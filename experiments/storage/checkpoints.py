@@ -8,7 +8,7 @@
 Orbax renames a finished checkpoint into place, so a run that is killed while it saves leaves the earlier ones whole.
 It does not notice a file that changes afterwards, hence the checksums, written once a save is complete. A checkpoint
 without them (the run was killed at that moment, or they are gone) is checked by the sums of its arrays in the record;
-one of earlier versions, whose record has none, is used if Orbax can read it, with a line about that.
+one of several processes or earlier versions, whose record has none, is used if Orbax reads it, with a line about that.
 """
 
 import concurrent.futures
@@ -84,8 +84,8 @@ class Checkpoints:
         return steps_in(self.directory)
 
     def latest_step(self) -> int | None:
-        """Return the newest step on disk; None: no checkpoint."""
-        return max(self.steps(), default=None)
+        """Return the newest step on disk, of those that the first process sees; None: no checkpoint."""
+        return max(self.processes.of_first(self.steps()), default=None)
 
     def best_step(self) -> int | None:
         """Return the step with the best metric (see `retention.order`), None if none was saved with one."""
@@ -107,7 +107,7 @@ class Checkpoints:
         self.wait()
         if self._failure is not None:
             raise self._failure
-        if step in self.steps():
+        if step in self.processes.of_first(self.steps()):
             return False
         if metrics is not None and self.best_metric not in metrics:
             what = "the metric that selects the best checkpoint (training.output.best) was not measured"
@@ -184,14 +184,14 @@ class Checkpoints:
 
     def _candidates(self, step: int | str | None) -> list[int]:
         """List the steps to try, first choice first."""
-        steps = self.steps()
+        steps, ranked = self.processes.of_first([self.steps(), self._ranked()])
         if not steps or (isinstance(step, int) and step not in steps):
             there = "there are " + ", ".join(map(str, steps)) if steps else "there is none"
             name = f"no checkpoint{'' if step is None else f' {step}'} in {self.directory}: {there}"
             raise problem(name, do="Choose one of them." if steps else "Train first: python -m experiments.train")
         if isinstance(step, int):
             return [step]
-        first = [s for s in self._ranked() if s in steps] if step == "best" else []
+        first = [s for s in ranked if s in steps] if step == "best" else []
         return [*first, *(s for s in reversed(steps) if s not in first)]
 
     def _ranked(self) -> list[int]:
@@ -211,7 +211,12 @@ class Checkpoints:
             return damage
         try:
             record = checkpoint_format.read_record(path)
-            checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
+        except DamagedError as error:
+            damage = str(error)
+        if (damage := self._first(damage)) is not None:
+            return damage
+        checkpoint_format.refuse_other_shapes(path, record["arrays"], checkpoint_format.shapes(example))
+        try:
             state = checkpoint_format.read_state(path, example, record["sums"])
         except DamagedError as error:
             damage = str(error)
@@ -230,12 +235,7 @@ class Checkpoints:
         """Report that `step` is damaged and what is done instead; move it aside, so that it can be saved again."""
         line = f"checkpoint {step} is damaged ({why}); {instead}"
         if not self.read_only:
-            aside = self.directory / f"damaged-{step}"
-            count = 1
-            while aside.exists():
-                count += 1
-                aside = self.directory / f"damaged-{step}-{count}"
-            os.rename(self.directory / str(step), aside)
+            aside = (self.directory / str(step)).rename(retention.path_aside(self.directory, step))
             self.checksums.forget(step)
             line += f". The damaged one is now {aside}"
         if not self.read_only or not self.processes.first:
@@ -277,7 +277,8 @@ class Checkpoints:
         if self._manager is not None:
             with contextlib.suppress(OSError, ValueError, RuntimeError):
                 self._manager.close()
-        shutil.rmtree(self.directory / str(step), ignore_errors=True)
+        if not self.read_only:
+            shutil.rmtree(self.directory / str(step), ignore_errors=True)
 
     def _not_written(self, step: int, error: Exception) -> OSError:
         """Build the error of a failed save. Orbax may still be writing parts of it, so this process saves no more."""

@@ -103,3 +103,12 @@ def steps_in(directory: Path) -> list[int]:
     """List the steps of the checkpoints in a directory, oldest first."""
     found = directory.iterdir() if directory.is_dir() else ()
     return sorted(int(path.name) for path in found if is_step(path.name) and path.is_dir())
+
+
+def path_aside(directory: Path, step: int) -> Path:
+    """Return the path to which a damaged checkpoint is moved: the first such name that is free."""
+    aside, count = directory / f"damaged-{step}", 1
+    while aside.exists():
+        count += 1
+        aside = directory / f"damaged-{step}-{count}"
+    return aside

@@ -11,6 +11,7 @@ import numpy as np
 from experiments.data.examples import Pair
 from experiments.data.request_sizes import padded_count
 from experiments.parallel.placement import Placement
+from experiments.parallel.processes import ALONE, processes
 from experiments.tasks.task import Batch, Task
 from experiments.training.corpus_scores import CORPUS_SCORES, corpus_score
 from experiments.training.decoding import rules_of
@@ -89,7 +90,11 @@ class Evaluation:
         return scores | self._own_scores(params, examples, answers)
 
     def _own_scores(self, params: Any, examples: Sequence, answers: np.ndarray | None) -> dict[str, float]:
-        """Compute the metrics of a user's own, of the texts of the answers or of the labels of a classifier."""
+        """Compute the metrics of a user's own, of the texts of the answers or of the labels of a classifier.
+
+        Of several processes all have the scores of the first: a metric may give others in each, and scores decide when
+        a run stops.
+        """
         own = self.task.own_metrics
         if not own:
             return {}
@@ -99,7 +104,8 @@ class Evaluation:
             predicted = self.probabilities(params, [pair.source for pair in examples]).argmax(axis=1)
             texts = [self.task.classes[i] for i in predicted]
         references = [pair.target for pair in examples]
-        return {name: row.score(texts, references) for name, row in own.items()}
+        together = ALONE if self._placement is None else processes()
+        return together.of_first({name: row.score(texts, references) for name, row in own.items()})
 
     def sums_of_examples(self, params: Any, examples: Sequence) -> dict[str, np.ndarray]:
         """Compute the sums of each example by itself (of text: each window): nats, correct, tokens, bytes; each I."""

@@ -123,21 +123,25 @@ class Loop:
         self._agreed_stop: int | None = None
         self.early_stopping = EarlyStopping(checkpoints.best_metric)
         self._saved_at = time.monotonic()
-        self._saved_once = False
+        self._saved_step: int | None = None
 
     @property
     def stopped(self) -> int | None:
         """The number of the signal that stopped the training, in whichever process; None: none did."""
         return self.stop.received if self._agreement is None else self._agreed_stop
 
-    def _asked(self) -> tuple[bool, bool]:
-        """Return whether a stop is asked for, of any process, and whether a checkpoint is due."""
+    def _asked(self, step: int) -> tuple[bool, bool]:
+        """Return whether a stop is asked for, of any process, and whether a checkpoint is due after this step.
+
+        Of several processes the first one says what is due, and all know it one step later: what it said before the
+        newest checkpoint was saved no longer counts.
+        """
         due = self._checkpoint_is_due()
         if self._agreement is None:
             return self.stop.received is not None, due
         stop, due = self._agreement.of(self.stop.received or 0, int(due and self._processes.first))
         self._agreed_stop = self._agreed_stop or stop or None
-        return self._agreed_stop is not None, bool(due)
+        return self._agreed_stop is not None, bool(due) and (self._saved_step is None or step - 1 > self._saved_step)
 
     def run(
         self, state: State, recent_metrics: MetricsWindow, early_stopping: EarlyStopping, progress: Progress
@@ -191,7 +195,7 @@ class Loop:
             if recent_metrics.steps:
                 self._write_metrics(step, recent_metrics)
             self._test(step, state)
-        stopping, due = self._asked()
+        stopping, due = self._asked(step)
         kept = output.keep_every is not None and step % output.keep_every == 0
         if last or scores is not None or stopping or kept or due:
             self._save(step, state, recent_metrics, scores)
@@ -216,7 +220,7 @@ class Loop:
 
     def _checkpoint_is_due(self) -> bool:
         interval = self.training.output.checkpoint_seconds
-        wait = interval if self._saved_once else min(interval, FIRST_CHECKPOINT_SECONDS)
+        wait = interval if self._saved_step is not None else min(interval, FIRST_CHECKPOINT_SECONDS)
         return time.monotonic() - self._saved_at >= wait
 
     def _save(self, step: int, state: State, recent_metrics: MetricsWindow, scores: dict[str, float] | None) -> None:
@@ -224,7 +228,7 @@ class Loop:
         self.metrics.flush()
         record = {"window": recent_metrics.fetch(), "early_stopping": self.early_stopping.to_record()}
         self.checkpoints.save(step, state, {"config": self.config_dict, **record}, scores)
-        self._saved_at, self._saved_once = time.monotonic(), True
+        self._saved_at, self._saved_step = time.monotonic(), step
 
     def _check_all(self, step: int, recent_metrics: MetricsWindow) -> None:
         """Wait for the recent steps, and raise NotFiniteError if one of them is not finite."""

@@ -1,5 +1,6 @@
 """A run of several processes over loopback: its losses are those of one device, and no process outlives another."""
 
+import json
 import os
 import shutil
 import signal
@@ -146,6 +147,15 @@ def test_a_stop_that_one_process_receives_stops_all_after_the_same_step(tmp_path
     assert (workdir / "checkpoints" / str(step)).is_dir()
 
 
+def test_a_metric_that_differs_between_processes_is_that_of_the_first_in_all(tmp_path):
+    workdir = tmp_path / "run"
+    own = {"task.metrics": "tests.fixtures.metric_apart:rising", "training.output.best": "rising"}
+    flags = [f"--config.{name}={value}" for name, value in {**own, "training.patience": 1, "mesh.data": -1}.items()]
+    codes, _, errors = ended(workdir, 2, *flags, devices=1)
+    assert codes == [0, 0], errors
+    assert [row["step"] for row in read(workdir) if row["split"] == "validation"] == list(range(2, STEPS + 1, 2))
+
+
 def test_a_mistake_of_all_is_one_line_of_the_first_process(tmp_path):
     workdir = tmp_path / "run"
     codes, _, errors = ended(workdir, 2, "--config.mesh.data=4", "--config.training.batch_size=6")
@@ -166,3 +176,22 @@ def test_processes_that_differ_are_named_by_the_first_one(tmp_path):
     assert "has other settings than process 0" in line
     assert "optimizer.learning_rate 0.5 beside 0.007" in line
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize("handler", ["JsonCheckpointHandler", "StandardCheckpointHandler"])
+def test_a_checkpoint_that_one_process_cannot_read_is_replaced_in_all(tmp_path, handler):
+    port, folder = free_port(), tmp_path / "checkpoints"
+    words = [sys.executable, "-W", "ignore", "-m", "tests.fixtures.read_apart", str(folder), str(port)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*words, str(i), handler], cwd=ROOT, **pipes) for i in range(2)]
+    try:
+        printed = [process.communicate(timeout=100) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], printed
+    for output, _ in printed:
+        step, same, lines = json.loads(output.splitlines()[-1])
+        assert (step, same) == (1, True)
+        assert lines[0].startswith("checkpoint 2 is damaged (Stale file handle); using checkpoint 1 instead")
+    assert sorted(path.name for path in folder.glob("*[0-9]")) == ["1", "damaged-2"]

@@ -1,6 +1,7 @@
 """The processes of a run: what a command line asks for, what must be the same, and which examples each has."""
 
 from hashlib import sha256
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -79,13 +80,38 @@ def test_a_working_directory_that_is_not_shared_is_an_error(tmp_path, monkeypatc
 
     class Apart(Processes):
         def gather(self, value):
-            return [None] * 2 if value is None else [value, [value[0], {"files in --workdir": sha256(b"").hexdigest()}]]
+            other = sha256(b"").hexdigest()
+            return [value, other if isinstance(value, str) else [value[0], {"files in --workdir": other}]]
 
     line = error_of(same_everywhere.refuse_other_folder, Apart(2, 0), own)
     assert "has other files in --workdir than process 0" in line
     assert f"on a file system that all machines share; that of process 0 is {own}" in line
     same_everywhere.refuse_other_folder(Apart(2, 0), others)
     same_everywhere.refuse_other_folder(ALONE, tmp_path / "absent")
+
+
+def test_a_file_that_a_process_still_has_as_it_was_is_waited_for(tmp_path, monkeypatch):
+    path, waits = tmp_path / "config.json", []
+    path.write_text('{"steps": 1}')
+    new = '{"steps": 2}'
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            path.write_text(new)
+
+    monkeypatch.setattr(same_everywhere, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: sum(waits)))
+
+    class Second(Processes):
+        def gather(self, value):
+            first = sha256(new.encode()).hexdigest()
+            return [first if isinstance(value, str) else [value[0], {"files in --workdir": first}], value]
+
+    same_everywhere.refuse_other_folder(Second(2, 1), tmp_path)
+    assert len(waits) == 2
+    new = "{}"
+    assert "has other files in --workdir" in error_of(same_everywhere.refuse_other_folder, Second(2, 1), tmp_path)
+    assert same_everywhere.LATE_SECONDS <= sum(waits) < same_everywhere.LATE_SECONDS + 1
 
 
 def test_several_processes_need_a_mesh(tmp_path, monkeypatch):

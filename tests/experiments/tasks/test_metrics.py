@@ -1,13 +1,17 @@
 """Metrics from outside: their scores in evaluations of answers and labels, and the errors of what cannot be used."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
 from experiments import settings
 from experiments.comparing.metric_units import metric_of
+from experiments.parallel.processes import Processes
 from experiments.settings import defaults, resolve
 from experiments.tasks.metrics import METRICS, TextMetric
+from experiments.training import evaluation
 from experiments.training.evaluation import Evaluation
 from experiments.training.experiment import set_up
 from tests.fixtures import own_metrics
@@ -117,3 +121,19 @@ def test_two_scores_of_one_name_and_a_wrong_mode_are_errors():
     assert "is not read by task 'language_modelling'" in override_error(
         ("task.name", "language_modelling"), ("task.metrics", f"{HERE}:letters")
     )
+
+
+def test_several_processes_have_the_scores_of_the_first(monkeypatch):
+    class Second(Processes):
+        def gather(self, value):
+            return [{"distance": 0.25}, value]
+
+    monkeypatch.setattr(evaluation, "processes", lambda: Second(2, 1))
+    config = tiny([f"{HERE}:distance"])
+    experiment = set_up(config)
+    examples = experiment.task.splits.validation[:5]
+    answers = right_but_for_one(experiment.task, examples)
+    alone = Evaluation(experiment.model, experiment.task, config.decoding)
+    assert alone._own_scores(None, examples, answers)["distance"] != 0.25
+    placed = Evaluation(experiment.model, experiment.task, config.decoding, placement=SimpleNamespace(whole=None))
+    assert placed._own_scores(None, examples, answers) == {"distance": 0.25}
