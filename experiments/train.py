@@ -2,17 +2,17 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments import settings
 from experiments.cli.compilation import use_compilation_cache
 from experiments.cli.flags import REQUIRED, parse, run
-from experiments.parallel.processes import asked_for, connect, given
+from experiments.parallel.processes import asked_for, connect, disconnect, given
 from experiments.runs.init_from import wish_of, with_settings
 from experiments.runs.report import train_and_report
 from experiments.runs.stored_config import earlier_config
-from experiments.runs.supervised import ends_at_once, report_to_parent, supervised
+from experiments.runs.supervised import Parent, ends_at_once, supervised
 from experiments.runs.supervisor import Supervisor
 from experiments.runs.verify_resume import verify
 from transformer.schema import Check, at_least, not_empty, setting
@@ -88,12 +88,16 @@ class VerifyFlags:
 
 def main(argv: Sequence[str]) -> int:
     verifying = any(word.partition("=")[0] == "--verify_resume" for word in argv)
-    if (wish := None if verifying else asked_for(argv)) is not None:
+    helping = any(word.partition("=")[0] in ("--help", "-h") for word in argv)
+    leave: Callable[[], object] = disconnect
+    if (wish := None if verifying or helping else asked_for(argv)) is not None:
         if not supervised():
             workdir = given(argv, ("workdir",)).get("workdir")
-            supervisor = Supervisor(None if workdir is None else Path(workdir))
+            supervisor = Supervisor(None if workdir is None else Path(workdir), wish)
             return supervisor.run([sys.executable, "-m", "experiments.train", *argv])
-        report_to_parent(connect(wish), wish.coordinator)
+        parent = Parent()  # before it waits for the others, which may be long
+        parent.report(connect(wish), wish.coordinator)
+        leave = parent.leave
     flags, overrides = parse(argv, VerifyFlags if verifying else TrainFlags)
     if verifying:
         return verify(flags.config, overrides, flags.verify_steps)
@@ -101,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
     config, notes = settings.resolve(recipe, overrides, earlier_config(Path(flags.workdir)))
     use_compilation_cache()
     command = ["experiments.train", *argv]
-    return train_and_report(config, Path(flags.workdir), notes, command, force=flags.force, init=init)
+    return train_and_report(config, Path(flags.workdir), notes, command, force=flags.force, init=init, leave=leave)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from experiments.costs.memory import memory_of
 from experiments.costs.needed import state_memory
 from experiments.parallel.config import mesh_devices
 from experiments.training.experiment import set_up
+from experiments.training.processes import kill
+from experiments.training.signals import owned
 from transformer.errors import UserError, problem
 
 FLAG = "--xla_force_host_platform_device_count"
@@ -39,11 +41,19 @@ def plan_of_mesh(config: Any) -> dict[str, Any]:
     environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}={count}"
     command = [sys.executable, "-m", "experiments.costs.mesh_plan"]
     given = json.dumps(settings.to_json_dict(config))
-    done = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
+    pipe = subprocess.PIPE
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0
+        )
+
+    with owned(start, kill) as process:
+        output, errors = process.communicate(given)
     try:
-        result = json.loads(done.stdout.splitlines()[-1])
+        result = json.loads(output.splitlines()[-1])
     except (IndexError, ValueError) as error:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        last = (errors.strip().splitlines() or ["no output"])[-1]
         raise problem("the update could not be compiled for this mesh", got=last) from error
     if "error" in result:
         raise UserError(result["error"])

@@ -3,7 +3,9 @@
 The first one, of index 0, writes the files of the run and prints; all compute, and all save their part of a checkpoint.
 """
 
+import collections
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -16,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from transformer.errors import problem
+from transformer.errors import UserError, problem
 
 T = TypeVar("T")
 
@@ -27,6 +29,10 @@ HEARTBEAT_SECONDS = 30
 
 CONNECT_SECONDS = 300
 """Longest wait for the other processes at the start."""
+
+
+BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"
+"""Variable of the environment with another address, and perhaps port, at which process 0 waits for the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +102,13 @@ def asked_for(words: Sequence[str]) -> Wish | None:
     count = found.get("processes", "1")
     if count == "1":
         return None
+    names = {name: f"--{name}" for name in VARIABLES}
     if count == AUTO:
-        found = {name: os.environ.get(variable, "") for name, variable in VARIABLES.items()}
+        found, names = {name: os.environ.get(variable, "") for name, variable in VARIABLES.items()}, VARIABLES
         if not any(found.values()):
             return Wish()
+        if found["processes"] == "1":
+            return None
     missing = [name for name in VARIABLES if not found.get(name)]
     if missing:
         raise problem(
@@ -107,15 +116,18 @@ def asked_for(words: Sequence[str]) -> Wish | None:
             do="Give all three, such as --processes=2 --process=0 --coordinator=HOST:1234, the same HOST:PORT, that of"
             " process 0, to each; or, within a job of Slurm, Open MPI or on a TPU slice, --processes=auto alone.",
         )
-    number, index = (_whole(name, found[name]) for name in ("processes", "process"))
-    if number < 2 or not 0 <= index < number:
-        what = "--process does not fit --processes" if number > 1 else "--processes is out of range"
-        do = "Count the processes from 0." if number > 1 else "Leave it out for one process."
-        expected = f"a number from 0 to {number - 1}" if number > 1 else "2 or more, or auto"
-        raise problem(what, got=found["process" if number > 1 else "processes"], expected=expected, do=do)
-    if not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", found["coordinator"]):
+    number, index = (_whole(names[name], found[name]) for name in ("processes", "process"))
+    if number < 2:
+        expected, do = f"1 or more{'' if count == AUTO else ', or auto'}", "Leave --processes out for one process."
+        raise problem(f"{names['processes']} is out of range", got=found["processes"], expected=expected, do=do)
+    if not 0 <= index < number:
+        what, expected = f"{names['process']} does not fit {names['processes']}", f"a number from 0 to {number - 1}"
+        raise problem(what, got=found["process"], expected=expected, do="Count the processes from 0.")
+    address = re.fullmatch(r"(?:[^\s:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", found["coordinator"])
+    if address is None or not 0 < int(address[1]) < 2**16:
+        what, got = f"{names['coordinator']} is no address", repr(found["coordinator"])
         do = "Give the name or the address of process 0's machine, and a free port of it."
-        raise problem("--coordinator is no address", got=repr(found["coordinator"]), expected="HOST:PORT", do=do)
+        raise problem(what, got=got, expected="HOST:PORT, with a port of 1 to 65535", do=do)
     return Wish(number, index, found["coordinator"])
 
 
@@ -140,16 +152,20 @@ def given(words: Sequence[str], names: Collection[str]) -> dict[str, str]:
 def _whole(name: str, text: str) -> int:
     if not text.isdecimal():
         do = "Write, for instance, --processes=2 --process=0 --coordinator=HOST:1234."
-        raise problem(f"--{name} is no number", got=repr(text), expected="a whole number", do=do)
+        raise problem(f"{name} is no number", got=repr(text), expected="a whole number", do=do)
     return int(text)
 
 
 def connect(wish: Wish) -> Processes:
     """Connect this process with the others of its run.
 
+    JAX ends the process with SIGABRT where the others do not come within `CONNECT_SECONDS`.
+
     Raises:
-        UserError: no cluster is recognised, or a process does not connect.
+        UserError: no cluster is recognised, a process does not connect, or processes have different numbers of devices.
     """
+    if wish.coordinator is not None and wish.index == 0 and BIND_ADDRESS not in os.environ:
+        refuse_used_port(int(wish.coordinator.rpartition(":")[2]))
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from `training.signals`
     try:
         jax.distributed.initialize(
@@ -160,16 +176,67 @@ def connect(wish: Wish) -> Processes:
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        if wish.count is None:
-            got = str(error).splitlines()[0]
+        got = (str(error).splitlines() or [type(error).__name__])[0]
+        if wish.count is None and isinstance(error, ValueError):  # a number or the address is missing
             do = "Give --processes=2 --process=0 --coordinator=HOST:1234 to each process."
             raise problem("--processes=auto recognises no cluster", got=got, do=do) from error
+        raise not_connected(wish, got) from error
+    counts = collections.Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        disconnect()  # all do: else a process that ends at once would end the others with an error of its own
         raise problem(
-            f"process {wish.index} of {wish.count} is not connected by {wish.coordinator}",
-            got=str(error).splitlines()[0],
-            do="Start all processes with the same --coordinator, an address of process 0 that the others reach.",
-        ) from error
+            "the processes have different numbers of devices",
+            got=", ".join(f"{count} in process {index}" for index, count in sorted(counts.items())),
+            expected="the same number in each",
+            do="Give each process as many: CUDA_VISIBLE_DEVICES or JAX_LOCAL_DEVICE_IDS name those that it takes.",
+        )
     return processes()
+
+
+def not_connected(wish: Wish, got: str) -> UserError:
+    """Return the error of a process that does not connect with the others."""
+    if wish.count is None:
+        what, do = "this process is not connected with the others of its cluster", "Start all processes of the job."
+    else:
+        what = f"process {wish.index} of {wish.count} is not connected by {wish.coordinator}"
+        do = "Start all processes with the same --coordinator, an address of process 0 that the others reach."
+    return problem(what, got=got, do=do)
+
+
+def listening(port: int = 0) -> socket.socket:
+    """Return a socket that listens on a port of all addresses of this machine, those of IPv6 where it has them.
+
+    Args:
+        port: its number; 0: one that is free.
+
+    Raises:
+        OSError: the port is in use, also by a program that would share it with others.
+    """
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+    return socket.create_server(("", port))
+
+
+def refuse_used_port(port: int) -> None:
+    """Try to take a port of this machine, and free it: JAX would share it with another run, and end that one.
+
+    Raises:
+        UserError: it is in use, or may not be taken.
+    """
+    try:
+        listening(port).close()
+    except OSError as error:
+        used = error.errno == errno.EADDRINUSE
+        raise problem(
+            f"port {port} of this machine {'is in use' if used else 'cannot be taken'}",
+            got=None if used else error.strerror or error,
+            expected="a free port in --coordinator",
+            do="Choose another, the same for all processes.",
+        ) from error
 
 
 def disconnect() -> None:
@@ -199,9 +266,10 @@ def refuse_others(
         return
     (host, first), *others = everyone.gather([socket.gethostname(), dict(facts)])
     for index, (other_host, other) in enumerate(others, start=1):
-        for name in (name for name in first if other[name] != first[name]):
+        for name in (name for name in {**first, **other} if other.get(name) != first.get(name)):
+            described = words is not None and name in words and name in first and name in other
             raise problem(
                 f"process {index} ({other_host}) has other {name} than process 0 ({host})",
-                got=words[name](first[name], other[name]) if words and name in words else None,
+                got=words[name](first[name], other[name]) if words and described else None,
                 do=do,
             )

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def train_and_report(
     *,
     force: bool = False,
     init: InitFrom | None = None,
+    leave: Callable[[], object] = disconnect,
 ) -> int:
     """Train until the last step or until a stop is requested, and print the results.
 
@@ -44,6 +45,7 @@ def train_and_report(
         command: the module and the words of the command line, for "continue with".
         force: train though the memory is too small for what the run needs.
         init: the run whose parameters a new one starts from; None: none, or the recorded one.
+        leave: called once this process has trained and saved; it leaves the other processes.
 
     Returns:
         The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, 1 where the loss or the gradient was not finite.
@@ -58,7 +60,7 @@ def train_and_report(
     except NotFiniteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    disconnect()
+    leave()
     if ended.stopped is not None:
         return signals.exit_code(ended.stopped)
     if not processes().first:

@@ -9,11 +9,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
-from experiments.parallel.processes import Processes
+from experiments.parallel.processes import Processes, disconnect
 
 SUPERVISOR = "TRANSFORMER_SUPERVISOR"
 """Variable of the environment with which a parent names its channel and its address to its child."""
+
+DONE = {"done": True}
+"""Report of a process that has done its part, and that no other process needs any longer."""
 
 
 def supervised() -> bool:
@@ -21,22 +25,37 @@ def supervised() -> bool:
     return SUPERVISOR in os.environ
 
 
-def report_to_parent(everyone: Processes, coordinator: str | None) -> None:
-    """Report to the parent where the other parents are; from now on this process ends when its parent does.
+class Parent:
+    """The parent of this process, which ends at once when the parent does, from here on."""
 
-    Args:
-        coordinator: the address of process 0, by which other machines reach its parent as well; None: its name.
-    """
-    number, port = map(int, os.environ.pop(SUPERVISOR).split())
-    channel, name = socket.socket(fileno=number), socket.gethostname()
-    host = name if coordinator is None else coordinator.rpartition(":")[0].strip("[]")
-    found = everyone.gather([name, host, port, secrets.token_hex(16)])
-    names, (_, *address, token) = [row[0] for row in found], found[0]
-    message = {"count": everyone.count, "index": everyone.index, "hosts": names, "address": address, "token": token}
-    channel.sendall(json.dumps(message).encode() + b"\n")
-    threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
-    if not everyone.first:  # what it prints, the first one prints as well
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    def __init__(self) -> None:
+        number, self._port = map(int, os.environ.pop(SUPERVISOR).split())
+        os.set_inheritable(number, False)
+        self._channel = socket.socket(fileno=number)
+        threading.Thread(target=_end_with, args=(self._channel,), daemon=True).start()
+
+    def report(self, everyone: Processes, coordinator: str | None) -> None:
+        """Report that this process is connected, and where the other parents are; all processes wait for each other.
+
+        Args:
+            coordinator: the address of process 0, by which other machines reach its parent as well; None: its name.
+        """
+        name = socket.gethostname()
+        host = name if coordinator is None else coordinator.rpartition(":")[0].strip("[]")
+        found = everyone.gather([name, host, self._port, secrets.token_hex(16)])
+        names, (_, *address, token) = [row[0] for row in found], found[0]
+        here = {"count": everyone.count, "index": everyone.index}
+        self._send({**here, "hosts": names, "address": address, "token": token})
+        if not everyone.first:  # what it prints, the first one prints as well
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    def leave(self) -> None:
+        """Leave the other processes, and report that this one has done its part; without it, its end is a failure."""
+        disconnect()
+        self._send(DONE)
+
+    def _send(self, message: Any) -> None:
+        self._channel.sendall(json.dumps(message).encode() + b"\n")
 
 
 @contextlib.contextmanager

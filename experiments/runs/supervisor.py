@@ -7,28 +7,27 @@
 A process whose peer has died waits for it in a collective, or ends with thirty lines of C++. So each runs as a child of
 the command, which holds back what the child prints when it fails. The parents connect by an address that the children
 exchange once they are connected. The parent of process 0 hears first of every end, decides which failure was the
-cause, and tells the others, which then kill their children.
+cause, and tells the others, which then kill their children. A child reports that it has done its part; one that ends
+before has failed, whatever its exit code.
 """
 
 import contextlib
 import json
 import math
-import os
 import queue
-import re
 import secrets
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
-from experiments.parallel.processes import HEARTBEAT_SECONDS, Processes
+from experiments.parallel.processes import HEARTBEAT_SECONDS, Processes, Wish, listening
+from experiments.runs.child import Child, print_error
 from experiments.runs.ends import MISTAKE, End
-from experiments.runs.supervised import SUPERVISOR
+from experiments.runs.supervised import DONE
 from experiments.storage.retention import steps_in
 from experiments.training.processes import kill
 from experiments.training.signals import StopRequest, catch_stop_signals, exit_code, owned
@@ -42,20 +41,8 @@ SILENT_SECONDS = 30.0
 REPORTS_SECONDS = 3.0
 """Wait for the reports of other processes once one has failed: the first to fail is seldom the first to report."""
 
-LAST_LINES_SECONDS = 2.0
-"""Longest wait for the last lines of a process that has ended; one that it has started may hold them open."""
-
-HELD_LINES = 400
-"""Number of last lines that are kept of what a child prints when it fails."""
-
 MOST_TEXT = 4000
 """Number of last characters of them that other processes get."""
-
-BEGINS_HOLDING = re.compile(r"[EF]\d{4} \d\d:\d\d|Traceback \(most recent call last\)|error: |\*\*\* ")
-"""Beginning of the lines that stand behind each other where a process fails: of C++, of Python, of a command."""
-
-CHATTER = "[Gloo]"
-"""Beginning of lines that are no news: of the library that connects CPUs."""
 
 
 class Peer:
@@ -84,66 +71,6 @@ class Peer:
         events.put((self.process, None))
 
 
-class Child:
-    """A supervised process of a run; events get (None, its end) and (None, what it reports once it is connected).
-
-    Args:
-        command: its words.
-    """
-
-    def __init__(self, command: Sequence[str], port: int, events: queue.Queue) -> None:
-        channel, theirs = socket.socketpair()
-        self.channel = channel  # the child ends once it is closed, in whatever way
-        self.held: list[str] = []
-        environment = {**os.environ, SUPERVISOR: f"{theirs.fileno()} {port}"}
-        with theirs:
-            self.process = subprocess.Popen(
-                command,
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="backslashreplace",
-                process_group=0,
-            )
-        self._errors = cast(IO[str], self.process.stderr)
-        self._passing = threading.Thread(target=self._pass_on, daemon=True)
-        self._listening = threading.Thread(target=self._listen, args=(events,), daemon=True)
-        self._waiting = threading.Thread(target=self._wait, args=(events,), daemon=True)
-        for thread in (self._passing, self._listening, self._waiting):
-            thread.start()
-
-    def end(self) -> None:
-        """Kill the process if it is still there, and close what connects it."""
-        kill(self.process)
-        with contextlib.suppress(OSError):
-            self.channel.shutdown(socket.SHUT_RDWR)
-        for thread in (self._passing, self._listening, self._waiting):
-            thread.join(LAST_LINES_SECONDS)
-        self.channel.close()
-        if not self._passing.is_alive():
-            self._errors.close()
-
-    def _wait(self, events: queue.Queue) -> None:
-        code = self.process.wait()
-        self._passing.join(LAST_LINES_SECONDS)
-        events.put((None, code))
-
-    def _pass_on(self) -> None:
-        """Pass on what the child prints on its standard error, up to what may be the error of its end."""
-        for line in self._errors:
-            if self.held or BEGINS_HOLDING.match(line):
-                self.held = [*self.held[1 - HELD_LINES :], line]
-            elif not line.startswith(CHATTER):
-                sys.stderr.write(line)
-                sys.stderr.flush()
-
-    def _listen(self, events: queue.Queue) -> None:
-        with contextlib.suppress(OSError), self.channel.makefile("rb") as lines:
-            for line in lines:
-                events.put((None, json.loads(line)))
-
-
 class _Forwarded(StopRequest):
     """A request to stop that is passed on to the child, which decides what it means."""
 
@@ -162,18 +89,20 @@ class Supervisor:
 
     Args:
         workdir: of the run, whose checkpoints an error names; None: not known.
+        wish: the processes that the command asks for; None: those of a cluster.
     """
 
-    def __init__(self, workdir: Path | None) -> None:
-        self.workdir = workdir
+    def __init__(self, workdir: Path | None, wish: Wish | None = None) -> None:
+        self.workdir, self.wish = workdir, wish or Wish()
         self.events: queue.Queue = queue.Queue()
         self.here, self.hosts = Processes(), [socket.gethostname()]
         self.peers: dict[int, Peer] = {}
         self.ends: dict[int, End] = {}
+        self.done = False
 
     def run(self, command: Sequence[str]) -> int:
         """Start the process, wait for its end, and return the exit code of this command."""
-        with socket.create_server(("", 0)) as listener:
+        with listening() as listener:
             port = listener.getsockname()[1]
             started = owned(lambda: Child(command, port, self.events), Child.end)
             with started as child, catch_stop_signals(lambda: _Forwarded(child.process)):
@@ -189,14 +118,16 @@ class Supervisor:
                 return self._fail(child)
             if isinstance(message, dict) and "cause" in message:
                 return self._end(child, End(**message["cause"]))
-            if isinstance(message, dict) and source is None:
+            if source is None and message == DONE:
+                self.done = True
+            elif source is None and isinstance(message, dict):
                 self._connect(message, listener)
             else:
                 self._note(child, source, message)
             if deadline == math.inf and any(end.failed for end in self.ends.values()):
                 wait = 0 if self.here.count == 1 else 1 if self.here.first else 2
                 deadline = time.monotonic() + wait * REPORTS_SECONDS
-        sys.stderr.write("".join(child.held))
+        child.print_held()
         code = self.ends[self.here.index].code
         assert code is not None
         return code
@@ -210,7 +141,9 @@ class Supervisor:
         """Note the end of a process: of the child, or as its parent reports it, or since its parent is gone."""
         if source is None:
             index = self.here.index
-            end = self.ends[index] = End(index, self.hosts[index], message, "".join(child.held)[-MOST_TEXT:])
+            done = self.done or self.here.count == 1
+            text = "".join(child.errors)[-MOST_TEXT:]
+            end = self.ends[index] = End(index, self.hosts[index], message, text, done)
             if not self.here.first and self.peers:
                 self.peers[0].send(end._asdict())
         elif message is not None:
@@ -226,15 +159,14 @@ class Supervisor:
             return
         try:
             connection = socket.create_connection(message["address"], timeout=SILENT_SECONDS)
+            connection.sendall(json.dumps([message["token"], self.here.index]).encode() + b"\n")
         except OSError as error:
             host, port = message["address"]
-            print(
+            print_error(
                 f"note: process 0 is not reached by {host}:{port} ({error.strerror or error}), so this process ends"
-                f" {HEARTBEAT_SECONDS} s after another has died, without the reason",
-                file=sys.stderr,
+                f" {HEARTBEAT_SECONDS} s after another has died, without the reason\n"
             )
             return
-        connection.sendall(json.dumps([message["token"], self.here.index]).encode() + b"\n")
         self.peers[0] = Peer(connection, connection.makefile("rb"), 0, self.events)
 
     def _accept(self, listener: socket.socket, token: str) -> None:
@@ -261,19 +193,27 @@ class Supervisor:
         """Kill the child, and print what happened: a mistake on process 0 alone, everything else on all."""
         kill(child.process)
         own = cause.process == self.here.index
-        if (own and (self.here.first or cause.code != MISTAKE)) or self.here.count == 1:
-            sys.stderr.write("".join(child.held))
+        if self.here.count == 1:
+            whole = cause._replace(text="".join(child.errors))  # its beginning has the reason
+            if (error := whole.of_connecting(self.wish)) is not None:
+                print_error(f"error: {error}\n")
+                return MISTAKE
+        if own and (self.here.first or cause.code != MISTAKE or not self.peers):
+            child.print_held()
         if cause.code == MISTAKE:
             if self.here.first and not own:
-                print(f"error: {cause.in_words(self.here.count)}", file=sys.stderr)
+                print_error(f"error: {cause.in_words(self.here.count)}\n")
             return MISTAKE
         if self.here.count > 1:
-            print(f"error: {cause.in_words(self.here.count)}. {self._again()}", file=sys.stderr)
-        code = cause.code if own and cause.code is not None else 1
+            print_error(f"error: {cause.in_words(self.here.count)}. {self._again()}\n")
+        code = cause.code if own and cause.code else 1
         return code if code >= 0 else exit_code(-code)
 
     def _again(self) -> str:
         """Return how to continue."""
-        steps = steps_in(self.workdir / "checkpoints") if self.workdir is not None else []
-        where = f"continues from checkpoint {steps[-1]}" if steps else "starts anew, as there is no checkpoint yet"
+        try:
+            steps = steps_in(self.workdir / "checkpoints") if self.workdir is not None else []
+            where = f"continues from checkpoint {steps[-1]}" if steps else "starts anew, as there is no checkpoint yet"
+        except OSError:  # of a file system that may be the cause
+            where = "continues from the newest checkpoint"
         return f"All processes have ended. The same command on each machine {where}; their number may be another."

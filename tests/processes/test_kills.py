@@ -209,6 +209,22 @@ def processes_of(folder: Path) -> list[int]:
     return [int(line.split()[0]) for line in found.splitlines() if str(folder) in line]
 
 
+def children_of(process: subprocess.Popen, module: str) -> list[int]:
+    """List the processes that a process has started to run a module."""
+    found = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in found.splitlines()[1:]]
+    return [int(pid) for pid, parent, args in rows if int(parent) == process.pid and module in args]
+
+
+def test_the_process_that_compiles_a_plan_ends_with_its_command():
+    process = start_command("plan", "--config=dates", "--config.mesh.fsdp=8", "--config.model.vocab_size=800")
+    wait_until(process, lambda: children_of(process, "experiments.costs.mesh_plan"))
+    (compiling,) = children_of(process, "experiments.costs.mesh_plan")
+    assert strike(process, [signal.SIGTERM], rng_with_seed()) == "Interrupted by SIGTERM\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(compiling, 0)
+
+
 @pytest.mark.parametrize("name", ["verify_resume", "workers"])
 def test_processes_that_a_command_started_end_with_it_and_its_temporary_files_are_removed(name, tmp_path, monkeypatch):
     rng = rng_with_seed()

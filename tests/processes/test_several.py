@@ -30,14 +30,14 @@ TINY = {
 }
 
 
-def started(workdir, count, *flags, devices=2, index=0, port=None, **variables):
+def started(workdir, count, *flags, devices=2, index=0, port=None, host="127.0.0.1", **variables):
     """Start a process of a run; its files of output are in a folder beside the working directory."""
     size = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {size}", **variables}
     words = [sys.executable, "-m", "experiments.train", "--config=dates"]
     own = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
     words += [f"--{name}={value}" for name, value in {**TINY, "workdir": workdir, **own}.items()]
-    words += [f"--processes={count}", f"--process={index}", f"--coordinator=127.0.0.1:{port}"] if count > 1 else []
+    words += [f"--processes={count}", f"--process={index}", f"--coordinator={host}:{port}"] if count > 1 else []
     folder = workdir.parent / "printed"
     folder.mkdir(exist_ok=True)
     with open(folder / f"{index}.out", "w") as out, open(folder / f"{index}.err", "w") as error:
@@ -49,15 +49,19 @@ def free_port():
         return server.getsockname()[1]
 
 
-def ended(workdir, count, *flags, own=(), **options):
+def ended(workdir, count, *flags, own=(), devices=2, **options):
     """Run all processes of a run; return the exit codes, and what each printed as output and as errors.
 
     Args:
         own: further flags of the last process alone.
+        devices: their number in each process, or a list of those numbers.
     """
     port = free_port()
+    devices = devices if isinstance(devices, list) else [devices] * count
     all_flags = [(*flags, *(own if index == count - 1 else ())) for index in range(count)]
-    processes = [started(workdir, count, *all_flags[i], index=i, port=port, **options) for i in range(count)]
+    processes = [
+        started(workdir, count, *all_flags[i], index=i, port=port, devices=devices[i], **options) for i in range(count)
+    ]
     codes = [process.wait(timeout=300) for process in processes]
     return codes, *printed(workdir, count)
 
@@ -154,6 +158,42 @@ def test_a_metric_that_differs_between_processes_is_that_of_the_first_in_all(tmp
     codes, _, errors = ended(workdir, 2, *flags, devices=1)
     assert codes == [0, 0], errors
     assert [row["step"] for row in read(workdir) if row["split"] == "validation"] == list(range(2, STEPS + 1, 2))
+
+
+def test_a_process_that_is_told_to_end_at_once_is_named_as_the_cause(tmp_path):
+    workdir, died = tmp_path / "run", tmp_path / "died"
+    flags = ["--config.mesh.data=2", "--config.mesh.fsdp=2"]
+    codes, _, errors = ended(workdir, 2, *flags, DIES=str(died), SIGNALS="2,2")
+    assert codes == [1, exit_code(signal.SIGINT)]
+    note, *lines = errors[1].splitlines()
+    assert note == "Interrupted by SIGINT again, so nothing more is saved"
+    assert errors[0].splitlines() == lines
+    (line,) = lines
+    assert line.startswith("error: process 1 of 2 (")
+    assert "was stopped by SIGINT before it could save. All processes have ended." in line
+
+
+def test_a_mistake_of_one_process_is_printed_where_the_coordinator_has_an_address_of_ipv6(tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("a machine without IPv6")
+    own = ["--config.model.width=seven"]
+    codes, _, errors = ended(tmp_path / "run", 2, "--config.mesh.data=4", own=own, host="[::1]")
+    assert codes == [2, 2]
+    assert errors[1] == ""
+    (line,) = errors[0].splitlines()
+    assert line.startswith("error: process 1 of 2 (")
+    assert "model.width" in line
+
+
+def test_processes_with_different_numbers_of_devices_are_one_line(tmp_path):
+    codes, _, errors = ended(tmp_path / "run", 2, "--config.mesh.data=-1", devices=[2, 1])
+    assert codes == [2, 2]
+    for error in errors:
+        (line,) = error.splitlines()
+        what = "the processes have different numbers of devices; got 2 in process 0, 1 in process 1; expected the same"
+        assert line.startswith(f"error: {what} number in each. ")
 
 
 def test_a_mistake_of_all_is_one_line_of_the_first_process(tmp_path):

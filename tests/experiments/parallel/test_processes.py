@@ -1,5 +1,8 @@
 """The processes of a run: what a command line asks for, what must be the same, and which examples each has."""
 
+import contextlib
+import errno
+import socket
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -12,7 +15,17 @@ from hypothesis import strategies as st
 from experiments.data.batching import Batches
 from experiments.parallel import placement
 from experiments.parallel.config import AXES
-from experiments.parallel.processes import ALONE, VARIABLES, Processes, Wish, asked_for, refuse_others
+from experiments.parallel.processes import (
+    ALONE,
+    VARIABLES,
+    Processes,
+    Wish,
+    asked_for,
+    connect,
+    listening,
+    refuse_others,
+    refuse_used_port,
+)
 from experiments.runs import same_everywhere
 from experiments.training.experiment import set_up
 from tests.fixtures.commands import error_of
@@ -34,8 +47,13 @@ def test_the_environment_has_what_auto_asks_for(monkeypatch):
     for name, value in zip(VARIABLES.values(), ("2", "0", "[::1]:99"), strict=True):
         monkeypatch.setenv(name, value)
     assert asked_for(["--processes=auto"]) == Wish(2, 0, "[::1]:99")
+    monkeypatch.setenv("JAX_PROCESS_ID", "2")
+    message = "JAX_PROCESS_ID does not fit JAX_NUM_PROCESSES; got 2; expected a number from 0 to 1"
+    assert message in error_of(asked_for, ["--processes=auto"])
     monkeypatch.delenv("JAX_PROCESS_ID")
     assert "needs --process (JAX_PROCESS_ID)" in error_of(asked_for, ["--processes=auto"])
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "1")
+    assert asked_for(["--processes=auto"]) is None
 
 
 @pytest.mark.parametrize(
@@ -45,8 +63,9 @@ def test_the_environment_has_what_auto_asks_for(monkeypatch):
         ([*GIVEN, "--process=4"], "--process does not fit --processes; got 4; expected a number from 0 to 3"),
         ([*GIVEN, "--process=-1"], "--process is no number; got '-1'"),
         ([*GIVEN, "--processes=two"], "--processes is no number; got 'two'"),
-        ([*GIVEN, "--processes=0"], "--processes is out of range; got 0; expected 2 or more, or auto"),
+        ([*GIVEN, "--processes=0"], "--processes is out of range; got 0; expected 1 or more, or auto"),
         ([*GIVEN, "--coordinator=host"], "--coordinator is no address; got 'host'; expected HOST:PORT"),
+        ([*GIVEN, "--coordinator=[::1]:70000"], "--coordinator is no address; got '[::1]:70000'; expected HOST:PORT"),
     ],
 )
 def test_a_mistake_in_the_flags_of_processes_is_named(words, message):
@@ -66,9 +85,94 @@ def test_processes_that_differ_are_named_with_what_differs():
     line = error_of(refuse_others, Pretended(2, 0), facts, {"versions": lambda first, other: f"{other} beside {first}"})
     assert "process 1 (b) has other versions than process 0" in line
     assert "got {'jax': '1'} beside {'jax': '2'}" in line
+    words = {"versions": lambda first, other: 1 / 0}  # which describes two values, not one
+    assert "has other versions than process 0" in error_of(refuse_others, Pretended(2, 0), {"settings": {}}, words)
     refuse_others(ALONE, facts)
     assert ALONE.gather(facts) == [facts]
     assert ALONE.whole(facts) is facts
+
+
+class Older(Processes):
+    """Processes of which the second one has less facts."""
+
+    def gather(self, value):
+        return [value, ["b", {}]]
+
+
+def test_a_fact_that_another_version_does_not_have_differs():
+    line = error_of(refuse_others, Older(2, 0), {"code": "1"}, {"code": lambda first, other: 1 / 0})
+    assert "process 1 (b) has other code than process 0" in line
+
+
+def test_the_parents_listen_at_addresses_of_ipv4_and_of_ipv6():
+    with listening() as server:
+        port = server.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+            except OSError:
+                pytest.skip("a machine without IPv6")
+            socket.create_connection(("::1", port), timeout=10).close()
+
+
+def test_a_machine_without_ipv6_listens_at_addresses_of_ipv4(monkeypatch):
+    create_server = socket.create_server
+
+    def without(address, **options):
+        if options:
+            raise OSError(errno.EADDRNOTAVAIL, "none")
+        return create_server(address)
+
+    monkeypatch.setattr(socket, "create_server", without)
+    with listening() as server:
+        assert server.family == socket.AF_INET
+
+
+def test_a_port_in_use_is_refused_also_where_its_program_would_share_it(monkeypatch):
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: None)
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as the coordinator of JAX does
+        server.bind(("", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        line = error_of(connect, Wish(2, 0, f"host:{port}"))
+        assert line.startswith(
+            f"port {port} of this machine is in use; expected a free port in --coordinator. Choose an"
+        )
+    refuse_used_port(port)
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "message"),
+    [
+        (Wish(), ValueError("no address"), "--processes=auto recognises no cluster; got no address"),
+        (Wish(), RuntimeError("late"), "not connected with the others of its cluster; got late. Start all"),
+        (Wish(2, 1, "host:1"), RuntimeError("late"), "process 1 of 2 is not connected by host:1; got late. Start all"),
+    ],
+)
+def test_a_failure_to_connect_is_no_missing_cluster(wish, error, message, monkeypatch):
+    def initialize(*_, **__):
+        raise error
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    assert message in error_of(connect, wish)
+
+
+def test_processes_with_different_numbers_of_devices_are_refused_by_all(monkeypatch):
+    left = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: None)
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: left.append(True))
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    devices = [SimpleNamespace(process_index=index) for index in (0, 0, 1, 2, 2, 2)]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    line = error_of(connect, Wish(3, 1, "host:1"))
+    what = "different numbers of devices; got 2 in process 0, 1 in process 1, 3 in process 2; expected the same number"
+    assert what in line
+    assert left == [True]
+    del devices[4:], devices[1]
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert connect(Wish(3, 1, "host:1")) == Processes(3, 1)
 
 
 def test_a_working_directory_that_is_not_shared_is_an_error(tmp_path, monkeypatch):
