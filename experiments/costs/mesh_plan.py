@@ -19,6 +19,7 @@ from experiments.training.experiment import set_up
 from experiments.training.processes import kill
 from experiments.training.signals import owned
 from transformer.errors import UserError, problem
+from transformer.named_code import code_from_outside, import_modules
 
 FLAG = "--xla_force_host_platform_device_count"
 MOST_DEVICES = 4096
@@ -40,7 +41,8 @@ def plan_of_mesh(config: Any) -> dict[str, Any]:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}={count}"
     command = [sys.executable, "-m", "experiments.costs.mesh_plan"]
-    given = json.dumps(settings.to_json_dict(config))
+    modules = {code["module"] for code in code_from_outside(config).values()} - {"__main__"}
+    given = json.dumps({"config": settings.to_json_dict(config), "modules": sorted(modules)})
     pipe = subprocess.PIPE
 
     def start() -> subprocess.Popen:
@@ -75,7 +77,9 @@ def compiled_plan(config: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    asked = json.loads(sys.stdin.read())
     try:
-        print(json.dumps(compiled_plan(settings.from_stored(json.loads(sys.stdin.read())))))
+        import_modules(asked["modules"])  # which may register rows
+        print(json.dumps(compiled_plan(settings.from_stored(asked["config"]))))
     except UserError as error:
         print(json.dumps({"error": str(error)}))

@@ -70,8 +70,19 @@ class Processes:
         self.gather(None)
 
     def whole(self, tree: Any) -> Any:
-        """Copy arrays whose parts lie on the devices of all processes to the memory of each; an array at a time."""
-        return tree if self.count == 1 else multihost_utils.process_allgather(tree, tiled=True)
+        """Copy arrays whose parts lie on the devices of all processes to the memory of the first, one after another.
+
+        Returns:
+            The tree; in the other processes its arrays are None.
+        """
+        if self.count == 1:
+            return tree
+
+        def of(x: Any) -> Any:
+            found = multihost_utils.process_allgather(x, tiled=True)
+            return found if self.first else None
+
+        return jax.tree.map(of, tree)
 
 
 ALONE = Processes()

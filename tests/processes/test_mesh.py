@@ -19,6 +19,7 @@ from experiments.training.experiment import set_up
 from tests.fixtures.processes import ON_DEVICES
 from tests.fixtures.tiny_recipes import tiny_recipe, write_files
 from transformer.errors import UserError
+from transformer.named_code import import_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = [{"data": 4, "fsdp": 2}, {"fsdp": 4, "tensor": 2}, {"tensor": 2, "sequence": 4}]
@@ -131,3 +132,11 @@ def test_a_plan_for_devices_that_are_not_there_has_the_bytes_of_a_run(tmp_path):
     assert "collective-permute" not in planned["collectives"]  # the norm of the gradient sends no pieces about
     with pytest.raises(UserError, match=r"mesh.fsdp does not divide model.width"):
         plan_of_mesh(dataclasses.replace(config, mesh=MeshConfig(fsdp=48)))
+
+
+@pytest.mark.more
+def test_a_plan_for_devices_that_are_not_there_takes_rows_of_an_imported_module(tmp_path):
+    import_modules(["examples.position"])  # as --import does
+    sizes = {"model__position": "kerple", "model__width": "16", "model__num_heads": "4", "data__num_buckets": "1"}
+    config = tiny_recipe("text_to_text", write_files(tmp_path), mesh__data="2", **sizes)
+    assert plan_of_mesh(config)["parts"]["parameters"] > 0
