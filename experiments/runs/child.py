@@ -1,8 +1,8 @@
 """A supervised process of a run, as its parent has it: what it prints is passed on, and held back where it may fail.
 
 the child prints a line            passed on at once
-one that begins an error, and all  held, until the child ends, and its parent knows whether another process was
-that follow                        the cause; or until it is still alive HELD_SECONDS after the first one
+one that begins an error, and all  held until the child ends and its parent has the ends of the others, one of which may
+that follow                        be the cause; or until the child is still alive HELD_SECONDS after the first one
 """
 
 import contextlib

@@ -84,7 +84,7 @@ class Checkpoints:
         return steps_in(self.directory)
 
     def latest_step(self) -> int | None:
-        """Return the newest step on disk, of those that the first process sees; None: no checkpoint."""
+        """Return the newest step on disk, of those that the first process lists; None: no checkpoint."""
         return max(self.processes.of_first(self.steps()), default=None)
 
     def best_step(self) -> int | None:

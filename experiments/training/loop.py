@@ -133,8 +133,8 @@ class Loop:
     def _asked(self, step: int) -> tuple[bool, bool]:
         """Return whether a stop is asked for, of any process, and whether a checkpoint is due after this step.
 
-        Of several processes the first one says what is due, and all know it one step later: what it said before the
-        newest checkpoint was saved no longer counts.
+        Of several processes the first one decides what is due, and all have its answer one step later: an answer from
+        before the newest checkpoint no longer counts.
         """
         due = self._checkpoint_is_due()
         if self._agreement is None:
