@@ -190,7 +190,8 @@ def connect(wish: Wish) -> Processes:
         got = (str(error).splitlines() or [type(error).__name__])[0]
         if wish.count is None and isinstance(error, ValueError):  # a number or the address is missing
             do = "Give --processes=2 --process=0 --coordinator=HOST:1234 to each process."
-            raise problem("--processes=auto recognises no cluster", got=got, do=do) from error
+            got, expected = "none of their variables", "a job of Slurm, one of Open MPI, or a TPU slice"
+            raise problem("--processes=auto recognises no cluster", got=got, expected=expected, do=do) from error
         raise not_connected(wish, got) from error
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
