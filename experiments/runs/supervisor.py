@@ -7,8 +7,8 @@
 A process whose peer has died waits for it in a collective, or ends with thirty lines of C++. So each runs as a child of
 the command, which holds back what the child prints when it fails. The parents connect by an address that the children
 exchange once they are connected. The parent of process 0 receives every end first, decides which failure was the
-cause, and sends it to the others, which then kill their children. A child reports that it has done its part; one that ends
-before has failed, whatever its exit code.
+cause, and sends it to the others, which then kill their children. A child reports that it has done its part; one that
+ends before has failed, whatever its exit code.
 """
 
 import contextlib

@@ -146,7 +146,7 @@ def test_a_port_in_use_is_refused_also_where_its_program_would_share_it(monkeypa
 @pytest.mark.parametrize(
     ("wish", "error", "message"),
     [
-        (Wish(), ValueError("no address"), "recognises no cluster; got none of their variables; expected a job of Slurm"),
+        (Wish(), ValueError("no address"), "recognises no cluster; got none of their variables; expected a job"),
         (Wish(), RuntimeError("late"), "not connected with the others of its cluster; got late. Start all"),
         (Wish(2, 1, "host:1"), RuntimeError("late"), "process 1 of 2 is not connected by host:1; got late. Start all"),
     ],
