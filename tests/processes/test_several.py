@@ -1,7 +1,9 @@
 """A run of several processes over loopback: its losses are those of one device, and no process outlives another."""
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -45,8 +47,11 @@ def started(workdir, count, *flags, devices=2, index=0, port=None, host="127.0.0
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """Return a free port of those that the system gives to no process by itself, so that it is still free later."""
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def ended(workdir, count, *flags, own=(), devices=2, **options):
@@ -62,7 +67,12 @@ def ended(workdir, count, *flags, own=(), devices=2, **options):
     processes = [
         started(workdir, count, *all_flags[i], index=i, port=port, devices=devices[i], **options) for i in range(count)
     ]
-    codes = [process.wait(timeout=300) for process in processes]
+    try:
+        codes = [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     return codes, *printed(workdir, count)
 
 
