@@ -16,6 +16,7 @@ from transformer.synonyms import SYNONYMS
 T = TypeVar("T")
 
 PACKAGES = ("transformer", "experiments")
+"""Packages whose lines no warning names."""
 
 LONGEST_VALUE = 300
 """Maximum length of a value within a message (characters)."""
