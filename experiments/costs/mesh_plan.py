@@ -6,7 +6,6 @@ update, of a program compiled for CPUs: an accelerator's compiler may merge them
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any
 
@@ -16,8 +15,7 @@ from experiments.costs.memory import memory_of
 from experiments.costs.needed import state_memory
 from experiments.parallel.config import mesh_devices
 from experiments.training.experiment import set_up
-from experiments.training.processes import kill
-from experiments.training.signals import owned
+from experiments.training.processes import answered
 from transformer.errors import UserError, problem
 from transformer.named_code import code_from_outside, import_modules
 
@@ -43,15 +41,7 @@ def plan_of_mesh(config: Any) -> dict[str, Any]:
     command = [sys.executable, "-m", "experiments.costs.mesh_plan"]
     modules = {code["module"] for code in code_from_outside(config).values()} - {"__main__"}
     given = json.dumps({"config": settings.to_json_dict(config), "modules": sorted(modules)})
-    pipe = subprocess.PIPE
-
-    def start() -> subprocess.Popen:
-        return subprocess.Popen(
-            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0
-        )
-
-    with owned(start, kill) as process:
-        output, errors = process.communicate(given)
+    output, errors = answered(command, given, environment)
     try:
         result = json.loads(output.splitlines()[-1])
     except (IndexError, ValueError) as error:

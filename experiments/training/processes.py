@@ -2,7 +2,7 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from experiments.training.signals import owned
@@ -27,6 +27,22 @@ def child(command: Sequence[str], output: Path, errors: Path | None = None) -> I
 
     with owned(start, kill) as process:
         yield process
+
+
+def answered(command: Sequence[str], text: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Give a process a text on its standard input; return what it prints, and what it prints on its standard error.
+
+    As with `child`, it is in a process group of its own, and does not outlive this command.
+    """
+    pipe = subprocess.PIPE
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0
+        )
+
+    with owned(start, kill) as process:
+        return process.communicate(text)
 
 
 def kill(process: subprocess.Popen) -> None:
